@@ -1,0 +1,34 @@
+# make test    build a virtual environment, install, run every test
+# make lint    static checks
+# Set PYTHON to choose an interpreter (3.11 or newer), VENV to put the environment elsewhere.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+PY = $(VENV)/bin/python
+PYTEST_ARGS ?= -n 2
+
+.PHONY: install test lint clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	touch $@
+
+test: $(VENV)/.installed-test
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test
+	$(PY) -m pip install --quiet --disable-pip-version-check ruff
+	$(PY) -m ruff check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,42 @@
+"""Options and fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--golden-root",
+        type=Path,
+        default=REPO.parent / "shared" / "golden",
+        help="folder of recorded inputs and outputs of the reference; one case a folder",
+    )
+
+
+def missing(what: str, path: Path):
+    """Skip on a user's machine, fail in CI, where the folder must be there."""
+    message = f"no {what} at {path}; give --golden-root=DIR"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def golden_root(pytestconfig) -> Path:
+    root = pytestconfig.getoption("--golden-root")
+    if not root.is_dir():
+        missing("golden folder", root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def reference_root(pytestconfig) -> Path:
+    """Folder with ``tables/`` (checkpoint keys and schedules) and ``codebooks/``."""
+    root = pytestconfig.getoption("--golden-root").parent / "reference"
+    if not root.is_dir():
+        missing("reference tables", root)
+    return root

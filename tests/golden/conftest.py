@@ -1,0 +1,48 @@
+"""Every golden test runs once a recorded case of the kinds it names with ``@pytest.mark.cases``."""
+
+import functools
+
+import jax
+import pytest
+
+from tests.conftest import missing
+from tests.golden.cases import find_cases
+from tests.golden.loading import load_case
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "cases(*kinds): run for every golden case of these kinds")
+
+
+def pytest_generate_tests(metafunc):
+    if "case" not in metafunc.fixturenames:
+        return
+    kinds = metafunc.definition.get_closest_marker("cases").args
+    root = metafunc.config.getoption("--golden-root")
+    cases = [case for case in find_cases(root) if case.kind in kinds]
+    if "run" in metafunc.fixturenames:
+        pairs = [(case, run) for case in cases for run in case.run_names]
+        metafunc.parametrize(("case", "run"), pairs or [(None, None)], ids=[f"{c.name}-{r}" for c, r in pairs] or ["none"], scope="module")
+    else:
+        metafunc.parametrize("case", cases or [None], ids=[case.name for case in cases] or ["none"], scope="module")
+
+
+@pytest.fixture(autouse=True)
+def recorded(request):
+    """Skip (in CI: fail) where no case of the kind is at hand; run the rest in full float32."""
+    if "case" in request.fixturenames and request.getfixturevalue("case") is None:
+        kinds = request.node.get_closest_marker("cases").args
+        missing(f"golden case of kind {' or '.join(kinds)}", request.config.getoption("--golden-root"))
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+@functools.cache
+def _loaded(case):
+    return load_case(case)
+
+
+@pytest.fixture
+def model(case):
+    """The case's checkpoint as our modules, EMA weights, converted once."""
+    return _loaded(case)

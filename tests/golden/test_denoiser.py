@@ -1,0 +1,85 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.golden.cases import Case, classes_last
+from tests.golden.loading import recorded_condition
+from vqdiffusion_jax.diffusion import transitions
+from vqdiffusion_jax.models.layers import lookup
+from vqdiffusion_jax.sampling.guidance import combine
+from vqdiffusion_jax.sampling.truncation import TopR
+
+TOLERANCE = 1e-4
+
+
+def close(ours, theirs, tolerance=TOLERANCE):
+    np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=0)
+
+
+@pytest.mark.cases("text", "class", "none")
+def test_network(case: Case, model):
+    tokens, t = jnp.asarray(case["net/x_t"]), jnp.asarray(case["net/t"])
+    condition, denoiser = recorded_condition(case, len(tokens)), model.denoiser
+
+    x = lookup(denoiser.token_embedding, tokens) + denoiser.positions()
+    close(x, case["net/content_emb"], 1e-5)
+    for layer in range(model.config.denoiser.num_layers):
+        block = jax.tree.map(lambda leaf: leaf[layer], denoiser.blocks)  # noqa: B023
+        x = block(x, block.modulation(t), block.condition(condition))
+        close(x, case[f"net/block{layer}_out"])
+
+    for logits in (
+        denoiser(tokens, t, condition),
+        denoiser(tokens, t, conditioning=denoiser.precompute(condition), modulation=denoiser.modulation_table()),
+    ):
+        close(logits, classes_last(case["net/logits"]))
+    recorded = classes_last(case["net/predict_start"])
+    close(transitions.predict_start(logits), recorded[..., :-1])
+    assert np.all(recorded[..., -1] == transitions.LOG_FLOOR)
+
+
+@pytest.mark.cases("class")
+def test_null_labels(case: Case, model):
+    tokens, t = jnp.asarray(case["net/x_t"]), jnp.asarray(case["net/t"])
+    rows = model.config.denoiser.num_classes
+    # The reference decides on the first label alone that the whole batch takes the mean row.
+    for name, label in (("net/logits_label_1000", 1000), ("net/logits_label_mean", rows)):
+        if name in case:
+            close(model.denoiser(tokens, t, jnp.full(len(tokens), label)), classes_last(case[name]))
+
+
+@pytest.mark.cases("text", "class")
+def test_guidance_and_truncation(case: Case, model):
+    tokens, t = jnp.asarray(case["net/x_t"]), jnp.asarray(case["net/t"])
+    conditional = transitions.predict_start(model.denoiser(tokens, t, recorded_condition(case, len(tokens))))
+    if case.kind == "text":
+        null = transitions.predict_start(model.denoiser(tokens, t, model.denoiser.null(len(tokens))))
+        close(null, classes_last(case["cfg/log_x0_uncond"]))
+    else:
+        null = transitions.predict_start(model.denoiser(tokens, t, jnp.full(len(tokens), 1000)))
+    guided = {"plain": conditional}
+    for name, recorded in case.group("cfg/guided_").items():
+        guided[f"guided_{name}"] = combine(conditional, null, float(name))
+        close(guided[f"guided_{name}"], classes_last(recorded)[..., :-1])
+    assert_truncations(case, guided)
+
+
+@pytest.mark.cases("none")
+def test_truncation(case: Case, model):
+    tokens, t = jnp.asarray(case["net/x_t"]), jnp.asarray(case["net/t"])
+    assert_truncations(case, {"": transitions.predict_start(model.denoiser(tokens, t))})
+
+
+def assert_truncations(case: Case, predictions):
+    recordings = case.group("trunc/")
+    assert recordings
+    for name, recorded in recordings.items():
+        source, _, rate = name.rpartition("r")
+        log_x0 = predictions[source.rstrip("_")]
+        ours, theirs = np.asarray(TopR(float(rate))(log_x0)), classes_last(recorded)[..., :-1]
+        differ = (ours == transitions.LOG_FLOOR) != (theirs == transitions.LOG_FLOOR)
+        # At r = 1 what follows the point where the running float32 sum reaches 1 is kept or dropped by summation order.
+        negligible = np.where(differ, np.exp(np.asarray(log_x0)), 0.0).sum(-1)
+        assert negligible.max() < (1e-6 if float(rate) == 1.0 else 1e-30), name
+        close(ours[~differ], theirs[~differ])

@@ -1,0 +1,89 @@
+"""The recorded diffusers pipeline, part by part and run by run."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.golden.cases import Case, classes_last
+from tests.golden.loading import diffusers_tokenizer
+from tests.golden.test_schedules import assert_buffers
+from tests.golden.test_transitions import assert_log_probs
+from vqdiffusion_jax.config import TextEmbeddingConfig
+from vqdiffusion_jax.diffusion import transitions
+from vqdiffusion_jax.diffusion.schedule import make_schedule
+from vqdiffusion_jax.models.clip import text_embedding
+from vqdiffusion_jax.pipeline import VQDiffusionPipeline
+from vqdiffusion_jax.sampling import Ancestral, RecordedNoise, TopR
+
+PIXELS = 0.05 / 255
+
+
+@pytest.mark.cases("diffusers")
+def test_text(case: Case, model):
+    ids, _ = diffusers_tokenizer(case)([str(prompt) for prompt in case["prompts"]])
+    np.testing.assert_array_equal(ids, case["input_ids"])
+    np.testing.assert_allclose(model.text_encoder(jnp.asarray(ids)), case["text_hidden"], atol=1e-4)
+    np.testing.assert_allclose(text_embedding(model.text_encoder, jnp.asarray(ids), TextEmbeddingConfig()), case["prompt_embeds"], atol=1e-5)
+    np.testing.assert_array_equal(model.denoiser.null(1)[0], case["uncond_embeds"])
+
+
+@pytest.mark.cases("diffusers")
+def test_network_and_schedule(case: Case, model):
+    schedule = make_schedule(model.config.schedule)
+    assert_diffusers_buffers(schedule, case.group("sched/"))
+    x_t = jnp.asarray(case["x_t"])
+    condition = jnp.asarray(case["prompt_embeds"][: len(x_t)])
+    recorded = case.group("transformer_t")
+    assert recorded
+    for timestep, theirs in recorded.items():
+        ours = transitions.predict_start(model.denoiser(x_t, jnp.asarray(int(timestep)), condition))
+        np.testing.assert_allclose(ours, classes_last(theirs), atol=1e-4)
+
+    posteriors = case.group("q_posterior_t")
+    source = jnp.asarray(classes_last(recorded["5"] if "5" in recorded else next(iter(recorded.values()))))
+    for timestep, theirs in posteriors.items():
+        assert_log_probs(transitions.posterior(source, x_t, schedule.one_step_jumps()[int(timestep)]), theirs)
+    for rate, theirs in case.group("truncate_r").items():
+        ours = np.asarray(TopR(float(rate))(jnp.maximum(source, -70)))
+        np.testing.assert_allclose(ours, classes_last(theirs), atol=1e-4)
+
+
+def assert_diffusers_buffers(schedule, buffers):
+    """diffusers registers six of the reference's eight tables."""
+    marginals, steps = schedule.marginals(), schedule.steps()
+    missing = {"log_1_min_ct": steps.log_not_mask, "log_1_min_cumprod_ct": marginals.log_not_mask}
+    assert_buffers(schedule, buffers | {name: table for name, table in missing.items() if name not in buffers})
+
+
+@pytest.mark.cases("diffusers")
+def test_codec(case: Case, model):
+    images = jnp.asarray(np.moveaxis(case["vq_image"], 1, -1))
+    np.testing.assert_allclose(model.codec.latents(images), np.moveaxis(case["vq_latents"], 1, -1), atol=1e-4)
+    np.testing.assert_array_equal(model.codec.encode(images), case["vq_indices"])
+    decoded = np.clip(np.moveaxis(case["decode_image"], 1, -1), -1, 1)  # recorded before diffusers clips
+    np.testing.assert_allclose(model.codec.decode(jnp.asarray(case["decode_tokens"])), decoded, atol=2 * PIXELS)
+
+
+@pytest.mark.cases("diffusers")
+def test_run(case: Case, run: str, model):
+    call = dict(case.calls[run])
+    steps, first = case[f"{run}/x"].shape[0], int(case[f"{run}/t"][0])
+    last = classes_last(case[f"{run}/u_last"])  # K rows: at t = 0 diffusers draws from the output itself
+    uniforms = np.concatenate([classes_last(case[f"{run}/u"]), np.pad(last, ((0, 0), (0, 0), (0, 1)))[None]])
+    null = {"negative_prompt": ""} if "zeroshot" in run else {}
+    latents = case.arrays.get(f"{run}/latents")
+    out = VQDiffusionPipeline(model, diffusers_tokenizer(case))(
+        call["prompts"],
+        num_images_per_prompt=call.get("num_images_per_prompt", 1),
+        guidance_scale=float(call["guidance_scale"]),
+        truncation_rate=float(call.get("truncation_rate", 1.0)),
+        strategy=Ancestral(first_timestep=call["num_inference_steps"] - 1),
+        latents=latents,
+        noise=RecordedNoise(jnp.asarray(uniforms)),
+        output_type="np",
+        return_trajectory=True,
+        **null,
+    )
+    assert (steps, first) == (call["num_inference_steps"], call["num_inference_steps"] - 1)
+    np.testing.assert_array_equal(np.swapaxes(out.trajectory, 0, 1), case[f"{run}/x"])
+    np.testing.assert_allclose(out.images, case[f"{run}/image"], atol=PIXELS)

@@ -1,0 +1,100 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.golden.cases import Case, classes_last
+from tests.golden.loading import gradient_names, training_condition
+from tests.golden.test_transitions import assert_log_probs
+from vqdiffusion_jax.diffusion import objective, transitions
+from vqdiffusion_jax.diffusion.schedule import make_schedule
+
+
+def losses(case: Case, model):
+    """The recorded training batch through the real objective: ``(scalar, terms)``."""
+    config, schedule = model.config, make_schedule(model.config.schedule)
+    x0, t = jnp.asarray(case["loss/x0"]), jnp.asarray(case["loss/t"])
+    x_t = transitions.q_sample_with_uniforms(x0, schedule.marginals()[t], jnp.asarray(classes_last(case["loss/u"])))
+    log_x0 = transitions.predict_start(model.denoiser(x_t, t, training_condition(case, model)))
+    terms = objective.loss_terms(log_x0, x0, x_t, t, jnp.asarray(case["loss/pt"]), schedule.one_step_jumps(), config.objective)
+    return terms.loss, (x_t, log_x0, terms)
+
+
+@pytest.mark.cases("text", "class", "none")
+def test_loss(case: Case, model):
+    loss, (x_t, log_x0, terms) = losses(case, model)
+    np.testing.assert_array_equal(x_t, case["loss/xt"])
+    recorded = classes_last(case["loss/log_x0_recon"])
+    np.testing.assert_allclose(log_x0, recorded[..., :-1], atol=1e-4)
+    assert_log_probs(terms.log_model_prob, case["loss/log_model_prob"])
+    assert_log_probs(terms.log_true_prob, case["loss/log_true_prob"])
+    np.testing.assert_allclose(jnp.exp(terms.log_model_prob), classes_last(case["loss/out_logits"]), atol=1e-5)
+    np.testing.assert_allclose(terms.kl_per_position, case["loss/kl_per_position"], atol=1e-4, rtol=1e-4)
+    for name, ours in {
+        "kl": terms.kl,
+        "decoder_nll": terms.decoder_nll,
+        "kl_loss": terms.kl_loss,
+        "kl_aux": terms.kl_aux,
+        "kl_aux_loss": terms.kl_aux_loss,
+        "aux_weight": terms.aux_weight,
+        "loss1": terms.kl_loss / case["loss/pt"],
+        "loss2": model.config.objective.auxiliary_weight * terms.aux_weight * terms.kl_aux_loss / case["loss/pt"],
+        "vb_loss": terms.vb_loss,
+        "loss": loss,
+    }.items():
+        np.testing.assert_allclose(ours, case[f"loss/{name}"], rtol=1e-4, atol=1e-5, err_msg=name)
+
+    # The loss is a function: the running statistics change only through update_loss_state.  Recordings whose
+    # buffers were put back after the forward pass hold the same numbers before and after.
+    before = objective.LossState(jnp.asarray(case["loss/Lt_history_before"]), jnp.asarray(case["loss/Lt_count_before"]))
+    put_back = np.array_equal(case["loss/Lt_count_before"], case["loss/Lt_count_after"])
+    after = before if put_back else objective.update_loss_state(before, jnp.asarray(case["loss/t"]), terms.kl_loss)
+    np.testing.assert_allclose(after.history, case["loss/Lt_history_after"], rtol=1e-4)
+    np.testing.assert_allclose(after.count, case["loss/Lt_count_after"])
+
+
+@pytest.mark.cases("text")
+def test_training_condition(case: Case, model):
+    norms = jnp.linalg.norm(training_condition(case, model), axis=-1)
+    np.testing.assert_allclose(norms, case["loss/cond_row_norms"], atol=4e-3)
+
+
+@pytest.mark.cases("class")
+def test_training_labels(case: Case, model):
+    np.testing.assert_array_equal(training_condition(case, model), case["loss/cond"].astype(np.int32))
+
+
+@pytest.mark.cases("text", "class", "none")
+def test_gradients(case: Case, model):
+    gradients = jax.grad(lambda denoiser: losses(case, with_denoiser(model, denoiser))[0])(model.denoiser)
+    ours = gradient_names(gradients)
+    assert sorted(ours) == sorted(case["loss/grad_names"])
+    for name, norm in zip(case["loss/grad_names"], case["loss/grad_norms"], strict=True):
+        np.testing.assert_allclose(np.linalg.norm(np.float64(ours[name])), norm, rtol=1e-4, err_msg=name)
+    for name, recorded in case.group("loss/grad/").items():
+        error = np.abs(ours[name] - recorded).max() / np.abs(recorded).max()
+        assert error < 1e-4, (name, error)
+    total = np.sqrt(sum(np.square(np.float64(array)).sum() for array in ours.values()))
+    np.testing.assert_allclose(total, case["loss/grad_total_norm"], rtol=1e-4)
+
+
+def with_denoiser(model, denoiser):
+    leaves, structure = jax.tree.flatten(model)
+    copy = jax.tree.unflatten(structure, leaves)
+    copy.denoiser = denoiser
+    return copy
+
+
+@pytest.mark.cases("text", "class", "none")
+def test_importance_sampling(case: Case):
+    history = jnp.asarray(case["importance/Lt_history"])
+    state = objective.LossState(history, jnp.full_like(history, 11))
+    np.testing.assert_allclose(objective.timestep_probabilities(state), case["importance/pt_all"], rtol=1e-5)
+    uniforms = jnp.asarray(case["importance/u"], jnp.float32)
+    t, pt = objective.sample_timesteps(uniforms, state, len(uniforms))
+    np.testing.assert_array_equal(t, case["importance/t"])
+    np.testing.assert_allclose(pt, case["importance/pt"], rtol=1e-5)
+
+    assert bool(case["importance/uniform_fallback_when_count_le_10"])
+    too_few = objective.LossState(history, jnp.full_like(history, 11).at[0].set(10))
+    np.testing.assert_allclose(objective.timestep_probabilities(too_few), 1 / len(history), rtol=1e-6)

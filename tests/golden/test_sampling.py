@@ -1,0 +1,121 @@
+"""Every recorded sampling run, token for token, through the pipeline's own loop with the recorded noise."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.golden.cases import Case, classes_last
+from vqdiffusion_jax.generation import Condition
+from vqdiffusion_jax.pipeline import VQDiffusionPipeline
+from vqdiffusion_jax.sampling import Ancestral, FewerTokens, Guidance, PurityPrior, RecordedNoise, ReferenceFast, TopR, predictor
+
+PIXELS = 0.05  # of 255
+
+
+def settings(case: Case, run: str) -> dict:
+    """A recorded call in our terms."""
+    call = case.calls.get(run, {})
+    arguments = {"guidance_scale": float(call.get("guidance_scale", 1.0)), "null": "auto" if call.get("learnable_cf", True) else "text"}
+    first, _, second = call.get("sample_type", "normal").partition(",")
+    if rate := re.fullmatch(r"top([\d.]+)r", first):
+        arguments["truncation_rate"] = float(rate[1])
+    else:
+        assert first == "normal"
+        arguments["top_k"] = 10**9  # keeps every code
+    strategy = Ancestral()
+    if second.startswith("time"):
+        strategy = ReferenceFast(int(float(second.removeprefix("time")) - 1))
+    if rule := call.get("prior_rule", 0):
+        counts = np.zeros(len(case["n_sample"]), int)
+        counts[case[f"{run}/t"]] = case[f"{run}/to_sample"]
+        options = {"counts": tuple(counts), "tokens_per_call": call.get("prior_ps", 1024)}
+        strategy = PurityPrior(call["prior_weight"], **options) if rule == 2 else FewerTokens(**options)
+    arguments["strategy"] = strategy
+    return arguments
+
+
+def subject(case: Case, count: int) -> dict:
+    if case.kind == "text":
+        return {"prompt_embeds": case["text/emb_fp16"][:count].astype(np.float32)}
+    return {"class_labels": [case.calls["run_v1"]["label"]] * count} if case.kind == "class" else {"num_images_per_prompt": count}
+
+
+def recorded_noise(case: Case, run: str) -> RecordedNoise:
+    exponentials = case.arrays.get(f"{run}/exp_noise")
+    return RecordedNoise(
+        jnp.asarray(classes_last(case[f"{run}/u"])), None if exponentials is None else jnp.asarray(np.nan_to_num(exponentials, nan=1.0))
+    )
+
+
+@pytest.mark.cases("text", "class", "none")
+def test_run(case: Case, run: str, model):
+    pipeline = VQDiffusionPipeline(model)
+    arguments = settings(case, run)
+    count = case[f"{run}/tokens"].shape[0]
+    if case.kind == "text" and arguments["null"] == "text":
+        # The empty prompt's recorded states, which are what conditioned the recorded run.
+        empty = [str(prompt) for prompt in case["text/prompts"]].index("")
+        null = case["text/emb_fp16"][empty].astype(np.float32)
+        arguments["negative_prompt_embeds"] = np.stack([null] * count)
+    if f"{run}/content_token" in case:  # partial noising: the first draw is q_sample's
+        start = Ancestral(first_timestep=int(case[f"{run}/t"][0]))
+        arguments |= {"latents": case[f"{run}/content_token"], "strength": (start.first_timestep + 1) / pipeline.schedule.num_timesteps}
+        del arguments["strategy"]
+        first_draw = 1
+    else:
+        start, first_draw = arguments["strategy"], 0
+    out = pipeline(
+        **subject(case, count), **arguments, noise=recorded_noise(case, run), output_type="np", batch_size=count, return_trajectory=True
+    )
+
+    np.testing.assert_array_equal(out.tokens, case[f"{run}/tokens"])
+    plan = start.plan(pipeline.schedule, pipeline.config.denoiser.num_tokens)
+    assert len(plan) + first_draw == len(case[f"{run}/u"])
+    after = np.swapaxes(out.trajectory, 0, 1)
+    if f"{run}/t" in case:
+        np.testing.assert_array_equal(plan.timestep, case[f"{run}/t"])
+        np.testing.assert_array_equal(after, case[f"{run}/x_out"])
+        np.testing.assert_array_equal(after[:-1], case[f"{run}/x_in"][1:])
+    if f"{run}/image" in case:
+        np.testing.assert_allclose(out.images * 255, np.moveaxis(case[f"{run}/image"], 1, -1), atol=PIXELS)
+    if f"{run}/exp_noise" in case:
+        assert_counters(case, run, plan.reveal)
+    if f"{run}/log_x0" in case:
+        assert_predictions(case, run, model, plan, after, arguments)
+
+
+def assert_counters(case: Case, run: str, reveal: np.ndarray):
+    """How many positions each call chose, and the reference's running count within a timestep."""
+    drawn, t, counters = case[f"{run}/n_drawn"], case[f"{run}/t"], case[f"{run}/sampled_out"]
+    np.testing.assert_array_equal(reveal > 0, drawn > 0)
+    for call in np.flatnonzero(reveal):
+        same_timestep = (t == t[call]) & (np.arange(len(t)) <= call)
+        assert np.all(counters[call] == reveal[same_timestep].sum())
+
+
+def assert_predictions(case: Case, run: str, model, plan, after: np.ndarray, arguments: dict):
+    """The guided, truncated log p(x_0) of the calls that kept it."""
+    count = after.shape[1]
+    given = subject(case, count)
+    wanted = Condition(embedding=given.get("prompt_embeds"), labels=np.asarray(given["class_labels"]) if "class_labels" in given else None)
+    condition = wanted.encode(model, count)
+    null = None
+    if case.kind == "text":
+        embedding = arguments.get("negative_prompt_embeds")
+        null = Condition(embedding=embedding).encode(model, count)
+    elif case.kind == "class":
+        null = jnp.full(count, model.config.denoiser.null_label)
+
+    def logits(tokens, timestep, guided):
+        return model.denoiser(tokens, timestep, condition), model.denoiser(tokens, timestep, null) if guided else None
+
+    log_x0_fn = predictor(logits, Guidance(arguments["guidance_scale"]), TopR(arguments["truncation_rate"]))
+    before = np.concatenate([np.full_like(after[:1], model.config.denoiser.mask_token), after[:-1]])
+    for call, recorded in zip(case[f"{run}/log_x0_calls"], classes_last(case[f"{run}/log_x0"]), strict=True):
+        ours = np.asarray(log_x0_fn(jnp.asarray(before[call]), jnp.asarray(plan.timestep[call])))
+        theirs = recorded[..., :-1]
+        differ = (ours <= -70) != (theirs <= -70)
+        assert np.exp(np.maximum(ours, theirs))[differ].sum() < 1e-6
+        np.testing.assert_allclose(ours[~differ], theirs[~differ], atol=1e-4)

@@ -1,0 +1,117 @@
+"""Every attention implementation computes the same function, and lowers for every platform from here."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from vqdiffusion_jax.models.attention import QUERY_BLOCK, attention
+from vqdiffusion_jax.models.layers import Attention
+
+# (head width, queries, keys): every released head width; lengths below, at and off the query block.
+SIZES = ((88, 2 * QUERY_BLOCK, 2 * QUERY_BLOCK), (64, QUERY_BLOCK + 22, QUERY_BLOCK + 22), (32, 16, 77), (12, 2 * QUERY_BLOCK, 40))
+
+
+def draw(length, width, context=None, heads=2, dtype="float32"):
+    keys = jax.random.split(jax.random.key(length + width), 3)
+    context = context or length
+    shapes = ((2, length, heads, width), (2, context, heads, width), (2, context, heads, width))
+    return [jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes)]
+
+
+def by_hand(query, key, value, causal=False):
+    """The definition, in float64 numpy."""
+    query, key, value = (np.asarray(a, np.float64) for a in (query, key, value))
+    scores = np.einsum("bthd,bshd->bhts", query, key) / np.sqrt(query.shape[-1])
+    if causal:
+        scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("bhts,bshd->bthd", weights / weights.sum(-1, keepdims=True), value)
+
+
+@pytest.mark.parametrize("implementation", ["auto", "xla", "blocked"])
+@pytest.mark.parametrize("width, length, context", SIZES)
+def test_implementations_agree(implementation, width, length, context):
+    qkv = draw(length, width, context)
+    np.testing.assert_allclose(attention(*qkv, implementation=implementation), by_hand(*qkv), atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["auto", "xla", "blocked"])
+@pytest.mark.parametrize("length", [8, QUERY_BLOCK + 3, 2 * QUERY_BLOCK])
+def test_causal(implementation, length):
+    qkv = draw(length, 12)
+    np.testing.assert_allclose(attention(*qkv, causal=True, implementation=implementation), by_hand(*qkv, causal=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("width, length, context", SIZES)
+def test_gradients_agree(width, length, context):
+    qkv = draw(length, width, context)
+    target = jax.random.normal(jax.random.key(9), qkv[0].shape)
+
+    def gradient(implementation):
+        return jax.grad(lambda *args: (attention(*args, implementation=implementation) * target).sum(), argnums=(0, 1, 2))(*qkv)
+
+    expected = gradient("xla")
+    for implementation in ("auto", "blocked"):
+        for got, want in zip(gradient(implementation), expected):
+            np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("implementation", ["auto", "xla", "blocked"])
+def test_half_precision_stays_close(implementation, dtype):
+    qkv = draw(256, 88, dtype=dtype)
+    got = attention(*qkv, implementation=implementation)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got.astype("float32"), by_hand(*qkv), atol=2e-2)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_auto_lowers_for_other_platforms(platform, dtype):
+    qkv = draw(256, 88, dtype=dtype)
+
+    def step(*args):
+        return jax.grad(lambda *qkv: attention(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2))(*args)
+
+    for function in (attention, step):
+        text = jax.jit(function).trace(*qkv).lower(lowering_platforms=(platform,)).as_text()
+        loops = "stablehlo.while" in text
+        assert loops == (platform == "cpu"), "only the CPU's form walks over query blocks"
+
+
+def test_auto_compiles_to_one_branch():
+    compiled = jax.jit(jax.grad(lambda q, k, v: attention(q, k, v).sum())).lower(*draw(256, 12)).compile()
+    assert "conditional" not in compiled.as_text()
+
+
+def test_cudnn_without_a_gpu_warns_and_falls_back():
+    if jax.default_backend() == "gpu":
+        pytest.skip("this machine has a GPU")
+    qkv = draw(20, 12)
+    with pytest.warns(UserWarning, match="needs a CUDA GPU"):
+        got = attention(*qkv, implementation="cudnn")
+    np.testing.assert_allclose(got, by_hand(*qkv), atol=1e-5)
+
+
+def test_unknown_implementation():
+    with pytest.raises(ValueError, match="allowed: auto"):
+        attention(*draw(8, 12), implementation="flash")
+
+
+def test_dropout_keeps_the_mean_and_needs_a_key():
+    qkv = draw(8, 12)
+    plain = attention(*qkv)
+    np.testing.assert_array_equal(attention(*qkv, dropout_rate=0.5), plain)
+    dropped = jax.vmap(lambda key: attention(*qkv, dropout_rate=0.5, dropout_key=key))(jax.random.split(jax.random.key(0), 4000))
+    assert not np.allclose(dropped[0], plain, atol=1e-2)
+    np.testing.assert_allclose(dropped.mean(0), plain, atol=0.15)
+
+
+def test_precomputed_keys_and_values():
+    layer = Attention(16, 2, context_width=6, rngs=nnx.Rngs(0))
+    x, context = jax.random.normal(jax.random.key(1), (2, 5, 16)), jax.random.normal(jax.random.key(2), (2, 7, 6))
+    key, value = layer.keys_values(context)
+    assert key.shape == value.shape == (2, 7, 2, 8)
+    assert layer(x, (key, value)).shape == x.shape

@@ -1,0 +1,108 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vqdiffusion_jax.sampling import Guidance, combine, paired_logits, predictor
+
+
+def _log_probs(seed, shape=(2, 3, 7)):
+    return jax.nn.log_softmax(jax.random.normal(jax.random.key(seed), shape) * 3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0, 5.0])
+def test_combine_follows_the_formula_in_float64(scale):
+    cond, null = np.asarray(_log_probs(0), np.float64), np.asarray(_log_probs(1), np.float64)
+    mixed = null + scale * (cond - null)
+    expected = np.clip(mixed - np.log(np.exp(mixed).sum(-1, keepdims=True)), -70, 0)
+    np.testing.assert_allclose(combine(_log_probs(0), _log_probs(1), scale), expected, atol=2e-5)
+
+
+def test_combine_of_floored_inputs_is_finite_and_normalised():
+    cond = jnp.asarray([[0.0, -70.0, -70.0]])
+    null = jnp.asarray([[-70.0, 0.0, -70.0]])
+    out = np.asarray(combine(cond, null, 7.5))
+    assert np.isfinite(out).all() and out.min() >= -70
+    np.testing.assert_allclose(np.exp(out).sum(), 1.0, atol=1e-6)
+
+
+def test_active_is_decided_by_the_reference_tolerance():
+    assert not Guidance().active and not Guidance(1.0005).active
+    assert Guidance(1.002).active and Guidance(0.5).active and Guidance(5).active
+
+
+def test_bad_values_are_refused():
+    with pytest.raises(ValueError, match="interval"):
+        Guidance(3.0, (5, 2))
+    with pytest.raises(ValueError, match="finite"):
+        Guidance(float("nan"))
+
+
+def test_guidance_is_a_pytree_and_a_new_scale_recompiles_nothing():
+    traces = []
+
+    @jax.jit
+    def run(guidance):
+        traces.append(guidance.active)
+        return combine(_log_probs(0), _log_probs(1), guidance.scale)
+
+    strong, stronger = run(Guidance(3.0)), run(Guidance(5.0))
+    assert traces == [True] and not np.allclose(strong, stronger)
+    run(Guidance(1.0))
+    assert traces == [True, False]
+
+
+def test_inactive_guidance_runs_no_null_forward():
+    calls = []
+
+    def logits_fn(tokens, timestep, guided):
+        calls.append(guided)
+        return jnp.zeros((*tokens.shape, 4)), None
+
+    tokens = jnp.zeros((2, 3), jnp.int32)
+    predictor(logits_fn)(tokens, jnp.int32(0))
+    predictor(logits_fn, Guidance(1.0, (0, 5)))(tokens, jnp.int32(0))
+    assert calls == [False, False]
+
+
+def _paired():
+    """cond and null conditioning are per-sample biases; the doubled forward must keep them apart."""
+
+    def forward(tokens, timestep, bias):
+        return bias[:, None, :] + jax.nn.one_hot(tokens, 4) * (1.0 + timestep)
+
+    cond, null = jax.random.normal(jax.random.key(0), (2, 2, 4))
+    return forward, cond, null
+
+
+def test_paired_logits_equal_two_forwards():
+    forward, cond, null = _paired()
+    tokens = jnp.asarray([[0, 1, 2], [3, 0, 1]])
+    both = paired_logits(forward, cond, jnp.concatenate([cond, null]))
+    got_cond, got_null = both(tokens, jnp.int32(3), True)
+    np.testing.assert_allclose(got_cond, forward(tokens, 3, cond))
+    np.testing.assert_allclose(got_null, forward(tokens, 3, null))
+    only, nothing = both(tokens, jnp.int32(3), False)
+    np.testing.assert_allclose(only, got_cond)
+    assert nothing is None
+    with pytest.raises(ValueError, match="no null condition"):
+        paired_logits(forward, cond)(tokens, jnp.int32(3), True)
+
+
+def test_interval_is_inclusive_and_traced():
+    forward, cond, null = _paired()
+    tokens = jnp.asarray([[0, 1, 2], [3, 0, 1]])
+    logits_fn = paired_logits(forward, cond, jnp.concatenate([cond, null]))
+    traces = []
+
+    @jax.jit
+    def run(guidance, t):
+        traces.append(1)
+        return predictor(logits_fn, guidance)(tokens, t)
+
+    for t in range(6):
+        guided = run(Guidance(3.0, (2, 4)), t)
+        expected = predictor(logits_fn, Guidance(3.0) if 2 <= t <= 4 else None)(tokens, jnp.int32(t))
+        np.testing.assert_allclose(guided, expected, atol=1e-6)
+    run(Guidance(4.0, (1, 1)), 3)
+    assert len(traces) == 1

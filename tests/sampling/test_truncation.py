@@ -1,0 +1,94 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vqdiffusion_jax.sampling import Guidance, TopK, TopR, combine, predictor
+
+
+def _sorted_reference(log_x0, rate):
+    """One row, the plain way: sort, running float32 sum, keep the entry that crosses."""
+    order = np.argsort(-log_x0, kind="stable")
+    total = np.cumsum(np.exp(log_x0[order]), dtype=np.float32)
+    keep = np.concatenate([[True], total[:-1] < np.float32(rate)])
+    out = np.full_like(log_x0, -70.0)
+    out[order[keep]] = log_x0[order[keep]]
+    return out
+
+
+def test_the_entry_that_crosses_the_rate_is_kept():
+    log_x0 = jnp.log(jnp.asarray([0.1, 0.5, 0.04, 0.3, 0.06]))
+    np.testing.assert_allclose(TopR(0.86)(log_x0), np.log([0.1, 0.5, 1, 0.3, 1]) + [0, 0, -70, 0, -70], rtol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), rate=st.sampled_from([0.01, 0.3, 0.86, 0.94]), spread=st.sampled_from([0.1, 1.0, 6.0]))
+def test_top_r_matches_the_sorted_definition(seed, rate, spread):
+    log_x0 = np.asarray(jax.nn.log_softmax(jax.random.normal(jax.random.key(seed), (3, 4, 23)) * spread))
+    expected = np.stack([_sorted_reference(row, rate) for row in log_x0.reshape(-1, 23)]).reshape(log_x0.shape)
+    np.testing.assert_array_equal(TopR(rate)(log_x0), expected)
+
+
+def test_the_mask_row_of_the_reference_does_not_matter():
+    log_x0 = np.asarray(jax.nn.log_softmax(jax.random.normal(jax.random.key(1), (64, 40)) * 4))
+    with_mask = np.concatenate([log_x0, np.full((64, 1), -70.0, np.float32)], axis=1)
+    for rate in (0.5, 0.86, 0.99):
+        np.testing.assert_array_equal(TopR(rate)(with_mask)[:, :-1], TopR(rate)(log_x0))
+
+
+def test_ties_are_broken_by_index_and_the_count_is_exact():
+    flat = jnp.full((2, 8), np.log(1 / 8), jnp.float32)
+    for kept, out in ((4, TopR(0.5)(flat)), (1, TopR(0.1)(flat)), (3, TopK(3)(flat))):
+        np.testing.assert_array_equal(np.asarray(out)[0] > -70, np.arange(8) < kept)
+
+
+def test_rate_one_keeps_all_but_the_far_tail():
+    log_x0 = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (50, 400)) * 3)
+    out = np.asarray(TopR(1.0)(log_x0))
+    dropped = np.where(out == -70.0, np.exp(log_x0), 0.0).sum(-1)
+    assert dropped.max() < 2e-5
+
+
+def test_a_new_rate_recompiles_nothing():
+    traces = []
+
+    @jax.jit
+    def run(truncation, log_x0):
+        traces.append(1)
+        return truncation(log_x0)
+
+    log_x0 = jax.nn.log_softmax(jnp.arange(6.0))
+    assert (np.asarray(run(TopR(0.2), log_x0)) > -70).sum() == 1
+    assert (np.asarray(run(TopR(0.9), log_x0)) > -70).sum() == 3
+    assert len(traces) == 1
+
+
+def test_top_k():
+    log_x0 = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (5, 9)))
+    out = np.asarray(TopK(2)(log_x0))
+    assert ((out > -70).sum(-1) == 2).all() and (out.max(-1) == np.asarray(log_x0).max(-1)).all()
+    np.testing.assert_array_equal(TopK(9)(log_x0), log_x0)
+    np.testing.assert_array_equal(TopK(90)(log_x0), log_x0)
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.1, 1.01, float("nan")])
+def test_rates_outside_are_refused(rate):
+    with pytest.raises(ValueError, match=r"TopR.rate .* \(0, 1\]"):
+        TopR(rate)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True])
+def test_bad_k_is_refused(k):
+    with pytest.raises(ValueError, match="TopK.k"):
+        TopK(k)
+
+
+def test_order_is_guidance_then_truncation():
+    cond, null = jax.random.normal(jax.random.key(0), (2, 2, 3, 11))
+    tokens = jnp.zeros((2, 3), jnp.int32)
+    out = predictor(lambda *_: (cond, null), Guidance(3.0), TopR(0.7))(tokens, jnp.int32(0))
+    expected = TopR(0.7)(combine(jax.nn.log_softmax(cond), jax.nn.log_softmax(null), 3.0))
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+    assert (np.exp(np.asarray(out)).sum(-1) < 1.0).all()  # not renormalised

@@ -1,0 +1,369 @@
+"""Every choice a model is made of, as frozen dataclasses that check themselves.
+
+The library takes these and nothing else; ``configs/*.py`` and the converters
+build them.  Architecture (``DenoiserConfig``, ``VQGANConfig``, ...) is what a
+checkpoint fixes; ``ComputeConfig`` is what the person running it may choose.
+``vqdiffusion_jax.presets`` holds the released configurations by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_origin, get_type_hints
+
+CONDITIONS = ("text", "class", "none")
+MLPS = ("dense", "conv")
+ACTIVATIONS = ("gelu2", "gelu")
+TIMESTEP_EMBEDDINGS = ("learned", "sinusoidal")
+QUANTIZERS = ("gumbel", "vq", "ema")
+DENOMINATORS = ("num_codes", "num_codes_plus_one")
+AUXILIARY_WEIGHTINGS = ("decreasing", "increasing", "constant")
+DTYPES = ("float32", "bfloat16", "float16")
+ATTENTIONS = ("auto", "xla", "blocked", "cudnn")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built; the message is one line."""
+
+
+def _positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{type(config).__name__}.{name} is {value!r}; it must be a whole number of at least 1")
+
+
+def _one_of(config: Any, name: str, allowed: tuple[str, ...]) -> None:
+    value = getattr(config, name)
+    if value not in allowed:
+        raise ConfigError(f"{type(config).__name__}.{name} is {value!r}; allowed: {', '.join(allowed)}")
+
+
+def _rate(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not 0.0 <= value < 1.0:
+            raise ConfigError(f"{type(config).__name__}.{name} is {value!r}; it must lie in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Mask-and-replace noise, the reference's ``alpha1`` (paper section 4.1).
+
+    The cumulative keep and mask probabilities run linearly from ``*_start`` at
+    t = 0 to ``*_end`` at t = num_timesteps - 1.
+    """
+
+    num_codes: int
+    num_timesteps: int = 100
+    keep_start: float = 0.99999
+    keep_end: float = 0.000009
+    mask_start: float = 0.000009
+    mask_end: float = 0.99999
+    denominator: str = "num_codes"  # files from before spring 2022 hold "num_codes_plus_one"
+
+    def __post_init__(self):
+        _positive(self, "num_codes", "num_timesteps")
+        _one_of(self, "denominator", DENOMINATORS)
+        for end in ("start", "end"):
+            keep, mask = getattr(self, f"keep_{end}"), getattr(self, f"mask_{end}")
+            if not (0.0 < keep < 1.0 and 0.0 < mask < 1.0 and keep + mask < 1.0):
+                raise ConfigError(
+                    f"ScheduleConfig: keep_{end}={keep} and mask_{end}={mask} must both lie in (0, 1) and sum to less than 1"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserConfig:
+    """The transformer that predicts clean tokens (paper section 4.3)."""
+
+    condition: str  # "text": cross attention; "class": AdaLN on the label; "none"
+    num_codes: int  # K; the network reads K + 1 tokens ([MASK] is K) and predicts K
+    grid: tuple[int, int]  # (height, width) in tokens
+    width: int
+    num_layers: int
+    num_heads: int
+    num_timesteps: int = 100
+    # Position tables are 32 wide in every released model, even where the grid is 16 x 16:
+    # token p takes row p // 32 and column p % 32.
+    position_grid: tuple[int, int] = (32, 32)
+    mlp: str = "dense"
+    mlp_ratio: int = 4
+    activation: str = "gelu2"
+    timestep_embedding: str = "learned"
+    condition_width: int = 512  # text only
+    condition_length: int = 77  # text only
+    num_classes: int = 0  # class only: rows of the class table; larger labels take the mean row
+    # A trained null condition for guidance.  text: an embedding of its own; class: the last row of the table.
+    learnable_null: bool = False
+    attention_dropout: float = 0.0
+    residual_dropout: float = 0.0
+
+    def __post_init__(self):
+        _positive(self, "num_codes", "width", "num_layers", "num_heads", "num_timesteps", "mlp_ratio")
+        _one_of(self, "condition", CONDITIONS)
+        _one_of(self, "mlp", MLPS)
+        _one_of(self, "activation", ACTIVATIONS)
+        _one_of(self, "timestep_embedding", TIMESTEP_EMBEDDINGS)
+        _rate(self, "attention_dropout", "residual_dropout")
+        if self.width % self.num_heads:
+            raise ConfigError(f"DenoiserConfig.num_heads={self.num_heads} does not divide width={self.width}")
+        if self.num_tokens > self.position_grid[0] * self.position_grid[1]:
+            raise ConfigError(f"DenoiserConfig.grid={self.grid} has more tokens than position_grid={self.position_grid}")
+        if self.condition == "text":
+            _positive(self, "condition_width", "condition_length")
+        if self.condition == "class":
+            _positive(self, "num_classes")
+        if self.learnable_null and self.condition == "none":
+            raise ConfigError("DenoiserConfig.learnable_null needs a condition; this one is 'none'")
+
+    @property
+    def num_tokens(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def mask_token(self) -> int:
+        return self.num_codes
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.num_heads
+
+    @property
+    def null_label(self) -> int:
+        """class only: the label that stands for no class; past the table, where it takes the mean row, if none was trained."""
+        return self.num_classes - 1 if self.learnable_null else self.num_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQGANConfig:
+    """Image codec: convolutional encoder and decoder around a codebook (taming transformers)."""
+
+    quantizer: str  # "gumbel": f8 OpenImages; "vq": f16; "ema": ITHQ
+    codebook_size: int
+    embed_dim: int  # width of a code
+    image_size: int = 256
+    channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 1, 2, 4)
+    num_res_blocks: int = 2
+    attention_levels: tuple[int, ...] = (3,)  # level i works at image_size / 2**i
+    z_channels: int = 256
+    image_channels: int = 3
+    norm_groups: int = 32
+    dropout: float = 0.0
+    reduced_codebook_size: int | None = None  # K, where only some codes are kept
+
+    def __post_init__(self):
+        _positive(self, "codebook_size", "embed_dim", "image_size", "channels", "num_res_blocks", "z_channels", "image_channels", "norm_groups")
+        _one_of(self, "quantizer", QUANTIZERS)
+        _rate(self, "dropout")
+        if not self.channel_multipliers:
+            raise ConfigError("VQGANConfig.channel_multipliers is empty; give one whole number a level")
+        if self.image_size % self.downsampling:
+            raise ConfigError(f"VQGANConfig.image_size={self.image_size} is not divisible by its downsampling of {self.downsampling}")
+        for multiplier in self.channel_multipliers:
+            if self.channels * multiplier % self.norm_groups:
+                raise ConfigError(f"VQGANConfig: {self.channels} x {multiplier} channels are not divisible by norm_groups={self.norm_groups}")
+        for level in self.attention_levels:
+            if not 0 <= level < len(self.channel_multipliers):
+                raise ConfigError(f"VQGANConfig.attention_levels has {level}; levels run from 0 to {len(self.channel_multipliers) - 1}")
+        if self.reduced_codebook_size is not None and not 1 <= self.reduced_codebook_size <= self.codebook_size:
+            raise ConfigError(f"VQGANConfig.reduced_codebook_size={self.reduced_codebook_size} must lie in 1..{self.codebook_size}")
+
+    @property
+    def downsampling(self) -> int:
+        return 2 ** (len(self.channel_multipliers) - 1)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        side = self.image_size // self.downsampling
+        return (side, side)
+
+    @property
+    def num_codes(self) -> int:
+        """K: how many tokens the diffusion sees."""
+        return self.reduced_codebook_size or self.codebook_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class CLIPTextConfig:
+    """OpenAI CLIP's text tower; the defaults are ViT-B/32's."""
+
+    vocab_size: int = 49408
+    context_length: int = 77
+    width: int = 512
+    num_layers: int = 12
+    num_heads: int = 8
+    mlp_ratio: int = 4
+    projection_width: int = 512
+
+    def __post_init__(self):
+        _positive(self, *(f.name for f in dataclasses.fields(self)))
+        if self.width % self.num_heads:
+            raise ConfigError(f"CLIPTextConfig.num_heads={self.num_heads} does not divide width={self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CLIPVisionConfig:
+    """OpenAI CLIP's image tower; the defaults are ViT-B/32's."""
+
+    image_size: int = 224
+    patch_size: int = 32
+    width: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    mlp_ratio: int = 4
+    projection_width: int = 512
+
+    def __post_init__(self):
+        _positive(self, *(f.name for f in dataclasses.fields(self)))
+        if self.width % self.num_heads:
+            raise ConfigError(f"CLIPVisionConfig.num_heads={self.num_heads} does not divide width={self.width}")
+        if self.image_size % self.patch_size:
+            raise ConfigError(f"CLIPVisionConfig.patch_size={self.patch_size} does not divide image_size={self.image_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEmbeddingConfig:
+    """How the text tower's states become the condition (the reference's CLIPTextEmbedding).
+
+    Every released model takes all states, each divided by its L2 norm.
+    """
+
+    normalize: bool = True
+    pick_last: bool = False  # the end-of-text state, projected, instead of all states
+    keep_length_axis: bool = False  # (batch, 1, width) instead of (batch, width)
+    double: bool = False  # concatenate with itself before normalising
+    additional_last: bool = False  # also return the projected end-of-text state
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """CLIP byte-pair encoding as the reference sets it up."""
+
+    end_index: int = 49152  # the reference's end_idx: 256 + 2 + number of merges used
+    context_length: int = 77
+    pad_token: int = 0  # not the end-of-text id: pads are attended, so this changes pictures
+    add_start_and_end: bool = True
+
+    def __post_init__(self):
+        _positive(self, "context_length")
+        if self.end_index < 258:
+            raise ConfigError(f"TokenizerConfig.end_index={self.end_index}; it must be at least 258 (no merges)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Variational bound plus the auxiliary term on x_0 (paper equation 10 and appendix)."""
+
+    auxiliary_weight: float = 5.0e-4
+    auxiliary_weighting: str = "decreasing"  # "increasing" is what the code did before spring 2022
+    masked_weight: float = 1.0
+    unmasked_weight: float = 1.0
+
+    def __post_init__(self):
+        _one_of(self, "auxiliary_weighting", AUXILIARY_WEIGHTINGS)
+        for name in ("auxiliary_weight", "masked_weight", "unmasked_weight"):
+            if not getattr(self, name) >= 0.0:
+                raise ConfigError(f"ObjectiveConfig.{name}={getattr(self, name)!r} must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingDefaults:
+    """What a call that names nothing else uses; the authors' documented settings for each released model."""
+
+    guidance_scale: float = 1.0
+    truncation_rate: float = 0.86
+
+    def __post_init__(self):
+        if not 0.0 < self.truncation_rate <= 1.0:
+            raise ConfigError(f"SamplingDefaults.truncation_rate={self.truncation_rate!r} must lie in (0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A whole VQ-Diffusion model: codec, denoiser, noise and, for text, CLIP."""
+
+    denoiser: DenoiserConfig
+    codec: VQGANConfig
+    schedule: ScheduleConfig
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+    text_encoder: CLIPTextConfig | None = None
+    text_embedding: TextEmbeddingConfig | None = None
+    tokenizer: TokenizerConfig | None = None
+
+    def __post_init__(self):
+        denoiser, codec, schedule = self.denoiser, self.codec, self.schedule
+        if codec.num_codes != denoiser.num_codes:
+            raise ConfigError(f"the codec gives {codec.num_codes} codes but the denoiser expects {denoiser.num_codes}")
+        if schedule.num_codes != denoiser.num_codes:
+            raise ConfigError(f"the schedule is made for {schedule.num_codes} codes but the denoiser expects {denoiser.num_codes}")
+        if schedule.num_timesteps != denoiser.num_timesteps:
+            raise ConfigError(
+                f"the schedule has {schedule.num_timesteps} timesteps but the denoiser has embeddings for {denoiser.num_timesteps}"
+            )
+        if codec.grid != denoiser.grid:
+            raise ConfigError(f"the codec gives a grid of {codec.grid} tokens but the denoiser expects {denoiser.grid}")
+        text = (self.text_encoder, self.text_embedding, self.tokenizer)
+        if denoiser.condition == "text":
+            if any(part is None for part in text):
+                raise ConfigError("a text model needs text_encoder, text_embedding and tokenizer")
+            if self.text_encoder.width != denoiser.condition_width:
+                raise ConfigError(
+                    f"the text tower is {self.text_encoder.width} wide but the denoiser's condition_width is {denoiser.condition_width}"
+                )
+        elif any(part is not None for part in text):
+            raise ConfigError(f"a model with condition={denoiser.condition!r} takes no text_encoder, text_embedding or tokenizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How a network is run, which no checkpoint fixes.
+
+    dtype is that of activations and matmuls; normalisation statistics,
+    softmax, logits and everything in log space stay float32.
+    """
+
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+    attention: str = "auto"
+    scan_layers: bool = True  # one traced layer for all (fast compile) or all layers unrolled
+    remat: bool = False  # recompute activations in the backward pass, layer by layer
+
+    def __post_init__(self):
+        _one_of(self, "dtype", DTYPES)
+        _one_of(self, "param_dtype", DTYPES)
+        _one_of(self, "attention", ATTENTIONS)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as plain JSON types; ``from_dict`` reads it back."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type, values: dict[str, Any], *, where: str = "") -> Any:
+    """Build ``cls`` from ``to_dict``'s output.  Raises ConfigError naming any unknown or missing field."""
+    where = where or cls.__name__
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} is {values!r}; it must be a table of fields")
+    hints = get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    if unknown := sorted(set(values) - set(fields)):
+        raise ConfigError(f"{where} has unknown fields {', '.join(unknown)}; known: {', '.join(fields)}")
+    required = {n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    if missing := sorted(required - set(values)):
+        raise ConfigError(f"{where} lacks {', '.join(missing)}")
+    return cls(**{name: _from_json(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _from_json(hint: Any, value: Any, where: str) -> Any:
+    options = [h for h in (get_args(hint) or (hint,)) if h is not type(None)]
+    if value is None:
+        return None
+    if dataclasses.is_dataclass(options[0]):
+        return from_dict(options[0], value, where=where)
+    if get_origin(hint) is tuple:
+        return tuple(value)
+    return value

@@ -1,0 +1,53 @@
+"""Discrete diffusion with mask-and-replace noise: schedule, transitions and training objective."""
+
+from .objective import (
+    LossState,
+    LossTerms,
+    loss_terms,
+    sample_timesteps,
+    timestep_probabilities,
+    update_loss_state,
+)
+from .schedule import Jump, Kernel, Schedule, check_timesteps, make_schedule
+from .transitions import (
+    LOG_FLOOR,
+    LOG_ZERO,
+    check_tokens,
+    forward_log_prob,
+    forward_log_prob_tokens,
+    gumbel_from_uniform,
+    log_one_hot,
+    posterior,
+    predict_start,
+    q_sample,
+    q_sample_trajectory,
+    q_sample_with_uniforms,
+    sample_categorical,
+)
+
+__all__ = [
+    "LOG_FLOOR",
+    "LOG_ZERO",
+    "Jump",
+    "Kernel",
+    "LossState",
+    "LossTerms",
+    "Schedule",
+    "check_timesteps",
+    "check_tokens",
+    "forward_log_prob",
+    "forward_log_prob_tokens",
+    "gumbel_from_uniform",
+    "log_one_hot",
+    "loss_terms",
+    "make_schedule",
+    "posterior",
+    "predict_start",
+    "q_sample",
+    "q_sample_trajectory",
+    "q_sample_with_uniforms",
+    "sample_categorical",
+    "sample_timesteps",
+    "timestep_probabilities",
+    "update_loss_state",
+]

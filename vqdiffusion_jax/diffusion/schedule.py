@@ -1,0 +1,207 @@
+"""The noise schedule: mask-and-replace transition probabilities at every timestep.
+
+Everything is worked out once, on the host, in float64; what the device sees
+are float32 tables of logarithms.  A one-step replacement probability can be as
+small as 3e-12 beside a keep probability near 1, which float32 cannot resolve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..config import ConfigError, ScheduleConfig
+
+
+def _gather(table: Any, index: Any) -> Any:
+    if isinstance(table, np.ndarray) and isinstance(index, (int, slice, np.integer, np.ndarray)):
+        return table[index]  # stays on the host, and an index out of range is an error
+    return jnp.asarray(table)[index]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Kernel:
+    """Log probabilities of a mask-and-replace transition, float32, all of one shape (a pytree).
+
+    A code stays itself with probability ``keep`` (on top of replacement), becomes
+    any one given code with probability ``uniform``, and [MASK] with probability
+    ``mask``; [MASK] stays [MASK] (paper section 4.1).
+    """
+
+    log_keep: Any  # ln a
+    log_uniform: Any  # ln b, per code: a + K b + c = 1
+    log_mask: Any  # ln c
+    log_not_mask: Any  # ln (1 - c)
+
+    def __getitem__(self, index: Any) -> Kernel:
+        """Gather along the leading axis.  A traced or jax index out of range is clamped, as jax does."""
+        return jax.tree.map(lambda table: _gather(table, index), self)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Jump:
+    """All that the posterior q(x_s | x_t, x_0) needs, for s < t; every kernel has the same shape (a pytree)."""
+
+    marginal_t: Kernel  # q(x_t | x_0)
+    transition: Kernel  # q(x_t | x_s)
+    marginal_s: Kernel  # q(x_s | x_0)
+
+    def __getitem__(self, index: Any) -> Jump:
+        """Gather along the leading axis."""
+        return jax.tree.map(lambda table: _gather(table, index), self)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Transition probabilities on the host, numpy float64; made by ``make_schedule``.
+
+    One-step arrays have shape (T,).  Cumulative ones have shape (T + 1,): entry
+    t belongs to q(x_t | x_0), and the last one, reached with index -1, is the
+    identity, so that t = -1 means clean data.
+    """
+
+    config: ScheduleConfig
+    keep: np.ndarray
+    uniform: np.ndarray
+    mask: np.ndarray
+    cum_keep: np.ndarray
+    cum_uniform: np.ndarray
+    cum_mask: np.ndarray
+
+    @property
+    def num_timesteps(self) -> int:
+        return self.config.num_timesteps
+
+    @property
+    def num_codes(self) -> int:
+        return self.config.num_codes
+
+    def marginals(self) -> Kernel:
+        """q(x_t | x_0) for t = 0 .. T - 1 and, at index -1, the identity: Kernel of shape (T + 1,)."""
+        return _kernel(self.cum_keep, self.cum_uniform, self.cum_mask)
+
+    def steps(self) -> Kernel:
+        """q(x_t | x_{t-1}) for t = 0 .. T - 1: Kernel of shape (T,)."""
+        return _kernel(self.keep, self.uniform, self.mask)
+
+    def jumps(self, t: Any, s: Any) -> Jump:
+        """The jumps from timesteps ``t`` back to ``s``, of any common shape; ``s = -1`` reaches clean data.
+
+        ``s = t - 1`` is the ordinary step; a smaller ``s`` is the strided
+        posterior (paper section 4.2, fast inference), with the transition
+        composed in float64.  Raises ValueError unless -1 <= s < t < T.
+        """
+        t, s = np.broadcast_arrays(np.asarray(t), np.asarray(s))
+        for name, value in (("t", t), ("s", s)):
+            if not np.issubdtype(value.dtype, np.integer):
+                raise ValueError(f"Schedule.jumps: {name} has dtype {value.dtype}; give whole numbers")
+        wrong = ~((s >= -1) & (s < t) & (t < self.num_timesteps))
+        if wrong.any():
+            raise ValueError(
+                f"Schedule.jumps: cannot go from t={t[wrong][0]} to s={s[wrong][0]}; need -1 <= s < t <= {self.num_timesteps - 1}"
+            )
+        marginals = self.marginals()
+        composed = _compose(self.cum_keep, self.cum_uniform, self.cum_mask, _denominator(self.config), t, s)
+        return Jump(marginal_t=marginals[t], transition=_kernel(*composed), marginal_s=marginals[s])
+
+    def one_step_jumps(self) -> Jump:
+        """The jumps from every t to t - 1: Jump of shape (T,), to be indexed by t."""
+        t = np.arange(self.num_timesteps)
+        return self.jumps(t, t - 1)
+
+
+def make_schedule(config: ScheduleConfig) -> Schedule:
+    """Work out the linear mask-and-replace schedule (paper section 4.1) in float64.
+
+    With a single timestep, that step goes straight to the ``*_end`` values.
+    Raises ConfigError if the end points imply a negative one-step probability.
+    """
+    _check_monotone(config)
+    num = config.num_timesteps
+    ramp = np.arange(num) / (num - 1) if num > 1 else np.ones(1)
+    denominator = _denominator(config)
+
+    def along(start: float, end: float, identity: float) -> np.ndarray:
+        return np.append(ramp * (end - start) + start, identity)
+
+    cum_keep = along(config.keep_start, config.keep_end, 1.0)
+    cum_mask = along(config.mask_start, config.mask_end, 0.0)
+    # Interpolated rather than 1 - keep - mask entry by entry, whose rounding would
+    # differ from step to step and swamp the small differences taken in _compose.
+    cum_uniform = along(1.0 - config.keep_start - config.mask_start, 1.0 - config.keep_end - config.mask_end, 0.0) / denominator
+    t = np.arange(num)
+    keep, uniform, mask = _compose(cum_keep, cum_uniform, cum_mask, denominator, t, t - 1)
+    arrays = {
+        "keep": keep,
+        "uniform": uniform,
+        "mask": mask,
+        "cum_keep": cum_keep,
+        "cum_uniform": cum_uniform,
+        "cum_mask": cum_mask,
+    }
+    for array in arrays.values():
+        array.flags.writeable = False
+    return Schedule(config=config, **arrays)
+
+
+def check_timesteps(t: Any, num_timesteps: int) -> None:
+    """Raise ValueError, naming the value and the range, unless every t is a whole number in 0 .. num_timesteps - 1.
+
+    For the host: under ``jax.jit`` arrays have no values yet and pass unchecked.
+    """
+    if isinstance(t, jax.core.Tracer):
+        return
+    t = np.asarray(t)
+    if not np.issubdtype(t.dtype, np.integer):
+        raise ValueError(f"timesteps have dtype {t.dtype}; give whole numbers from 0 to {num_timesteps - 1}")
+    wrong = t[(t < 0) | (t >= num_timesteps)]
+    if wrong.size:
+        raise ValueError(f"timestep {wrong[0]} is out of range; allowed: 0 to {num_timesteps - 1}")
+
+
+def _denominator(config: ScheduleConfig) -> int:
+    return config.num_codes + (config.denominator == "num_codes_plus_one")
+
+
+def _compose(
+    cum_keep: np.ndarray, cum_uniform: np.ndarray, cum_mask: np.ndarray, denominator: int, t: np.ndarray, s: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(keep, uniform, mask) of q(x_t | x_s), float64, for index arrays t > s >= -1.
+
+    The obvious 1 - keep - mask loses nearly every digit of a replacement
+    probability near 1e-9.  With C the cumulative mask, R the cumulative
+    replacement in total and A = 1 - C - R it equals, digit for digit,
+    [(1 - C_s)(R_t - R_s) + (C_t - C_s) R_s] / [(1 - C_s) A_s].
+    """
+    keep_s, mask_s, replaced_s = cum_keep[s], cum_mask[s], cum_uniform[s] * denominator
+    mask_gain, replaced_gain = cum_mask[t] - mask_s, cum_uniform[t] * denominator - replaced_s
+    replaced = ((1.0 - mask_s) * replaced_gain + mask_gain * replaced_s) / ((1.0 - mask_s) * keep_s)
+    return cum_keep[t] / keep_s, np.maximum(replaced, 0.0) / denominator, mask_gain / (1.0 - mask_s)
+
+
+def _kernel(keep: np.ndarray, uniform: np.ndarray, mask: np.ndarray) -> Kernel:
+    with np.errstate(divide="ignore"):  # the identity has ln 0
+        logs = (np.log(keep), np.log(uniform), np.log(mask), np.log1p(-mask))
+    return Kernel(*(np.asarray(log, np.float32) for log in logs))
+
+
+def _check_monotone(config: ScheduleConfig) -> None:
+    if config.keep_end > config.keep_start:
+        raise ConfigError(f"ScheduleConfig.keep_end={config.keep_end} is above keep_start={config.keep_start}; keep must not grow with t")
+    if config.mask_end < config.mask_start:
+        raise ConfigError(f"ScheduleConfig.mask_end={config.mask_end} is below mask_start={config.mask_start}; mask must not shrink with t")
+    start, end = (
+        (1.0 - keep - mask, 1.0 - mask) for keep, mask in ((config.keep_start, config.mask_start), (config.keep_end, config.mask_end))
+    )
+    # Of what is not masked, the replaced share may not fall; 1e-15 forgives the rounding of these differences.
+    if end[0] * start[1] < start[0] * end[1] - 1e-15:
+        raise ConfigError(
+            f"ScheduleConfig: the replaced share of unmasked tokens, (1 - keep - mask)/(1 - mask), falls from {start[0] / start[1]:.3g} "
+            f"to {end[0] / end[1]:.3g}, which needs a negative probability; lower keep_end or raise keep_start"
+        )

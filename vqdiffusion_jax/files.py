@@ -1,0 +1,29 @@
+"""Writing to disk so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_or_not_at_all(folder: str | Path) -> Iterator[Path]:
+    """A new folder beside ``folder`` that takes its name when all is written and vanishes if anything fails.
+
+    Raises FileExistsError if ``folder`` holds anything.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is not an empty folder; name one that is absent or empty")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+    place.mkdir()
+    try:
+        yield place
+        place.replace(folder)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise

@@ -1,0 +1,139 @@
+"""From a condition to pixels in one compiled program.
+
+``generate`` is ``prepare`` (text tower, keys and values, AdaLN tables: all that
+no step changes), ``advance`` (the denoising loop) and ``render`` (the codec).
+A caller who wants to look between the steps calls the three himself; the
+tokens are the same.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .models.clip import text_embedding
+from .models.vqdiffusion import VQDiffusionModel
+from .models.vqgan import to_255, to_uint8
+from .sampling import Guidance, Noise, Plan, Strategy, Truncation, denoise, paired_logits, predictor
+
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Condition:
+    """What pictures are asked to show; every field is an array with a leading batch axis, or None.
+
+    Text models read ``ids`` (batch, length) int32 or, ready made, ``embedding``
+    (batch, length, width); class models read ``labels`` (batch,) int32.  With
+    none of them, the condition is the model's learnable null.
+    """
+
+    ids: Any = None
+    embedding: Any = None
+    labels: Any = None
+
+    def encode(self, model: VQDiffusionModel, batch: int) -> jax.Array | None:
+        """The denoiser's condition: (batch, length, width) float32, (batch,) labels, or None."""
+        if self.embedding is not None:
+            return jnp.asarray(self.embedding, jnp.float32)
+        if self.ids is not None:
+            return text_embedding(model.text_encoder, self.ids, model.config.text_embedding).astype(jnp.float32)
+        if self.labels is not None:
+            return self.labels
+        return model.denoiser.null(batch) if model.config.denoiser.condition == "text" else None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Request:
+    """One batch of pictures: what, from where, and how.  A pytree; other numbers in it recompile nothing."""
+
+    condition: Condition
+    null: Condition | None  # None unless guidance is active
+    strategy: Strategy
+    plan: Plan
+    guidance: Guidance
+    truncation: Truncation | None
+    noise: Noise
+    start: Any  # (batch, tokens) int32
+    known: Any = None  # (mask, tokens) to impose at every step
+    first_call: Any = 0  # number of the first noise draw
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Prepared:
+    """All that depends on the condition or on nothing, computed once a picture."""
+
+    conditional: Any
+    both: Any
+    modulation: Any
+
+
+def prepare(model: VQDiffusionModel, request: Request) -> Prepared:
+    """Run the text tower and project its states for every layer; tabulate AdaLN over the timesteps."""
+    batch = request.start.shape[0]
+    condition = request.condition.encode(model, batch)
+    modulation = model.denoiser.modulation_table()
+    if request.null is None:
+        return Prepared(model.denoiser.precompute(condition), None, modulation)
+    both = model.denoiser.precompute(jnp.concatenate([condition, request.null.encode(model, batch)]))
+    return Prepared(jax.tree.map(lambda leaf: leaf[:, :batch], both), both, modulation)
+
+
+def advance(
+    model: VQDiffusionModel, prepared: Prepared, request: Request, keep_trajectory: bool = False
+) -> tuple[jax.Array, jax.Array | None]:
+    """Run the calls of ``request.plan``: tokens (batch, length) and, if asked, those after every call."""
+
+    def forward(tokens, timestep, conditioning):
+        return model.denoiser(tokens, timestep, conditioning=conditioning, modulation=prepared.modulation)
+
+    log_x0 = predictor(paired_logits(forward, prepared.conditional, prepared.both), request.guidance, request.truncation)
+    return denoise(
+        log_x0, request.strategy, request.plan, request.noise, request.start,
+        known=request.known, first_call=request.first_call, keep_trajectory=keep_trajectory,
+    )  # fmt: skip
+
+
+def render(model: VQDiffusionModel, tokens: jax.Array, output: str, rounding: str) -> jax.Array | None:
+    """Tokens to pictures (batch, height, width, channels): uint8, or float32 in 0..255; None for "tokens"."""
+    if output == "tokens":
+        return None
+    images = model.codec.decode(tokens)
+    return to_uint8(images, rounding=rounding) if output == "uint8" else to_255(images)
+
+
+@functools.partial(jax.jit, static_argnames=("output", "rounding", "keep_trajectory"))
+def generate(
+    model: VQDiffusionModel, request: Request, *, output: str = "uint8", rounding: str = "truncate", keep_trajectory: bool = False
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+    """Tokens (batch, length), pictures (see ``render``) and, if asked, the trajectory (calls, batch, length)."""
+    tokens, trajectory = advance(model, prepare(model, request), request, keep_trajectory)
+    return tokens, render(model, tokens, output, rounding), trajectory
+
+
+_prepare = jax.jit(prepare)
+_advance = jax.jit(advance, static_argnames=("keep_trajectory",))
+_render = jax.jit(render, static_argnames=("output", "rounding"))
+
+
+def generate_in_pieces(model: VQDiffusionModel, request: Request, callback, every: int, *, output: str, rounding: str, keep_trajectory: bool):
+    """``generate``, with ``callback(calls done, timestep, tokens)`` after every ``every`` network calls.
+
+    The callback ends the run early by returning True; the tokens as they are then get rendered.
+    """
+    prepared = _prepare(model, request)
+    plan, tokens, pieces = request.plan, request.start, []
+    for first in range(0, len(plan), every):
+        piece = plan[first : first + every]
+        part = replace(request, plan=piece, start=tokens, first_call=request.first_call + first)
+        tokens, trajectory = _advance(model, prepared, part, keep_trajectory)
+        pieces.append(trajectory)
+        if callback(first + len(piece), int(piece.timestep[-1]), tokens):
+            break
+    return tokens, _render(model, tokens, output, rounding), jnp.concatenate(pieces) if keep_trajectory else None

@@ -1,0 +1,1 @@
+"""Foreign checkpoint formats, read and written through key tables."""

@@ -1,0 +1,75 @@
+"""A tensor that lies in a file: its shape is known, its numbers are mapped from disk when someone reads them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Sealed:
+    """An object whose fields no pickle may set."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError(f"a pickle tries to alter a {type(self).__name__}")
+
+
+@dataclass(frozen=True)
+class Storage(Sealed):
+    """A run of bytes: ``size`` bytes at ``start`` of the file ``path``, or ``data`` where they had to be unpacked."""
+
+    path: Path
+    start: int
+    size: int
+    dtype: np.dtype | None  # None: untyped
+    data: bytes | None = None
+
+    def read(self, start: int, size: int) -> np.ndarray:
+        """``size`` bytes from ``start`` on, read-only; mapped, so pages are released with the array."""
+        if size == 0:
+            return np.empty(0, np.uint8)
+        if self.data is not None:
+            return np.frombuffer(self.data, np.uint8, size, start)
+        return np.memmap(self.path, np.uint8, mode="r", offset=self.start + start, shape=(size,)).view(np.ndarray)
+
+
+class LazyTensor(Sealed):
+    """A strided view into a ``Storage``, as PyTorch describes it; ``numpy.asarray`` reads it.
+
+    Raises:
+        ValueError: if the view reaches outside the storage.
+    """
+
+    def __init__(self, storage: Storage, dtype: np.dtype | None, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]):
+        counts = (offset, *shape, *strides)
+        if dtype is None or len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in counts):
+            raise ValueError(f"a tensor has offset {offset}, shape {shape} and strides {strides} of dtype {dtype}, which cannot be")
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._storage, self._offset, self._strides = storage, offset, strides
+        self._extent = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) if self.size else 0
+        if (offset + self._extent) * self.dtype.itemsize > storage.size:
+            raise ValueError(f"a tensor of shape {shape} reaches beyond the {storage.size} bytes stored for it")
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        item = self.dtype.itemsize
+        flat = self._storage.read(self._offset * item, self._extent * item).view(self.dtype)
+        array = np.lib.stride_tricks.as_strided(flat, self.shape, [s * item for s in self._strides], writeable=False)
+        return np.array(array, dtype=dtype) if copy or (dtype is not None and dtype != self.dtype) else array
+
+    def __repr__(self) -> str:
+        return f"LazyTensor({self.shape}, {self.dtype})"

@@ -1,0 +1,80 @@
+"""OpenAI's CLIP files (ViT-B-32.pt: a TorchScript archive) and state dicts of the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+
+from ..config import ComputeConfig, ConfigError
+from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder
+from .clip_rules import settings, text_config, text_rules, vision_config, vision_rules
+from .table import Ignore, Report, Rule, apply, key
+from .torch_zip import CheckpointError, open_checkpoint, state_dict
+
+CLIP_DTYPES = ("float32", "file")
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """A text tower's tensors in some file, under that file's names."""
+
+    tensors: Mapping[str, Any]
+    prefix: str
+    ignores: tuple[Ignore, ...] = ()
+
+    def rules(self, ours: str = "") -> list[Rule]:
+        return text_rules(self.prefix, ours)
+
+
+def keeps_dtype(clip_dtype: str, ours: str = ""):
+    """Which of our paths keep the file's dtype.  Raises ConfigError unless ``clip_dtype`` is one of CLIP_DTYPES."""
+    if clip_dtype not in CLIP_DTYPES:
+        raise ConfigError(f"clip_dtype is {clip_dtype!r}; allowed: {', '.join(CLIP_DTYPES)} (OpenAI's files hold float16 matrices)")
+    return lambda path: clip_dtype == "file" and path.startswith(ours)
+
+
+def read_clip(path: str | Path, label: str = "") -> TextSource:
+    """The tensors of an OpenAI file or state dict; ``label`` is put before every key.  Raises CheckpointError if it is neither."""
+    tree = open_checkpoint(path)
+    if isinstance(tree, Mapping) and isinstance(tree.get("state_dict"), Mapping):
+        tree = tree["state_dict"]
+    tensors = state_dict(tree)
+    if "token_embedding.weight" not in tensors:
+        raise CheckpointError(f"{path} has no token_embedding.weight, so it is not an OpenAI CLIP; give ViT-B-32.pt or its state dict")
+    ignores = (*settings(label), Ignore(key(f"{label}visual.") + ".*", "the image tower, which conditions nothing"))
+    return TextSource({label + name: tensor for name, tensor in tensors.items()}, label, ignores)
+
+
+def load_openai_clip(
+    path: str | Path, *, clip_dtype: str = "float32", compute: ComputeConfig = ComputeConfig()
+) -> tuple[CLIPTextEncoder, CLIPVisionEncoder | None, Report]:
+    """Both towers of an OpenAI file.
+
+    Args:
+        path: ViT-B-32.pt, or a state dict of the same names with or without the image tower.
+        clip_dtype: "float32", or "file" to keep float16 matrices as they are.
+        compute: dtypes of the modules.
+
+    Returns:
+        The text tower, the image tower (None if the file has none) and what became of every key.
+
+    Raises:
+        CheckpointError, ConfigError, ConversionError: one error that says what does not fit.
+    """
+    source = read_clip(path)
+    keep = keeps_dtype(clip_dtype)
+    pictures = {name: tensor for name, tensor in source.tensors.items() if name.startswith("visual.")}
+    text = jax.eval_shape(lambda: CLIPTextEncoder(text_config(source.tensors), compute, rngs=nnx.Rngs(0)))
+    rest = {name: tensor for name, tensor in source.tensors.items() if name not in pictures}
+    text, report = apply(text_rules(), settings(), rest, text, keep_dtype=keep, what=str(path))
+    if not pictures:
+        return text, None, report
+    vision = jax.eval_shape(lambda: CLIPVisionEncoder(vision_config(pictures), compute, rngs=nnx.Rngs(0)))
+    vision, seen = apply(vision_rules(), (), pictures, vision, keep_dtype=keep, what=str(path))
+    report.mapped += seen.mapped
+    return text, vision, report

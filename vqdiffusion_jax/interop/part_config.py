@@ -1,0 +1,81 @@
+"""The config.json of one part of a Hugging Face style folder, read with its library's defaults and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .report import ConversionError
+from .safe_pickle import CheckpointError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON table.  Raises CheckpointError in one line if the file is absent, unreadable or not a table."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist; the folder must be a complete copy of the published one") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON ({' '.join(str(error).split())}); fetch it again") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds a {type(values).__name__}; it must be a JSON table")
+    return values
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """A part's options; ``where`` names the file in errors.
+
+    Every getter raises ConversionError in one line if the option is absent or is not what the getter says.
+    """
+
+    values: Mapping[str, Any]
+    where: str
+
+    @classmethod
+    def read(cls, path: Path, defaults: Mapping[str, Any]) -> PartConfig:
+        """Options left out of the file take the defaults of the library that wrote it, which are passed in."""
+        return cls({**defaults, **read_json(path)}, str(path))
+
+    def whole(self, name: str, *, at_least: int = 1) -> int:
+        value = self._get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+            raise ConversionError(f"{self.where}: {name} is {value!r}; it must be a whole number of at least {at_least}")
+        return value
+
+    def number(self, name: str) -> float:
+        value = self._get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ConversionError(f"{self.where}: {name} is {value!r}; it must be a number")
+        return float(value)
+
+    def flag(self, name: str) -> bool:
+        return bool(self._get(name))
+
+    def items(self, name: str, allowed: type | tuple[str, ...]) -> list:
+        """A list, each entry of the type given or among the words given."""
+        values = self._get(name)
+        fits = (lambda v: v in allowed) if isinstance(allowed, tuple) else (lambda v: isinstance(v, allowed) and not isinstance(v, bool))
+        if not isinstance(values, list) or not values or not all(map(fits, values)):
+            wanted = " and ".join(allowed) if isinstance(allowed, tuple) else allowed.__name__
+            raise ConversionError(f"{self.where}: {name} is {values!r}; it must be a list of {wanted}")
+        return values
+
+    def require(self, name: str, *allowed: Any) -> Any:
+        """The option's value, which must be one that our networks have."""
+        value = self._get(name)
+        if value not in allowed:
+            raise ConversionError(f"{self.where}: {name}={value!r} is not supported; allowed: {', '.join(map(repr, allowed))}")
+        return value
+
+    def _get(self, name: str) -> Any:
+        if name not in self.values:
+            raise ConversionError(f"{self.where}: {name} is missing; the file must be that of a VQ-Diffusion pipeline")
+        return self.values[name]

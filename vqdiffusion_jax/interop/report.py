@@ -1,0 +1,108 @@
+"""What a conversion did with every key, and the one error it raises."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+
+class ConversionError(ValueError):
+    """A foreign file that does not fill our model exactly; the message lists every key at fault."""
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """One array that found its place: shapes are the foreign one and ours (without the layer axis)."""
+
+    foreign: str
+    ours: str
+    shape: tuple[int, ...]
+    our_shape: tuple[int, ...]
+    layer: int | None
+    transform: str
+
+
+@dataclass
+class Report:
+    """Every foreign key and every parameter of ours, accounted for."""
+
+    mapped: list[Mapped] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)  # (foreign key, reason)
+    left: list[str] = field(default_factory=list)  # ours, optional and absent from the file: as the model had them
+    missing: list[str] = field(default_factory=list)  # ours
+    unmapped: list[str] = field(default_factory=list)  # foreign
+    wrong_shape: list[str] = field(default_factory=list)  # one line each
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not (self.missing or self.unmapped or self.wrong_shape)
+
+    def check(self, what: str = "the file") -> None:
+        """Raises ConversionError listing everything that is missing, unmapped or of the wrong shape."""
+        if self.ok:
+            return
+        parts = []
+        for heading, lines in (
+            ("missing", self.missing),
+            ("not recognised", self.unmapped),
+            ("wrong shape", self.wrong_shape),
+        ):
+            if lines:
+                parts.append(f"{len(lines)} {heading}:\n  " + "\n  ".join(_merge(lines)))
+        raise ConversionError(f"{what} does not fill the model; " + "\n".join(parts))
+
+    def table(self) -> str:
+        """The conversion as text, one line a parameter; the layers of a stack share a line."""
+        groups: dict[tuple, list[Mapped]] = {}
+        for entry in self.mapped:
+            name = entry.foreign if entry.layer is None else re.sub(r"\b%d\b" % entry.layer, "N", entry.foreign, count=1)
+            groups.setdefault((name, entry.ours, entry.shape, entry.our_shape, entry.transform), []).append(entry)
+        rows = [("foreign key", "shape", "our parameter", "shape", "layout")]
+        for (name, ours, shape, our_shape, transform), entries in groups.items():
+            stack = f" x{len(entries)}" if entries[0].layer is not None else ""
+            rows.append((name, _shape(shape) + stack, ours, _shape(our_shape), transform))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+        reasons: dict[str, list[str]] = {}
+        for foreign, reason in self.ignored:
+            reasons.setdefault(reason, []).append(foreign)
+        for reason, keys in reasons.items():
+            lines.append(f"ignored, {reason}: " + ", ".join(_merge(keys)))
+        for heading, keys in (
+            ("left as initialised", self.left),
+            ("MISSING", self.missing),
+            ("NOT RECOGNISED", self.unmapped),
+            ("WRONG SHAPE", self.wrong_shape),
+            ("note", self.notes),
+        ):
+            lines += [f"{heading}: {line}" for line in _merge(keys)]
+        lines.append(f"{len(self.mapped)} arrays mapped, {len(self.ignored)} ignored, {len(self.missing)} missing")
+        return "\n".join(lines)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _merge(keys: list[str]) -> list[str]:
+    """Keys that differ in one number only, as one line each: ``blocks.N.mask (N: 0, 1, 2)``."""
+    groups: dict[str, list[str]] = {}
+    for name in keys:
+        found = re.search(r"(?<=[.\[])\d+(?=[.\]])", name)
+        template = name[: found.start()] + "N" + name[found.end() :] if found else name
+        groups.setdefault(template, []).append(found.group() if found else "")
+    return [
+        template if numbers == [""] else template.replace("N", numbers[0], 1) if len(numbers) == 1 else f"{template} (N: {_runs(numbers)})"
+        for template, numbers in groups.items()
+    ]
+
+
+def _runs(numbers: list[str]) -> str:
+    values, runs = sorted({int(n) for n in numbers if n}), []
+    for value in values:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in runs)

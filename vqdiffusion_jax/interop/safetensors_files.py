@@ -1,0 +1,104 @@
+"""Weights of a Hugging Face style folder: safetensors read lazily without torch, shards, and the older .bin pickles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from .part_config import read_json
+from .torch_zip import CheckpointError, open_checkpoint, state_dict
+
+_DTYPES = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64, "I32": np.int32,
+    "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTensor:
+    """A tensor of an open, memory-mapped file, read when ``numpy.asarray`` asks for it."""
+
+    file: Any
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        array = self.file.get_tensor(self.name)
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def open_safetensors(path: str | Path) -> dict[str, StoredTensor]:
+    """The tensors of one safetensors file by name.  Raises CheckpointError in one line if it cannot be read."""
+    path = Path(path)
+    try:
+        file = safe_open(path, framework="numpy")
+        slices = {name: file.get_slice(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except (SafetensorError, OSError) as error:
+        detail = " ".join(str(error).split())
+        raise CheckpointError(f"{path} is not a whole safetensors file ({detail}); fetch it again") from None
+    tensors = {}
+    for name, piece in slices.items():
+        if piece.get_dtype() not in _DTYPES:
+            raise CheckpointError(f"{path}: {name} has dtype {piece.get_dtype()}; supported: {', '.join(_DTYPES)}")
+        tensors[name] = StoredTensor(file, name, tuple(piece.get_shape()), np.dtype(_DTYPES[piece.get_dtype()]))
+    return tensors
+
+
+def _open(path: Path) -> Mapping[str, Any]:
+    return open_safetensors(path) if path.suffix == ".safetensors" else state_dict(open_checkpoint(path))
+
+
+def _open_shards(index: Path) -> dict[str, Any]:
+    """All tensors of a file split in shards, found by its ``*.index.json``."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) and Path(name).name == name for name in places.values()):
+        raise CheckpointError(f"{index} has no weight_map from tensors to files beside it; fetch it again")
+    shards = {name: _open(index.parent / name) for name in sorted(set(places.values()))}
+    if absent := [tensor for tensor, name in places.items() if tensor not in shards[name]]:
+        raise CheckpointError(f"{index} names {len(absent)} tensors that its shards lack, first {absent[0]}; fetch the folder again")
+    return {tensor: shards[name][tensor] for tensor, name in places.items()}
+
+
+def open_weights(folder: str | Path, *stems: str) -> Mapping[str, Any]:
+    """The tensors of one part of a Hugging Face style folder.
+
+    safetensors is preferred to .bin, one file to shards, full precision to the fp16 variant.
+
+    Args:
+        folder: the part's folder, or its parent's if the part is the whole.
+        stems: the file's possible names without endings, as ``diffusion_pytorch_model``, ``model``.
+
+    Returns:
+        Tensor name to something with ``.shape`` and ``.dtype`` that ``numpy.asarray`` reads.
+
+    Raises:
+        CheckpointError: if there is no such file or it cannot be read.
+    """
+    folder = Path(folder)
+    for variant in ("", ".fp16"):
+        for ending in ("safetensors", "bin"):
+            for stem in stems:
+                if (single := folder / f"{stem}{variant}.{ending}").exists():
+                    return _open(single)
+                if (index := folder / f"{stem}.{ending}.index{variant}.json").exists():
+                    return _open_shards(index)
+    names = ", ".join(f"{stem}.{ending}" for stem in stems for ending in ("safetensors", "bin"))
+    raise CheckpointError(f"{folder} holds no weights; one of {names} must be there")
+
+
+def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write tensors under one dtype: those of mixed ones are widened to float32, since readers load a part in one dtype."""
+    mixed = len({array.dtype for array in tensors.values()}) > 1
+    whole = {name: np.ascontiguousarray(array, np.float32 if mixed else array.dtype) for name, array in tensors.items()}
+    # transformers refuses a file that does not say which framework's names and layouts it has.
+    save_file(whole, path, metadata={"format": "pt"})

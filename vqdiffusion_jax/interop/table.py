@@ -1,0 +1,235 @@
+"""The engine of every key table: fill a module from a foreign file's tensors, or write such tensors from a module.
+
+A table is a list of ``Rule`` and a list of ``Ignore``.  ``apply`` accounts for
+every foreign key and every parameter of ours, and raises one error that lists
+all that does not fit; ``unapply`` goes the other way.  Both run on the host.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from .report import ConversionError, Mapped, Report
+from .rules import (
+    LAYER,
+    Ignore,
+    Rule,
+    Transform,
+    as_is,
+    conv,
+    conv_kernel,
+    dense,
+    embedding,
+    key,
+    norm,
+    pointwise,
+    pointwise_kernel,
+    split,
+    squeeze_first,
+    transpose,
+)
+
+__all__ = [
+    "ConversionError", "Ignore", "Mapped", "Report", "Rule", "Transform", "apply", "as_is", "conv", "conv_kernel", "dense", "embedding",
+    "key", "norm", "parameter_paths", "pointwise", "pointwise_kernel", "split", "squeeze_first", "transpose", "unapply",
+]  # fmt: skip
+
+Module = TypeVar("Module")
+
+
+def parameter_paths(module: Any) -> dict[str, Any]:
+    """The leaves of an NNX module by dotted path: ``blocks.mlp.up.kernel``, ``encoder.down.0.resample.bias``."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(module)
+    return {_dotted(path): leaf for path, leaf in leaves}
+
+
+def _dotted(path: tuple) -> str:
+    parts = [str(getattr(p, "name", getattr(p, "idx", getattr(p, "key", p)))) for p in path]
+    return ".".join(parts[:-1] if parts[-1] == "value" else parts)
+
+
+def _is_abstract(tensor: Any) -> bool:
+    return isinstance(tensor, jax.ShapeDtypeStruct)
+
+
+def _view(tensor: Any) -> np.ndarray:
+    """The tensor as a numpy array; shapes alone become an array of one repeated element, which takes no memory."""
+    if _is_abstract(tensor):
+        return np.broadcast_to(np.empty((), tensor.dtype), tensor.shape)
+    return np.asarray(tensor)
+
+
+class _Filling:
+    """Our leaves as they fill up; memory is taken leaf by leaf, and a stacked leaf is written layer by layer."""
+
+    def __init__(self, leaves: dict[str, Any], keep_dtype: Callable[[str], bool], abstract: bool):
+        self.expected = leaves
+        self.filled: dict[str, Any] = {}
+        self.written: dict[str, set[int | None]] = {}
+        self.keep_dtype = keep_dtype
+        self.abstract = abstract
+
+    def problem(self, path: str, layer: int | None, shape: tuple[int, ...]) -> str | None:
+        if path not in self.expected:
+            return f"our {path} does not exist in this model"
+        ours = tuple(self.expected[path].shape)
+        if layer is not None and (not ours or layer >= ours[0]):
+            return f"our {path} has {ours[0] if ours else 0} layers, so there is no layer {layer}"
+        if shape != (ours if layer is None else ours[1:]):
+            return f"our {path} has shape {ours if layer is None else ours[1:]}, the file gives {shape}"
+        if layer in self.written.get(path, ()):
+            return f"our {path} was already filled from another key"
+        return None
+
+    def write(self, path: str, layer: int | None, value: np.ndarray) -> None:
+        if path not in self.filled:
+            ours = self.expected[path]
+            dtype = value.dtype if self.keep_dtype(path) else ours.dtype
+            self.filled[path] = jax.ShapeDtypeStruct(ours.shape, dtype) if self.abstract else np.empty(ours.shape, dtype)
+        self.written.setdefault(path, set()).add(layer)
+        if not self.abstract:
+            self.filled[path][... if layer is None else layer] = value
+
+    def missing(self, path: str) -> list[str]:
+        written = self.written.get(path)
+        if not written:
+            return [path]
+        if written == {None}:
+            return []
+        return [f"{path}[{i}]" for i in range(self.expected[path].shape[0]) if i not in written]
+
+
+def apply(
+    rules: Sequence[Rule],
+    ignores: Sequence[Ignore],
+    tensors: Mapping[str, Any],
+    module_abstract: Module,
+    *,
+    optional: Iterable[str] = (),
+    keep_dtype: Callable[[str], bool] | None = None,
+    what: str = "the file",
+    check: bool = True,
+) -> tuple[Module, Report]:
+    """Fill a module with a foreign file's tensors.
+
+    The first rule that matches a key decides; where no rule matches, the first Ignore that does.
+
+    Args:
+        rules: the key table.
+        ignores: keys left out on purpose.  They are never read.
+        tensors: foreign key to anything with ``.shape`` and ``.dtype`` that ``numpy.asarray`` reads (a memory map is
+            read one key at a time), or to jax.ShapeDtypeStruct to check shapes without memory.
+        module_abstract: the module from ``jax.eval_shape`` (or a real one), which gives shapes and dtypes.
+        optional: patterns of our paths that may be absent; those leaves stay as ``module_abstract`` has them.
+        keep_dtype: says of one of our paths whether it keeps the file's dtype; by default all take the module's.
+        what: the file's name in an error.
+        check: False returns the report of a conversion that failed instead of raising (the module is then None).
+
+    Returns:
+        The module with numpy arrays for leaves (ShapeDtypeStructs if that is what came in), and the report.
+
+    Raises:
+        ConversionError: one message that lists every missing, unknown or misshapen key.
+    """
+    flat, treedef = jax.tree_util.tree_flatten_with_path(module_abstract)
+    paths = [_dotted(path) for path, _ in flat]
+    leaves = dict(zip(paths, (leaf for _, leaf in flat)))
+    abstract = any(_is_abstract(tensor) for tensor in tensors.values())
+    filling, report = _Filling(leaves, keep_dtype or (lambda path: False), abstract), Report()
+    for foreign, tensor in tensors.items():
+        rule, match = _first(rules, foreign)
+        if rule is None:
+            ignore, _ = _first(ignores, foreign)
+            if ignore is not None:
+                report.ignored.append((foreign, ignore.reason))
+            else:
+                report.unmapped.append(f"{foreign} {tuple(tensor.shape)}")
+            continue
+        _place(rule, match, foreign, tensor, filling, report)
+    allowed = [re.compile(pattern) for pattern in optional]
+    for path in paths:
+        absent = filling.missing(path)
+        if absent == [path] and any(pattern.fullmatch(path) for pattern in allowed):
+            report.left.append(path)
+        else:
+            report.missing += absent
+    if check:
+        report.check(what)
+    if not report.ok:
+        return None, report
+    return treedef.unflatten([filling.filled.get(path, leaves[path]) for path in paths]), report
+
+
+def _first(entries: Sequence[Any], foreign: str) -> tuple[Any, re.Match | None]:
+    for entry in entries:
+        if match := entry.regex.fullmatch(foreign):
+            return entry, match
+    return None, None
+
+
+def _place(rule: Rule, match: re.Match, foreign: str, tensor: Any, filling: _Filling, report: Report) -> None:
+    groups = match.groupdict()
+    layer = int(groups[LAYER]) if rule.stacked else None
+    shape = tuple(tensor.shape)
+    targets = [target.format(**groups) for target in rule.targets]
+    try:
+        hollow = rule.layout.forward(np.broadcast_to(np.empty((), tensor.dtype), shape))
+        problems = [p for path, part in zip(targets, hollow, strict=True) if (p := filling.problem(path, layer, part.shape))]
+    except ValueError as error:
+        problems = [str(error)]
+    if problems:
+        report.wrong_shape += [f"{foreign} {shape}: {problem}" for problem in problems]
+        for path in targets:  # reported once, as misshapen; not a second time as missing
+            if path in filling.expected:
+                filling.written.setdefault(path, set()).add(layer)
+        return
+    parts = hollow if filling.abstract else rule.layout.forward(_view(tensor))
+    for path, part in zip(targets, parts, strict=True):
+        filling.write(path, layer, part)
+        report.mapped.append(Mapped(foreign, path, shape, part.shape, layer, rule.layout.name))
+
+
+def unapply(rules: Sequence[Rule], module: Any, *, skip: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """The foreign tensors that ``apply(rules, ...)`` would read into ``module``.
+
+    Where several rules lead to one parameter, the first one names the key.
+
+    Args:
+        rules: the key table; each pattern used must be a literal key with named groups.
+        module: a filled module.
+        skip: patterns of our paths that the foreign format does not hold.
+
+    Returns:
+        Foreign key to array, in the dtypes of ``module``; where the layout allows, views of its arrays.
+
+    Raises:
+        ConversionError: one message that lists every parameter that no rule writes.
+    """
+    leaves = parameter_paths(module)
+    skipped = [re.compile(pattern) for pattern in skip]
+    tensors: dict[str, np.ndarray] = {}
+    done: set[str] = set()
+    for path in leaves:
+        if path in done or any(pattern.fullmatch(path) for pattern in skipped):
+            continue
+        for rule in rules:
+            match = rule.target_regex.fullmatch(path)
+            if match and all(target.format(**match.groupdict()) in leaves for target in rule.targets):
+                break
+        else:
+            continue
+        targets = [target.format(**match.groupdict()) for target in rule.targets]
+        arrays = [np.asarray(leaves[target]) for target in targets]
+        done.update(targets)
+        for layer in range(arrays[0].shape[0]) if rule.stacked else (None,):
+            parts = tuple(a if layer is None else a[layer] for a in arrays)
+            name = rule.key_template.format(**match.groupdict(), **({} if layer is None else {LAYER: layer}))
+            tensors[name] = rule.layout.inverse(parts)
+    if absent := [p for p in leaves if p not in done and not any(pattern.fullmatch(p) for pattern in skipped)]:
+        raise ConversionError(f"no rule writes {len(absent)} of our parameters: " + ", ".join(absent))
+    return tensors

@@ -1,0 +1,1 @@
+"""Networks: the denoiser, the VQGAN and CLIP, all Flax NNX modules used as plain pytrees."""

@@ -1,0 +1,149 @@
+"""Scaled dot-product attention, one function over several implementations.
+
+Scores and softmax are float32 whatever the inputs are, and all implementations
+agree to rounding.  ``auto`` decides when the program is lowered for a
+platform, not when it is traced, so one trace serves cross-compilation.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+
+from ..config import ATTENTIONS
+
+# Rows of scores a CPU core works on at once: they stay in its cache, which a whole (length, length) map does not.
+QUERY_BLOCK = 128
+HALF_DTYPES = ("bfloat16", "float16")
+
+
+def attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    causal: bool = False,
+    implementation: str = "auto",
+    dropout_rate: float = 0.0,
+    dropout_key: jax.Array | None = None,
+) -> jax.Array:
+    """softmax(query key^T / sqrt(head width)) value, head by head.
+
+    query: (batch, T, heads, head width); key, value: (batch, S, heads, head
+    width).  Returns (batch, T, heads, head width) in the query's dtype.
+    ``causal`` lets position i see keys 0..i only.  Dropout on the attention
+    weights (with a key and a rate above 0) always takes the plain form, since
+    it needs the whole map.  Raises ValueError for an unknown implementation.
+    """
+    if implementation not in ATTENTIONS:
+        raise ValueError(f"attention implementation is {implementation!r}; allowed: {', '.join(ATTENTIONS)}")
+    if dropout_key is not None and dropout_rate > 0.0:
+        return _plain(query, key, value, causal=causal, dropout_rate=dropout_rate, dropout_key=dropout_key)
+    if implementation == "xla":
+        return _xla(query, key, value, causal=causal)
+    if implementation == "blocked":
+        return _blocked(query, key, value, causal=causal)
+
+    cudnn = _cudnn_supports(query.shape[1:], key.shape[1:], query.dtype.name, causal, implementation == "cudnn")
+    length = query.shape[1]
+    blocks_help = length >= 2 * QUERY_BLOCK and length % QUERY_BLOCK == 0
+    return jax.lax.platform_dependent(
+        query,
+        key,
+        value,
+        cpu=functools.partial(_blocked if blocks_help else _plain, causal=causal),
+        cuda=functools.partial(_cudnn if cudnn else _xla, causal=causal),
+        default=functools.partial(_xla, causal=causal),
+    )
+
+
+def _xla(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
+    return jax.nn.dot_product_attention(query, key, value, is_causal=causal, implementation="xla")
+
+
+def _cudnn(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
+    return jax.nn.dot_product_attention(query, key, value, is_causal=causal, implementation="cudnn")
+
+
+def _plain(query: jax.Array, key: jax.Array, value: jax.Array, **options) -> jax.Array:
+    mixed = _head_major(_scaled(query).swapaxes(1, 2), key.swapaxes(1, 2), value.swapaxes(1, 2), **options)
+    return mixed.swapaxes(1, 2)
+
+
+def _blocked(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
+    """The plain form over blocks of queries in turn; what is left over at the end is a block of its own."""
+    batch, length, heads, width = query.shape
+    num_blocks = length // QUERY_BLOCK
+    whole = num_blocks * QUERY_BLOCK
+    query, key, value = _scaled(query), key.swapaxes(1, 2), value.swapaxes(1, 2)
+
+    # Recomputing a block's scores in the backward pass keeps memory linear in the length at no measured cost on CPU.
+    @jax.checkpoint
+    def block(rows, first):
+        return _head_major(rows, key, value, causal=causal, first=first)
+
+    rows = query[:, :whole].reshape(batch, num_blocks, QUERY_BLOCK, heads, width).transpose(1, 0, 3, 2, 4)
+    mixed = jax.lax.map(lambda args: block(*args), (rows, jnp.arange(num_blocks) * QUERY_BLOCK))
+    mixed = mixed.transpose(1, 0, 3, 2, 4).reshape(batch, whole, heads, width)
+    if whole < length:
+        rest = block(query[:, whole:].swapaxes(1, 2), whole).swapaxes(1, 2)
+        mixed = jnp.concatenate([mixed, rest], axis=1)
+    return mixed
+
+
+def _scaled(query: jax.Array) -> jax.Array:
+    return (query.astype(jnp.float32) * query.shape[-1] ** -0.5).astype(query.dtype)
+
+
+def _head_major(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    causal: bool,
+    first: jax.Array | int = 0,
+    dropout_rate: float = 0.0,
+    dropout_key: jax.Array | None = None,
+) -> jax.Array:
+    """Scaled query (batch, heads, T, head width), key and value (batch, heads, S, head width) -> the query's shape.
+
+    ``first`` is the position of the first query row, for ``causal``.
+    """
+    scores = jnp.einsum("bhtd,bhsd->bhts", query, key, preferred_element_type=jnp.float32)
+    if causal:
+        visible = first + jnp.arange(query.shape[2])[:, None] >= jnp.arange(key.shape[2])
+        scores = jnp.where(visible, scores, -jnp.inf)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    # Dividing after the product touches T x head width numbers instead of T x S.
+    total = weights.sum(-1, keepdims=True)
+    if dropout_key is not None:
+        kept = jax.random.bernoulli(dropout_key, 1.0 - dropout_rate, weights.shape)
+        weights = jnp.where(kept, weights / (1.0 - dropout_rate), 0.0)
+    mixed = jnp.einsum("bhts,bhsd->bhtd", weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
+    return (mixed / total).astype(query.dtype)
+
+
+@functools.lru_cache(maxsize=None)
+def _cudnn_supports(query_shape: tuple, key_shape: tuple, dtype: str, causal: bool, asked_for: bool) -> bool:
+    """Whether cuDNN's fused attention, forward and backward, compiles for these (length, heads, head width) here.
+
+    Which shapes it takes depends on the cuDNN version and the GPU, so this
+    asks it, once a shape.  Warns where it was asked for or expected to work.
+    """
+    if jax.default_backend() != "gpu" or dtype not in HALF_DTYPES:
+        if asked_for:
+            warnings.warn(f"attention='cudnn' needs a CUDA GPU and {' or '.join(HALF_DTYPES)}, not {dtype}; using 'auto'", stacklevel=3)
+        return False
+    query = jax.ShapeDtypeStruct((1, *query_shape), dtype)
+    key = jax.ShapeDtypeStruct((1, *key_shape), dtype)
+    gradient = jax.grad(lambda *qkv: _cudnn(*qkv, causal=causal).astype(jnp.float32).sum(), argnums=(0, 1, 2))
+    try:
+        jax.jit(gradient).lower(query, key, key).compile()
+    except Exception as error:  # cuDNN, XLA and JAX each refuse in their own type; any refusal means the same
+        reason = str(error).strip().split("\n")[0]
+        warnings.warn(f"cuDNN attention is not available for query {query_shape} in {dtype}, using XLA's: {reason}", stacklevel=3)
+        return False
+    return True

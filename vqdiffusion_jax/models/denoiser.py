@@ -1,0 +1,293 @@
+"""The network that predicts clean tokens from noised ones (paper section 4.3, figure 2).
+
+A pre-norm transformer over the token grid.  The timestep enters through
+AdaLayerNorm in every block; text enters by cross attention, a class label by
+AdaLayerNorm before the MLP.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ..config import ComputeConfig, DenoiserConfig
+from .layers import (
+    ACTIVATION_FUNCTIONS,
+    Attention,
+    Mlp,
+    dropout,
+    embed,
+    layer_norm,
+    linear,
+    lookup,
+    scan_layers,
+    stack,
+    standardize,
+)
+
+
+def sinusoidal_embedding(timesteps: jax.Array, num_timesteps: int, width: int) -> jax.Array:
+    """Sines then cosines of t / num_timesteps * 4000: timesteps (...,) -> (..., width) float32."""
+    half = width // 2
+    frequencies = jnp.exp(jnp.arange(half, dtype=jnp.float32) * (-math.log(10000.0) / (half - 1)))
+    angles = (timesteps.astype(jnp.float32) / num_timesteps * 4000.0)[..., None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+class AdaLayerNorm(nnx.Module):
+    """LayerNorm whose scale and shift are a function of an index, a timestep or a class label.
+
+    Scale and shift of one index, concatenated, are its "modulation"; it does
+    not depend on x, so it can be computed ahead.
+    """
+
+    def __init__(
+        self, num_rows: int, width: int, compute: ComputeConfig = ComputeConfig(), *, sinusoidal: bool = False, rngs: nnx.Rngs
+    ):
+        if sinusoidal and (width < 4 or width % 2):
+            raise ValueError(f"a sinusoidal timestep embedding needs an even width of at least 4, not {width}")
+        self.embedding = None if sinusoidal else embed(num_rows, width, compute, rngs=rngs)
+        self.linear = linear(width, 2 * width, compute, rngs=rngs, out_dtype="float32")
+        self.num_rows = num_rows
+        self.dtype = compute.dtype
+
+    def modulation(self, index: jax.Array) -> jax.Array:
+        """index (batch,) int -> (batch, 2 * width) float32: scale, then shift.
+
+        An index past a learned table takes the mean of its rows, sample by
+        sample: the class model's way to say "no class".
+        """
+        if self.embedding is None:
+            rows = sinusoidal_embedding(index, self.num_rows, self.linear.in_features)
+        else:
+            mean = self.embedding.embedding[...].mean(0, dtype=jnp.float32)
+            rows = jnp.where((index >= self.num_rows)[:, None], mean, lookup(self.embedding, index))
+        return self.linear(jax.nn.silu(rows))
+
+    def __call__(self, x: jax.Array, modulation: jax.Array) -> jax.Array:
+        """x (batch, length, width), modulation (batch or 1, 2 * width) -> x's shape."""
+        scale, shift = jnp.split(modulation[:, None, :], 2, axis=-1)
+        return (standardize(x) * (1.0 + scale) + shift).astype(self.dtype)
+
+
+@functools.lru_cache(maxsize=None)
+def _uniform_init(fan_in: int):
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for convolutions; cached because modules compare it by identity."""
+    bound = 1.0 / math.sqrt(fan_in)
+    return lambda key, shape, dtype, **_: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+class ConvMlp(nnx.Module):
+    """The MLP as two 3x3 convolutions over the token grid: parameters ``up`` and ``down``, HWIO kernels."""
+
+    def __init__(self, config: DenoiserConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+        def conv(in_features, out_features):
+            init = _uniform_init(9 * in_features)
+            return nnx.Conv(
+                in_features, out_features, (3, 3), padding="SAME", kernel_init=init, bias_init=init,
+                dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs,
+            )  # fmt: skip
+
+        hidden = config.mlp_ratio * config.width
+        self.up = conv(config.width, hidden)
+        self.down = conv(hidden, config.width)
+        self.activation = config.activation
+        self.grid = config.grid
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        grid = x.reshape(x.shape[0], *self.grid, x.shape[-1])
+        return self.down(ACTIVATION_FUNCTIONS[self.activation](self.up(grid))).reshape(x.shape)
+
+
+class Block(nnx.Module):
+    """Self attention, cross attention (text only) and MLP, each with its norm before it and a residual around it."""
+
+    def __init__(self, config: DenoiserConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+        def time_norm():
+            sinusoidal = config.timestep_embedding == "sinusoidal"
+            return AdaLayerNorm(config.num_timesteps, config.width, compute, sinusoidal=sinusoidal, rngs=rngs)
+
+        self.config = config
+        self.self_norm = time_norm()
+        self.self_attention = Attention(config.width, config.num_heads, compute, rngs=rngs)
+        if config.condition == "text":
+            self.cross_norm = time_norm()
+            self.cross_attention = Attention(
+                config.width, config.num_heads, compute, context_width=config.condition_width, rngs=rngs
+            )
+        if config.condition == "class":
+            self.mlp_norm = AdaLayerNorm(config.num_classes, config.width, compute, rngs=rngs)
+        else:
+            self.mlp_norm = layer_norm(config.width, compute, rngs=rngs)
+        if config.mlp == "conv":
+            self.mlp = ConvMlp(config, compute, rngs=rngs)
+        else:
+            self.mlp = Mlp(config.width, config.mlp_ratio, config.activation, compute, rngs=rngs)
+
+    def modulation(self, timesteps: jax.Array) -> dict[str, jax.Array]:
+        """Scale and shift of each timestep norm: timesteps (n,) -> name: (n, 2 * width)."""
+        modulation = {"self": self.self_norm.modulation(timesteps)}
+        if self.config.condition == "text":
+            modulation["cross"] = self.cross_norm.modulation(timesteps)
+        return modulation
+
+    def condition(self, condition: jax.Array | None) -> Any:
+        """What the block takes from the condition: text keys and values, or the label's scale and shift, or None."""
+        if self.config.condition == "text":
+            return self.cross_attention.keys_values(condition)
+        if self.config.condition == "class":
+            return self.mlp_norm.modulation(condition)
+        return None
+
+    def __call__(
+        self, x: jax.Array, modulation: dict[str, jax.Array], conditioning: Any, dropout_key: jax.Array | None = None
+    ) -> jax.Array:
+        """x (batch, length, width) -> the same shape, given ``modulation(...)`` and ``condition(...)``."""
+        config = self.config
+        keys = [None] * 5 if dropout_key is None else jax.random.split(dropout_key, 5)
+
+        def residual(x, update, key):
+            return x + dropout(update, config.residual_dropout, key)
+
+        update = self.self_attention(
+            self.self_norm(x, modulation["self"]), dropout_rate=config.attention_dropout, dropout_key=keys[0]
+        )
+        x = residual(x, update, keys[1])
+        if config.condition == "text":
+            update = self.cross_attention(
+                self.cross_norm(x, modulation["cross"]),
+                conditioning,
+                dropout_rate=config.attention_dropout,
+                dropout_key=keys[2],
+            )
+            x = residual(x, update, keys[3])
+        normed = self.mlp_norm(x, conditioning) if config.condition == "class" else self.mlp_norm(x)
+        return residual(x, self.mlp(normed), keys[4])
+
+
+class Denoiser(nnx.Module):
+    """Logits of the clean tokens, from noised tokens, timesteps and a condition."""
+
+    def __init__(self, config: DenoiserConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+        height, width = config.position_grid
+        self.config = config
+        self.compute = compute
+        self.token_embedding = embed(config.num_codes + 1, config.width, compute, rngs=rngs)
+        self.height_embedding = embed(height, config.width, compute, rngs=rngs)
+        self.width_embedding = embed(width, config.width, compute, rngs=rngs)
+        self.blocks = stack(lambda keys: Block(config, compute, rngs=keys), config.num_layers, rngs)
+        self.final_norm = layer_norm(config.width, compute, rngs=rngs)
+        self.logits = linear(config.width, config.num_codes, compute, rngs=rngs, out_dtype="float32")
+        # A class model's learned null condition is the last row of its class tables.
+        has_null = config.learnable_null and config.condition == "text"
+        shape = (config.condition_length, config.condition_width)
+        self.null_condition = nnx.Param(jax.random.normal(rngs.params(), shape, compute.param_dtype)) if has_null else None
+
+    def __call__(
+        self,
+        tokens: jax.Array,
+        timesteps: jax.Array,
+        condition: jax.Array | None = None,
+        *,
+        conditioning: Any = None,
+        modulation: dict[str, jax.Array] | None = None,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Logits (batch, length, num_codes) float32 of the clean tokens.
+
+        tokens: (batch, length) int32, ``num_codes`` is [MASK].
+        timesteps: (batch,) or () int32, from 0, the least noise, to num_timesteps - 1.
+        condition: text (batch, condition_length, condition_width) float; class
+            (batch,) int32, where a label of num_classes or more means no class; none: None.
+        conditioning: ``precompute(condition)``, used in place of ``condition``.
+        modulation: ``modulation_table()``, so that no timestep embedding is run.
+        dropout_key: turns on the configured dropout.
+        Raises ValueError for shapes and types that do not fit the config.
+        """
+        timesteps = jnp.asarray(timesteps)
+        self._check_tokens(tokens, timesteps)
+        if conditioning is None:
+            self._check_condition(condition, tokens.shape[0])
+        timesteps = jnp.atleast_1d(timesteps)
+        if modulation is not None:
+            modulation = jax.tree.map(lambda table: jnp.take(table, timesteps, axis=1, mode="clip"), modulation)
+        dropout_keys = None if dropout_key is None else jax.random.split(dropout_key, self.config.num_layers)
+
+        def body(x, layer):
+            block, modulation, conditioning, key = layer
+            if modulation is None:
+                modulation = block.modulation(timesteps)
+            if conditioning is None:
+                conditioning = block.condition(condition)
+            return block(x, modulation, conditioning, key)
+
+        x = lookup(self.token_embedding, tokens) + self.positions()
+        x = scan_layers(body, x, (self.blocks, modulation, conditioning, dropout_keys), self.compute)
+        return self.logits(self.final_norm(x))
+
+    def positions(self) -> jax.Array:
+        """Position embedding (length, width) of the token sequence.
+
+        Token p takes row p // W and column p % W of the position grid, even
+        where that is wider than the token grid, as the released weights expect.
+        """
+        length, columns = self.config.num_tokens, self.config.position_grid[1]
+        rows = self.height_embedding.embedding[...][: -(-length // columns), None]
+        table = rows + self.width_embedding.embedding[...]
+        return table.reshape(-1, self.config.width)[:length].astype(self.compute.dtype)
+
+    def precompute(self, condition: jax.Array | None) -> Any:
+        """Everything that depends on the condition alone, with a leading layer axis; None for an unconditional model.
+
+        text: keys and values, each (layers, batch, condition_length, heads,
+        head width); class: scale and shift (layers, batch, 2 * width).
+        """
+        if self.config.condition == "none":
+            self._check_condition(condition, 0)
+            return None
+        self._check_condition(condition, None if condition is None else condition.shape[0])
+        return jax.vmap(lambda block: block.condition(condition))(self.blocks)
+
+    def modulation_table(self) -> dict[str, jax.Array]:
+        """Scale and shift of every timestep norm at every timestep: name: (layers, num_timesteps, 2 * width) float32."""
+        timesteps = jnp.arange(self.config.num_timesteps)
+        return jax.vmap(lambda block: block.modulation(timesteps))(self.blocks)
+
+    def null(self, batch: int) -> jax.Array:
+        """The learned null condition (batch, condition_length, condition_width).  Raises ValueError if there is none."""
+        if self.null_condition is None:
+            raise ValueError("this denoiser has no learned null condition; use the empty prompt's, or a config with learnable_null=True")
+        null = self.null_condition[...]
+        return jnp.broadcast_to(null, (batch, *null.shape))
+
+    def _check_tokens(self, tokens: jax.Array, timesteps: jax.Array) -> None:
+        length = self.config.num_tokens
+        if tokens.ndim != 2 or tokens.shape[1] != length or not jnp.issubdtype(tokens.dtype, jnp.integer):
+            raise ValueError(
+                f"tokens are {tokens.dtype}{list(tokens.shape)}; the denoiser takes integers (batch, {length}), its grid being {self.config.grid}"
+            )
+        if timesteps.shape not in ((), tokens.shape[:1]) or not jnp.issubdtype(timesteps.dtype, jnp.integer):
+            raise ValueError(
+                f"timesteps are {timesteps.dtype}{list(timesteps.shape)}; the denoiser takes integers () or ({tokens.shape[0]},), one a sample"
+            )
+
+    def _check_condition(self, condition: jax.Array | None, batch: int | None) -> None:
+        config = self.config
+        if config.condition == "none":
+            if condition is not None:
+                raise ValueError("this denoiser is unconditional; leave condition out")
+            return
+        if condition is None:
+            raise ValueError(f"this denoiser needs a {config.condition} condition; pass condition, or conditioning from precompute")
+        text = config.condition == "text"
+        expected = (batch, config.condition_length, config.condition_width) if text else (batch,)
+        kind = jnp.floating if text else jnp.integer
+        if condition.shape != expected or not jnp.issubdtype(condition.dtype, kind):
+            raise ValueError(
+                f"condition is {condition.dtype}{list(condition.shape)}; a {config.condition} denoiser takes {kind.__name__} {expected}"
+            )

@@ -1,0 +1,210 @@
+"""Building blocks that the denoiser, the VQGAN and CLIP share.
+
+Constructors take a ``ComputeConfig`` and ``rngs``; no module keeps state, so a
+module is an immutable pytree under plain ``jax.jit`` / ``grad`` / ``scan``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ..config import ComputeConfig
+from .attention import attention
+
+LAYER_NORM_EPSILON = 1e-5  # PyTorch's default; Flax's is 1e-6
+GROUP_NORM_EPSILON = 1e-6
+
+# One object each: initialisers are part of a module's static structure, and two models only share a
+# tree structure (hence a compiled function) if these are the same object.
+normal_init = nnx.initializers.normal(0.02)
+zeros_init = nnx.initializers.zeros_init()
+
+Carry = TypeVar("Carry")
+
+
+class Buffer(nnx.Variable):
+    """An array that belongs to a model but is not trained (a codebook map, a running mean)."""
+
+
+def linear(
+    in_features: int,
+    out_features: int,
+    compute: ComputeConfig = ComputeConfig(),
+    *,
+    rngs: nnx.Rngs,
+    bias: bool = True,
+    kernel_init: Callable = normal_init,
+    out_dtype: str | None = None,
+) -> nnx.Linear:
+    """A linear layer: kernel (in, out) from N(0, 0.02), bias zero.  ``out_dtype`` accumulates and returns in that dtype."""
+    return nnx.Linear(
+        in_features,
+        out_features,
+        use_bias=bias,
+        kernel_init=kernel_init,
+        bias_init=zeros_init,
+        dtype=compute.dtype,
+        param_dtype=compute.param_dtype,
+        preferred_element_type=out_dtype,
+        rngs=rngs,
+    )
+
+
+def embed(num_rows: int, width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.Embed:
+    """A table (num_rows, width) from N(0, 0.02); read it with ``lookup``."""
+    return nnx.Embed(
+        num_rows, width, embedding_init=normal_init, dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs
+    )
+
+
+def lookup(table: nnx.Embed, indices: jax.Array) -> jax.Array:
+    """Rows of ``table`` in its compute dtype.  Indices are clipped to the table, as the reference sets negative ones to 0."""
+    return jnp.take(table.embedding[...], indices, axis=0, mode="clip").astype(table.dtype)
+
+
+def layer_norm(width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """LayerNorm with scale and bias over the last axis; statistics in float32."""
+    return nnx.LayerNorm(
+        width,
+        epsilon=LAYER_NORM_EPSILON,
+        use_fast_variance=False,
+        dtype=compute.dtype,
+        param_dtype=compute.param_dtype,
+        rngs=rngs,
+    )
+
+
+def group_norm(channels: int, groups: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.GroupNorm:
+    """GroupNorm with scale and bias for (batch, height, width, channels); statistics in float32."""
+    return nnx.GroupNorm(
+        channels,
+        num_groups=groups,
+        epsilon=GROUP_NORM_EPSILON,
+        use_fast_variance=False,
+        dtype=compute.dtype,
+        param_dtype=compute.param_dtype,
+        rngs=rngs,
+    )
+
+
+def standardize(x: jax.Array) -> jax.Array:
+    """LayerNorm without scale or bias over the last axis, in and out of float32."""
+    x = x.astype(jnp.float32)
+    centered = x - x.mean(-1, keepdims=True)
+    return centered * jax.lax.rsqrt(jnp.square(centered).mean(-1, keepdims=True) + LAYER_NORM_EPSILON)
+
+
+def gelu2(x: jax.Array) -> jax.Array:
+    """x * sigmoid(1.702 x), which CLIP calls QuickGELU and the reference GELU2."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """x * Phi(x) with the exact error function."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+ACTIVATION_FUNCTIONS = {"gelu2": gelu2, "gelu": gelu}
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Inverted dropout; without a key, or at rate 0, returns x."""
+    if key is None or rate == 0.0:
+        return x
+    kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    return jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x))
+
+
+class Mlp(nnx.Module):
+    """Linear, activation, linear over the last axis: parameters ``up`` (width, ratio * width) and ``down``."""
+
+    def __init__(
+        self, width: int, ratio: int, activation: str = "gelu2", compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs
+    ):
+        self.up = linear(width, ratio * width, compute, rngs=rngs)
+        self.down = linear(ratio * width, width, compute, rngs=rngs)
+        self.activation = activation
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down(ACTIVATION_FUNCTIONS[self.activation](self.up(x)))
+
+
+class Attention(nnx.Module):
+    """Multi-head attention: parameters ``query``, ``key``, ``value``, ``out``, each a linear layer with bias.
+
+    ``context_width`` is the width of what keys and values are read from (cross
+    attention); left out, they are read from the queries' own input.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        compute: ComputeConfig = ComputeConfig(),
+        *,
+        context_width: int | None = None,
+        rngs: nnx.Rngs,
+    ):
+        context_width = width if context_width is None else context_width
+        self.query = linear(width, width, compute, rngs=rngs)
+        self.key = linear(context_width, width, compute, rngs=rngs)
+        self.value = linear(context_width, width, compute, rngs=rngs)
+        self.out = linear(width, width, compute, rngs=rngs)
+        self.num_heads = num_heads
+        self.implementation = compute.attention
+
+    def keys_values(self, context: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Keys and values, each (batch, context length, heads, head width), of context (batch, length, context width)."""
+        return self._split(self.key(context)), self._split(self.value(context))
+
+    def __call__(
+        self,
+        x: jax.Array,
+        keys_values: tuple[jax.Array, jax.Array] | None = None,
+        *,
+        causal: bool = False,
+        dropout_rate: float = 0.0,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
+        """x (batch, length, width) -> the same shape.  Without ``keys_values`` x attends to itself."""
+        key, value = self.keys_values(x) if keys_values is None else keys_values
+        mixed = attention(
+            self._split(self.query(x)),
+            key,
+            value,
+            causal=causal,
+            implementation=self.implementation,
+            dropout_rate=dropout_rate,
+            dropout_key=dropout_key,
+        )
+        return self.out(mixed.reshape(x.shape))
+
+    def _split(self, x: jax.Array) -> jax.Array:
+        return x.reshape(*x.shape[:-1], self.num_heads, -1)
+
+
+def stack(make_block: Callable[[nnx.Rngs], Any], n: int, rngs: nnx.Rngs) -> Any:
+    """n blocks, each initialised from its own key, as one block whose every leaf has a leading layer axis."""
+    return jax.vmap(lambda key: make_block(nnx.Rngs(key)))(jax.random.split(rngs.params(), n))
+
+
+def scan_layers(body: Callable[[Carry, Any], Carry], carry: Carry, stacked: Any, compute: ComputeConfig) -> Carry:
+    """Apply ``carry = body(carry, layer)`` for each slice of ``stacked`` along its leading layer axis.
+
+    One traced layer under ``lax.scan`` or all of them unrolled
+    (``compute.scan_layers``); ``compute.remat`` recomputes each layer's
+    activations in the backward pass.
+    """
+    if compute.remat:
+        # Inside scan the loop itself keeps XLA from merging the recomputation with the forward pass.
+        body = jax.checkpoint(body, prevent_cse=not compute.scan_layers)
+    if compute.scan_layers:
+        return jax.lax.scan(lambda c, layer: (body(c, layer), None), carry, stacked)[0]
+    for i in range(jax.tree.leaves(stacked)[0].shape[0]):
+        carry = body(carry, jax.tree.map(lambda leaf: leaf[i], stacked))
+    return carry

@@ -1,0 +1,198 @@
+"""Codebooks: from a latent vector to the number of a code, and back.
+
+Three ways to choose the code, one per family of released codecs: the nearest one (``vq``; van den Oord et al. 2017), the nearest
+one in a codebook that follows its latents by moving averages (``ema``; ibid., appendix A.1), and a draw from predicted
+logits (``gumbel``).  Codebooks, logits and distances are float32 whatever the compute dtype: a rounded codebook is another codebook.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ..config import VQGANConfig
+from .layers import Buffer
+from .vqgan_blocks import uniform_init, with_uniform_bias
+
+CODES_AT_ONCE = 2048
+
+
+def codebook_norms(codebook: jax.Array) -> jax.Array:
+    """Squared length of every code: (n, width) -> (n,) float32."""
+    return jnp.sum(jnp.square(codebook.astype(jnp.float32)), axis=-1)
+
+
+def nearest_codes(
+    latents: jax.Array, codebook: jax.Array, *, norms: jax.Array | None = None, codes_at_once: int = CODES_AT_ONCE
+) -> jax.Array:
+    """Index of the nearest code in Euclidean distance; the first of equals.
+
+    The codebook is searched piece by piece, so the distances held at any time are ``codes_at_once`` a latent, not n.  Latents
+    keep their layout, hence their sharding.
+
+    Args:
+      latents: (..., width).
+      codebook: (n, width).
+      norms: (n,) ``codebook_norms(codebook)``, where it is at hand.
+
+    Returns:
+      (...) int32.
+    """
+    latents, codebook = latents.astype(jnp.float32), codebook.astype(jnp.float32)
+    norms = codebook_norms(codebook) if norms is None else norms
+    num_codes, width = codebook.shape
+
+    def distances(codes, code_norms):  # less the latent's own norm, which is the same for every code
+        products = jnp.einsum("...c,nc->...n", latents, codes, precision=jax.lax.Precision.HIGHEST)
+        return code_norms - 2.0 * products
+
+    if num_codes <= codes_at_once:
+        return jnp.argmin(distances(codebook, norms), axis=-1).astype(jnp.int32)
+
+    pieces = -(-num_codes // codes_at_once)
+    padding = pieces * codes_at_once - num_codes
+    codebook = jnp.pad(codebook, ((0, padding), (0, 0))).reshape(pieces, codes_at_once, width)
+    norms = jnp.pad(norms, (0, padding), constant_values=jnp.inf).reshape(pieces, codes_at_once)
+    starts = jnp.arange(pieces, dtype=jnp.int32) * codes_at_once
+
+    def search(best, piece):
+        best_distance, best_index = best
+        codes, code_norms, start = piece
+        found = distances(codes, code_norms)
+        distance, index = found.min(axis=-1), found.argmin(axis=-1).astype(jnp.int32) + start
+        closer = distance < best_distance
+        return (jnp.where(closer, distance, best_distance), jnp.where(closer, index, best_index)), None
+
+    nothing = jnp.full_like(latents[..., 0], jnp.inf), jnp.zeros_like(latents[..., 0], jnp.int32)
+    (_, index), _ = jax.lax.scan(search, nothing, (codebook, norms, starts))
+    return index
+
+
+def lookup(codebook: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Codes by number: (n, width), (...) int -> (..., width) float32; a number outside the codebook gives NaN, never another code."""
+    return jnp.take(codebook.astype(jnp.float32), tokens, axis=0, mode="fill", fill_value=jnp.nan)
+
+
+def commitment_loss(latents: jax.Array, codes: jax.Array) -> jax.Array:
+    """How far the encoder is from the codes it chose: mean squared difference, a scalar; its gradient reaches the latents only.
+
+    The weight (beta, 0.25 in van den Oord et al. 2017, equation 3) is the caller's.
+    """
+    return jnp.mean(jnp.square(jax.lax.stop_gradient(codes) - latents))
+
+
+def _codebook(config: VQGANConfig, rngs: nnx.Rngs) -> nnx.Param:
+    bound = 1.0 / config.codebook_size
+    return nnx.Param(jax.random.uniform(rngs.params(), (config.codebook_size, config.embed_dim), jnp.float32, -bound, bound))
+
+
+class VQQuantizer(nnx.Module):
+    """Nearest code of a trained codebook."""
+
+    def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
+        self.codebook = _codebook(config, rngs)
+
+    def tokens(self, latents: jax.Array, *, gumbel: jax.Array | None = None, temperature: float = 1.0) -> jax.Array:
+        """(..., embed_dim) -> (...) int32.  Takes and ignores the noise that a GumbelQuantizer would use."""
+        return nearest_codes(latents, self.codebook[...])
+
+    def lookup(self, tokens: jax.Array) -> jax.Array:
+        """(...) int -> (..., embed_dim) float32."""
+        return lookup(self.codebook[...], tokens)
+
+
+class EMAQuantizer(VQQuantizer):
+    """Nearest code of a codebook that ``ema_update`` moves; the loss does not.
+
+    codebook_sum / cluster_size is the codebook up to smoothing, and starts as the codebook itself: one latent a code.
+    """
+
+    def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
+        super().__init__(config, rngs=rngs)
+        self.cluster_size = Buffer(jnp.ones((config.codebook_size,), jnp.float32))
+        self.codebook_sum = Buffer(jnp.array(self.codebook[...], copy=True))
+
+
+class GumbelQuantizer(nnx.Module):
+    """Code drawn from Categorical(softmax(proj(latent))): the encoder of the f8 codecs is stochastic, in evaluation too."""
+
+    def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
+        proj = nnx.Linear(
+            config.embed_dim, config.codebook_size, kernel_init=uniform_init, dtype=jnp.float32, precision=jax.lax.Precision.HIGHEST,
+            rngs=rngs,
+        )  # fmt: skip
+        self.proj = with_uniform_bias(proj, rngs)
+        self.codebook = _codebook(config, rngs)
+
+    def logits(self, latents: jax.Array) -> jax.Array:
+        """(..., embed_dim) -> (..., codebook_size) float32, unnormalised."""
+        return self.proj(latents.astype(jnp.float32))
+
+    def tokens(self, latents: jax.Array, *, gumbel: jax.Array | None = None, temperature: float = 1.0) -> jax.Array:
+        """(..., embed_dim) -> (...) int32: the most likely code, or with noise a draw from softmax(logits / temperature).
+
+        Args:
+          gumbel: (..., codebook_size) standard Gumbel noise; None for the most likely code.
+          temperature: above 0; 1 is what the released models were trained on.
+        """
+        logits = self.logits(latents)
+        if gumbel is not None:
+            if gumbel.shape != logits.shape:
+                raise ValueError(f"gumbel noise has shape {gumbel.shape}; these latents need {logits.shape}")
+            logits = logits / temperature + gumbel
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+    def lookup(self, tokens: jax.Array) -> jax.Array:
+        """(...) int -> (..., embed_dim) float32."""
+        return lookup(self.codebook[...], tokens)
+
+
+_QUANTIZERS = {"gumbel": GumbelQuantizer, "vq": VQQuantizer, "ema": EMAQuantizer}
+
+
+def make_quantizer(config: VQGANConfig, *, rngs: nnx.Rngs) -> VQQuantizer | EMAQuantizer | GumbelQuantizer:
+    """The quantizer that ``config.quantizer`` names."""
+    return _QUANTIZERS[config.quantizer](config, rngs=rngs)
+
+
+def gumbel_noise(key: jax.Array, batch: int, length: int, codebook_size: int) -> jax.Array:
+    """Standard Gumbel noise (batch, length, codebook_size) float32 for GumbelQuantizer.
+
+    ``key`` is one ``jax.random.key``, folded with each image's place in the batch, or (batch,) keys, one an image: either way
+    an image's noise does not depend on how many others come with it.
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise ValueError(f"the key for encoding has dtype {key.dtype}; make it with jax.random.key(seed)")
+    if key.ndim == 0:
+        key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
+    if key.shape != (batch,):
+        raise ValueError(f"keys for encoding have shape {key.shape}; give one key, or one for each of the {batch} images")
+    return jax.vmap(lambda k: jax.random.gumbel(k, (length, codebook_size), jnp.float32))(key)
+
+
+def ema_update(quantizer: EMAQuantizer, latents: jax.Array, *, decay: float = 0.99, epsilon: float = 1.0e-5) -> EMAQuantizer:
+    """The quantizer after one training batch; the one passed in is left as it is.
+
+    Each code becomes the moving average of the latents nearest to it (van den Oord et al. 2017, appendix A.1, equations 6 to 8),
+    cluster sizes being smoothed as (n_i + epsilon) / (N + n epsilon) N so that no code divides by zero.
+
+    Args:
+      latents: (..., embed_dim), the whole batch; under jit with a sharded batch the sums are over all devices.
+    """
+    codebook = quantizer.codebook[...]
+    tokens = quantizer.tokens(latents).reshape(-1)
+    latents = jax.lax.stop_gradient(latents).astype(jnp.float32).reshape(-1, codebook.shape[-1])
+    counts = jnp.zeros(codebook.shape[0], jnp.float32).at[tokens].add(1.0)
+    sums = jnp.zeros(codebook.shape, jnp.float32).at[tokens].add(latents)
+
+    cluster_size = decay * quantizer.cluster_size[...] + (1.0 - decay) * counts
+    codebook_sum = decay * quantizer.codebook_sum[...] + (1.0 - decay) * sums
+    total = cluster_size.sum()
+    smoothed = (cluster_size + epsilon) / (total + epsilon * codebook.shape[0]) * total
+
+    updated = jax.tree.map(lambda leaf: leaf, quantizer)
+    updated.codebook[...] = codebook_sum / smoothed[:, None]
+    updated.cluster_size[...] = cluster_size
+    updated.codebook_sum[...] = codebook_sum
+    return updated

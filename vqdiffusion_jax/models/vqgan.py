@@ -1,0 +1,157 @@
+"""The image codec: images to tokens and back (Esser et al. 2021; the stage before VQ-Diffusion, paper section 3).
+
+Images are (batch, height, width, channels) in [-1, 1]; ``images_to_float``, ``to_255`` and ``to_uint8`` convert.  Tokens are
+(batch, height x width of the grid) int32, row by row, 0..K-1.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ..config import ComputeConfig, VQGANConfig
+from .codebook_reduction import first_codes_kept
+from .layers import Buffer
+from .quantizers import gumbel_noise, make_quantizer
+from .vqgan_blocks import Decoder, Encoder, in_float32, pointwise
+
+ROUNDINGS = ("truncate", "round")
+
+
+def images_to_float(images) -> jax.Array:
+    """Pixels 0..255, of an integer or float dtype, -> float32 in [-1, 1]."""
+    images = jnp.asarray(images)
+    return 2.0 * (images.astype(jnp.float32) / 255.0) - 1.0
+
+
+def to_255(images) -> jax.Array:
+    """Images in [-1, 1] -> float32 pixels 0..255, neither clipped nor rounded."""
+    return (jnp.asarray(images, jnp.float32) + 1.0) / 2.0 * 255.0
+
+
+def to_uint8(images, *, rounding: str = "truncate") -> jax.Array:
+    """Images in [-1, 1] -> uint8 pixels; values beyond are clipped.
+
+    ``"truncate"`` is what the released code saves (FID is measured on such files); ``"round"`` is half a level brighter and nearer.
+    """
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"rounding is {rounding!r}; allowed: {', '.join(ROUNDINGS)}")
+    pixels = jnp.clip(to_255(images), 0.0, 255.0)
+    return (jnp.round(pixels) if rounding == "round" else pixels).astype(jnp.uint8)
+
+
+def check_tokens(tokens, num_codes: int) -> None:
+    """Raise ValueError, naming the first one, if a token is not in 0..num_codes-1.
+
+    Looks at values, so it waits for the device; arrays being traced, or spread over several hosts, pass unseen.
+    """
+    if isinstance(tokens, jax.core.Tracer) or not getattr(tokens, "is_fully_addressable", True):
+        return
+    values = np.asarray(tokens)
+    wrong = np.argwhere((values < 0) | (values >= num_codes))
+    if wrong.size:
+        place = tuple(wrong[0].tolist())
+        mask = " (that is the mask: finish denoising first)" if values[place] == num_codes else ""
+        raise ValueError(f"token {values[place]} at {place} is outside the codebook's 0..{num_codes - 1}{mask}")
+
+
+class VQGAN(nnx.Module):
+    """Encoder, codebook and decoder of one codec.
+
+    ``full_to_reduced`` (codebook_size,) and ``reduced_to_full`` (K,) are Buffers where the config keeps only K codes, else None.
+    Checkpoints do not hold them: a fresh codec keeps the first K codes until tables from ``reduction_from_full`` are put there.
+    """
+
+    def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+        self.config = config
+        self.encoder = Encoder(config, compute, rngs=rngs)
+        self.quant_conv = pointwise(config.z_channels, config.embed_dim, in_float32(compute), rngs=rngs)
+        self.quantizer = make_quantizer(config, rngs=rngs)
+        self.post_quant_conv = pointwise(config.embed_dim, config.z_channels, compute, rngs=rngs)
+        self.decoder = Decoder(config, compute, rngs=rngs)
+        tables = None, None
+        if config.reduced_codebook_size is not None:
+            tables = (Buffer(jnp.asarray(t)) for t in first_codes_kept(config.codebook_size, config.reduced_codebook_size))
+        self.full_to_reduced, self.reduced_to_full = tables
+
+    def latents(self, images: jax.Array, *, dropout_key: jax.Array | None = None) -> jax.Array:
+        """What is quantised: images (batch, height, width, channels) in [-1, 1] -> (batch, h, w, embed_dim) float32.
+
+        Raises:
+          ValueError: images of another size than the codec's, or not of a float dtype.
+        """
+        size, channels = self.config.image_size, self.config.image_channels
+        if images.ndim != 4 or images.shape[1:] != (size, size, channels):
+            raise ValueError(f"images have shape {images.shape}; this codec takes (batch, {size}, {size}, {channels})")
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(f"images are {images.dtype}; give floats in [-1, 1], for instance images_to_float(images)")
+        return self.quant_conv(self.encoder(images, dropout_key))
+
+    def encode(
+        self, images: jax.Array, *, key: jax.Array | None = None, gumbel: jax.Array | None = None, temperature: float = 1.0
+    ) -> jax.Array:
+        """Images (batch, height, width, channels) in [-1, 1] -> tokens (batch, length) int32.
+
+        A ``gumbel`` codec draws its tokens, as the released models were trained on; without ``key`` or ``gumbel`` it takes the most
+        likely ones.  Other codecs take the nearest codes and ignore all three arguments.
+
+        Args:
+          key: one ``jax.random.key``, or (batch,) of them, one an image.
+          gumbel: (batch, length, codebook_size) standard Gumbel noise instead, to replay a recorded draw.
+          temperature: tokens are drawn from softmax(logits / temperature); above 0.
+
+        Raises:
+          ValueError: images of the wrong shape or dtype (see ``latents``), both ``key`` and ``gumbel``, a temperature of 0 or
+            less, or noise of the wrong shape.
+        """
+        if key is not None and gumbel is not None:
+            raise ValueError("encode takes key or gumbel, not both; the key would draw what gumbel gives")
+        if isinstance(temperature, int | float) and not temperature > 0:
+            raise ValueError(f"temperature is {temperature}; it must be above 0 (for the most likely tokens leave out key and gumbel)")
+        latents = self.latents(images)
+        latents = latents.reshape(latents.shape[0], -1, latents.shape[-1])
+        if key is not None and self.config.quantizer == "gumbel":
+            gumbel = gumbel_noise(key, *latents.shape[:2], self.config.codebook_size)
+        tokens = self.quantizer.tokens(latents, gumbel=gumbel, temperature=temperature)
+        return tokens if self.full_to_reduced is None else self.full_to_reduced[...][tokens]
+
+    def codes(self, tokens: jax.Array) -> jax.Array:
+        """The codes of tokens: (batch, length) int -> (batch, h, w, embed_dim) float32.
+
+        Raises:
+          ValueError: not one token for each place of the grid, not whole numbers, or (outside jit) a token that is no code.  Under
+            jit such a token gives NaN.
+        """
+        height, width = self.config.grid
+        if tokens.ndim != 2 or tokens.shape[1] != height * width:
+            raise ValueError(f"tokens have shape {tokens.shape}; this codec takes (batch, {height * width}), a {height} x {width} grid")
+        if not jnp.issubdtype(tokens.dtype, jnp.integer):
+            raise ValueError(f"tokens are {tokens.dtype}; they must be integers")
+        check_tokens(tokens, self.config.num_codes)
+        if self.reduced_to_full is not None:
+            tokens = jnp.take(self.reduced_to_full[...], tokens, mode="fill", fill_value=self.config.codebook_size)
+        return self.quantizer.lookup(tokens).reshape(tokens.shape[0], height, width, -1)
+
+    def decode_latents(self, latents: jax.Array, *, dropout_key: jax.Array | None = None) -> jax.Array:
+        """Codes (batch, h, w, embed_dim) -> images (batch, height, width, channels) float32, not clipped."""
+        return self.decoder(self.post_quant_conv(latents), dropout_key)
+
+    def decode(self, tokens: jax.Array, *, images_at_once: int | None = None) -> jax.Array:
+        """Tokens (batch, length) int -> images (batch, height, width, channels) float32, clipped to [-1, 1].
+
+        Args:
+          images_at_once: decode the batch in pieces of so many, one after the other, to bound memory; None for all at once.
+
+        Raises:
+          ValueError: see ``codes``; images_at_once below 1.
+        """
+        codes = self.codes(tokens)
+        if images_at_once is None:
+            images = self.decode_latents(codes)
+        elif images_at_once < 1:
+            raise ValueError(f"images_at_once is {images_at_once}; it must be at least 1, or None for the whole batch")
+        else:
+            images = jax.lax.map(lambda one: self.decode_latents(one[None])[0], codes, batch_size=images_at_once)
+        return jnp.clip(images, -1.0, 1.0)

@@ -1,0 +1,209 @@
+"""The convolutional encoder and decoder of the VQGAN (Esser et al. 2021, appendix, table 7).
+
+Images and feature maps are (batch, height, width, channels).  Weights and biases start uniform in ±1/sqrt(fan in), as
+PyTorch's convolutions do, since the released codecs were trained from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ..config import ComputeConfig, ConfigError, VQGANConfig
+from .attention import attention
+from .layers import dropout, group_norm
+
+# One object, so that two codecs of one config have the same tree structure.  Uniform in ±sqrt(3 scale / fan in).
+uniform_init = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+
+HALVING = ((0, 1), (0, 1))  # the downsampling convolution sees one more row and column, at the bottom and right only
+
+
+def with_uniform_bias(layer, rngs: nnx.Rngs):
+    """A fresh nnx.Conv or nnx.Linear whose bias starts uniform in ±1/sqrt(fan in)."""
+    bound = prod(layer.kernel.shape[:-1]) ** -0.5
+    layer.bias[...] = jax.random.uniform(rngs.params(), layer.bias.shape, layer.bias.dtype, -bound, bound)
+    return layer
+
+
+def conv(
+    in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs, size: int = 3, strides: int = 1, padding="SAME"
+) -> nnx.Conv:
+    """A size x size convolution with bias; kernel (size, size, in, out)."""
+    layer = nnx.Conv(
+        in_channels, out_channels, (size, size), strides=strides, padding=padding, kernel_init=uniform_init,
+        dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs,
+    )  # fmt: skip
+    return with_uniform_bias(layer, rngs)
+
+
+def in_float32(compute: ComputeConfig) -> ComputeConfig:
+    """For what must not be rounded: latents, or the nearest code changes, and pixels, of which bfloat16 has too few levels."""
+    return replace(compute, dtype="float32")
+
+
+def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs) -> nnx.Linear:
+    """A 1 x 1 convolution with bias, as the linear layer it is; kernel (in, out)."""
+    layer = nnx.Linear(
+        in_channels, out_channels, kernel_init=uniform_init, dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs
+    )
+    return with_uniform_bias(layer, rngs)
+
+
+def upsample_nearest(x: jax.Array) -> jax.Array:
+    """Every pixel four times: (batch, h, w, channels) -> (batch, 2h, 2w, channels)."""
+    batch, height, width, channels = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
+    return x.reshape(batch, 2 * height, 2 * width, channels)
+
+
+def _fold(key: jax.Array | None, i: int) -> jax.Array | None:
+    return None if key is None else jax.random.fold_in(key, i)
+
+
+class ResnetBlock(nnx.Module):
+    """Twice GroupNorm, swish and a 3 x 3 convolution, added to the input (through a 1 x 1 convolution where channels change)."""
+
+    def __init__(self, in_channels: int, out_channels: int, config: VQGANConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
+        self.norm1 = group_norm(in_channels, config.norm_groups, compute, rngs=rngs)
+        self.conv1 = conv(in_channels, out_channels, compute, rngs=rngs)
+        self.norm2 = group_norm(out_channels, config.norm_groups, compute, rngs=rngs)
+        self.conv2 = conv(out_channels, out_channels, compute, rngs=rngs)
+        self.shortcut = None if in_channels == out_channels else pointwise(in_channels, out_channels, compute, rngs=rngs)
+        self.dropout = config.dropout
+
+    def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        h = self.conv1(jax.nn.silu(self.norm1(x)))
+        h = dropout(jax.nn.silu(self.norm2(h)), self.dropout, dropout_key)
+        h = self.conv2(h)
+        return h + (x if self.shortcut is None else self.shortcut(x))
+
+
+class AttentionBlock(nnx.Module):
+    """Self-attention over all places of the feature map, one head as wide as its channels, added to the input."""
+
+    def __init__(self, channels: int, config: VQGANConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
+        self.norm = group_norm(channels, config.norm_groups, compute, rngs=rngs)
+        self.query = pointwise(channels, channels, compute, rngs=rngs)
+        self.key = pointwise(channels, channels, compute, rngs=rngs)
+        self.value = pointwise(channels, channels, compute, rngs=rngs)
+        self.out = pointwise(channels, channels, compute, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, height, width, channels = x.shape
+        places = self.norm(x).reshape(batch, height * width, 1, channels)
+        # Whatever the denoiser uses: a head this wide is beyond the fused kernels.
+        mixed = attention(self.query(places), self.key(places), self.value(places), implementation="xla")
+        return x + self.out(mixed.reshape(x.shape))
+
+
+class Level(nnx.Module):
+    """All blocks of one resolution, each followed by attention where the level has it, and the convolution that leaves the level."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, config: VQGANConfig, compute: ComputeConfig,
+        *, num_blocks: int, attends: bool, resample: Callable[..., nnx.Conv] | None, rngs: nnx.Rngs,
+    ):  # fmt: skip
+        widths = [in_channels] + [out_channels] * num_blocks
+        self.blocks = nnx.List([ResnetBlock(a, b, config, compute, rngs=rngs) for a, b in zip(widths, widths[1:], strict=False)])
+        self.attentions = nnx.List([AttentionBlock(out_channels, config, compute, rngs=rngs) for _ in range(num_blocks if attends else 0)])
+        self.resample = None if resample is None else resample(out_channels, rngs=rngs)
+        self.remat = compute.remat
+
+    def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        for i, block in enumerate(self.blocks):
+            attends = self.attentions[i] if self.attentions else None
+            step = jax.checkpoint(_block_then_attention) if self.remat else _block_then_attention
+            x = step(block, attends, x, _fold(dropout_key, i))
+        return x
+
+
+def _block_then_attention(block: ResnetBlock, attends: AttentionBlock | None, x: jax.Array, dropout_key: jax.Array | None) -> jax.Array:
+    x = block(x, dropout_key)
+    return x if attends is None else attends(x)
+
+
+class Middle(nnx.Module):
+    """Block, attention, block at the lowest resolution."""
+
+    def __init__(self, channels: int, config: VQGANConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
+        self.block1 = ResnetBlock(channels, channels, config, compute, rngs=rngs)
+        self.attention = AttentionBlock(channels, config, compute, rngs=rngs)
+        self.block2 = ResnetBlock(channels, channels, config, compute, rngs=rngs)
+
+    def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        x = self.attention(self.block1(x, _fold(dropout_key, 0)))
+        return self.block2(x, _fold(dropout_key, 1))
+
+
+class Encoder(nnx.Module):
+    """Images (batch, height, width, image_channels) -> features (batch, h, w, z_channels) float32."""
+
+    def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+        if config.channels % config.norm_groups:
+            raise ConfigError(f"VQGANConfig.norm_groups={config.norm_groups} does not divide channels={config.channels}")
+
+        def down(channels, *, rngs):
+            return conv(channels, channels, compute, rngs=rngs, strides=2, padding=HALVING)
+
+        widths = [config.channels, *(config.channels * m for m in config.channel_multipliers)]
+        last = len(config.channel_multipliers) - 1
+        self.conv_in = conv(config.image_channels, config.channels, compute, rngs=rngs)
+        self.down = nnx.List([
+            Level(
+                widths[i], widths[i + 1], config, compute, num_blocks=config.num_res_blocks, attends=i in config.attention_levels,
+                resample=None if i == last else down, rngs=rngs,
+            )
+            for i in range(last + 1)
+        ])  # fmt: skip
+        self.middle = Middle(widths[-1], config, compute, rngs=rngs)
+        self.norm_out = group_norm(widths[-1], config.norm_groups, compute, rngs=rngs)
+        self.conv_out = conv(widths[-1], config.z_channels, in_float32(compute), rngs=rngs)
+
+    def __call__(self, images: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        x = self.conv_in(images)
+        for i, level in enumerate(self.down):
+            x = level(x, _fold(dropout_key, i))
+            if level.resample is not None:
+                x = level.resample(x)
+        x = self.middle(x, _fold(dropout_key, len(self.down)))
+        return self.conv_out(jax.nn.silu(self.norm_out(x)))
+
+
+class Decoder(nnx.Module):
+    """Features (batch, h, w, z_channels) -> images (batch, height, width, image_channels) float32, not clipped.
+
+    ``up[i]`` belongs to level i, so the list runs backwards; every level has one block more than the encoder's.
+    """
+
+    def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+        def up(channels, *, rngs):
+            return conv(channels, channels, compute, rngs=rngs)
+
+        widths = [config.channels * m for m in config.channel_multipliers]
+        widths.append(widths[-1])
+        self.conv_in = conv(config.z_channels, widths[-1], compute, rngs=rngs)
+        self.middle = Middle(widths[-1], config, compute, rngs=rngs)
+        self.up = nnx.List([
+            Level(
+                widths[i + 1], widths[i], config, compute, num_blocks=config.num_res_blocks + 1, attends=i in config.attention_levels,
+                resample=None if i == 0 else up, rngs=rngs,
+            )
+            for i in range(len(config.channel_multipliers))
+        ])  # fmt: skip
+        self.norm_out = group_norm(widths[0], config.norm_groups, compute, rngs=rngs)
+        self.conv_out = conv(widths[0], config.image_channels, in_float32(compute), rngs=rngs)
+
+    def __call__(self, features: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        x = self.middle(self.conv_in(features), _fold(dropout_key, len(self.up)))
+        for i in reversed(range(len(self.up))):
+            level = self.up[i]
+            x = level(x, _fold(dropout_key, i))
+            if level.resample is not None:
+                x = level.resample(upsample_nearest(x))
+        return self.conv_out(jax.nn.silu(self.norm_out(x)))

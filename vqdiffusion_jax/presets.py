@@ -1,0 +1,144 @@
+"""The released configurations by name, and the tiny ones that tests use.
+
+``preset("ithq")`` gives the ModelConfig whose weights the authors released;
+widths, depths and codebooks are those of the reference's yaml files.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+
+from .config import (
+    CLIPTextConfig,
+    ConfigError,
+    DenoiserConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    SamplingDefaults,
+    ScheduleConfig,
+    TextEmbeddingConfig,
+    TokenizerConfig,
+    VQGANConfig,
+)
+
+CODECS = {
+    "openimages_f8_8192": VQGANConfig(quantizer="gumbel", codebook_size=8192, embed_dim=256),
+    "imagenet_f16_16384": VQGANConfig(
+        quantizer="vq", codebook_size=16384, embed_dim=256, channel_multipliers=(1, 1, 2, 2, 4), attention_levels=(4,)
+    ),
+    "ffhq_f16_1024": VQGANConfig(
+        quantizer="vq", codebook_size=1024, embed_dim=256, channel_multipliers=(1, 1, 2, 2, 4), attention_levels=(4,)
+    ),
+    "ithq_f8_4096": VQGANConfig(quantizer="ema", codebook_size=4096, embed_dim=128, channels=64, channel_multipliers=(1, 2, 4, 8)),
+}
+
+
+def _model(denoiser: DenoiserConfig, codec: VQGANConfig, auxiliary_weight: float = 5.0e-4, **text) -> ModelConfig:
+    return ModelConfig(
+        denoiser=denoiser,
+        codec=codec,
+        schedule=ScheduleConfig(num_codes=denoiser.num_codes, num_timesteps=denoiser.num_timesteps),
+        objective=ObjectiveConfig(auxiliary_weight=auxiliary_weight),
+        **text,
+    )
+
+
+def _text(denoiser: DenoiserConfig, codec: VQGANConfig) -> ModelConfig:
+    return _model(
+        denoiser, codec, text_encoder=CLIPTextConfig(), text_embedding=TextEmbeddingConfig(), tokenizer=TokenizerConfig()
+    )
+
+
+def _with_null(model: ModelConfig, guidance_scale: float, truncation_rate: float = 1.0) -> ModelConfig:
+    return replace(
+        model,
+        denoiser=replace(model.denoiser, learnable_null=True),
+        sampling=SamplingDefaults(guidance_scale=guidance_scale, truncation_rate=truncation_rate),
+    )
+
+
+_OPENIMAGES = replace(CODECS["openimages_f8_8192"], reduced_codebook_size=2887)
+
+_COCO = _text(DenoiserConfig(condition="text", num_codes=2887, grid=(32, 32), width=1024, num_layers=19, num_heads=16), _OPENIMAGES)
+
+_CUB200_SMALL = _text(  # VQ-Diffusion-S
+    DenoiserConfig(
+        condition="text", num_codes=2887, grid=(32, 32), width=192, num_layers=18, num_heads=16, mlp="conv", mlp_ratio=2
+    ),
+    _OPENIMAGES,
+)
+
+_ITHQ = _with_null(
+    _text(
+        DenoiserConfig(condition="text", num_codes=4096, grid=(32, 32), width=1408, num_layers=36, num_heads=16),
+        CODECS["ithq_f8_4096"],
+    ),
+    guidance_scale=5.0,
+)
+
+
+def _imagenet(num_classes: int) -> ModelConfig:
+    return _model(
+        DenoiserConfig(
+            condition="class", num_codes=974, grid=(16, 16), width=512, num_layers=24, num_heads=16, mlp="conv", num_classes=num_classes
+        ),
+        replace(CODECS["imagenet_f16_16384"], reduced_codebook_size=974),
+        auxiliary_weight=1.0e-3,
+    )
+
+
+_FFHQ = _model(
+    DenoiserConfig(condition="none", num_codes=1024, grid=(16, 16), width=512, num_layers=20, num_heads=16, mlp="conv"),
+    CODECS["ffhq_f16_1024"],
+    auxiliary_weight=1.0e-3,
+)
+
+
+def _tiny(condition: str, quantizer: str) -> ModelConfig:
+    """Structurally complete, small enough to trace in a second."""
+    codec = VQGANConfig(
+        quantizer=quantizer, codebook_size=24, embed_dim=8, image_size=16, channels=8, channel_multipliers=(1, 2, 2),
+        num_res_blocks=1, attention_levels=(2,), z_channels=8, norm_groups=4,
+        reduced_codebook_size=16 if quantizer != "ema" else None,
+    )  # fmt: skip
+    denoiser = DenoiserConfig(
+        condition=condition, num_codes=codec.num_codes, grid=codec.grid, position_grid=(8, 8), width=16, num_layers=2, num_heads=2,
+        num_timesteps=10, mlp="dense" if condition == "text" else "conv", condition_width=16, condition_length=8,
+        num_classes=5 if condition == "class" else 0, learnable_null=condition == "text",
+    )  # fmt: skip
+    if condition != "text":
+        return _model(denoiser, codec)
+    return _model(
+        denoiser,
+        codec,
+        text_encoder=CLIPTextConfig(context_length=8, width=16, num_layers=2, num_heads=2, projection_width=16),
+        text_embedding=TextEmbeddingConfig(),
+        tokenizer=TokenizerConfig(context_length=8),
+    )
+
+
+PRESETS = {
+    "coco": _COCO,
+    "coco_cf": _with_null(_COCO, guidance_scale=3.0),
+    "cub200": _COCO,
+    "cub200_small": _CUB200_SMALL,
+    "cc": _COCO,
+    "laion_human": _COCO,
+    "ithq": _ITHQ,
+    "imagenet": _imagenet(1000),
+    "imagenet_cf": _with_null(_imagenet(1001), guidance_scale=1.5, truncation_rate=0.94),
+    "ffhq": _FFHQ,
+    "tiny_text": _tiny("text", "ema"),
+    "tiny_class": _tiny("class", "vq"),
+    "tiny_unconditional": _tiny("none", "gumbel"),
+}
+
+
+def preset(name: str) -> ModelConfig:
+    """The ModelConfig of that name.  Raises ConfigError, naming the nearest one, if there is none."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"unknown preset {name!r}{hint} Known: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,86 @@
+"""Where sampling starts, and how a part of a picture is kept: all-mask, partly noised and inpainting starts."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ..diffusion.schedule import Schedule, check_timesteps
+from ..diffusion.transitions import forward_log_prob_tokens, sample_categorical
+from .noise import Noise
+
+
+def all_mask_start(batch: int, num_tokens: int, num_codes: int) -> jax.Array:
+    """Every token [MASK]: (batch, num_tokens) int32 filled with num_codes."""
+    return jnp.full((batch, num_tokens), num_codes, jnp.int32)
+
+
+def first_timestep_of(strength: float, num_timesteps: int) -> int:
+    """The timestep to noise to for a strength in (0, 1]: int(num_timesteps * strength) - 1, as the released code counts.
+
+    1 noises all the way.  Raises ValueError if strength is outside (0, 1] or
+    so small that no step is left.
+    """
+    if not 0.0 < strength <= 1.0:
+        raise ValueError(f"strength is {strength}; it must lie in (0, 1]")
+    steps = int(num_timesteps * strength)
+    if steps < 1:
+        raise ValueError(f"strength={strength} leaves no step of {num_timesteps}; use at least {1 / num_timesteps:g}")
+    return steps - 1
+
+
+def noised_start(tokens: jax.Array, first_timestep: int, schedule: Schedule, noise: Noise) -> jax.Array:
+    """x_t ~ q(x_t | x_0 = tokens) at t = first_timestep, from which ``Ancestral(first_timestep=t)`` goes on.
+
+    tokens: (batch, length) int32, clean or partly [MASK].  Uses noise draw 0,
+    so ``denoise`` is then called with first_call=1.  Returns (batch, length) int32.
+    """
+    check_timesteps(first_timestep, schedule.num_timesteps)
+    log_prob = forward_log_prob_tokens(jnp.asarray(tokens), schedule.marginals()[first_timestep], schedule.num_codes)
+    return sample_categorical(log_prob, noise.gumbel(0, log_prob.shape))
+
+
+def token_mask(pixel_mask: jax.Array, grid: tuple[int, int]) -> jax.Array:
+    """Tokens whose cell holds any masked pixel.
+
+    pixel_mask: (height, width) or (batch, height, width), bool, or numbers of
+    which all but 0 are masked; grid: (rows, columns) of tokens.
+    Returns (length,) or (batch, length) bool, row-major, True where tokens are to be made anew.
+    Raises ValueError if the picture does not divide into the grid.
+    """
+    mask = jnp.asarray(pixel_mask) != 0
+    rows, columns = grid
+    if mask.ndim not in (2, 3) or mask.shape[-2] % rows or mask.shape[-1] % columns:
+        raise ValueError(f"pixel_mask has shape {mask.shape}; it must be ([batch,] height, width) divisible into a {rows} x {columns} grid")
+    height, width = mask.shape[-2:]
+    cells = mask.reshape(*mask.shape[:-2], rows, height // rows, columns, width // columns)
+    return jnp.any(cells, axis=(-3, -1)).reshape(*mask.shape[:-2], rows * columns)
+
+
+def inpainting_start(tokens: jax.Array, masked: jax.Array, num_codes: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Start of inpainting: [MASK] where ``masked``, and the ``known`` pair that ``denoise`` imposes elsewhere.
+
+    tokens: (batch, length) int32; masked: (length,) or (batch, length) bool.
+    Returns start (batch, length) int32 and (known mask, tokens).
+    """
+    tokens = jnp.asarray(tokens, jnp.int32)
+    masked = jnp.broadcast_to(jnp.asarray(masked, bool), tokens.shape)
+    return jnp.where(masked, num_codes, tokens), (~masked, tokens)
+
+
+def composite(original: jax.Array, generated: jax.Array, pixel_mask: jax.Array) -> jax.Array:
+    """``generated`` where pixel_mask is set and, bit for bit, ``original`` elsewhere.
+
+    original, generated: (batch, height, width, channels) of one dtype;
+    pixel_mask: (height, width) or (batch, height, width), set where it is not 0.
+    Raises ValueError if shapes or dtypes differ.
+    """
+    original, generated = jnp.asarray(original), jnp.asarray(generated)
+    mask = jnp.asarray(pixel_mask) != 0
+    if original.shape != generated.shape or original.dtype != generated.dtype:
+        raise ValueError(
+            f"original is {original.dtype}{original.shape} and generated {generated.dtype}{generated.shape}; they must be alike"
+        )
+    if mask.ndim not in (2, 3) or mask.shape[-2:] != original.shape[-3:-1]:
+        raise ValueError(f"pixel_mask has shape {mask.shape}; the pictures need ([batch,] {original.shape[-3]}, {original.shape[-2]})")
+    return jnp.where(mask[..., None], generated, original)

@@ -1,0 +1,69 @@
+"""Classifier-free guidance on log p(x_0 | x_t) (improved VQ-Diffusion, "discrete classifier-free guidance")."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import jax
+import jax.numpy as jnp
+
+from ..diffusion.transitions import LOG_FLOOR
+
+INACTIVE_WITHIN = 1e-3  # of 1: the reference runs no null forward there
+
+
+@jax.tree_util.register_pytree_node_class
+class Guidance:
+    """How strongly the condition is pushed, and at which timesteps.
+
+    scale: 1 is none; larger follows the condition more; below 1 is allowed.
+    interval: (lowest, highest) timestep, inclusive, outside which only the
+    conditional forward is run; None for every timestep.
+
+    Scale and interval bounds are traced data: other values recompile nothing.
+    ``active`` is decided on the host, from the scale given to the constructor,
+    and is static: an inactive Guidance compiles no null forward at all.
+    Raises ValueError if the interval is empty or the scale is not finite.
+    """
+
+    __slots__ = ("scale", "interval", "active")
+
+    def __init__(self, scale: float | jax.Array = 1.0, interval: tuple[int, int] | None = None):
+        if isinstance(scale, Real) and not abs(scale) < float("inf"):
+            raise ValueError(f"Guidance.scale is {scale}; it must be a finite number (1 for no guidance)")
+        if interval is not None:
+            low, high = interval
+            if isinstance(low, Real) and isinstance(high, Real) and not 0 <= low <= high:
+                raise ValueError(f"Guidance.interval is ({low}, {high}); it must be (lowest, highest) timestep with 0 <= lowest <= highest")
+            interval = (low, high)
+        self.scale = scale
+        self.interval = interval
+        self.active = isinstance(scale, jax.core.Tracer) or not abs(float(scale) - 1.0) < INACTIVE_WITHIN
+
+    def __repr__(self) -> str:
+        return f"Guidance(scale={self.scale!r}, interval={self.interval!r})"
+
+    def tree_flatten(self):
+        return (self.scale, self.interval), self.active
+
+    @classmethod
+    def tree_unflatten(cls, active, children):
+        new = object.__new__(cls)  # leaves may be anything here, so nothing is validated
+        new.scale, new.interval = children
+        new.active = active
+        return new
+
+    def applies_at(self, timestep: jax.Array) -> jax.Array:
+        """Whether ``timestep`` () lies inside the interval: () bool."""
+        low, high = self.interval
+        return (timestep >= low) & (timestep <= high)
+
+
+def combine(log_cond: jax.Array, log_null: jax.Array, scale: float | jax.Array) -> jax.Array:
+    """Guided log p(x_0 | x_t), normalised: log_null + scale * (log_cond - log_null) - logsumexp.
+
+    log_cond, log_null: (..., num_codes) float32 log probabilities already clamped
+    to [-70, 0], as ``predict_start`` gives them.  Returns the same shape, clamped to [-70, 0].
+    """
+    mixed = log_null + jnp.asarray(scale, jnp.float32) * (log_cond - log_null)
+    return jnp.clip(jax.nn.log_softmax(mixed, axis=-1), LOG_FLOOR, 0.0)

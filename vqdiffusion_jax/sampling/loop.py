@@ -1,0 +1,118 @@
+"""From logits to p(x_0 | x_t), and the sampling loop: one ``lax.scan`` over a plan.
+
+Everything here is traceable and meant to run inside the caller's ``jax.jit``;
+strategies, guidance, truncation, plans and noise are pytrees, to be passed as
+arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..diffusion.transitions import predict_start
+from .guidance import Guidance, combine
+from .noise import Noise
+from .steppers import Plan, Strategy
+from .truncation import Truncation
+
+# (tokens (B, L) int32, timestep () int32, guided) -> (conditional, null) logits (B, L, K); null is None unless guided
+LogitsFn = Callable[[jax.Array, jax.Array, bool], tuple[jax.Array, jax.Array | None]]
+# (tokens (B, L) int32, timestep () int32) -> log p(x_0 | x_t) (B, L, K) float32
+LogX0Fn = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def paired_logits(forward: Callable[[jax.Array, jax.Array, Any], jax.Array], conditional: Any, both: Any = None) -> LogitsFn:
+    """A LogitsFn that runs the conditional and the null forward as ONE call on a doubled batch.
+
+    forward: (tokens, timestep, conditioning) -> logits.
+    conditional: conditioning of the batch; both: conditioning of twice the
+    batch, the conditional half first, then the null half (None if guidance is
+    never active).  Both are made by the caller, once, before the loop.
+    """
+
+    def logits_fn(tokens, timestep, guided):
+        if not guided:
+            return forward(tokens, timestep, conditional), None
+        if both is None:
+            raise ValueError("guidance is active but no null condition was given; pass both=, or a Guidance of scale 1")
+        cond, null = jnp.split(forward(jnp.concatenate([tokens, tokens]), timestep, both), 2)
+        return cond, null
+
+    return logits_fn
+
+
+def predictor(logits_fn: LogitsFn, guidance: Guidance | None = None, truncation: Truncation | None = None) -> LogX0Fn:
+    """log p(x_0 | x_t) as the strategies take it: log-softmax, then guidance (renormalised), then truncation.
+
+    logits_fn(tokens, timestep, guided) -> (conditional, null) logits; ``guided``
+    is a Python bool, so each case is traced once.  With False it runs the
+    conditional forward alone and returns None for null.  It is called with
+    True only if ``guidance.active``; with an interval both cases are compiled
+    and one of them runs at each timestep.
+    """
+
+    def plain(tokens, timestep):
+        cond, _ = logits_fn(tokens, timestep, False)
+        return predict_start(cond)
+
+    def guided(tokens, timestep):
+        cond, null = logits_fn(tokens, timestep, True)
+        return combine(predict_start(cond), predict_start(null), guidance.scale)
+
+    def log_x0_fn(tokens, timestep):
+        if guidance is None or not guidance.active:
+            log_x0 = plain(tokens, timestep)
+        elif guidance.interval is None:
+            log_x0 = guided(tokens, timestep)
+        else:
+            log_x0 = jax.lax.cond(guidance.applies_at(timestep), guided, plain, tokens, timestep)
+        return log_x0 if truncation is None else truncation(log_x0)
+
+    return log_x0_fn
+
+
+def denoise(
+    log_x0_fn: LogX0Fn,
+    strategy: Strategy,
+    plan: Plan,
+    noise: Noise,
+    tokens: jax.Array,
+    *,
+    known: tuple[jax.Array, jax.Array] | None = None,
+    first_call: int | jax.Array = 0,
+    keep_trajectory: bool = False,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Run every call of ``plan``, in order, on tokens (batch, length) int32.
+
+    known: (mask, tokens), both (batch, length): where mask is True the tokens
+    are imposed before the first call and after every one (inpainting).
+    first_call: number of the noise draw that the plan's first call uses: 0
+    from a fresh start, 1 after ``noised_start``, and for the next piece of a
+    sliced plan as many more as calls were made, so that pieces run one after
+    the other (with progress in between) give what the whole plan gives.
+
+    Returns the tokens (batch, length) and, if keep_trajectory, those after
+    every call, (calls, batch, length); else None.
+    Raises ValueError if recorded noise has too few draws.
+    """
+    if noise.num_draws is not None and isinstance(first_call, int) and first_call + len(plan) > noise.num_draws:
+        raise ValueError(f"the plan's calls use noise draws {first_call} to {first_call + len(plan) - 1}; {noise.num_draws} are recorded")
+
+    def impose(tokens):
+        if known is None:
+            return tokens
+        mask, values = known
+        return jnp.where(mask, values, tokens).astype(jnp.int32)
+
+    def body(tokens, inputs):
+        call, draw = inputs
+        log_x0 = log_x0_fn(tokens, call.timestep)
+        tokens = impose(strategy.step(call, log_x0, tokens, noise, draw))
+        return tokens, tokens if keep_trajectory else None
+
+    draws = first_call + jnp.arange(len(plan))
+    return jax.lax.scan(body, impose(jnp.asarray(tokens, jnp.int32)), (plan, draws))

@@ -1,0 +1,107 @@
+"""Where every array lives on a mesh of (data, fsdp, tensor).
+
+A model knows nothing of devices.  ``ShardingRules`` is a table from parameter
+paths to PartitionSpecs; ``shardings`` reads it for any module, real or
+abstract, and leaves out mesh axes that do not divide a dimension (a codebook of
+2887 codes, a token table of 4097 rows), so every mesh is legal.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXES = ("data", "fsdp", "tensor")
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -> Mesh:
+    """A mesh over ``devices`` (default: all); one axis may be -1 and takes what is left.
+
+    Raises ValueError if the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = [data, fsdp, tensor]
+    if sizes.count(-1) > 1 or any(size != -1 and size < 1 for size in sizes):
+        raise ValueError(f"mesh data={data}, fsdp={fsdp}, tensor={tensor}: sizes must be at least 1, and only one may be -1")
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = len(devices) // int(np.prod([size for size in sizes if size != -1])) or 1
+    if np.prod(sizes) != len(devices):
+        raise ValueError(f"mesh data={sizes[0]}, fsdp={sizes[1]}, tensor={sizes[2]} needs {np.prod(sizes)} devices; there are {len(devices)}")
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardingRules:
+    """PartitionSpecs by role, for the trailing dimensions of a parameter.
+
+    A leading axis of stacked layers is never split: each scanned step reads one
+    layer, so fsdp gathers one layer at a time.
+    """
+
+    into_heads: P = P("fsdp", "tensor")  # query, key, value, mlp.up: columns are split
+    out_of_heads: P = P("tensor", "fsdp")  # attention out, mlp.down: rows are split
+    table: P = P(None, "fsdp")  # embeddings, codebook: features are split
+    linear: P = P("fsdp", "tensor")  # AdaLN projections, logits
+    vector: P = P()  # biases, norms, buffers
+    batch: P = P(("data", "fsdp"))  # images: fsdp devices take different images too
+
+    def spec(self, path: str, ndim: int) -> P:
+        """The spec of the parameter at dotted ``path`` with ``ndim`` dimensions."""
+        for pattern, role, trailing in _ROLES:
+            if re.search(pattern, path) and ndim >= trailing:
+                return P(*(None,) * (ndim - trailing), *getattr(self, role))
+        return self.vector
+
+
+# (what the path looks like, role, how many trailing dimensions the role describes)
+_ROLES = (
+    (r"\.(query|key|value|up)\.kernel$", "into_heads", 2),
+    (r"\.(out|down)\.kernel$", "out_of_heads", 2),
+    (r"\.(linear|logits|proj)\.kernel$|^logits\.kernel$", "linear", 2),
+    (r"embedding\.embedding$|\.codebook$", "table", 2),
+    (r"kernel$|projection$", "linear", 2),
+)
+
+
+def dividing(spec: P, shape: tuple[int, ...], mesh: Mesh) -> P:
+    """``spec`` without the mesh axes whose size does not divide the dimension they split."""
+    kept = []
+    for size, axes in zip(shape, tuple(spec) + (None,) * (len(shape) - len(spec)), strict=False):
+        names = (axes,) if isinstance(axes, str) else axes or ()
+        parts = int(np.prod([mesh.shape[name] for name in names]))
+        kept.append(axes if parts > 1 and size % parts == 0 else None)
+    return P(*kept)
+
+
+def path_of(key_path) -> str:
+    """A pytree key path as ``blocks.mlp.up.kernel``, without NNX's ``.value``."""
+    names = [str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in key_path]
+    return ".".join(name for name in names if name != "value")
+
+
+def shardings(tree: Any, mesh: Mesh, rules: ShardingRules = ShardingRules()) -> Any:
+    """A NamedSharding for every leaf of ``tree`` (arrays or ShapeDtypeStructs), in the same structure."""
+
+    def one(key_path, leaf):
+        return NamedSharding(mesh, dividing(rules.spec(path_of(key_path), leaf.ndim), leaf.shape, mesh))
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def shard(tree: Any, mesh: Mesh, rules: ShardingRules = ShardingRules()) -> Any:
+    """``tree`` with every leaf placed by ``rules``."""
+    return jax.device_put(tree, shardings(tree, mesh, rules))
+
+
+def batch_sharding(mesh: Mesh, batch: int, rules: ShardingRules = ShardingRules()) -> NamedSharding:
+    """How a leading axis of ``batch`` images is spread: over data and fsdp, or over what divides it."""
+    for axes in (rules.batch, P("data"), P("fsdp")):
+        if (spec := dividing(axes, (batch,), mesh)) != P(None):
+            return NamedSharding(mesh, spec)
+    return NamedSharding(mesh, P())

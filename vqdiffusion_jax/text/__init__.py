@@ -1,0 +1,5 @@
+"""Text to token ids."""
+
+from .tokenizer import Tokenizer, Vocabulary, clean_text
+
+__all__ = ["Tokenizer", "Vocabulary", "clean_text"]
