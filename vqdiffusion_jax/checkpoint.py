@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from .sharding import path_of
+from .paths import leaves_by_path, path_of
 
 
 class CheckpointError(ValueError):
@@ -26,8 +26,7 @@ def _orbax():
 
 def save_weights(folder: Path, tree: Any) -> None:
     """Write every leaf of ``tree`` to ``folder``, which must not exist.  All processes call this."""
-    leaves = {path_of(key_path): leaf for key_path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-    _orbax().save(Path(folder).absolute(), leaves)
+    _orbax().save(Path(folder).absolute(), leaves_by_path(tree))
 
 
 def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
@@ -42,7 +41,7 @@ def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
         raise CheckpointError(f"{folder} holds no weights; expected a folder written by save_pretrained")
     stored = {name: (tuple(leaf.shape)) for name, leaf in ocp.metadata(folder).metadata.items()}
     paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
-    wanted = {path_of(key_path): leaf for key_path, leaf in paths}
+    wanted = leaves_by_path(abstract)
     problems = [f"missing {name}" for name in wanted.keys() - stored.keys()]
     problems += [f"unexpected {name}" for name in stored.keys() - wanted.keys()]
     problems += [

@@ -155,16 +155,17 @@ class VQGANConfig:
     reduced_codebook_size: int | None = None  # K, where only some codes are kept
 
     def __post_init__(self):
-        _positive(self, "codebook_size", "embed_dim", "image_size", "channels", "num_res_blocks", "z_channels", "image_channels", "norm_groups")
+        _positive(self, "codebook_size", "embed_dim", "image_size", "channels", "num_res_blocks")
+        _positive(self, "z_channels", "image_channels", "norm_groups")
         _one_of(self, "quantizer", QUANTIZERS)
         _rate(self, "dropout")
         if not self.channel_multipliers:
             raise ConfigError("VQGANConfig.channel_multipliers is empty; give one whole number a level")
         if self.image_size % self.downsampling:
             raise ConfigError(f"VQGANConfig.image_size={self.image_size} is not divisible by its downsampling of {self.downsampling}")
-        for multiplier in self.channel_multipliers:
-            if self.channels * multiplier % self.norm_groups:
-                raise ConfigError(f"VQGANConfig: {self.channels} x {multiplier} channels are not divisible by norm_groups={self.norm_groups}")
+        for channels in (self.channels, *(self.channels * multiplier for multiplier in self.channel_multipliers)):
+            if channels % self.norm_groups:
+                raise ConfigError(f"VQGANConfig: {channels} channels are not divisible by norm_groups={self.norm_groups}")
         for level in self.attention_levels:
             if not 0 <= level < len(self.channel_multipliers):
                 raise ConfigError(f"VQGANConfig.attention_levels has {level}; levels run from 0 to {len(self.channel_multipliers) - 1}")

@@ -9,6 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def check_empty(folder: str | Path) -> None:
+    """Raise FileExistsError unless ``folder`` is absent or an empty folder."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is not an empty folder; name one that is absent or empty")
+
+
 @contextmanager
 def whole_or_not_at_all(folder: str | Path) -> Iterator[Path]:
     """A new folder beside ``folder`` that takes its name when all is written and vanishes if anything fails.
@@ -16,8 +23,7 @@ def whole_or_not_at_all(folder: str | Path) -> Iterator[Path]:
     Raises FileExistsError if ``folder`` holds anything.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is not an empty folder; name one that is absent or empty")
+    check_empty(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     place = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
     place.mkdir()

@@ -21,7 +21,6 @@ from .models.vqgan import to_255, to_uint8
 from .sampling import Guidance, Noise, Plan, Strategy, Truncation, denoise, paired_logits, predictor
 
 
-
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Condition:
@@ -119,10 +118,12 @@ def generate(
 
 _prepare = jax.jit(prepare)
 _advance = jax.jit(advance, static_argnames=("keep_trajectory",))
-_render = jax.jit(render, static_argnames=("output", "rounding"))
+render_tokens = jax.jit(render, static_argnames=("output", "rounding"))
 
 
-def generate_in_pieces(model: VQDiffusionModel, request: Request, callback, every: int, *, output: str, rounding: str, keep_trajectory: bool):
+def generate_in_pieces(
+    model: VQDiffusionModel, request: Request, callback, every: int, *, output: str, rounding: str, keep_trajectory: bool
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
     """``generate``, with ``callback(calls done, timestep, tokens)`` after every ``every`` network calls.
 
     The callback ends the run early by returning True; the tokens as they are then get rendered.
@@ -136,4 +137,4 @@ def generate_in_pieces(model: VQDiffusionModel, request: Request, callback, ever
         pieces.append(trajectory)
         if callback(first + len(piece), int(piece.timestep[-1]), tokens):
             break
-    return tokens, _render(model, tokens, output, rounding), jnp.concatenate(pieces) if keep_trajectory else None
+    return tokens, render_tokens(model, tokens, output, rounding), jnp.concatenate(pieces) if keep_trajectory else None

@@ -19,12 +19,13 @@ from flax import nnx
 
 from .checkpoint import CheckpointError, load_weights, save_weights
 from .config import ComputeConfig, ConfigError, ModelConfig, from_dict, to_dict
-from .files import whole_or_not_at_all
+from .files import check_empty, whole_or_not_at_all
 from .models.vqdiffusion import VQDiffusionModel
 from .sharding import shard, shardings
 from .text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from .interop.report import Report
     from .pipeline import VQDiffusionPipeline
 
 FORMAT = "vqdiffusion_jax model"
@@ -98,19 +99,30 @@ def read_foreign(path: Path, *, compute: ComputeConfig = ComputeConfig(), **comp
     return model, None, report
 
 
-def save(pipeline: VQDiffusionPipeline, folder: str | Path, *, provenance: str = "") -> None:
-    """Write a native folder; it appears whole or not at all.
+def convert(checkpoint: str | Path, out: str | Path, **companions) -> Report:
+    """Read a .pth file or a diffusers folder and write the native folder ``out``, in float32, whole or not at all.
 
-    Raises FileExistsError if the folder holds anything.
+    companions: see ``interop.load.load_reference``.  Raises FileExistsError,
+    before anything is read, if ``out`` holds anything, and what ``load`` raises.
     """
+    check_empty(out)
+    model, tokenizer, report = read_foreign(Path(checkpoint), **companions)
+    write_folder(out, model, tokenizer, provenance=f"Converted from `{Path(checkpoint).name}`.")
+    return report
+
+
+def write_folder(folder: str | Path, model: VQDiffusionModel, tokenizer: Tokenizer | None, *, provenance: str = "") -> None:
+    """Write a native folder; it appears whole or not at all.  Raises FileExistsError if the folder holds anything."""
     folder = Path(folder)
+    if tokenizer is None and model.config.tokenizer is not None:
+        tokenizer = Tokenizer(model.config.tokenizer)
     with whole_or_not_at_all(folder) as place:
-        head = {"format": FORMAT, "version": FORMAT_VERSION, "model": to_dict(pipeline.config)}
+        head = {"format": FORMAT, "version": FORMAT_VERSION, "model": to_dict(model.config)}
         (place / "config.json").write_text(json.dumps(head, indent=2) + "\n")
         (place / "README.md").write_text(_README.format(name=folder.name, provenance=provenance).replace("\n\n\n", "\n"))
-        if pipeline.tokenizer is not None:
-            pipeline.tokenizer.to_files(place / "tokenizer")
-        save_weights(place / "weights", pipeline.model)
+        if tokenizer is not None:
+            tokenizer.to_files(place / "tokenizer")
+        save_weights(place / "weights", model)
 
 
 def _read_native(folder: Path, compute: ComputeConfig, mesh) -> tuple[VQDiffusionModel, Tokenizer | None]:

@@ -6,7 +6,6 @@ each other, and the same call gives the same pictures.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,25 +14,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import arguments as args
 from .config import ModelConfig
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
-from .generation import Condition, Request, generate, generate_in_pieces
+from .generation import Request, generate, generate_in_pieces, render_tokens
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import ROUNDINGS, images_to_float
 from .sampling import (
-    Ancestral,
     Guidance,
     KeyNoise,
     Noise,
-    RecordedNoise,
+    Plan,
     Strategy,
-    TopK,
-    TopR,
     all_mask_start,
     composite,
     first_timestep_of,
     image_keys,
+    inpainting_start,
     noised_start,
     token_mask,
 )
@@ -41,7 +39,7 @@ from .sharding import batch_sharding
 from .text.tokenizer import Tokenizer
 
 OUTPUT_TYPES = ("pil", "np", "uint8", "tokens")
-_EDIT_DRAW = 2**30  # the encoder's own noise, apart from every draw of the sampler
+_ENCODER_DRAW = 2**30  # the encoder's own noise, apart from every draw of the sampler
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,9 @@ class VQDiffusionPipeline:
 
     def save_pretrained(self, folder) -> None:
         """Write a native folder: config.json, weights, tokenizer, README with the licence note."""
-        from .loading import save
+        from .loading import write_folder
 
-        save(self, folder)
+        write_folder(folder, self.model, self.tokenizer)
 
     def __call__(
         self,
@@ -102,6 +100,7 @@ class VQDiffusionPipeline:
         top_k: int | None = None,
         seed: int | Sequence[int] | jax.Array = 0,
         generator: int | Sequence[int] | jax.Array | None = None,
+        first_image: int = 0,
         noise: Noise | None = None,
         latents: Any = None,
         prompt_embeds: Any = None,
@@ -133,6 +132,7 @@ class VQDiffusionPipeline:
           top_k: keep so many codes instead; the codebook's size or more truncates nothing.
           seed, generator: a whole number, a jax key, or a sequence of numbers, one a picture.  A picture depends on
             its seed, its prompt and how many pictures of the same prompt precede it, not on its neighbours.
+          first_image: number of the first picture of each prompt, to go on where an earlier call ended.
           noise: recorded noise instead, for the whole batch.
           latents: (n, length) tokens to start from instead of all [MASK].
           prompt_embeds, negative_prompt_embeds: (prompts, length, width) ready-made text states.
@@ -153,44 +153,43 @@ class VQDiffusionPipeline:
         Raises:
           ValueError: one line for every argument that cannot be used, before anything is computed.
         """
-        _one_of("output_type", output_type, OUTPUT_TYPES)
-        _one_of("rounding", rounding, ROUNDINGS)
-        for name, value in (("num_images_per_prompt", num_images_per_prompt), ("callback_steps", callback_steps), ("batch_size", batch_size)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
-        wanted, subjects = self._wanted(prompt, class_labels, prompt_embeds, num_images_per_prompt)
+        args.one_of("output_type", output_type, OUTPUT_TYPES)
+        args.one_of("rounding", rounding, ROUNDINGS)
+        args.at_least(1, num_images_per_prompt=num_images_per_prompt, callback_steps=callback_steps, batch_size=batch_size)
+        args.at_least(0, first_image=first_image)
+        config, repeats = self.config, num_images_per_prompt
+        condition, subjects = args.wanted(config, self.tokenizer, prompt, class_labels, prompt_embeds, repeats)
         count = len(subjects)
-        guidance = Guidance(self.config.sampling.guidance_scale if guidance_scale is None else guidance_scale, guidance_interval)
-        unwanted = self._unwanted(guidance, null, negative_prompt, negative_prompt_embeds, count, num_images_per_prompt)
-        truncation = self._truncation(truncation_rate, top_k)
-        noise = self._noise(noise, seed if generator is None else generator, subjects)
-        start, known, first_timestep = self._start(count, latents, image, strength, mask_image, noise)
-        strategy = self._strategy(strategy, num_inference_steps, first_timestep)
-        plan = strategy.plan(self.schedule, self.config.denoiser.num_tokens)
-        first_call = 0 if first_timestep is None else 1
+        guidance = Guidance(config.sampling.guidance_scale if guidance_scale is None else guidance_scale, guidance_interval)
+        negatives = (negative_prompt, negative_prompt_embeds)
+        against = args.unwanted(config, self.tokenizer, guidance, null, *negatives, count, repeats)
+        truncation = args.truncation(config, truncation_rate, top_k)
+        if noise is None:
+            noise = args.fresh_noise(seed if generator is None else generator, subjects, first_image)
+        strategy, plan, first_timestep = self._plan(strategy, num_inference_steps, strength)
+        start, known = self._start(count, latents, image, first_timestep, mask_image, noise)
 
-        keep = image if mask_image is not None else None
-        output = "tokens" if output_type == "tokens" else "float" if output_type == "np" and keep is None else "uint8"
+        keep_outside = mask_image is not None and output_type != "tokens"
+        output = "tokens" if output_type == "tokens" else "float" if output_type == "np" and not keep_outside else "uint8"
         options = {"output": output, "rounding": rounding, "keep_trajectory": return_trajectory}
-        batch_size = min(batch_size or (1 if self._on_one_cpu() and not isinstance(noise, RecordedNoise) else count), count)
-        results = []
-        for first in range(0, count, batch_size):
+        together = min(batch_size or self._batch_size(noise, count), count)
+        made = []
+        for first in range(0, count, together):
             # The last batch is filled up, so that every batch has the one compiled shape.
-            rows = np.minimum(np.arange(first, first + batch_size), count - 1)
-            take = lambda tree: jax.tree.map(lambda leaf: leaf[rows], tree)  # noqa: E731, B023
-            request = Request(
-                condition=take(wanted), null=take(unwanted), strategy=strategy, plan=plan, guidance=guidance, truncation=truncation,
-                noise=_noise_rows(noise, rows), start=start[rows], known=take(known), first_call=first_call,
+            rows = np.minimum(np.arange(first, first + together), count - 1)
+            per_picture = jax.tree.map(lambda leaf: leaf[rows], (condition, against, start, known))  # noqa: B023
+            request = self._request(
+                *per_picture, args.noise_rows(noise, rows), strategy=strategy, plan=plan, guidance=guidance, truncation=truncation,
+                first_call=0 if first_timestep is None else 1,
             )  # fmt: skip
-            request = self._placed(request)
             if callback is None:
-                made = generate(self.model, request, **options)
+                made.append(generate(self.model, request, **options))
             else:
-                made = generate_in_pieces(self.model, request, callback, callback_steps, **options)
-            results.append(made)
-        tokens, pixels, trajectory = (_gather(parts, axis, count) for parts, axis in zip(zip(*results, strict=True), (0, 0, 1), strict=True))
-        if keep is not None and pixels is not None:
-            pixels = np.asarray(composite(_pictures(image, count, self.config.codec), pixels, _mask(mask_image)))
+                made.append(generate_in_pieces(self.model, request, callback, callback_steps, **options))
+        tokens, pixels, trajectory = (_gather(parts, axis, count) for parts, axis in zip(zip(*made, strict=True), (0, 0, 1), strict=True))
+        if keep_outside:
+            mask = args.paint_mask(mask_image, config.codec)
+            pixels = np.asarray(composite(args.pictures(image, config.codec, count), pixels, mask))
         images = _as_images(pixels, output_type)
         if not return_dict:
             return (images,)
@@ -201,210 +200,78 @@ class VQDiffusionPipeline:
 
         seed: draw the tokens of a "gumbel" codec, as in training; None takes the likeliest.
         """
-        pictures = _pictures(images, None, self.config.codec)
-        key = None if seed is None else image_keys(seed, 0, len(pictures))
-        return np.asarray(_encode(self.model, jnp.asarray(pictures), key))
+        pictures = args.pictures(images, self.config.codec)
+        keys = None if seed is None else image_keys(seed, 0, len(pictures))
+        return np.asarray(_encode(self.model, pictures, keys))
 
     def decode(self, tokens: Any, *, rounding: str = "truncate") -> np.ndarray:
         """Tokens (n, length) to pictures (n, height, width, 3) uint8.  Raises ValueError for a token that is no code."""
-        from .generation import _render
-
+        args.one_of("rounding", rounding, ROUNDINGS)
         tokens = np.asarray(tokens)
         check_tokens(tokens, self.config.denoiser.num_codes, allow_mask=False)
-        return np.asarray(_render(self.model, jnp.asarray(tokens, jnp.int32), "uint8", rounding))
+        return np.asarray(render_tokens(self.model, tokens.astype(np.int32), "uint8", rounding))
 
-    # What the arguments of a call mean, one method each.
+    def num_calls(
+        self, *, strategy: Strategy | None = None, num_inference_steps: int | None = None, strength: float | None = None
+    ) -> int:
+        """How many network calls a picture takes with these arguments."""
+        return len(self._plan(strategy, num_inference_steps, strength)[1])
 
-    def _wanted(self, prompt, class_labels, prompt_embeds, repeats: int) -> tuple[Condition, list]:
-        """The condition of every picture, and what each shows, for counting repeats of the same prompt."""
-        kind = self.config.denoiser.condition
-        given = {"prompt": prompt, "class_labels": class_labels, "prompt_embeds": prompt_embeds}
-        takes = {"text": ("prompt", "prompt_embeds"), "class": ("class_labels",), "none": ()}[kind]
-        for name, value in given.items():
-            if value is not None and name not in takes:
-                raise ValueError(f"{name} is given, but this model is {_KINDS[kind]}; it takes {' or '.join(takes) or 'no condition'}")
-        if kind == "none":
-            return Condition(), [None] * repeats
-        if sum(given[name] is not None for name in takes) != 1:
-            raise ValueError(f"this model is {_KINDS[kind]}; give {' or '.join(takes)}")
-        if kind == "class":
-            labels = np.atleast_1d(np.asarray(class_labels))
-            last = self.config.denoiser.num_classes - self.config.denoiser.learnable_null - 1
-            if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or labels.size == 0 or labels.min() < 0 or labels.max() > last:
-                raise ValueError(f"class_labels is {class_labels!r}; labels are whole numbers from 0 to {last}")
-            labels = np.repeat(labels, repeats)
-            return Condition(labels=labels.astype(np.int32)), labels.tolist()
-        if prompt_embeds is not None:
-            embedding = np.repeat(self._embeds("prompt_embeds", prompt_embeds), repeats, axis=0)
-            return Condition(embedding=embedding), [row.tobytes() for row in embedding]
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if not prompts:
-            raise ValueError("prompt is an empty list; give at least one text")
-        ids, _ = self.tokenizer(prompts)
-        return Condition(ids=np.repeat(ids, repeats, axis=0)), [text for text in prompts for _ in range(repeats)]
+    def _plan(self, strategy, num_inference_steps, strength) -> tuple[Strategy, Plan, int | None]:
+        first_timestep = None if strength is None else first_timestep_of(strength, self.schedule.num_timesteps)
+        strategy = args.strategy(strategy, num_inference_steps, first_timestep)
+        return strategy, strategy.plan(self.schedule, self.config.denoiser.num_tokens), first_timestep
 
-    def _unwanted(self, guidance, null, negative_prompt, negative_embeds, count: int, repeats: int) -> Condition | None:
-        """The null condition of every picture, or None where guidance is not active."""
-        kind, denoiser = self.config.denoiser.condition, self.config.denoiser
-        _one_of("null", null, ("auto", "learnable", "text"))
-        if (negative_prompt is not None or negative_embeds is not None) and kind != "text":
-            raise ValueError(f"negative_prompt is given, but this model is {_KINDS[kind]}; only text models take one")
-        if null == "text" and kind != "text" or null == "learnable" and not denoiser.learnable_null:
-            raise ValueError(f"null={null!r}, but this model has no {'text tower' if null == 'text' else 'learnable null condition'}; use 'auto'")
-        if not guidance.active:
-            return None
-        if kind == "none":
-            raise ValueError(f"guidance_scale is {guidance.scale}, but this model is unconditional: there is nothing to guide by; leave it at 1")
-        if kind == "class":
-            return Condition(labels=np.full(count, denoiser.null_label, np.int32))
-        if negative_embeds is not None:
-            embeds = self._embeds("negative_prompt_embeds", negative_embeds)
-            return Condition(embedding=np.repeat(embeds, count // len(embeds), axis=0))
-        if negative_prompt is None and (null == "learnable" or null == "auto" and denoiser.learnable_null):
-            return Condition()
-        texts = [negative_prompt or ""] if isinstance(negative_prompt or "", str) else list(negative_prompt)
-        if len(texts) not in (1, count // repeats):
-            raise ValueError(f"negative_prompt has {len(texts)} texts for {count // repeats} prompts; give one, or one a prompt")
-        ids, _ = self.tokenizer(texts)
-        return Condition(ids=np.repeat(ids, count // len(texts), axis=0))
-
-    def _embeds(self, name: str, embeds) -> np.ndarray:
-        embeds, denoiser = np.asarray(embeds, np.float32), self.config.denoiser
-        if embeds.ndim != 3 or embeds.shape[2] != denoiser.condition_width or embeds.shape[0] == 0:
-            raise ValueError(f"{name} has shape {embeds.shape}; it must be (prompts, length, {denoiser.condition_width})")
-        return embeds
-
-    def _truncation(self, rate: float | None, top_k: int | None) -> TopR | TopK | None:
-        if top_k is not None:
-            if rate is not None:
-                raise ValueError("truncation_rate and top_k are both given; give one")
-            return TopK(top_k)
-        return TopR(self.config.sampling.truncation_rate if rate is None else rate)
-
-    def _noise(self, noise: Noise | None, seed, subjects: list) -> Noise:
-        if noise is not None:
-            return noise
-        if isinstance(seed, Sequence):
-            if len(seed) != len(subjects):
-                raise ValueError(f"{len(seed)} seeds are given for {len(subjects)} pictures; give one number, or one a picture")
-            return KeyNoise(jnp.concatenate([image_keys(_seed(one), 0, 1) for one in seed]))
-        seen: Counter = Counter()
-        repeats = [seen.update([subject]) or seen[subject] - 1 for subject in subjects]
-        return KeyNoise(image_keys(_seed(seed), 0, max(repeats) + 1)[np.asarray(repeats)])
-
-    def _strategy(self, strategy: Strategy | None, steps: int | None, first_timestep: int | None) -> Strategy:
-        if strategy is None:
-            return Ancestral(num_steps=steps, first_timestep=first_timestep)
-        if steps is not None:
-            raise ValueError("num_inference_steps and strategy are both given; a strategy fixes its own steps")
-        if first_timestep is not None:
-            raise ValueError("strength and strategy are both given; partial noising goes with the default strategy (see num_inference_steps)")
-        return strategy
-
-    def _start(self, count: int, latents, image, strength, mask_image, noise: Noise):
-        """(start tokens, known tokens or None, first timestep or None)."""
+    def _start(self, count: int, latents, image, first_timestep: int | None, mask_image, noise: Noise):
+        """The tokens to start from (count, length), and the (mask, tokens) to impose at every step, or None."""
         denoiser, codec = self.config.denoiser, self.config.codec
-        if (strength is not None or mask_image is not None) and image is None and latents is None:
+        if image is None and (mask_image is not None or first_timestep is not None and latents is None):
             raise ValueError("strength or mask_image is given without an image; give image")
         if image is not None and latents is not None:
             raise ValueError("image and latents are both given; give one")
-        if image is not None and strength is None and mask_image is None:
+        if image is not None and first_timestep is None and mask_image is None:
             raise ValueError("image is given without strength (how far to noise it) or mask_image (where to paint); give one or both")
-        first_timestep = None if strength is None else first_timestep_of(strength, self.schedule.num_timesteps)
         if image is not None:
-            pictures = _pictures(image, count, codec)
-            keys = jax.vmap(lambda key: jax.random.fold_in(key, _EDIT_DRAW))(noise.keys) if isinstance(noise, KeyNoise) else None
-            tokens = _encode(self.model, jnp.asarray(pictures), keys)
+            tokens = self._encode_start(args.pictures(image, codec, count), noise)
         elif latents is not None:
             tokens = np.asarray(latents)
             check_tokens(tokens, denoiser.num_codes, allow_mask=True)
             if tokens.shape != (count, denoiser.num_tokens):
-                raise ValueError(f"latents has shape {tokens.shape}; it must be ({count}, {denoiser.num_tokens}): one grid of tokens a picture")
+                raise ValueError(f"latents has shape {tokens.shape}; it must be ({count}, {denoiser.num_tokens}), one grid a picture")
             tokens = jnp.asarray(tokens, jnp.int32)
         else:
-            return all_mask_start(count, denoiser.num_tokens, denoiser.num_codes), None, None
+            return all_mask_start(count, denoiser.num_tokens, denoiser.num_codes), None
         start, known = tokens, None
         if mask_image is not None:
-            mask = _mask(mask_image)
-            if mask.shape[-2:] != (codec.image_size, codec.image_size):
-                raise ValueError(f"mask_image has shape {mask.shape}; it must be ({codec.image_size}, {codec.image_size}), as the image")
-            paint = jnp.broadcast_to(token_mask(mask, codec.grid), tokens.shape)
-            known = (~paint, tokens)
-            if strength is None:
-                start = jnp.where(paint, denoiser.mask_token, tokens)
+            start, known = inpainting_start(tokens, token_mask(args.paint_mask(mask_image, codec), codec.grid), denoiser.num_codes)
         if first_timestep is not None:
             start = noised_start(tokens, first_timestep, self.schedule, noise)
-        return start, known, first_timestep
+        return start, known
 
-    # Where a call runs.
+    def _encode_start(self, pictures: np.ndarray, noise: Noise) -> jax.Array:
+        """Tokens of the pictures given; a "gumbel" codec draws them from each picture's own key."""
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, _ENCODER_DRAW))(noise.keys) if isinstance(noise, KeyNoise) else None
+        return _encode(self.model, pictures, keys)
 
-    def _on_one_cpu(self) -> bool:
-        return self.mesh is None and jax.default_backend() == "cpu"
+    def _batch_size(self, noise: Noise, count: int) -> int:
+        """One picture at a time where that is as fast as many and keeps a picture's bits from depending on how many there are."""
+        return 1 if self.mesh is None and jax.default_backend() == "cpu" and isinstance(noise, KeyNoise) else count
 
-    def _placed(self, request: Request) -> Request:
-        """The request's batch spread over the mesh."""
-        if self.mesh is None:
-            return request
-        batch = request.start.shape[0]
-        sharding = batch_sharding(self.mesh, batch)
-        per_picture = (request.condition, request.null, request.start, request.known)
-        condition, null, start, known = jax.device_put(per_picture, sharding)
-        noise = request.noise
-        if isinstance(noise, KeyNoise):
-            noise = KeyNoise(jax.device_put(noise.keys, sharding))
-        from dataclasses import replace
-
-        return replace(request, condition=condition, null=null, start=start, known=known, noise=noise)
-
-
-_KINDS = {"text": "conditioned on text", "class": "conditioned on class labels", "none": "unconditional"}
+    def _request(self, condition, against, start, known, noise: Noise, **rest) -> Request:
+        """The request of one batch, spread over the mesh if there is one."""
+        per_picture = (condition, against, start, known)
+        if self.mesh is not None:
+            sharding = batch_sharding(self.mesh, len(start))
+            per_picture = jax.device_put(per_picture, sharding)
+            if isinstance(noise, KeyNoise):
+                noise = jax.device_put(noise, sharding)
+        condition, against, start, known = per_picture
+        return Request(condition=condition, null=against, start=start, known=known, noise=noise, **rest)
 
 
 @jax.jit
 def _encode(model: VQDiffusionModel, pictures: jax.Array, keys: jax.Array | None) -> jax.Array:
     return model.codec.encode(images_to_float(pictures), key=keys)
-
-
-def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
-
-
-def _seed(seed) -> int | jax.Array:
-    if isinstance(seed, jax.Array):
-        return seed
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed is {seed!r}; give a whole number from 0 to 2**63 - 1, or a jax.random.key")
-    return int(seed)
-
-
-def _noise_rows(noise: Noise, rows: np.ndarray) -> Noise:
-    if isinstance(noise, KeyNoise):
-        return KeyNoise(noise.keys[rows])
-    return jax.tree.map(lambda leaf: leaf[:, rows], noise)
-
-
-def _mask(mask_image) -> np.ndarray:
-    """A mask as (height, width) or (batch, height, width), nonzero where to paint; PIL masks are read at half brightness."""
-    mask = np.asarray(mask_image)
-    if hasattr(mask_image, "convert"):
-        mask = np.asarray(mask_image.convert("L")) >= 128
-    return mask
-
-
-def _pictures(images, count: int | None, codec) -> np.ndarray:
-    """PIL images or uint8 arrays as (n, height, width, channels) uint8; one picture is repeated ``count`` times."""
-    many = images if isinstance(images, list | tuple) else [images] if hasattr(images, "convert") or np.ndim(images) == 3 else list(images)
-    arrays = [np.asarray(one.convert("RGB") if hasattr(one, "convert") else one) for one in many]
-    size = (codec.image_size, codec.image_size, codec.image_channels)
-    for array in arrays:
-        if array.dtype != np.uint8 or array.shape != size:
-            raise ValueError(f"an image is {array.dtype}{array.shape}; it must be uint8{size}, so resize and crop it first")
-    if count is not None and len(arrays) == 1:
-        arrays = arrays * count
-    if count is not None and len(arrays) != count:
-        raise ValueError(f"{len(arrays)} images are given for {count} pictures; give one, or one a picture")
-    return np.stack(arrays)
 
 
 def _gather(parts, axis: int, count: int) -> np.ndarray | None:
@@ -423,5 +290,3 @@ def _as_images(pixels: np.ndarray | None, output_type: str):
     from PIL import Image
 
     return [Image.fromarray(array) for array in pixels]
-
-

@@ -17,6 +17,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from .paths import path_of
+
 AXES = ("data", "fsdp", "tensor")
 
 
@@ -32,7 +34,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -
     if -1 in sizes:
         sizes[sizes.index(-1)] = len(devices) // int(np.prod([size for size in sizes if size != -1])) or 1
     if np.prod(sizes) != len(devices):
-        raise ValueError(f"mesh data={sizes[0]}, fsdp={sizes[1]}, tensor={sizes[2]} needs {np.prod(sizes)} devices; there are {len(devices)}")
+        raise ValueError(f"mesh of data, fsdp, tensor = {sizes} needs {np.prod(sizes)} devices; there are {len(devices)}")
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
@@ -77,12 +79,6 @@ def dividing(spec: P, shape: tuple[int, ...], mesh: Mesh) -> P:
         parts = int(np.prod([mesh.shape[name] for name in names]))
         kept.append(axes if parts > 1 and size % parts == 0 else None)
     return P(*kept)
-
-
-def path_of(key_path) -> str:
-    """A pytree key path as ``blocks.mlp.up.kernel``, without NNX's ``.value``."""
-    names = [str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in key_path]
-    return ".".join(name for name in names if name != "value")
 
 
 def shardings(tree: Any, mesh: Mesh, rules: ShardingRules = ShardingRules()) -> Any:

@@ -37,12 +37,13 @@ def recorded(request):
         yield
 
 
-@functools.cache
-def _loaded(case):
-    return load_case(case)
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory):
+    """Converts a case's checkpoint on first use."""
+    return functools.cache(lambda case: load_case(case, tmp_path_factory.mktemp(case.name) / "model"))
 
 
 @pytest.fixture
-def model(case):
-    """The case's checkpoint as our modules, EMA weights, converted once."""
-    return _loaded(case)
+def model(case, converted):
+    """The case's checkpoint as our modules, EMA weights."""
+    return converted(case)

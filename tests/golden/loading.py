@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -13,23 +16,28 @@ from tests.golden.cases import Case
 from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.interop.codecs import load_codec
 from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules
-from vqdiffusion_jax.interop.diffusers_folder import read_diffusers
-from vqdiffusion_jax.interop.load import load_reference
 from vqdiffusion_jax.interop.openai_clip import load_openai_clip
 from vqdiffusion_jax.interop.table import unapply
-from vqdiffusion_jax.models.clip import CLIPTextEncoder, text_embedding
+from vqdiffusion_jax.models.clip import CLIPTextEncoder
+from vqdiffusion_jax.pipeline import VQDiffusionPipeline
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 
+CONVERT = Path(__file__).resolve().parents[2] / "convert" / "torch_to_flax.py"
 
-def load_case(case: Case):
-    """The VQDiffusionModel of a case; for a codec alone, something with ``.codec``."""
+
+def load_case(case: Case, folder: Path):
+    """The VQDiffusionModel of a case, converted to ``folder`` by the command line; for a codec alone, something with ``.codec``."""
     companions = {name: case.path / name for name in ("config.yaml", "codec.yaml", "mapping.pt") if (case.path / name).exists()}
-    mapping, codec_yaml = companions.get("mapping.pt"), companions.get("codec.yaml")
-    if case.kind == "diffusers":
-        return read_diffusers(case.path / "pipeline")[0]
     if case.kind == "codec":
-        return SimpleNamespace(codec=load_codec(case.path / "codec.pth", config=codec_yaml, mapping=mapping)[0])
-    return load_reference(case.path / "checkpoint.pth", config=companions["config.yaml"], codec_config=codec_yaml, mapping=mapping)[0]
+        config, mapping = companions.get("codec.yaml"), companions.get("mapping.pt")
+        return SimpleNamespace(codec=load_codec(case.path / "codec.pth", config=config, mapping=mapping)[0])
+    source = case.path / ("pipeline" if case.kind == "diffusers" else "checkpoint.pth")
+    flags = {"config.yaml": "--config", "codec.yaml": "--codec_config", "mapping.pt": "--mapping"}
+    command = [sys.executable, str(CONVERT), f"--checkpoint={source}", f"--out={folder}"]
+    command += [f"{flags[name]}={path}" for name, path in companions.items()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return VQDiffusionPipeline.from_pretrained(folder, compute=ComputeConfig()).model
 
 
 def recorded_condition(case: Case, batch: int):
@@ -46,15 +54,21 @@ def diffusers_tokenizer(case: Case) -> Tokenizer:
 
 
 def training_condition(case: Case, model):
-    """What conditioned the recorded loss: rows of an empty caption (start and end only) take the null embedding."""
+    """What conditioned the recorded loss: rows of an empty caption (start and end only) take the null embedding.
+
+    The states themselves are the recorded ones, found by their ids: float16 arithmetic rounds differently here.
+    """
     if case.kind == "none":
         return None
     if case.kind == "class":
         return jnp.asarray(case["loss/labels"])
-    condition = text_embedding(clip_in(model.text_encoder, "float16"), jnp.asarray(case["loss/tokens"]), model.config.text_embedding)
-    empty = ~case["loss/text_mask"][:, 2]
-    null = model.denoiser.null(len(empty))
-    return jnp.where(jnp.asarray(empty)[:, None, None], null, condition.astype(jnp.float32))
+    rows = [int(np.flatnonzero((case["text/tokens"] == ids).all(1))[0]) for ids in case["loss/tokens"]]
+    return with_null(case, model, jnp.asarray(case["text/emb_fp16"][rows].astype(np.float32)))
+
+
+def with_null(case: Case, model, condition):
+    empty = jnp.asarray(~case["loss/text_mask"][:, 2])
+    return jnp.where(empty[:, None, None], model.denoiser.null(len(empty)), condition)
 
 
 def clip_in(encoder: CLIPTextEncoder, dtype: str) -> CLIPTextEncoder:
@@ -71,4 +85,5 @@ def text_tower(case: Case, source: str) -> CLIPTextEncoder:
 
 def gradient_names(gradients) -> dict[str, np.ndarray]:
     """Gradients of our denoiser under the reference's names and in its layout."""
-    return {name.removeprefix("transformer."): array for name, array in unapply(denoiser_rules(), gradients).items()}
+    rules = denoiser_rules(condition=gradients.config.condition, mlp=gradients.config.mlp)
+    return {name.removeprefix("transformer."): array for name, array in unapply(rules, gradients).items()}

@@ -7,7 +7,6 @@ from vqdiffusion_jax.models import quantizers
 from vqdiffusion_jax.models.vqgan import images_to_float, to_255
 
 PIXELS = 0.05  # of 255
-BETA = 0.25  # weight of the commitment loss
 
 
 def nhwc(array):
@@ -55,7 +54,8 @@ def test_encoder_stages(case: Case, model):
     if "codec/enc_conv_in" not in case:
         pytest.skip("this case records no stages of the encoder")
     encoder, x = model.codec.encoder, images_to_float(nhwc(case["codec/image"]))[:1]
-    stages = {"enc_conv_in": encoder.conv_in, "enc_down0_block0": encoder.down[0].blocks[0], "enc_down0_downsample": encoder.down[0].resample}
+    first = encoder.down[0]
+    stages = {"enc_conv_in": encoder.conv_in, "enc_down0_block0": first.blocks[0], "enc_down0_downsample": first.resample}
     for name, stage in stages.items():
         x = stage(x)
         np.testing.assert_allclose(x, nhwc(case[f"codec/{name}"]), atol=1e-4, err_msg=name)
@@ -69,7 +69,7 @@ def test_codebook_update(case: Case, model):
     quantizer.cluster_size[...] = jnp.ones_like(quantizer.cluster_size[...])  # as the recording began
     tokens = quantizer.tokens(latents)
     np.testing.assert_array_equal(tokens, case["ema/index"])
-    loss = BETA * quantizers.commitment_loss(latents, quantizer.lookup(tokens))
+    loss = quantizers.commitment_loss(latents, quantizer.lookup(tokens))  # recorded without its weight
     np.testing.assert_allclose(loss, case["ema/loss"], rtol=1e-4)
     updated = quantizers.ema_update(quantizer, latents)
     np.testing.assert_allclose(updated.codebook[...], case["ema/embedding_after"], atol=1e-4, rtol=1e-4)

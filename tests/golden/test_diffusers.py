@@ -23,7 +23,8 @@ def test_text(case: Case, model):
     ids, _ = diffusers_tokenizer(case)([str(prompt) for prompt in case["prompts"]])
     np.testing.assert_array_equal(ids, case["input_ids"])
     np.testing.assert_allclose(model.text_encoder(jnp.asarray(ids)), case["text_hidden"], atol=1e-4)
-    np.testing.assert_allclose(text_embedding(model.text_encoder, jnp.asarray(ids), TextEmbeddingConfig()), case["prompt_embeds"], atol=1e-5)
+    condition = text_embedding(model.text_encoder, jnp.asarray(ids), TextEmbeddingConfig())
+    np.testing.assert_allclose(condition, case["prompt_embeds"], atol=1e-5)
     np.testing.assert_array_equal(model.denoiser.null(1)[0], case["uncond_embeds"])
 
 

@@ -1,13 +1,16 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.golden.cases import Case, classes_last
-from tests.golden.loading import gradient_names, training_condition
+from tests.golden.loading import clip_in, gradient_names, training_condition, with_null
 from tests.golden.test_transitions import assert_log_probs
 from vqdiffusion_jax.diffusion import objective, transitions
 from vqdiffusion_jax.diffusion.schedule import make_schedule
+from vqdiffusion_jax.models.clip import text_embedding
 
 
 def losses(case: Case, model):
@@ -55,8 +58,10 @@ def test_loss(case: Case, model):
 
 @pytest.mark.cases("text")
 def test_training_condition(case: Case, model):
-    norms = jnp.linalg.norm(training_condition(case, model), axis=-1)
-    np.testing.assert_allclose(norms, case["loss/cond_row_norms"], atol=4e-3)
+    encoder = clip_in(model.text_encoder, "float16")
+    computed = text_embedding(encoder, jnp.asarray(case["loss/tokens"]), model.config.text_embedding).astype(jnp.float32)
+    for condition, tolerance in ((training_condition(case, model), 1e-5), (with_null(case, model, computed), 4e-3)):
+        np.testing.assert_allclose(jnp.linalg.norm(condition, axis=-1), case["loss/cond_row_norms"], rtol=tolerance)
 
 
 @pytest.mark.cases("class")
@@ -66,11 +71,14 @@ def test_training_labels(case: Case, model):
 
 @pytest.mark.cases("text", "class", "none")
 def test_gradients(case: Case, model):
-    gradients = jax.grad(lambda denoiser: losses(case, with_denoiser(model, denoiser))[0])(model.denoiser)
+    gradients = jax.jit(jax.grad(lambda denoiser: losses(case, with_denoiser(model, denoiser))[0]))(model.denoiser)
     ours = gradient_names(gradients)
     assert sorted(ours) == sorted(case["loss/grad_names"])
+    # A key's bias moves all scores of a query alike, so its gradient is zero and what both sides hold is rounding.
+    rounding = 1e-6 * case["loss/grad_total_norm"]
     for name, norm in zip(case["loss/grad_names"], case["loss/grad_norms"], strict=True):
-        np.testing.assert_allclose(np.linalg.norm(np.float64(ours[name])), norm, rtol=1e-4, err_msg=name)
+        zero = re.search(r"attn\d?\.key\.bias$", name) is not None
+        np.testing.assert_allclose(np.linalg.norm(np.float64(ours[name])), norm, rtol=1e-4, atol=rounding if zero else 0, err_msg=name)
     for name, recorded in case.group("loss/grad/").items():
         error = np.abs(ours[name] - recorded).max() / np.abs(recorded).max()
         assert error < 1e-4, (name, error)

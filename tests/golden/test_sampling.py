@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def assert_predictions(case: Case, run: str, model, plan, after: np.ndarray, arg
     def logits(tokens, timestep, guided):
         return model.denoiser(tokens, timestep, condition), model.denoiser(tokens, timestep, null) if guided else None
 
-    log_x0_fn = predictor(logits, Guidance(arguments["guidance_scale"]), TopR(arguments["truncation_rate"]))
+    log_x0_fn = jax.jit(predictor(logits, Guidance(arguments["guidance_scale"]), TopR(arguments["truncation_rate"])))
     before = np.concatenate([np.full_like(after[:1], model.config.denoiser.mask_token), after[:-1]])
     for call, recorded in zip(case[f"{run}/log_x0_calls"], classes_last(case[f"{run}/log_x0"]), strict=True):
         ours = np.asarray(log_x0_fn(jnp.asarray(before[call]), jnp.asarray(plan.timestep[call])))

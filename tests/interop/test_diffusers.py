@@ -1,7 +1,6 @@
 """Folders of diffusers' VQDiffusionPipeline: read, written, refused."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
@@ -10,18 +9,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vqdiffusion_jax.config import TextEmbeddingConfig, TokenizerConfig
-from vqdiffusion_jax.interop.diffusers_config import obstacles, part_configs, read_model_config
+from vqdiffusion_jax.config import TokenizerConfig
 from vqdiffusion_jax.interop.diffusers_folder import read_diffusers, write_diffusers
-from vqdiffusion_jax.interop.diffusers_rules import IGNORES, NOT_IN_FORMAT, NULL, pipeline_rules
-from vqdiffusion_jax.interop.huggingface_clip import text_config_json
+from vqdiffusion_jax.interop.diffusers_rules import NULL
 from vqdiffusion_jax.interop.part_config import read_json, write_json
 from vqdiffusion_jax.interop.report import ConversionError
-from vqdiffusion_jax.interop.safetensors_files import open_safetensors, open_weights, write_safetensors
-from vqdiffusion_jax.interop.table import apply, parameter_paths
+from vqdiffusion_jax.interop.safetensors_files import open_safetensors, write_safetensors
 from vqdiffusion_jax.interop.torch_zip import CheckpointError
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
-from vqdiffusion_jax.presets import PRESETS, preset
+from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 
 CONTEXT, CODES, SIDE, TIMESTEPS = 8, 24, 4, 10
@@ -131,7 +127,7 @@ def assert_same_transformer(torch, transformer, denoiser):
 
 
 def assert_same_arrays(a, b):
-    ours, theirs = parameter_paths(a), parameter_paths(b)
+    ours, theirs = leaves_by_path(a), leaves_by_path(b)
     assert ours.keys() == theirs.keys()
     for path, array in ours.items():
         np.testing.assert_array_equal(np.asarray(array), np.asarray(theirs[path]), err_msg=path)
@@ -299,18 +295,6 @@ def test_bfloat16_files(read, copy):
     np.testing.assert_array_equal(kernel, read[0].denoiser.logits.kernel[...].astype(ml_dtypes.bfloat16).astype(np.float32))
 
 
-def test_half_precision_variant_is_the_last_resort(tmp_path):
-    write_safetensors(tmp_path / "model.fp16.safetensors", {"a": np.ones(2, np.float16)})
-    assert open_weights(tmp_path, "model")["a"].dtype == np.float16
-    write_safetensors(tmp_path / "model.safetensors", {"a": np.ones(2, np.float32)})
-    assert open_weights(tmp_path, "model")["a"].dtype == np.float32
-
-
-def test_mixed_precision_is_widened_on_writing(tmp_path):
-    write_safetensors(tmp_path / "model.safetensors", {"a": np.ones(2, np.float16), "b": np.ones(2, np.float32)})
-    assert {tensor.dtype for tensor in open_safetensors(tmp_path / "model.safetensors").values()} == {np.dtype(np.float32)}
-
-
 @pytest.mark.parametrize("absent", [True, False])
 def test_without_learned_embeddings(read, copy, absent):
     shutil.rmtree(copy / NULL)
@@ -376,19 +360,6 @@ def test_missing_and_unknown_keys_are_all_listed(copy):
     assert "denoiser.logits.kernel" in str(error.value) and "transformer.surprise.weight" in str(error.value)
 
 
-def test_writing_refuses_models_that_diffusers_cannot_hold():
-    model = jax.eval_shape(lambda: VQDiffusionModel(preset("tiny_class"), rngs=nnx.Rngs(0)))
-    with pytest.raises(ConversionError) as error:
-        write_diffusers(model, "nowhere")
-    for reason in ("condition='class'", "mlp='conv'", "reduced_codebook_size=16", "position_grid=(8, 8)"):
-        assert reason in str(error.value)
-    assert "\n" not in str(error.value) and not Path("nowhere").exists()
-    released = {name: obstacles(config) for name, config in PRESETS.items() if not name.startswith("tiny")}
-    assert [name for name, reasons in released.items() if not reasons] == ["ithq"]
-    other = dataclasses.replace(preset("ithq"), text_embedding=TextEmbeddingConfig(normalize=False))
-    assert "normalize=False" in obstacles(other)[0]
-
-
 def test_writing_is_whole_or_not_at_all(tmp_path, read, monkeypatch):
     model, tokenizer, _ = read
     target = tmp_path / "written"
@@ -415,36 +386,3 @@ def test_ema_codec_is_read_back_as_vq(tmp_path, read):
     again = read_diffusers(tmp_path / "written")[0]
     assert again.config.codec.quantizer == "vq"
     np.testing.assert_array_equal(again.codec.quantizer.codebook[...], model.codec.quantizer.codebook[...])
-
-
-def ithq_as_diffusers():
-    config = preset("ithq")
-    return dataclasses.replace(config, codec=dataclasses.replace(config.codec, quantizer="vq"))
-
-
-def test_ithq_config_survives_the_folder(tmp_path):
-    config = ithq_as_diffusers()
-    for name, values in part_configs(config).items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        write_json(tmp_path / name, values)
-    (tmp_path / "text_encoder").mkdir()
-    write_json(tmp_path / "text_encoder/config.json", text_config_json(config.text_encoder, start=49406, end=49407, pad=0))
-    assert read_model_config(tmp_path, config.tokenizer) == config
-    transformer = json.loads((tmp_path / "transformer/config.json").read_text())
-    assert (transformer["attention_head_dim"], transformer["num_vector_embeds"]) == (88, 4097)
-
-
-def test_published_key_tables(reference_root):
-    """Every key of the published folder finds its place, by shape, and fills everything it should."""
-    tensors = {}
-    for part in ("transformer", "vqvae"):
-        for line in (reference_root / "tables" / f"keys_diffusers_ithq_{part}.tsv").read_text().splitlines()[1:]:
-            name, shape = line.split("\t")
-            tensors[f"{part}.{name}"] = jax.ShapeDtypeStruct(tuple(map(int, shape.split("x"))), np.float32)
-    assert len(tensors) == 1015 + 303
-    tensors[f"{NULL}.embeddings"] = jax.ShapeDtypeStruct((77, 512), np.float32)
-    module = jax.eval_shape(lambda: VQDiffusionModel(ithq_as_diffusers(), rngs=nnx.Rngs(0)))
-    rules, optional = pipeline_rules(num_levels=4), (*NOT_IN_FORMAT, r"text_encoder\..*")
-    _, report = apply(rules, IGNORES, tensors, module, optional=optional)
-    assert report.ok and len(report.mapped) == len(tensors) and not report.ignored
-    assert all(path.startswith("text_encoder.") for path in report.left)

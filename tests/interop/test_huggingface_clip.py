@@ -8,8 +8,8 @@ from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig
 from vqdiffusion_jax.interop.huggingface_clip import read_clip, write_clip_text
 from vqdiffusion_jax.interop.part_config import read_json, write_json
 from vqdiffusion_jax.interop.report import ConversionError
-from vqdiffusion_jax.interop.table import parameter_paths
 from vqdiffusion_jax.interop.torch_zip import CheckpointError
+from vqdiffusion_jax.paths import leaves_by_path
 
 TEXT = dict(
     vocab_size=60, hidden_size=16, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, max_position_embeddings=8,
@@ -90,7 +90,7 @@ def test_both_towers(torch, clip, saved):
 def test_bin_file(torch, clip, saved, tmp_path):
     write_json(tmp_path / "config.json", read_json(saved / "config.json"))
     torch.save(clip.state_dict(), tmp_path / "pytorch_model.bin")
-    ours, theirs = (parameter_paths(read_clip(folder).text) for folder in (tmp_path, saved))
+    ours, theirs = (leaves_by_path(read_clip(folder).text) for folder in (tmp_path, saved))
     assert all(np.array_equal(leaf, theirs[path]) for path, leaf in ours.items())
 
 
@@ -121,7 +121,7 @@ def test_text_tower_written_back(torch, transformers, saved, tmp_path):
     with torch.no_grad():
         states = model(torch.from_numpy(ids()).long())[0].numpy()
     np.testing.assert_allclose(encoder(ids()), states, atol=2e-5)
-    again, first = parameter_paths(read_clip(tmp_path).text), parameter_paths(encoder)
+    again, first = leaves_by_path(read_clip(tmp_path).text), leaves_by_path(encoder)
     assert all(np.array_equal(leaf, first[path]) for path, leaf in again.items() if path != "text_projection")
 
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from tests.interop.files import perturbed, same_leaves, save
 
+from tests.interop.files import perturbed, same_leaves, save
 from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig, ConfigError
 from vqdiffusion_jax.interop.clip_rules import text_rules, vision_rules
 from vqdiffusion_jax.interop.openai_clip import load_openai_clip
@@ -57,6 +57,7 @@ def test_half_precision_is_widened_or_kept(tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a, np.float32), b), kept, widened)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_torchscript_archives(tmp_path):
     torch = pytest.importorskip("torch")
     text, vision = towers()

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from tests.interop.files import model_config, perturbed, same_leaves, save, schedule_buffers
 
+from tests.interop.files import model_config, perturbed, same_leaves, save, schedule_buffers
 from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.interop.clip_rules import text_rules
 from vqdiffusion_jax.interop.codec_rules import codec_rules
@@ -17,9 +17,10 @@ from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules
 from vqdiffusion_jax.interop.load import load_reference
 from vqdiffusion_jax.interop.reference import plan
 from vqdiffusion_jax.interop.reference_yaml import config_from_yaml
-from vqdiffusion_jax.interop.table import ConversionError, apply, parameter_paths, unapply
+from vqdiffusion_jax.interop.table import ConversionError, apply, unapply
 from vqdiffusion_jax.interop.torch_zip import CheckpointError
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.presets import preset
 
 RELEASED = {  # key table: (preset, codes kept if not all)
@@ -47,7 +48,7 @@ def test_every_released_key_is_accounted_for(reference_root, name):
     assert made.config == preset(expected)
     abstract = jax.eval_shape(lambda: VQDiffusionModel(made.config, rngs=nnx.Rngs(0)))
     model, report = apply(made.rules, made.ignores, made.tensors, abstract)
-    shapes, expected_shapes = ({path: leaf.shape for path, leaf in parameter_paths(m).items()} for m in (model, abstract))
+    shapes, expected_shapes = ({path: leaf.shape for path, leaf in leaves_by_path(m).items()} for m in (model, abstract))
     assert shapes == expected_shapes
     seen = {entry.foreign for entry in report.mapped} | {key for key, _ in report.ignored}
     assert seen >= set(tensors)

@@ -17,7 +17,6 @@ from vqdiffusion_jax.interop.table import (
     dense,
     key,
     norm,
-    parameter_paths,
     pointwise,
     pointwise_kernel,
     split,
@@ -25,6 +24,7 @@ from vqdiffusion_jax.interop.table import (
     transpose,
     unapply,
 )
+from vqdiffusion_jax.paths import leaves_by_path
 
 
 class Block(nnx.Module):
@@ -162,7 +162,7 @@ def test_dtypes_are_the_modules_unless_kept():
     module, _ = apply(RULES, [], tensors, abstract())
     assert {leaf.dtype for leaf in jax.tree.leaves(module)} == {np.dtype(np.float32)}
     module, _ = apply(RULES, [], tensors, abstract(), keep_dtype=lambda path: path.startswith("blocks."))
-    assert {path.split(".")[0] for path, leaf in parameter_paths(module).items() if leaf.dtype == np.float16} == {"blocks"}
+    assert {path.split(".")[0] for path, leaf in leaves_by_path(module).items() if leaf.dtype == np.float16} == {"blocks"}
 
 
 def test_the_table_gives_a_stack_one_line():
@@ -187,6 +187,12 @@ def test_a_pattern_that_is_no_literal_key_reads_but_does_not_write():
     module, _ = apply(rules, [], tensors, abstract())
     with pytest.raises(ValueError, match="cannot be written back"):
         unapply(rules, module)
+
+
+def test_a_path_that_does_not_tell_the_key_does_not_write():
+    rules = [Rule(key("mix.{n}.bias"), "mix.bias"), *RULES]
+    with pytest.raises(ValueError, match="does not tell its 'n'"):
+        unapply(rules, network())
 
 
 def test_the_first_rule_names_the_key():

@@ -285,6 +285,7 @@ def test_a_whole_pickled_module_is_refused(tmp_path, torch):
     assert "torch.nn.modules.linear.Linear" in error_of(path)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_torchscript_modules_give_their_parameters(tmp_path, torch):
     network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)).half()
     path = tmp_path / "a.pt"
@@ -298,7 +299,8 @@ def test_torchscript_modules_give_their_parameters(tmp_path, torch):
 
 def test_files_from_before_the_archives_go_through_torch(tmp_path, torch):
     path = tmp_path / "old.pth"
-    torch.save({"w": torch.arange(6.0).reshape(2, 3).T, "h": torch.ones(2, dtype=torch.bfloat16)}, path, _use_new_zipfile_serialization=False)
+    tree = {"w": torch.arange(6.0).reshape(2, 3).T, "h": torch.ones(2, dtype=torch.bfloat16)}
+    torch.save(tree, path, _use_new_zipfile_serialization=False)
     read = open_checkpoint(path)
     np.testing.assert_array_equal(np.asarray(read["w"]), np.arange(6.0).reshape(2, 3).T)
     assert np.asarray(read["h"]).astype(np.float32).tolist() == [1.0, 1.0]

@@ -10,7 +10,6 @@ from .keys import count, indices, rows, shape_of
 from .report import ConversionError
 from .table import Rule, conv, key, norm, pointwise
 
-
 _CODEBOOKS = {"gumbel": "embed.weight", "vq": "embedding.weight", "ema": "embedding"}
 
 

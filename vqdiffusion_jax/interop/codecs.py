@@ -70,7 +70,8 @@ def read_codec(path: str | Path, label: str = "") -> CodecSource:
         )
         return CodecSource(tensors, *prefixes, ignores)
     if any(name.startswith(label + _FIRST_STAGE) for name in tensors):
-        others = Ignore(key(label) + rf"(transformer|cond_stage_model)\..*|{key(label + _FIRST_STAGE)}loss\..*", "a prior over tokens, or a loss")
+        prior, loss = key(label) + r"(transformer|cond_stage_model)\..*", key(f"{label}{_FIRST_STAGE}loss.") + ".*"
+        others = Ignore(f"{prior}|{loss}", "a prior over tokens, or a loss")
         return CodecSource(tensors, label + _FIRST_STAGE, label + _FIRST_STAGE, (others,))
     return CodecSource(tensors, label, label, (Ignore(key(f"{label}loss.") + ".*", "networks of the training loss"),))
 

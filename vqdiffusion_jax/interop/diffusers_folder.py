@@ -10,10 +10,7 @@ left; this line before the call puts it back:
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ import numpy as np
 from flax import nnx
 
 from ..config import ComputeConfig, ConfigError
+from ..files import whole_or_not_at_all
 from ..models.vqdiffusion import VQDiffusionModel
 from ..text.tokenizer import Tokenizer
 from .diffusers_config import obstacles, part_configs, read_model_config
@@ -117,7 +115,7 @@ def write_diffusers(model: VQDiffusionModel, folder: str | Path, tokenizer: Toke
         raise ConversionError("diffusers cannot hold this model, which has " + "; ".join(reasons))
     tokenizer = tokenizer or Tokenizer(config.tokenizer)
     tensors = _part_tensors(model)
-    with _whole_or_not_at_all(Path(folder)) as place:
+    with whole_or_not_at_all(folder) as place:
         for name, values in part_configs(config).items():
             (place / name).parent.mkdir(exist_ok=True)
             write_json(place / name, values)
@@ -159,19 +157,3 @@ def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     settings = {"model_max_length": config.context_length, "tokenizer_class": "CLIPTokenizer"}
     write_json(folder / "special_tokens_map.json", special)
     write_json(folder / "tokenizer_config.json", special | settings)
-
-
-@contextmanager
-def _whole_or_not_at_all(folder: Path) -> Iterator[Path]:
-    """A new folder beside ``folder`` that takes its name when all is written and vanishes if anything fails."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is not an empty folder; name one that is absent or empty")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    place = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-    place.mkdir()
-    try:
-        yield place
-        place.replace(folder)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise

@@ -146,7 +146,9 @@ def _reduce(shapes: Facts, reduction: CodebookReduction | None) -> None:
     elif reduction is None:
         known = REDUCTION_FILES.get(kept)
         name = f"{known} (help_folder/statistics in the reference's repository)" if known else "the reference's mapping_path"
-        raise ConversionError(f"this model keeps {kept} of its codec's {codes} codes, and which ones is in a file of its own: pass mapping={name}")
+        raise ConversionError(
+            f"this model keeps {kept} of its codec's {codes} codes, and which ones is in a file of its own: pass mapping={name}"
+        )
     elif (len(reduction.full_to_reduced), len(reduction.reduced_to_full)) != (codes, kept):
         raise ConversionError(
             f"the codebook reduction keeps {len(reduction.reduced_to_full)} of {len(reduction.full_to_reduced)} codes "
@@ -184,7 +186,8 @@ def _denominator(tensors: Mapping[str, Any], sizes: Mapping[str, Any], notes: li
     best = min(worst, key=worst.get)
     if not worst[best] < _SCHEDULE_TOLERANCE:
         raise ConversionError(
-            f"the file's noise schedule is not the released one (alpha1): its logarithms differ by {worst[best]:.2g}; such models are not supported"
+            f"the file's noise schedule is not the released one (alpha1): its logarithms differ by {worst[best]:.2g}; "
+            "such models are not supported"
         )
     notes.append(f"noise schedule: divides by {'K + 1' if best == 'num_codes_plus_one' else 'K'} (differs by {worst[best]:.1g} in log)")
     return best
@@ -200,4 +203,7 @@ def _compare_clip(model: Mapping[str, Any], averaged: Mapping[str, Any]) -> list
                 moved = max(moved, float(np.abs(after - before).max() / max(float(np.abs(before).max()), 1e-30)))
     if moved < _CLIP_TOLERANCE:
         return []
-    return [f"CLIP is frozen, yet its averaged copy differs by up to {moved:.2g} of a tensor's largest value; clip_weights='model' takes the original"]
+    return [
+        f"CLIP is frozen, yet its averaged copy differs by up to {moved:.2g} of a tensor's largest value; "
+        "clip_weights='model' takes the original"
+    ]

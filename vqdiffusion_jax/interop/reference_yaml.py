@@ -102,8 +102,8 @@ def config_from_yaml(path: str | Path, codec: str | Path | None = None) -> Model
     """
     facts = model_facts(path)
     if codec is None:
-        released = _RELEASED_CODECS[_read(path).child("model", "params", "content_codec_config").choose("target", {k: k for k in _RELEASED_CODECS})]
-        described = dataclasses.asdict(CODECS[released])
+        named = _read(path).child("model", "params", "content_codec_config").choose("target", _RELEASED_CODECS)
+        described = dataclasses.asdict(CODECS[named])
         del described["reduced_codebook_size"], described["image_size"]  # the model file tells the first; its grid, the second
     else:
         described = codec_facts(codec)
@@ -205,7 +205,9 @@ def codec_facts(path: str | Path) -> dict[str, Any]:
     if {"image_size", "channel_multipliers"} <= set(facts):
         levels = {facts["image_size"] // 2**i: i for i in range(len(facts["channel_multipliers"]))}
         network.take(
-            facts, {"attention_levels": "attn_resolutions"}, lambda sides: tuple(sorted(levels[s] for s in map(_side, sides) if s in levels))
+            facts,
+            {"attention_levels": "attn_resolutions"},
+            lambda sides: tuple(sorted(levels[side] for side in map(_side, sides) if side in levels)),
         )
     return facts
 

@@ -56,7 +56,7 @@ class Report:
         """The conversion as text, one line a parameter; the layers of a stack share a line."""
         groups: dict[tuple, list[Mapped]] = {}
         for entry in self.mapped:
-            name = entry.foreign if entry.layer is None else re.sub(r"\b%d\b" % entry.layer, "N", entry.foreign, count=1)
+            name = entry.foreign if entry.layer is None else re.sub(rf"\b{entry.layer}\b", "N", entry.foreign, count=1)
             groups.setdefault((name, entry.ours, entry.shape, entry.our_shape, entry.transform), []).append(entry)
         rows = [("foreign key", "shape", "our parameter", "shape", "layout")]
         for (name, ours, shape, our_shape, transform), entries in groups.items():

@@ -121,6 +121,13 @@ class Rule:
             raise ValueError(f"the pattern {self.pattern!r} cannot be written back: it is not a literal key with named groups")
         return re.sub(r"\\(.)", r"\1", template)
 
+    def foreign_key(self, groups: dict[str, str], layer: int | None) -> str:
+        """The key to write, given the groups found in our path.  Raises ValueError where they do not determine it."""
+        try:
+            return self.key_template.format(**groups, **({} if layer is None else {LAYER: layer}))
+        except KeyError as absent:
+            raise ValueError(f"the pattern {self.pattern!r} cannot be written back: our path does not tell its {absent}") from None
+
 
 @dataclass(frozen=True)
 class Ignore:

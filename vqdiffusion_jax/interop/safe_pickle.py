@@ -12,12 +12,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from ..checkpoint import CheckpointError
 from .lazy_tensor import LazyTensor, Sealed, Storage
-
-
-class CheckpointError(ValueError):
-    """A file that cannot be read as a checkpoint; the message is one line."""
-
 
 _DTYPES = {
     "float64": np.float64, "double": np.float64, "float32": np.float32, "float": np.float32, "float16": np.float16, "half": np.float16,
@@ -103,7 +99,9 @@ def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *unused
     return LazyTensor(storage, storage.dtype, offset, tuple(shape), tuple(strides))
 
 
-def _tensor_with_dtype(storage: Storage, offset: int, shape: tuple, strides: tuple, grad: Any, hooks: Any, kind: Any, *unused: Any) -> LazyTensor:
+def _tensor_with_dtype(
+    storage: Storage, offset: int, shape: tuple, strides: tuple, grad: Any, hooks: Any, kind: Any, *unused: Any
+) -> LazyTensor:
     if not (isinstance(storage, Storage) and isinstance(kind, _NumberKind)):
         raise pickle.UnpicklingError("a tensor is built from something that is not a storage and a dtype")
     return LazyTensor(storage, kind.dtype, offset, tuple(shape), tuple(strides))

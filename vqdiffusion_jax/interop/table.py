@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from ..paths import leaves_by_path, path_of
 from .report import ConversionError, Mapped, Report
 from .rules import (
     LAYER,
@@ -36,21 +37,10 @@ from .rules import (
 
 __all__ = [
     "ConversionError", "Ignore", "Mapped", "Report", "Rule", "Transform", "apply", "as_is", "conv", "conv_kernel", "dense", "embedding",
-    "key", "norm", "parameter_paths", "pointwise", "pointwise_kernel", "split", "squeeze_first", "transpose", "unapply",
+    "key", "norm", "pointwise", "pointwise_kernel", "split", "squeeze_first", "transpose", "unapply",
 ]  # fmt: skip
 
 Module = TypeVar("Module")
-
-
-def parameter_paths(module: Any) -> dict[str, Any]:
-    """The leaves of an NNX module by dotted path: ``blocks.mlp.up.kernel``, ``encoder.down.0.resample.bias``."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(module)
-    return {_dotted(path): leaf for path, leaf in leaves}
-
-
-def _dotted(path: tuple) -> str:
-    parts = [str(getattr(p, "name", getattr(p, "idx", getattr(p, "key", p)))) for p in path]
-    return ".".join(parts[:-1] if parts[-1] == "value" else parts)
 
 
 def _is_abstract(tensor: Any) -> bool:
@@ -137,7 +127,7 @@ def apply(
         ConversionError: one message that lists every missing, unknown or misshapen key.
     """
     flat, treedef = jax.tree_util.tree_flatten_with_path(module_abstract)
-    paths = [_dotted(path) for path, _ in flat]
+    paths = [path_of(path) for path, _ in flat]
     leaves = dict(zip(paths, (leaf for _, leaf in flat)))
     abstract = any(_is_abstract(tensor) for tensor in tensors.values())
     filling, report = _Filling(leaves, keep_dtype or (lambda path: False), abstract), Report()
@@ -209,8 +199,9 @@ def unapply(rules: Sequence[Rule], module: Any, *, skip: Iterable[str] = ()) -> 
 
     Raises:
         ConversionError: one message that lists every parameter that no rule writes.
+        ValueError: if a rule that is used does not say what to write.
     """
-    leaves = parameter_paths(module)
+    leaves = leaves_by_path(module)
     skipped = [re.compile(pattern) for pattern in skip]
     tensors: dict[str, np.ndarray] = {}
     done: set[str] = set()
@@ -228,8 +219,7 @@ def unapply(rules: Sequence[Rule], module: Any, *, skip: Iterable[str] = ()) -> 
         done.update(targets)
         for layer in range(arrays[0].shape[0]) if rule.stacked else (None,):
             parts = tuple(a if layer is None else a[layer] for a in arrays)
-            name = rule.key_template.format(**match.groupdict(), **({} if layer is None else {LAYER: layer}))
-            tensors[name] = rule.layout.inverse(parts)
+            tensors[rule.foreign_key(match.groupdict(), layer)] = rule.layout.inverse(parts)
     if absent := [p for p in leaves if p not in done and not any(pattern.fullmatch(p) for pattern in skipped)]:
         raise ConversionError(f"no rule writes {len(absent)} of our parameters: " + ", ".join(absent))
     return tensors

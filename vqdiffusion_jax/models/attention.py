@@ -126,7 +126,7 @@ def _head_major(
     return (mixed / total).astype(query.dtype)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _cudnn_supports(query_shape: tuple, key_shape: tuple, dtype: str, causal: bool, asked_for: bool) -> bool:
     """Whether cuDNN's fused attention, forward and backward, compiles for these (length, heads, head width) here.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from ..config import ComputeConfig, DenoiserConfig
@@ -31,12 +32,16 @@ from .layers import (
 )
 
 
-def sinusoidal_embedding(timesteps: jax.Array, num_timesteps: int, width: int) -> jax.Array:
-    """Sines then cosines of t / num_timesteps * 4000: timesteps (...,) -> (..., width) float32."""
+def sinusoidal_embedding(num_timesteps: int, width: int) -> np.ndarray:
+    """Sines then cosines of t / num_timesteps * 4000 for every t: (num_timesteps, width) float32.
+
+    A float64 table made on the host: angles reach 4000, where float32 has only
+    three or four decimals left and two compilations of one formula disagree.
+    """
     half = width // 2
-    frequencies = jnp.exp(jnp.arange(half, dtype=jnp.float32) * (-math.log(10000.0) / (half - 1)))
-    angles = (timesteps.astype(jnp.float32) / num_timesteps * 4000.0)[..., None] * frequencies
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    frequencies = np.exp(np.arange(half) * (-math.log(10000.0) / (half - 1)))
+    angles = np.arange(num_timesteps)[:, None] / num_timesteps * 4000.0 * frequencies
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).astype(np.float32)
 
 
 class AdaLayerNorm(nnx.Module):
@@ -63,7 +68,8 @@ class AdaLayerNorm(nnx.Module):
         sample: the class model's way to say "no class".
         """
         if self.embedding is None:
-            rows = sinusoidal_embedding(index, self.num_rows, self.linear.in_features)
+            table = jnp.asarray(sinusoidal_embedding(self.num_rows, self.linear.in_features))
+            rows = jnp.take(table, index, axis=0, mode="clip")
         else:
             mean = self.embedding.embedding[...].mean(0, dtype=jnp.float32)
             rows = jnp.where((index >= self.num_rows)[:, None], mean, lookup(self.embedding, index))
@@ -75,7 +81,7 @@ class AdaLayerNorm(nnx.Module):
         return (standardize(x) * (1.0 + scale) + shift).astype(self.dtype)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _uniform_init(fan_in: int):
     """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for convolutions; cached because modules compare it by identity."""
     bound = 1.0 / math.sqrt(fan_in)
@@ -269,11 +275,13 @@ class Denoiser(nnx.Module):
         length = self.config.num_tokens
         if tokens.ndim != 2 or tokens.shape[1] != length or not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(
-                f"tokens are {tokens.dtype}{list(tokens.shape)}; the denoiser takes integers (batch, {length}), its grid being {self.config.grid}"
+                f"tokens are {tokens.dtype}{list(tokens.shape)}; "
+                f"the denoiser takes integers (batch, {length}), its grid being {self.config.grid}"
             )
         if timesteps.shape not in ((), tokens.shape[:1]) or not jnp.issubdtype(timesteps.dtype, jnp.integer):
             raise ValueError(
-                f"timesteps are {timesteps.dtype}{list(timesteps.shape)}; the denoiser takes integers () or ({tokens.shape[0]},), one a sample"
+                f"timesteps are {timesteps.dtype}{list(timesteps.shape)}; "
+                f"the denoiser takes integers () or ({tokens.shape[0]},), one a sample"
             )
 
     def _check_condition(self, condition: jax.Array | None, batch: int | None) -> None:

@@ -6,6 +6,7 @@ module is an immutable pytree under plain ``jax.jit`` / ``grad`` / ``scan``.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -206,5 +207,5 @@ def scan_layers(body: Callable[[Carry, Any], Carry], carry: Carry, stacked: Any,
     if compute.scan_layers:
         return jax.lax.scan(lambda c, layer: (body(c, layer), None), carry, stacked)[0]
     for i in range(jax.tree.leaves(stacked)[0].shape[0]):
-        carry = body(carry, jax.tree.map(lambda leaf: leaf[i], stacked))
+        carry = body(carry, jax.tree.map(operator.itemgetter(i), stacked))
     return carry

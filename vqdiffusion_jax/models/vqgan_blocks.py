@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ..config import ComputeConfig, ConfigError, VQGANConfig
+from ..config import ComputeConfig, VQGANConfig
 from .attention import attention
 from .layers import dropout, group_norm
 
@@ -145,9 +145,6 @@ class Encoder(nnx.Module):
     """Images (batch, height, width, image_channels) -> features (batch, h, w, z_channels) float32."""
 
     def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
-        if config.channels % config.norm_groups:
-            raise ConfigError(f"VQGANConfig.norm_groups={config.norm_groups} does not divide channels={config.channels}")
-
         def down(channels, *, rngs):
             return conv(channels, channels, compute, rngs=rngs, strides=2, padding=HALVING)
 

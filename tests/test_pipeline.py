@@ -1,0 +1,220 @@
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.generation import generate
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.sampling import Ancestral, FewerTokens, PurityPrior, ReferenceFast
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+def make(name: str) -> VQDiffusionPipeline:
+    return VQDiffusionPipeline(VQDiffusionModel(preset(name), rngs=nnx.Rngs(0)))
+
+
+@pytest.fixture(scope="module")
+def text():
+    return make("tiny_text")
+
+
+@pytest.fixture(scope="module")
+def classes():
+    return make("tiny_class")
+
+
+@pytest.fixture(scope="module")
+def unconditional():
+    return make("tiny_unconditional")
+
+
+def pictures(pipeline, *args, **kwargs):
+    return pipeline(*args, output_type="uint8", **kwargs).images
+
+
+def test_output_types(text):
+    out = text(["a red apple", "a dog"], num_inference_steps=3)
+    assert [image.size for image in out.images] == [(16, 16)] * 2
+    assert out.tokens.shape == (2, 16) and out.tokens.dtype == np.int32
+    floats = text("a dog", num_inference_steps=3, output_type="np").images
+    assert floats.dtype == np.float32 and 0.0 <= floats.min() <= floats.max() <= 1.0
+    np.testing.assert_array_equal(np.floor(floats * 255 + 1e-4).astype(np.uint8), pictures(text, "a dog", num_inference_steps=3))
+    (images,) = text("a dog", num_inference_steps=3, return_dict=False)
+    assert len(images) == 1
+    assert text("a dog", num_inference_steps=3, output_type="tokens").images is None
+
+
+def test_a_picture_depends_on_seed_and_prompt_alone(text):
+    alone = pictures(text, "a dog", seed=3)
+    neighbours = pictures(text, ["a cat", "a dog", "a dog", "a house"], seed=3)
+    np.testing.assert_array_equal(neighbours[1], alone[0])
+    np.testing.assert_array_equal(pictures(text, ["a dog", "a cat"], seed=3)[0], alone[0])
+    several = pictures(text, "a dog", seed=3, num_images_per_prompt=3)
+    np.testing.assert_array_equal(several[:2], neighbours[1:3])
+    np.testing.assert_array_equal(pictures(text, "a dog", seed=3, first_image=1), several[1:2])
+    np.testing.assert_array_equal(pictures(text, ["a dog", "a dog"], seed=[3, 3]), np.stack([alone[0]] * 2))
+    np.testing.assert_array_equal(pictures(text, "a dog", generator=jax.random.key(3)), alone)
+    assert np.any(several[0] != several[1])
+    assert np.any(pictures(text, "a dog", seed=4) != alone)
+
+
+@pytest.mark.parametrize("batch_size", [2, 3])
+def test_batches_are_filled_up(text, batch_size):
+    whole = text(["a", "b", "c"], num_inference_steps=4, batch_size=batch_size, output_type="tokens").tokens
+    np.testing.assert_array_equal(whole, text(["a", "b", "c"], num_inference_steps=4, output_type="tokens").tokens)
+
+
+def test_a_second_call_compiles_nothing(text):
+    compiled = []
+    text("a dog", guidance_scale=3.0, truncation_rate=0.9, num_inference_steps=5)
+    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: compiled.append(event) if event == COMPILED else None)
+    try:
+        text("a blue bicycle", guidance_scale=4.5, truncation_rate=0.8, num_inference_steps=5, seed=9)
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert compiled == []
+
+
+def test_settings_do_not_stay(text):
+    before = pictures(text, "a dog")
+    pictures(text, "a dog", guidance_scale=1.0, truncation_rate=0.3, strategy=PurityPrior(tokens_per_call=2), null="text")
+    np.testing.assert_array_equal(pictures(text, "a dog"), before)
+
+
+@pytest.mark.parametrize("strategy", [Ancestral(num_steps=4), ReferenceFast(2), FewerTokens(tokens_per_call=3), PurityPrior(0.5)])
+def test_strategies_end_without_masks(text, classes, unconditional, strategy):
+    for pipeline, subject in ((text, {"prompt": "a dog"}), (classes, {"class_labels": 1}), (unconditional, {})):
+        tokens = pipeline(**subject, strategy=strategy, output_type="tokens").tokens
+        assert tokens.max() < pipeline.config.denoiser.num_codes
+
+
+def test_conditions_and_null_conditions_matter(text, classes):
+    def tokens(pipeline, *args, **kwargs):
+        return pipeline(*args, output_type="tokens", **kwargs).tokens
+
+    guided = tokens(text, "a dog", guidance_scale=8.0)
+    assert np.any(guided != tokens(text, "a dog", guidance_scale=1.0))
+    assert np.any(guided != tokens(text, "a dog", guidance_scale=8.0, null="text"))
+    assert np.any(guided != tokens(text, "a dog", guidance_scale=8.0, negative_prompt="a cat"))
+    np.testing.assert_array_equal(
+        tokens(text, "a dog", guidance_scale=8.0, null="text"), tokens(text, "a dog", guidance_scale=8.0, negative_prompt="")
+    )
+    np.testing.assert_array_equal(guided, tokens(text, "a dog", guidance_scale=8.0, guidance_interval=(0, 9)))
+    assert np.any(guided != tokens(text, "a dog", guidance_scale=8.0, guidance_interval=(6, 9)))
+    assert np.any(tokens(classes, class_labels=1, guidance_scale=9.0) != tokens(classes, class_labels=1))
+
+
+def test_callback_sees_every_step_and_may_stop(text):
+    seen = []
+    watched = text("a dog", output_type="tokens", callback=lambda calls, t, tokens: seen.append((calls, t)), callback_steps=3)
+    assert seen == [(3, 7), (6, 4), (9, 1), (10, 0)]
+    np.testing.assert_array_equal(watched.tokens, text("a dog", output_type="tokens").tokens)
+    stopped = text("a dog", output_type="tokens", callback=lambda calls, t, tokens: calls >= 2, return_trajectory=True)
+    assert stopped.trajectory.shape == (1, 2, 16)
+    np.testing.assert_array_equal(stopped.trajectory[:, -1], stopped.tokens)
+
+
+def test_a_stopped_picture_can_be_rendered(text):
+    image = text("a dog", callback=lambda *_: True).images[0]
+    assert image.size == (16, 16)
+
+
+def test_inpainting_keeps_the_outside(text):
+    rng = np.random.default_rng(0)
+    original = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    mask = np.zeros((16, 16), bool)
+    mask[2:7, 3:10] = True
+    for strength in (None, 0.6):
+        out = text("a dog", image=original, mask_image=mask, strength=strength, output_type="uint8", return_trajectory=True)
+        np.testing.assert_array_equal(out.images[0][~mask], original[~mask])
+        assert np.any(out.images[0][mask] != original[mask])
+        kept = text.encode(original)[0] == out.trajectory[0]
+        outside = ~np.any(mask.reshape(4, 4, 4, 4), axis=(1, 3)).reshape(-1)
+        assert kept[:, outside].all()
+
+
+def test_image_to_image_starts_from_the_image(text):
+    original = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    tokens = text.encode(original)
+    little = text("a dog", image=original, strength=0.1, output_type="tokens", return_trajectory=True)
+    assert little.trajectory.shape[1] == 1
+    assert tokens.shape == (1, 16)
+    full = text("a dog", image=original, strength=1.0, output_type="tokens", return_trajectory=True)
+    assert full.trajectory.shape[1] == 10
+
+
+def test_latents(text):
+    start = np.full((1, 16), text.config.denoiser.mask_token)
+    np.testing.assert_array_equal(text("a dog", latents=start, output_type="tokens").tokens, text("a dog", output_type="tokens").tokens)
+
+
+MISTAKES = [
+    ("text", {}, "give prompt or prompt_embeds"),
+    ("text", {"prompt": []}, "empty list"),
+    ("text", {"prompt": "a", "class_labels": 1}, "class_labels is given, but this model is conditioned on text"),
+    ("classes", {"prompt": "a"}, "prompt is given"),
+    ("classes", {"class_labels": 5}, "from 0 to 4"),
+    ("classes", {"class_labels": 1, "negative_prompt": "a"}, "only text models"),
+    ("unconditional", {"guidance_scale": 2.0}, "nothing to guide by"),
+    ("unconditional", {"null": "learnable"}, "no learnable null"),
+    ("text", {"prompt": "a", "truncation_rate": 1.5}, r"\(0, 1\]"),
+    ("text", {"prompt": "a", "truncation_rate": 0.5, "top_k": 3}, "give one"),
+    ("text", {"prompt": "a", "num_inference_steps": 11}, "1 to 10"),
+    ("text", {"prompt": "a", "num_inference_steps": 3, "strategy": Ancestral()}, "fixes its own steps"),
+    ("text", {"prompt": "a", "num_images_per_prompt": 0}, "at least 1"),
+    ("text", {"prompt": "a", "seed": -1}, "seed is -1"),
+    ("text", {"prompt": "a", "seed": [1, 2]}, "2 seeds are given for 1"),
+    ("text", {"prompt": "a", "output_type": "jpg"}, "allowed: pil, np, uint8, tokens"),
+    ("text", {"prompt": "a", "strength": 0.5}, "without an image"),
+    ("text", {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8)}, "without strength"),
+    ("text", {"prompt": "a", "image": np.zeros((8, 8, 3), np.uint8), "strength": 0.5}, "resize"),
+    ("text", {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8), "strength": 0.01}, "leaves no step"),
+    ("text", {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8), "mask_image": np.zeros((8, 8))}, "mask_image has shape"),
+    ("text", {"prompt": "a", "latents": np.full((1, 16), 99)}, "99 is out of range"),
+    ("text", {"prompt": "a", "latents": np.zeros((1, 9), int)}, "latents has shape"),
+    ("text", {"prompt_embeds": np.zeros((1, 8, 7))}, "prompt_embeds has shape"),
+    ("text", {"prompt": ["a", "b", "c"], "negative_prompt": ["x", "y"]}, "2 texts for 3 prompts"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), MISTAKES, ids=[message for *_, message in MISTAKES])
+def test_mistakes_are_one_line(request, name, arguments, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        request.getfixturevalue(name)(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_the_sampler_lowers_for_other_platforms(text, platform):
+    requests = []
+
+    def stop(calls, timestep, tokens):
+        return True
+
+    import vqdiffusion_jax.pipeline as module
+
+    def record(model, request, *args, **options):
+        requests.append(request)
+        raise KeyboardInterrupt
+
+    original, module.generate_in_pieces = module.generate_in_pieces, record
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            text("a dog", guidance_scale=3.0, callback=stop)
+    finally:
+        module.generate_in_pieces = original
+    lowered = generate.trace(text.model, requests[0]).lower(lowering_platforms=(platform,))
+    assert "while" in lowered.as_text()
+
+
+def test_native_folder_round_trip(text, tmp_path):
+    text.save_pretrained(tmp_path / "model")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"README.md", "config.json", "tokenizer", "weights"}
+    again = VQDiffusionPipeline.from_pretrained(tmp_path / "model")
+    assert again.config == text.config
+    np.testing.assert_array_equal(again("a dog", output_type="tokens").tokens, text("a dog", output_type="tokens").tokens)
+    with pytest.raises(FileExistsError, match="not an empty folder"):
+        text.save_pretrained(tmp_path / "model")
+    assert not list(tmp_path.glob(".model*"))

@@ -1,0 +1,20 @@
+"""``--mode=convert``: a foreign checkpoint to a native folder, with a table of what became of every key."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from .checkpoints import checkpoint, companions
+
+flags.DEFINE_bool("quiet", False, "convert: print no table of keys.", module_name="mode convert")
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    from ..loading import convert
+
+    report = convert(checkpoint(), FLAGS.out, **companions())
+    if not FLAGS.quiet:
+        print(report.table())
+    print(f"written: {FLAGS.out}")

@@ -1,0 +1,56 @@
+"""What to train on, as one frozen dataclass that checks itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..config import ConfigError
+
+SPLITS = ("train", "validation")
+# Name of a data set -> module and class below ``vqdiffusion_jax.data.sources``; imported only when asked for.
+SOURCES = {
+    "coco": "coco:Coco",
+    "cub200": "cub200:Cub200",
+    "ffhq": "ffhq:Ffhq",
+    "folder": "folder:Folder",
+    "imagenet": "imagenet:ImageNet",
+    "npz": "npz:Npz",
+    "oxford102": "oxford102:Oxford102",
+    "parquet": "parquet:Parquet",
+    "tar_shards": "tar_shards:TarShards",
+    "tfds": "tfds:Tfds",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """One data set and how it is read; ``from_dict(DataConfig, table)`` reads a plain table of these fields."""
+
+    source: str = ""  # one of SOURCES; not needed to train from a cache
+    root: str = ""  # folder (or, for npz, file) of the data set
+    options: Mapping[str, Any] = field(default_factory=dict)  # keyword arguments of the source's class
+    cache: str = ""  # folder that --mode=tokenize wrote; if given, tokens are read from it instead of pictures
+    # How much is held out for validation by data sets without splits of their own; 0: none.
+    validation_fraction: float = 0.0
+    drop_rate: float = 0.0  # training: how often a caption becomes '' or a label the null label
+    max_broken: int = 100  # more broken pictures or captions than this stop the run with their names
+    read_threads: int = 4  # batches read at once, in each worker process
+    prefetch_batches: int = 4  # batches held ready, in each worker process
+
+    def __post_init__(self):
+        if self.source and self.source not in SOURCES:
+            raise ConfigError(f"DataConfig.source is {self.source!r}; allowed: {', '.join(SOURCES)}")
+        if not self.cache and not (self.source and self.root):
+            raise ConfigError("DataConfig needs source and root (a data set), or cache (a folder that --mode=tokenize wrote)")
+        if not isinstance(self.options, Mapping):
+            raise ConfigError(f"DataConfig.options is {self.options!r}; it must be a table of the source's options")
+        for name in ("validation_fraction", "drop_rate"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
+                raise ConfigError(f"DataConfig.{name} is {value!r}; it must lie in [0, 1)")
+        for name, least in (("max_broken", 0), ("read_threads", 0), ("prefetch_batches", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"DataConfig.{name} is {value!r}; it must be a whole number of at least {least}")

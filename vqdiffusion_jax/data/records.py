@@ -1,0 +1,100 @@
+"""What a data set hands out, and how it says that something is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NotRequired, Protocol, TypedDict
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """A data set that cannot be trained on; the message is one line."""
+
+
+class BrokenRecord(ValueError):
+    """One picture or caption that cannot be used; it is counted, named and replaced.
+
+    ``name`` is the record's id, ``reason`` what is wrong with it.
+    """
+
+    def __init__(self, name: str, reason: object):
+        super().__init__(name, one_line(reason))
+
+    @property
+    def name(self) -> str:
+        return self.args[0]
+
+    @property
+    def reason(self) -> str:
+        return self.args[1]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+class Record(TypedDict):
+    """One example as it lies on disk."""
+
+    id: str  # names it in messages
+    image: bytes | np.ndarray  # an image file's bytes, or (height, width, 3) uint8
+    captions: NotRequired[list[str]]  # one is chosen each time
+    label: NotRequired[int]
+
+
+class Source(Protocol):
+    """A data set: random access, picklable (worker processes get a copy), files opened when first needed.
+
+    Classes take ``(root: Path, split: str, *, options...)`` with split
+    ``"train"`` or ``"validation"`` and raise DataError or FileNotFoundError
+    if there is nothing to read.  ``source[i]`` raises BrokenRecord (or OSError)
+    for a record that cannot be read.  Data sets that come in one piece have
+    ``group(i)``: records with equal groups are held out together.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Record: ...
+
+
+class HoldOut:
+    """The part of a data set without splits that belongs to ``split``.
+
+    A record is held out if the hash of its group falls below ``fraction``, so
+    the division does not change when records are added or reordered.
+    """
+
+    def __init__(self, source: Source, split: str, fraction: float):
+        held_out = np.fromiter((_share(source.group(i)) < fraction for i in range(len(source))), bool, len(source))
+        self.source = source
+        self.indices = np.flatnonzero(held_out == (split == "validation"))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.source[int(self.indices[index])]
+
+
+def _share(group: str) -> float:
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:7], "big") / 2**56
+
+
+def existing(path: Path, what: str) -> Path:
+    """``path``.  Raises FileNotFoundError saying ``what`` was expected there."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected {what}")
+    return path
+
+
+def read_bytes(path: Path, name: str) -> bytes:
+    """A file's bytes.  Raises BrokenRecord(name) if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BrokenRecord(name, error.strerror or error) from error
+
+
+def one_line(reason: object) -> str:
+    return " ".join(str(reason).split()) or type(reason).__name__

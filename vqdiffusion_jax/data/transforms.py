@@ -1,0 +1,64 @@
+"""Image files to squares of pixels, as the reference prepares them.
+
+Training: a square cut near the centre, resized to between the codec's size and
+9/8 of it, and a random square of the codec's size from that.  Validation: the
+short side resized, the centre cut out.  No flips; pixels stay 0..255.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+RESIZE_RANGE = 9 / 8  # the reference resizes to 256..288 before it crops 256
+
+_BICUBIC = Image.Resampling.BICUBIC
+
+
+def decode(image: bytes | np.ndarray) -> Image.Image:
+    """An image file's bytes, or pixels (height, width, 3) uint8, as an RGB picture.
+
+    Raises ValueError, OSError or SyntaxError (Pillow's) if it is no picture or only part of one.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"pixels are {image.dtype} {image.shape}; they must be uint8 (height, width, 3)")
+        return Image.fromarray(image)
+    picture = Image.open(io.BytesIO(image))
+    picture.load()  # reads to the end, so that a cut file is found here
+    return picture.convert("RGB")
+
+
+def train_crop(picture: Image.Image, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random square of ``picture``: (size, size, 3) uint8.
+
+    The square that is cut first starts, on each axis, at int(U(3d//8, max(3d//8 + 1, 5d//8))) where d is how much
+    longer that axis is than the short side.  It becomes t x t with t = int(U(size, most + 1)), most = the short side
+    clamped to [size, round(9/8 size)].
+    """
+    side = min(picture.size)
+    left, top = (_near_centre(length - side, rng) for length in picture.size)
+    most = max(min(side, round(RESIZE_RANGE * size)), size)
+    resized = int(rng.uniform(size, most + 1))
+    picture = _resize(picture.crop((left, top, left + side, top + side)), resized, resized)
+    left, top = rng.integers(0, resized - size + 1, size=2).tolist()
+    return np.asarray(picture.crop((left, top, left + size, top + size)))
+
+
+def _near_centre(spare: int, rng: np.random.Generator) -> int:
+    low = 3 * spare // 8
+    return int(rng.uniform(low, max(low + 1, 5 * spare // 8)))
+
+
+def centre_crop(picture: Image.Image, size: int) -> np.ndarray:
+    """The middle of ``picture``, its short side resized to ``size``: (size, size, 3) uint8."""
+    side = min(picture.size)
+    width, height = (size if length == side else int(size * length / side) for length in picture.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(_resize(picture, width, height).crop((left, top, left + size, top + size)))
+
+
+def _resize(picture: Image.Image, width: int, height: int) -> Image.Image:
+    return picture if picture.size == (width, height) else picture.resize((width, height), _BICUBIC)

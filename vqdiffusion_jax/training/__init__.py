@@ -1,0 +1,1 @@
+"""Training of the denoiser: one jitted step, one readable loop."""

@@ -1,0 +1,196 @@
+"""Every choice of a training run, as frozen dataclasses that check themselves; defaults are the reference's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..config import ComputeConfig, ConfigError, ModelConfig, from_dict, to_dict
+from ..presets import preset
+
+SCHEDULES = ("plateau", "cosine")
+DECAYED = ("all", "matrices")
+
+
+def _check(config: Any, condition: bool, name: str, allowed: str) -> None:
+    if not condition:
+        raise ConfigError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}; {allowed}")
+
+
+def _whole(config: Any, lowest: int, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+        _check(config, good, name, f"it must be a whole number of at least {lowest}")
+
+
+def _number(config: Any, low: float, high: float, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        _check(config, good, name, f"it must be a number from {low:g} to {high:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW after clipping by the global norm."""
+
+    b1: float = 0.9
+    b2: float = 0.96
+    epsilon: float = 1.0e-8
+    clip_norm: float = 0.5
+    weight_decay: float = 0.045
+    decayed: str = "all"  # "matrices" spares biases, norms, embeddings and the null condition; the reference decays all
+
+    def __post_init__(self):
+        _number(self, 0.0, 0.999999, "b1", "b2")
+        _number(self, 0.0, 1.0, "epsilon", "weight_decay")
+        _check(self, self.clip_norm > 0, "clip_norm", "it must be above 0")
+        _check(self, self.decayed in DECAYED, "decayed", f"allowed: {', '.join(DECAYED)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRateConfig:
+    """Linear from ``start`` to ``peak`` over ``warmup_steps``, then by ``schedule``."""
+
+    schedule: str = "plateau"
+    start: float = 3.0e-6
+    peak: float = 2.0e-4
+    warmup_steps: int = 1000
+    floor: float = 1.0e-6
+    patience: int = 60_000  # plateau: steps without improvement before a reduction
+    threshold: float = 0.1  # plateau: an improvement is a loss below best * (1 - threshold)
+    factor: float = 0.5  # plateau: what the rate is multiplied by
+    total_steps: int = 0  # cosine: where it ends
+
+    def __post_init__(self):
+        _check(self, self.schedule in SCHEDULES, "schedule", f"allowed: {', '.join(SCHEDULES)}")
+        _number(self, 0.0, 1.0, "start", "peak", "floor", "threshold", "factor")
+        _whole(self, 0, "warmup_steps", "patience", "total_steps")
+        if self.schedule == "cosine":
+            _check(self, self.total_steps > self.warmup_steps, "total_steps", f"a cosine must end after its warm-up of {self.warmup_steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EMAConfig:
+    """Average of the parameters that sampling uses: every ``interval`` steps, ema <- decay ema + (1 - decay) parameters."""
+
+    decay: float = 0.99
+    interval: int = 25
+
+    def __post_init__(self):
+        _number(self, 0.0, 1.0, "decay")
+        _whole(self, 1, "interval")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """Sizes of the device mesh; -1 takes what the others leave."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When the state is saved, and what is kept."""
+
+    every: int = 1000
+    keep_last: int = 2
+    keep_best: int = 1  # by validation bits per token; 0 keeps none for that
+
+    def __post_init__(self):
+        _whole(self, 1, "every", "keep_last")
+        _whole(self, 0, "keep_best")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchConfig:
+    """What is looked at while training, every so many steps; 0 is never."""
+
+    log_every: int = 100
+    eval_every: int = 0
+    eval_batches: int = 8  # each costs num_timesteps forward passes
+    sample_every: int = 0
+    prompts: tuple[str, ...] = ()  # text models
+    labels: tuple[int, ...] = ()  # class models
+    num_samples: int = 4  # unconditional models: pictures; others: pictures for each prompt or label
+    sample_seed: int = 0
+
+    def __post_init__(self):
+        _whole(self, 1, "log_every", "eval_batches", "num_samples")
+        _whole(self, 0, "eval_every", "sample_every", "sample_seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training run.
+
+    ``batch_size`` counts samples over all devices and accumulation rounds.
+    ``data`` is handed to the input pipeline as it is.  ``frozen_dtype`` is the
+    arithmetic of codec and text tower, where they run inside the step.
+    """
+
+    model: ModelConfig
+    batch_size: int
+    steps: int
+    data: dict[str, Any] = field(default_factory=dict)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)
+    ema: EMAConfig = field(default_factory=EMAConfig)
+    accumulation: int = 1
+    compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(dtype="bfloat16", remat=True))
+    frozen_dtype: str = "float32"
+    untrained_towers: bool = False  # allow a codec or text tower with random weights: for trying things out
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
+    workers: int = 4
+    seed: int = 0
+
+    def __post_init__(self):
+        _whole(self, 1, "batch_size", "steps", "accumulation")
+        _whole(self, 0, "workers", "seed")
+        if self.batch_size % self.accumulation:
+            raise ConfigError(f"TrainConfig.batch_size={self.batch_size} is not divisible by accumulation={self.accumulation}")
+        if self.compute.param_dtype != "float32":
+            raise ConfigError(f"TrainConfig.compute.param_dtype is {self.compute.param_dtype!r}; parameters are trained in float32")
+        ComputeConfig(dtype=self.frozen_dtype)  # checks the name
+        classes = self.model.denoiser.num_classes
+        if wrong := [label for label in self.watch.labels if not 0 <= label < classes]:
+            raise ConfigError(f"TrainConfig.watch.labels has {wrong[0]}; this model has {classes} classes")
+
+    def check_mesh(self, mesh: Any) -> None:
+        """Raise ConfigError unless every accumulation round divides evenly over the devices that take different samples."""
+        shards, together = mesh.shape["data"] * mesh.shape["fsdp"], self.batch_size // self.accumulation
+        if together % shards:
+            raise ConfigError(
+                f"batch_size {self.batch_size} / accumulation {self.accumulation} = {together} samples at a time are not divisible by "
+                f"the mesh's data x fsdp = {mesh.shape['data']} x {mesh.shape['fsdp']} = {shards}; change batch_size, accumulation or mesh"
+            )
+
+
+def train_config(table: Mapping[str, Any]) -> TrainConfig:
+    """A nested mapping, such as an ml_collections ConfigDict, as a TrainConfig.
+
+    ``model`` is a table of ModelConfig fields or the name of a preset.  Raises
+    ConfigError, one line, for an unknown or missing field or a value that cannot be.
+    """
+    values = _plain(table)
+    if isinstance(values.get("model"), str):
+        values["model"] = to_dict(preset(values["model"]))
+    return from_dict(TrainConfig, values)
+
+
+def to_table(config: TrainConfig) -> dict[str, Any]:
+    """A TrainConfig as nested plain values; ``train_config`` reads it back."""
+    return dataclasses.asdict(config)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping) or hasattr(value, "to_dict") or hasattr(value, "items"):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
