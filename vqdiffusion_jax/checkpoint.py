@@ -6,6 +6,8 @@ holds and can be read by any process layout, straight to its shards.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +67,102 @@ def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
     return jax.tree.unflatten(structure, [restored[path_of(key_path)] for key_path, _ in paths])
+
+
+class TrainingCheckpoints:
+    """Numbered checkpoints of a run in one folder: written in the background, each whole or absent.
+
+    The last ``keep_last`` are kept, and the ``keep_best`` of lowest ``score``.
+    All processes make one and call the same methods.
+    """
+
+    def __init__(self, folder: str | Path, *, keep_last: int = 2, keep_best: int = 0):
+        ocp = _orbax()
+        policies = ocp.training.preservation_policies
+        keep = [policies.LatestN(keep_last)]
+        if keep_best:
+            keep.append(policies.BestN(lambda metrics: metrics["score"], n=keep_best, reverse=True, keep_checkpoints_without_metrics=False))
+        self.folder = Path(folder).absolute()
+        self._checkpointer = ocp.training.Checkpointer(
+            self.folder,
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=policies.AnyPreservationPolicy(keep),
+            cleanup_tmp_directories=True,  # what an earlier run was killed in the middle of
+        )
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints there are, oldest first."""
+        return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
+
+    def save(self, step: int, state: Any, position: dict, *, score: float | None = None) -> None:
+        """Begin to write ``state``, a pytree of arrays, and ``position``, plain JSON; returns once the arrays may be given away.
+
+        ``score``: what the best are chosen by, lower being better.  Raises
+        CheckpointError if this save, or the one still being written, fails.
+        """
+        if step in self.steps():
+            return
+        items = {"state": _by_path(_without_keys(state)), "position": position}
+        with _failing_as_checkpoint_error(f"checkpoint {step} cannot be written to {self.folder}"):
+            self._checkpointer.save_checkpointables_async(step, items, metrics=None if score is None else {"score": score})
+
+    def wait(self) -> None:
+        """Until everything is on disk.  Raises CheckpointError if it could not be written."""
+        with _failing_as_checkpoint_error(f"the last checkpoint cannot be written to {self.folder}"):
+            self._checkpointer.wait()
+
+    def restore(self, abstract: Any) -> tuple[int, Any, dict, list[str]] | None:
+        """The newest readable checkpoint: (step, state, position, complaints about newer ones); None if the folder has none.
+
+        abstract: ShapeDtypeStructs with shardings, which need not be those it was
+        saved with.  Raises CheckpointError if there are checkpoints and none can be read.
+        """
+        complaints = []
+        plain = jax.eval_shape(_without_keys, abstract)
+        placed = jax.tree.map(lambda a, like: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=like.sharding), plain, abstract)
+        for step in reversed(self.steps()):
+            try:
+                found = self._checkpointer.load_checkpointables(step, {"state": _by_path(placed), "position": {}})
+            except Exception as error:  # what a damaged file raises depends on where it is damaged
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                complaints.append(f"checkpoint {step} in {self.folder} cannot be read: {reason}")
+                continue
+            paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
+            leaves = [
+                jax.random.wrap_key_data(found["state"][path_of(path)]) if _is_key(leaf) else found["state"][path_of(path)]
+                for path, leaf in paths
+            ]
+            return step, jax.tree.unflatten(structure, leaves), found["position"], complaints
+        if complaints:
+            raise CheckpointError("; ".join(complaints))
+        return None
+
+    def delete(self, step: int) -> None:
+        """Remove one checkpoint, for instance an unreadable one."""
+        self._checkpointer.delete(step)
+
+    def close(self) -> None:
+        self.wait()
+        self._checkpointer.close()
+
+
+@contextmanager
+def _failing_as_checkpoint_error(message: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a full disk reaches us as an error of tensorstore, orbax or the system
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{message}: {reason}") from error
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+    return {path_of(key_path): leaf for key_path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _without_keys(tree: Any) -> Any:
+    """Random keys as the numbers they are made of, which is what can be stored."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)

@@ -33,3 +33,16 @@ def whole_or_not_at_all(folder: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
+
+
+@contextmanager
+def write_whole(file: str | Path) -> Iterator[Path]:
+    """A path beside ``file`` to write to; what was written takes its name at the end and vanishes if anything fails."""
+    file = Path(file)
+    place = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        yield place
+        place.replace(file)
+    except BaseException:
+        place.unlink(missing_ok=True)
+        raise

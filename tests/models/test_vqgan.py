@@ -167,8 +167,8 @@ def test_errors_are_one_line(gumbel_codec, call, message):
 
 
 def test_norm_groups_must_divide_the_first_width():
-    with pytest.raises(ConfigError, match="norm_groups=4 does not divide channels=6"):
-        VQGAN(replace(TINY, channels=6, channel_multipliers=(2, 4)), rngs=nnx.Rngs(0))
+    with pytest.raises(ConfigError, match="6 channels are not divisible by norm_groups=4"):
+        replace(TINY, channels=6, channel_multipliers=(2, 4))
 
 
 def test_pixel_conversions():

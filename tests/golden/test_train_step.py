@@ -1,0 +1,38 @@
+"""The recorded loss and every recorded gradient through the train step's own loss function."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.golden.cases import Case
+from tests.golden.loading import gradient_names
+from vqdiffusion_jax.diffusion.schedule import make_schedule
+from vqdiffusion_jax.training.step import Example, loss_fn
+
+
+def recorded_example(case: Case) -> Example:
+    condition, is_empty = None, None
+    if case.kind == "class":
+        condition = jnp.asarray(case["loss/labels"])
+    if case.kind == "text":
+        rows = [int(np.flatnonzero((case["text/tokens"] == ids).all(1))[0]) for ids in case["loss/tokens"]]
+        condition = jnp.asarray(case["text/emb_fp16"][rows].astype(np.float32))
+        is_empty = jnp.asarray(~case["loss/text_mask"][:, 2])
+    arrays = {"x0": "x0", "x_t": "xt", "t": "t", "pt": "pt"}
+    return Example(**{name: jnp.asarray(case[f"loss/{theirs}"]) for name, theirs in arrays.items()}, condition=condition, is_empty=is_empty)
+
+
+@pytest.mark.cases("text", "class", "none")
+def test_loss_and_gradients(case: Case, model):
+    jumps = make_schedule(model.config.schedule).one_step_jumps()
+    both = jax.jit(jax.value_and_grad(lambda denoiser, example: loss_fn(denoiser, example, jumps, model.config.objective), has_aux=True))
+    (loss, terms), gradients = both(model.denoiser, recorded_example(case))
+    np.testing.assert_allclose(loss, case["loss/loss"], rtol=1e-4)
+    np.testing.assert_allclose(terms.kl_loss, case["loss/kl_loss"], rtol=1e-4, atol=1e-5)
+    ours = gradient_names(gradients)
+    assert sorted(ours) == sorted(case["loss/grad_names"])
+    for name, norm in zip(case["loss/grad_names"], case["loss/grad_norms"], strict=True):
+        np.testing.assert_allclose(np.linalg.norm(np.float64(ours[name])), norm, rtol=1e-4, err_msg=name)
+    for name, recorded in case.group("loss/grad/").items():
+        assert np.abs(ours[name] - recorded).max() < 1e-4 * np.abs(recorded).max(), name

@@ -1,0 +1,82 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec as P
+
+from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.paths import leaves_by_path
+from vqdiffusion_jax.sharding import ShardingRules, dividing, make_mesh
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sharded") / "model"
+    VQDiffusionPipeline(VQDiffusionModel(preset("tiny_text"), rngs=nnx.Rngs(0))).save_pretrained(folder)
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    script = REPO / "tests" / "sharded_sampling.py"
+    done = subprocess.run([sys.executable, str(script), str(folder)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("mesh", ["data", "fsdp", "tensor", "mixed"])
+def test_every_mesh_draws_what_one_device_draws(report, mesh):
+    assert report["devices"] == 8
+    assert report["meshes"][mesh]["same tokens"]
+    assert report["meshes"][mesh]["pixels apart"] <= 1  # rounding at the edge of a level
+
+
+def test_weights_are_restored_to_their_shards(report):
+    shares = {name: mesh["query share"] for name, mesh in report["meshes"].items()}
+    assert shares == {"data": 1.0, "fsdp": 1 / 8, "tensor": 1 / 8, "mixed": 1 / 4}
+
+
+def test_every_large_parameter_of_a_released_model_is_split():
+    model = jax.eval_shape(lambda: VQDiffusionModel(preset("ithq"), rngs=nnx.Rngs(0)))
+    rules, whole = ShardingRules(), []
+    for path, leaf in leaves_by_path(model).items():
+        spec = rules.spec(path, leaf.ndim)
+        assert len(spec) <= leaf.ndim
+        if leaf.size > 2**20 and all(axis is None for axis in spec):
+            whole.append(path)
+    assert whole == []
+
+
+def test_attention_values_have_a_path_of_their_own():
+    model = jax.eval_shape(lambda: VQDiffusionModel(preset("tiny_text"), rngs=nnx.Rngs(0)))
+    paths = leaves_by_path(model)
+    assert "denoiser.blocks.self_attention.value.kernel" in paths
+    assert len(paths) == len(jax.tree.leaves(model))
+
+
+def test_axes_that_do_not_divide_are_left_out():
+    mesh = jax.sharding.AbstractMesh((2, 4), ("fsdp", "tensor"))
+    assert dividing(P("fsdp", "tensor"), (6, 8), mesh) == P("fsdp", "tensor")
+    assert dividing(P("fsdp", "tensor"), (7, 8), mesh) == P(None, "tensor")
+    assert dividing(P(("fsdp", "tensor")), (4, 8), mesh) == P(None, None)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"), [((-1, -1, 1), "only one may be -1"), ((3, 1, 1), "needs 3 devices"), ((0, 1, 1), "at least 1")]
+)
+def test_meshes_that_cannot_be_made(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        make_mesh(*sizes, devices=jax.devices()[:1])
+
+
+def test_one_device_is_a_mesh_of_one():
+    mesh = make_mesh(devices=jax.devices()[:1])
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 1, "tensor": 1}
+    pipeline = VQDiffusionPipeline(VQDiffusionModel(preset("tiny_class"), rngs=nnx.Rngs(0)), mesh=mesh)
+    plain = VQDiffusionPipeline(pipeline.model)
+    assert jnp.array_equal(pipeline(class_labels=1, output_type="tokens").tokens, plain(class_labels=1, output_type="tokens").tokens)
