@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,14 +20,42 @@ REPO = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharded") / "model"
     VQDiffusionPipeline(VQDiffusionModel(preset("tiny_text"), rngs=nnx.Rngs(0))).save_pretrained(folder)
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
-    script = REPO / "tests" / "sharded_sampling.py"
-    done = subprocess.run([sys.executable, str(script), str(folder)], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return folder
+
+
+def start(script: str, *arguments, devices: int) -> subprocess.Popen:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(REPO / "tests" / script), *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> dict:
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    return finish(start("sharded_sampling.py", folder, devices=8))
+
+
+def test_each_process_draws_its_own_pictures(folder):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    processes = [start("multiprocess_sampling.py", folder, address, 2, index, devices=2) for index in range(2)]
+    first, second = (finish(process) for process in processes)
+    assert first["devices"] == second["devices"] == 4
+    assert first["indices"] and second["indices"]
+    assert sorted(first["indices"] + second["indices"]) == list(range(6))
+    for share in (first, second):
+        for index, tokens in zip(share["indices"], share["tokens"], strict=True):
+            assert tokens == first["alone"][index]
 
 
 @pytest.mark.parametrize("mesh", ["data", "fsdp", "tensor", "mixed"])

@@ -15,6 +15,9 @@ import jax
 
 from .paths import leaves_by_path, path_of
 
+CHUNK_BYTES = 64 * 2**20
+CONCURRENT_BYTES = 256 * 2**20
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read or written; the message is one line."""
@@ -27,8 +30,20 @@ def _orbax():
 
 
 def save_weights(folder: Path, tree: Any) -> None:
-    """Write every leaf of ``tree`` to ``folder``, which must not exist.  All processes call this."""
-    _orbax().save(Path(folder).absolute(), leaves_by_path(tree))
+    """Write every leaf of ``tree`` to ``folder``, which must not exist.  All processes call this.
+
+    Memory beyond the weights themselves is bounded: host arrays are not copied,
+    and pieces of at most CHUNK_BYTES are written, a few at a time.
+    """
+    ocp, leaves = _orbax(), leaves_by_path(tree)
+    largest = max((leaf.nbytes for leaf in leaves.values()), default=0)
+    context = ocp.Context()
+    context.array.saving.storage_options.chunk_byte_size = CHUNK_BYTES
+    context.array.saving.use_compression = False  # trained weights hardly compress
+    context.memory.write_concurrent_bytes = max(largest, CONCURRENT_BYTES) + 1  # orbax refuses an array as large as the limit
+    context.memory.deepcopy_host_arrays = False
+    with context:
+        ocp.save(Path(folder).absolute(), leaves)
 
 
 def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
@@ -81,7 +96,10 @@ class TrainingCheckpoints:
         policies = ocp.training.preservation_policies
         keep = [policies.LatestN(keep_last)]
         if keep_best:
-            keep.append(policies.BestN(lambda metrics: metrics["score"], n=keep_best, reverse=True, keep_checkpoints_without_metrics=False))
+            best = policies.BestN(
+                get_metric_fn=lambda metrics: metrics["score"], n=keep_best, reverse=True, keep_checkpoints_without_metrics=False
+            )
+            keep.append(best)
         self.folder = Path(folder).absolute()
         self._checkpointer = ocp.training.Checkpointer(
             self.folder,
@@ -122,7 +140,7 @@ class TrainingCheckpoints:
         placed = jax.tree.map(lambda a, like: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=like.sharding), plain, abstract)
         for step in reversed(self.steps()):
             try:
-                found = self._checkpointer.load_checkpointables(step, {"state": _by_path(placed), "position": {}})
+                found = self._checkpointer.load_checkpointables(step, {"state": _by_path(placed), "position": None})
             except Exception as error:  # what a damaged file raises depends on where it is damaged
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 complaints.append(f"checkpoint {step} in {self.folder} cannot be read: {reason}")

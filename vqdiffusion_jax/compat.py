@@ -13,8 +13,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-import yaml
-
+from .interop.reference_yaml import codec_files
 from .pipeline import VQDiffusionPipeline
 from .sampling import strategy_from_infer_speed
 
@@ -32,11 +31,10 @@ class VQ_Diffusion:  # noqa: N801 (the reference's name)
 
     def __init__(self, config: str, path: str, imagenet_cf: bool = False, *, mapping: str | None = None, codec_config: str | None = None):
         config, path = Path(config), Path(path)
-        codec = _codec_parameters(config)
-        mapping = mapping or _companion(codec.get("mapping_path"), config, path)
-        codec_config = codec_config or _companion(codec.get("config_path"), config, path)
-        companions = {"config": config, "mapping": mapping, "codec_config": codec_config}
-        self.pipeline = VQDiffusionPipeline.from_pretrained(path, **{name: file for name, file in companions.items() if file is not None})
+        companions = {role: _find(name, config, path) for role, name in codec_files(config).items()}
+        companions |= {"config": config, "mapping": mapping or companions.get("mapping")}
+        companions["codec_config"] = codec_config or companions.get("codec_config")
+        self.pipeline = VQDiffusionPipeline.from_pretrained(path, **{role: file for role, file in companions.items() if file is not None})
         self.model_name = config.name.removesuffix(".yaml")
         classes = self.pipeline.config.denoiser.num_classes
         if imagenet_cf and not (self.pipeline.config.denoiser.condition == "class" and self.pipeline.config.denoiser.learnable_null):
@@ -96,19 +94,8 @@ class VQ_Diffusion:  # noqa: N801 (the reference's name)
         ).images
 
 
-def _codec_parameters(config: Path) -> dict:
-    from .interop.reference_yaml import read_yaml
-
-    try:
-        return read_yaml(config)["model"]["params"]["content_codec_config"]["params"]
-    except (KeyError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(f"{config} is not a VQ-Diffusion model's yaml: it has no {error}") from error
-
-
-def _companion(name: str | None, config: Path, path: Path) -> Path | None:
-    """A file that the yaml names; None where it names none or the file is nowhere to be found."""
-    if not name or name == "None":
-        return None
+def _find(name: str, config: Path, path: Path) -> Path | None:
+    """A file that the yaml names, as written, beside the yaml or beside the checkpoint; None if it is nowhere."""
     places = (Path(name), config.parent / name, config.parent / Path(name).name, path.parent / Path(name).name)
     return next((place for place in places if place.is_file()), None)
 

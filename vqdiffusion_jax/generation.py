@@ -87,16 +87,17 @@ def prepare(model: VQDiffusionModel, request: Request) -> Prepared:
 def advance(
     model: VQDiffusionModel, prepared: Prepared, request: Request, keep_trajectory: bool = False
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Run the calls of ``request.plan``: tokens (batch, length) and, if asked, those after every call."""
+    """Run the calls of ``request.plan``: tokens (batch, length) and, if asked, those after every call, (batch, calls, length)."""
 
     def forward(tokens, timestep, conditioning):
         return model.denoiser(tokens, timestep, conditioning=conditioning, modulation=prepared.modulation)
 
     log_x0 = predictor(paired_logits(forward, prepared.conditional, prepared.both), request.guidance, request.truncation)
-    return denoise(
+    tokens, trajectory = denoise(
         log_x0, request.strategy, request.plan, request.noise, request.start,
         known=request.known, first_call=request.first_call, keep_trajectory=keep_trajectory,
     )  # fmt: skip
+    return tokens, None if trajectory is None else jnp.swapaxes(trajectory, 0, 1)
 
 
 def render(model: VQDiffusionModel, tokens: jax.Array, output: str, rounding: str) -> jax.Array | None:
@@ -111,7 +112,7 @@ def render(model: VQDiffusionModel, tokens: jax.Array, output: str, rounding: st
 def generate(
     model: VQDiffusionModel, request: Request, *, output: str = "uint8", rounding: str = "truncate", keep_trajectory: bool = False
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Tokens (batch, length), pictures (see ``render``) and, if asked, the trajectory (calls, batch, length)."""
+    """Tokens (batch, length), pictures (see ``render``) and, if asked, the trajectory (batch, calls, length)."""
     tokens, trajectory = advance(model, prepare(model, request), request, keep_trajectory)
     return tokens, render(model, tokens, output, rounding), trajectory
 
@@ -137,4 +138,4 @@ def generate_in_pieces(
         pieces.append(trajectory)
         if callback(first + len(piece), int(piece.timestep[-1]), tokens):
             break
-    return tokens, render_tokens(model, tokens, output, rounding), jnp.concatenate(pieces) if keep_trajectory else None
+    return tokens, render_tokens(model, tokens, output, rounding), jnp.concatenate(pieces, axis=1) if keep_trajectory else None

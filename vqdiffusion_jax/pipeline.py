@@ -50,11 +50,14 @@ class VQDiffusionOutput:
     uint8 ("uint8"), or None ("tokens").
     tokens: (n, length) int32.
     trajectory: (n, calls, length) int32 tokens after every network call, if asked for.
+    indices: (n,) which of the pictures asked for these are: all of them, or, over
+    several processes, this process's share.
     """
 
     images: Any
     tokens: np.ndarray
     trajectory: np.ndarray | None = None
+    indices: np.ndarray | None = None
 
 
 class VQDiffusionPipeline:
@@ -186,14 +189,19 @@ class VQDiffusionPipeline:
                 made.append(generate(self.model, request, **options))
             else:
                 made.append(generate_in_pieces(self.model, request, callback, callback_steps, **options))
-        tokens, pixels, trajectory = (_gather(parts, axis, count) for parts, axis in zip(zip(*made, strict=True), (0, 0, 1), strict=True))
+        # Over several processes each keeps the pictures that lie on its own devices.
+        made = [self._spread(batch) for batch in made]
+        rows = np.concatenate([_rows_here(batch[0]) + i * together for i, batch in enumerate(made)])
+        indices = rows[rows < count]
+        tokens, pixels, trajectory = (_numbers_here(parts, rows < count) for parts in zip(*made, strict=True))
         if keep_outside:
             mask = args.paint_mask(mask_image, config.codec)
-            pixels = np.asarray(composite(args.pictures(image, config.codec, count), pixels, mask))
+            mask = mask if mask.ndim == 2 else mask[indices]
+            pixels = np.asarray(composite(args.pictures(image, config.codec, count)[indices], pixels, mask))
         images = _as_images(pixels, output_type)
         if not return_dict:
             return (images,)
-        return VQDiffusionOutput(images, tokens, None if trajectory is None else np.swapaxes(trajectory, 0, 1))
+        return VQDiffusionOutput(images, tokens, trajectory, indices)
 
     def encode(self, images: Any, *, seed: int | None = None) -> np.ndarray:
         """Pictures (PIL, or uint8 (n, height, width, 3)) to tokens (n, length) int32.
@@ -259,14 +267,22 @@ class VQDiffusionPipeline:
 
     def _request(self, condition, against, start, known, noise: Noise, **rest) -> Request:
         """The request of one batch, spread over the mesh if there is one."""
-        per_picture = (condition, against, start, known)
-        if self.mesh is not None:
-            sharding = batch_sharding(self.mesh, len(start))
-            per_picture = jax.device_put(per_picture, sharding)
-            if isinstance(noise, KeyNoise):
-                noise = jax.device_put(noise, sharding)
-        condition, against, start, known = per_picture
+        condition, against, start, known = self._spread((condition, against, start, known))
+        if self.mesh is not None and isinstance(noise, KeyNoise):
+            noise = KeyNoise(jax.random.wrap_key_data(self._spread(jax.random.key_data(noise.keys))))
         return Request(condition=condition, null=against, start=start, known=known, noise=noise, **rest)
+
+    def _spread(self, tree: Any) -> Any:
+        """Arrays with a leading batch axis, each process's part on its own devices; as they are without a mesh."""
+        if self.mesh is None:
+            return tree
+
+        def place(array):
+            # Every process holds the whole request, which as a host array may go to devices of any process.
+            array = array if isinstance(array, jax.Array) and not array.is_fully_addressable else np.asarray(array)
+            return jax.device_put(array, batch_sharding(self.mesh, len(array)))
+
+        return jax.tree.map(place, tree)
 
 
 @jax.jit
@@ -274,12 +290,24 @@ def _encode(model: VQDiffusionModel, pictures: jax.Array, keys: jax.Array | None
     return model.codec.encode(images_to_float(pictures), key=keys)
 
 
-def _gather(parts, axis: int, count: int) -> np.ndarray | None:
-    """Batches to one host array, without what filled up the last batch."""
+def _pieces_here(array: jax.Array) -> list:
+    """The shards that this process is to keep, in the order of their rows."""
+    shards = [shard for shard in array.addressable_shards if shard.replica_id == 0]
+    return sorted(shards, key=lambda shard: shard.index[0].start or 0)
+
+
+def _rows_here(array: jax.Array) -> np.ndarray:
+    """Which rows of a batch this process keeps."""
+    rows = [np.arange(array.shape[0])[shard.index[0]] for shard in _pieces_here(array)]
+    return np.concatenate(rows) if rows else np.arange(0)
+
+
+def _numbers_here(parts: Sequence[jax.Array | None], keep: np.ndarray) -> np.ndarray | None:
+    """The rows of every batch that this process keeps, without what filled up the last batch."""
     if parts[0] is None:
         return None
-    whole = np.concatenate([np.asarray(part) for part in parts], axis=axis)
-    return np.take(whole, np.arange(count), axis=axis)
+    data = [np.asarray(shard.data) for part in parts for shard in _pieces_here(part)]
+    return np.concatenate(data)[keep] if data else np.zeros((0, *parts[0].shape[1:]), parts[0].dtype)
 
 
 def _as_images(pixels: np.ndarray | None, output_type: str):

@@ -33,6 +33,7 @@ def test_loss_and_gradients(case: Case, model):
     ours = gradient_names(gradients)
     assert sorted(ours) == sorted(case["loss/grad_names"])
     for name, norm in zip(case["loss/grad_names"], case["loss/grad_norms"], strict=True):
-        np.testing.assert_allclose(np.linalg.norm(np.float64(ours[name])), norm, rtol=1e-4, err_msg=name)
+        # A key bias moves all scores of a query alike: its gradient is zero, and what is recorded is rounding.
+        np.testing.assert_allclose(np.linalg.norm(np.float64(ours[name])), norm, rtol=1e-4, atol=1e-6, err_msg=name)
     for name, recorded in case.group("loss/grad/").items():
-        assert np.abs(ours[name] - recorded).max() < 1e-4 * np.abs(recorded).max(), name
+        assert np.abs(ours[name] - recorded).max() < 1e-4 * np.abs(recorded).max() + 1e-6, name

@@ -7,7 +7,7 @@ import sys
 
 from absl import app, flags, logging
 
-MODES = ("sample", "convert")
+MODES = ("sample", "convert", "train")
 
 flags.DEFINE_enum("mode", "sample", MODES, "What to do.", module_name="all modes")
 
@@ -20,12 +20,36 @@ def run(argv: list[str]) -> int:
     """Parse ``argv`` and run its mode; returns the exit status."""
     for mode in MODES:
         importlib.import_module(f".{mode}", __package__)  # defines the mode's flags
+    if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
+        print(usage())
+        return 0
     status = []
     try:
-        app.run(lambda rest: status.append(_dispatch(rest)), argv)
+        app.run(lambda rest: status.append(_dispatch(rest)), argv, flags_parser=_parse)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else status[0] if status else 1
     return status[0] if status else 1
+
+
+def usage() -> str:
+    """Every flag of ours, grouped by mode, with its default."""
+    lines = ["python main.py --mode=MODE [--flag=value ...]"]
+    for group, members in flags.FLAGS.flags_by_module_dict().items():
+        if group == "all modes" or group == "checkpoints" or group.startswith("mode "):
+            lines += ["", f"{group}:"]
+            for flag in members:
+                default = "" if flag.default is None else f" [{flag.default_as_str}]".replace("'", "")
+                lines.append(f"  --{flag.name:<18} {flag.help}{default}")
+    return "\n".join(lines)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (ValueError, OSError, AttributeError, KeyError) as error:  # from a --config file, or a field it does not have
+        what = "the --config file has no field " if isinstance(error, AttributeError | KeyError) else ""
+        print(f"error: {what}{str(error).splitlines()[0]}", file=sys.stderr)
+        raise SystemExit(1) from error
 
 
 def _dispatch(rest: list[str]) -> int:

@@ -50,29 +50,40 @@ def grid(pictures: np.ndarray, columns: int | None = None) -> Image.Image:
     return sheet
 
 
-def write(out: Path, result, pipeline, subjects: list[dict], record: dict, first_image: int) -> None:
-    """One PNG, one JSON and, if there is a trajectory, one GIF a picture, and a grid of all; prints where they are."""
+def write(out: Path, start: int, result, pipeline, subjects: list[dict], record: dict, first_image: int) -> None:
+    """One PNG, one JSON and, if there is a trajectory, one GIF a picture, and a grid of all; prints where they are.
+
+    start: number of the first picture's files.  Over several processes each writes its own pictures, and no grid.
+    """
     import vqdiffusion_jax
 
-    start = _first_free(out)
-    seen: dict = {}
-    for i, (picture, subject) in enumerate(zip(result.images, subjects, strict=True)):
-        name = f"{start + i:06d}"
-        key = tuple(subject.items())
-        number = seen.get(key, 0)
-        seen[key] = number + 1
+    numbers = _occurrences(subjects)
+    for i, (index, picture) in enumerate(zip(result.indices, result.images, strict=True)):
+        name = f"{start + index:06d}"
         # python main.py --mode=sample --again=THIS.json draws this very picture.
-        again = record | subject | {"num_images": 1, "first_image": first_image + number, "version": vqdiffusion_jax.__version__}
+        again = record | subjects[index] | {"num_images": 1, "first_image": first_image + numbers[index]}
+        again |= {"version": vqdiffusion_jax.__version__}
         if result.trajectory is not None:
             _write_gif(out / f"{name}.gif", result.trajectory[i], pipeline)
         (out / f"{name}.json").write_text(json.dumps(again, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         Image.fromarray(picture).save(out / f"{name}.png")
-    grid(result.images).save(out / "grid.png")
-    last = start + len(result.images) - 1
-    print(f"written: {out / f'{start:06d}.png'}" + (f" .. {last:06d}.png" if last > start else "") + f" and {out / 'grid.png'}")
+    if len(result.indices) == len(subjects):
+        grid(result.images).save(out / "grid.png")
+    print(f"written: {len(result.indices)} of {len(subjects)} pictures, {start:06d} to {start + len(subjects) - 1:06d}, in {out}")
 
 
-def _first_free(out: Path) -> int:
+def _occurrences(subjects: list[dict]) -> list[int]:
+    """How many pictures of the same subject precede each."""
+    seen: dict = {}
+    numbers = []
+    for subject in subjects:
+        key = tuple(subject.items())
+        numbers.append(seen.get(key, 0))
+        seen[key] = numbers[-1] + 1
+    return numbers
+
+
+def first_free(out: Path) -> int:
     """The first number whose picture, and all after it, are not there: nothing is overwritten."""
     taken = [int(path.stem) for path in out.glob("*.png") if path.stem.isdigit()]
     return max(taken, default=-1) + 1

@@ -39,6 +39,7 @@ flags.DEFINE_integer("top_k", None, "Keep so many codes instead.", module_name=_
 
 flags.DEFINE_integer("batch_size", None, "Pictures drawn together; default 1 on the CPU, all elsewhere.", lower_bound=1, module_name=_WHERE)
 flags.DEFINE_list("mesh", None, "data,fsdp,tensor: sizes of the device mesh; -1 takes what is left.", module_name=_WHERE)
+flags.DEFINE_bool("distributed", False, "Several processes (Slurm, GKE, TPU pods); each writes its own pictures.", module_name=_WHERE)
 flags.DEFINE_bool("faithful", False, "Full float32 everywhere, to match the reference's numbers.", module_name=_WHERE)
 flags.DEFINE_bool("dry_run", False, "Say shapes, memory and operations, and draw nothing.", module_name=_WHERE)
 
@@ -56,8 +57,10 @@ def main() -> None:
     from ..config import ComputeConfig
     from ..loading import default_compute, load
     from .dry_run import describe
-    from .pictures import write
+    from .pictures import first_free, write
 
+    if FLAGS.distributed:
+        jax.distributed.initialize()
     if FLAGS.again:
         take_flags_from(Path(FLAGS.again))
     settings = call_settings()
@@ -73,13 +76,14 @@ def main() -> None:
     pipeline = load(path, compute=compute, mesh=device_mesh(), **companions())
     out = Path(FLAGS.out)
     out.mkdir(parents=True, exist_ok=True)
+    start = first_free(out)
     settings |= pictures_given(pipeline) | {"output_type": "uint8", "return_trajectory": FLAGS.trajectory}
     shown = subjects(settings)
     calls = pipeline.num_calls(**{name: settings[name] for name in ("strategy", "num_inference_steps", "strength")})
     precision = jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
     with precision, progress_bar(FLAGS.progress, calls * len(shown)) as watch:
         result = pipeline(**settings, callback=watch)
-    write(out, result, pipeline, shown, record(path, pipeline, compute.dtype), FLAGS.first_image)
+    write(out, start, result, pipeline, shown, record(path, pipeline, compute.dtype), FLAGS.first_image)
 
 
 def take_flags_from(file: Path) -> None:

@@ -69,6 +69,7 @@ class HoldOut:
         held_out = np.fromiter((_share(source.group(i)) < fraction for i in range(len(source))), bool, len(source))
         self.source = source
         self.indices = np.flatnonzero(held_out == (split == "validation"))
+        self.num_classes = getattr(source, "num_classes", None)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -90,6 +90,13 @@ def _read(path: str | Path) -> _Node:
     return _Node(values, str(path))
 
 
+def codec_files(path: str | Path) -> dict[str, str]:
+    """The companion files a reference model file names for its codec: any of "mapping" and "codec_config"."""
+    params = _read(path).child("model", "params").maybe("content_codec_config", "params")
+    named = {"mapping": params.values.get("mapping_path"), "codec_config": params.values.get("config_path")}
+    return {role: name for role, name in named.items() if isinstance(name, str) and name != "None"}
+
+
 def config_from_yaml(path: str | Path, codec: str | Path | None = None) -> ModelConfig:
     """ModelConfig of a reference model file.
 

@@ -6,8 +6,10 @@ module is an immutable pytree under plain ``jax.jit`` / ``grad`` / ``scan``.
 
 from __future__ import annotations
 
+import contextvars
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import jax
@@ -194,6 +196,23 @@ def stack(make_block: Callable[[nnx.Rngs], Any], n: int, rngs: nnx.Rngs) -> Any:
     return jax.vmap(lambda key: make_block(nnx.Rngs(key)))(jax.random.split(rngs.params(), n))
 
 
+_between_layers = contextvars.ContextVar("between_layers", default=lambda x: x)
+
+
+@contextmanager
+def between_layers(function: Callable[[jax.Array], jax.Array]) -> Iterator[None]:
+    """While tracing inside, every activation between two layers passes through ``function``.
+
+    For whoever places arrays: without a sharding constraint in the loop over
+    layers the partitioner may spread features instead of samples.
+    """
+    token = _between_layers.set(function)
+    try:
+        yield
+    finally:
+        _between_layers.reset(token)
+
+
 def scan_layers(body: Callable[[Carry, Any], Carry], carry: Carry, stacked: Any, compute: ComputeConfig) -> Carry:
     """Apply ``carry = body(carry, layer)`` for each slice of ``stacked`` along its leading layer axis.
 
@@ -201,6 +220,11 @@ def scan_layers(body: Callable[[Carry, Any], Carry], carry: Carry, stacked: Any,
     (``compute.scan_layers``); ``compute.remat`` recomputes each layer's
     activations in the backward pass.
     """
+    layer_body, between = body, _between_layers.get()
+
+    def body(carry, layer):
+        return between(layer_body(between(carry), layer))
+
     if compute.remat:
         # Inside scan the loop itself keeps XLA from merging the recomputation with the forward pass.
         body = jax.checkpoint(body, prevent_cse=not compute.scan_layers)

@@ -1,0 +1,199 @@
+"""How fast pictures and cached tokens come off the disk, and where the time goes.
+
+    python -m benchmarks.input_pipeline --out=docs/results/input_pipeline.md
+
+Makes a folder of JPEG files of COCO's size and a token cache of ITHQ's format (with random tokens: what they say does not change how
+fast they are read) in a temporary folder, and reads both as training does.  The peer is PyTorch's DataLoader over the same examples,
+where torch is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vqdiffusion_jax.data.cache_writer import write_records
+from vqdiffusion_jax.data.config import DataConfig
+from vqdiffusion_jax.data.examples import CachedExamples, PictureExamples
+from vqdiffusion_jax.data.loader import make_loader
+from vqdiffusion_jax.data.sources import open_source
+from vqdiffusion_jax.data.token_cache import TokenCache, make_manifest, pack, record_dtypes, shard_names, unpack
+from vqdiffusion_jax.data.transforms import decode, train_crop
+from vqdiffusion_jax.presets import preset
+from vqdiffusion_jax.text.tokenizer import Tokenizer
+
+MODEL = preset("ithq")
+WANTED = 650  # samples a second: ten times what one H200 trains
+WORDS = "a photo of the small brown dog that is running on green grass near an old wooden house with two red windows".split()
+BATCH = 32
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--pictures", type=int, default=400, help="JPEG files to make")
+    arguments.add_argument("--cached", type=int, default=20000, help="examples of the token cache to make")
+    arguments.add_argument("--seconds", type=float, default=6.0, help="for each measurement")
+    arguments.add_argument("--out", type=Path, help="also write the tables to this Markdown file")
+    options = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = DataConfig(source="folder", root=str(make_pictures(Path(folder) / "pictures", options.pictures)))
+        cache = DataConfig(cache=str(make_cache(Path(folder) / "cache", options.cached)))
+        result = {
+            "cores": os.cpu_count(),
+            "load": [round(x, 1) for x in os.getloadavg()],
+            "machine": f"{platform.machine()}, Python {platform.python_version()}",
+            "batch_size": BATCH,
+            "samples_per_second": throughput(pictures, cache, options.seconds),
+            "microseconds_per_sample": {"pictures": picture_stages(pictures), "token cache": cache_stages(cache)},
+        }
+    report = render(result)
+    print(report)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(report + "\n", encoding="utf-8")
+
+
+def make_pictures(root: Path, count: int) -> Path:
+    """JPEG files of 640 x 480 with detail at every scale, about as large as photographs, and five captions each."""
+    rng = np.random.default_rng(0)
+    root.mkdir()
+    for i in range(count):
+        picture = np.zeros((480, 640, 3))
+        for scale in (4, 16, 64):
+            coarse = rng.integers(0, 256, (480 // scale, 640 // scale, 3), dtype=np.uint8)
+            picture += np.asarray(Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)) * (scale / 84)
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(root / f"{i:06d}.jpg", quality=90)
+        (root / f"{i:06d}.txt").write_text("\n".join(caption(rng) for _ in range(5)))
+    return root
+
+
+def make_cache(root: Path, count: int) -> Path:
+    rng, tokenizer = np.random.default_rng(0), Tokenizer(MODEL.tokenizer)
+    manifest = make_manifest(MODEL, "0" * 64, tokenizer, num_examples=count, shard_size=4096)
+    dtypes, length = record_dtypes(manifest), MODEL.denoiser.num_tokens
+    captions = [tokenizer.encode(caption(rng)) for _ in range(1000)]
+    (root / "train").mkdir(parents=True)
+    (root / "train" / "manifest.json").write_text(json.dumps(manifest))
+    for shard, name in enumerate(shard_names(manifest)):
+        numbers = range(shard * 4096, min((shard + 1) * 4096, count))
+        tokens = (rng.integers(0, manifest["num_codes"], (1, length)) for _ in numbers)
+        records = (pack(f"{i:09d}", t, [captions[i % 1000]], None, dtypes) for i, t in zip(numbers, tokens))
+        write_records(root / "train" / name, records)
+    return root
+
+
+def caption(rng: np.random.Generator) -> str:
+    return " ".join(rng.choice(WORDS, size=11))
+
+
+def throughput(pictures: DataConfig, cache: DataConfig, seconds: float) -> dict[str, float]:
+    rates = {}
+    for name, data in (("JPEG folder", pictures), ("token cache", cache)):
+        for workers in (0, 2):
+            iterator = iter(make_loader(data, MODEL, split="train", batch_size=BATCH, workers=workers))
+            rates[f"{name}, {f'{workers} worker processes' if workers else 'threads'}"] = rate(iterator, seconds)
+            iterator.close()
+    peer = torch_loader(pictures)
+    if peer is not None:
+        rates["JPEG folder, PyTorch DataLoader, 2 worker processes"] = rate(peer, seconds)
+    return rates
+
+
+def rate(batches: Iterable, seconds: float) -> float:
+    """Samples a second after what start-up had made ready is used up."""
+    batches = iter(batches)
+    for _ in range(12):
+        next(batches)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        next(batches)
+        count += BATCH
+    return round(count / (time.perf_counter() - start), 1)
+
+
+class Endless:
+    """The training examples without end, as PyTorch's DataLoader wants them."""
+
+    def __init__(self, data: DataConfig):
+        self.examples = PictureExamples(open_source(data, "train"), MODEL)
+
+    def __len__(self) -> int:
+        return 10**9
+
+    def __getitem__(self, index: int) -> dict:
+        chosen = np.random.default_rng(index).integers(len(self.examples))
+        return self.examples(int(chosen), np.random.default_rng((0, index)))
+
+
+def torch_loader(data: DataConfig) -> Iterable | None:
+    try:
+        from torch.utils.data import DataLoader
+    except ImportError:
+        return None
+    return DataLoader(Endless(data), batch_size=BATCH, num_workers=2, multiprocessing_context="spawn")
+
+
+def picture_stages(data: DataConfig, count: int = 200) -> dict[str, float]:
+    source, tokenizer, rng = open_source(data, "train"), Tokenizer(MODEL.tokenizer), np.random.default_rng(0)
+    size = MODEL.codec.image_size
+    records, read = timed(lambda i: source[i % len(source)], range(count))
+    decoded, decoding = timed(lambda record: decode(record["image"]), records)
+    crops, cropping = timed(lambda picture: train_crop(picture, size, rng), decoded)
+    texts, tokenising = timed(lambda record: tokenizer([record["captions"][0]]), records)
+    _, batching = timed(lambda i: [np.stack(crops[i : i + BATCH]), np.stack([t[0][0] for t in texts[i : i + BATCH]])], range(0, count, BATCH))
+    return {"read": read, "decode": decoding, "crop and resize": cropping, "tokenise text": tokenising, "batch": round(batching / BATCH, 1)}
+
+
+def cache_stages(data: DataConfig, count: int = 5000) -> dict[str, float]:
+    cache, rng = TokenCache(Path(data.cache), "train", MODEL), np.random.default_rng(0)
+    dtypes, examples = record_dtypes(cache.manifest), CachedExamples(cache, MODEL)
+    order = rng.permutation(len(cache))[:count].tolist()
+    raw, read = timed(cache.raw, order)
+    _, unpacking = timed(lambda data: unpack(data, dtypes), raw)
+    whole, making = timed(lambda i: examples(i, np.random.default_rng((0, 0, i))), order)
+    names = ("tokens", "text_ids", "text_mask")
+    _, batching = timed(lambda i: [np.stack([e[name] for e in whole[i : i + BATCH]]) for name in names], range(0, count, BATCH))
+    choosing = round(making - read - unpacking, 1)
+    return {"read": read, "unpack": unpacking, "choose and pad": choosing, "batch": round(batching / BATCH, 1)}
+
+
+def timed(function: Callable, items: Iterable) -> tuple[list, float]:
+    """Results, and microseconds a call."""
+    items = list(items)
+    function(items[0])
+    start = time.perf_counter()
+    results = [function(item) for item in items]
+    return results, round((time.perf_counter() - start) / len(items) * 1e6, 1)
+
+
+def render(result: dict) -> str:
+    lines = ["# Input pipeline", "", "Made by `python -m benchmarks.input_pipeline --out=docs/results/input_pipeline.md`.", ""]
+    lines += [
+        f"{result['cores']} cores ({result['machine']}), shared: load {result['load'][0]} at the start.  Text model, 256 x 256 pictures from"
+        f" 640 x 480 JPEG files, 32 x 32 tokens, batches of {result['batch_size']}.",
+        "",
+        "| from | samples a second |",
+        "|---|---:|",
+    ]
+    lines += [f"| {name} | {value:,.0f} |" for name, value in result["samples_per_second"].items()]
+    fastest = max(value for name, value in result["samples_per_second"].items() if name.startswith("token cache"))
+    lines += ["", f"The cache gives {fastest / WANTED:.1f} times the {WANTED} samples a second that are wanted (ten H200 training ITHQ-large)."]
+    for name, stages in result["microseconds_per_sample"].items():
+        total = sum(stages.values())
+        lines += ["", f"| {name}: stage, one thread | microseconds a sample | share |", "|---|---:|---:|"]
+        lines += [f"| {stage} | {value:,.0f} | {value / total:.0%} |" for stage, value in stages.items()]
+        lines += [f"| all | {total:,.0f} | |"]
+    return "\n".join([*lines, "", "```json", json.dumps(result, indent=1), "```"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from vqdiffusion_jax.config import ConfigError, to_dict
+from vqdiffusion_jax.presets import preset
+from vqdiffusion_jax.training.config import LearningRateConfig, TrainConfig, to_table, train_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("_"))
+
+
+def config_file(name: str):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_is_a_run(name):
+    table = config_file(name)
+    config = train_config(table)
+    assert train_config(to_table(config)) == config
+    table.model.denoiser.num_layers = 2  # any field of the model can be changed by name
+    table.learning_rate.peak = 1.0e-3
+    changed = train_config(table)
+    assert changed.model.denoiser.num_layers == 2 and changed.learning_rate.peak == 1.0e-3
+
+
+def test_released_runs_have_the_reference_numbers():
+    expected = {  # peak, warm-up, patience, threshold, EMA interval, batch on eight devices
+        "coco": (2.0e-4, 1000, 60_000, 0.1, 25, 32),
+        "coco_cf": (2.0e-4, 1000, 60_000, 0.1, 25, 32),
+        "cub200": (4.5e-4, 1000, 25_000, 0.1, 25, 32),
+        "ithq_large": (1.0e-4, 7000, 50_000, 0.05, 25, 64),
+        "imagenet": (4.5e-4, 5000, 100_000, 0.1, 25, 256),
+        "ffhq": (4.5e-4, 2000, 5000, 0.1, 10, 256),
+    }
+    for name, numbers in expected.items():
+        config = train_config(config_file(name))
+        rate = config.learning_rate
+        found = (rate.peak, rate.warmup_steps, rate.patience, rate.threshold, config.ema.interval, config.batch_size)
+        assert found == numbers, name
+        assert (rate.start, rate.floor, rate.factor, config.ema.decay) == (3.0e-6, 1.0e-6, 0.5, 0.99)
+        optimizer = config.optimizer
+        assert (optimizer.b1, optimizer.b2, optimizer.weight_decay, optimizer.clip_norm) == (0.9, 0.96, 0.045, 0.5)
+
+
+def table(**changes):
+    return {"model": "tiny_class", "batch_size": 8, "steps": 3} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batchsize": 8}, "TrainConfig has unknown fields batchsize"),
+        ({"optimizer": {"beta": 1}}, "TrainConfig.optimizer has unknown fields beta"),
+        ({"model": "tiny_clas"}, "did you mean 'tiny_class'"),
+        ({"accumulation": 3}, "batch_size=8 is not divisible by accumulation=3"),
+        ({"steps": 0}, "steps is 0; it must be a whole number of at least 1"),
+        ({"learning_rate": {"schedule": "linear"}}, "allowed: plateau, cosine"),
+        ({"learning_rate": {"schedule": "cosine"}}, "must end after its warm-up"),
+        ({"compute": {"param_dtype": "bfloat16"}}, "trained in float32"),
+        ({"watch": {"labels": (7,)}}, "has 7; this model has 5 classes"),
+        ({"model": {**to_dict(preset("tiny_class")), "schedule": {"num_codes": 7}}}, "made for 7 codes but the denoiser expects 16"),
+    ],
+)
+def test_mistakes_are_one_line(changes, message):
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")) as caught:
+        train_config(table(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_table_may_name_a_preset_or_hold_its_fields():
+    assert train_config(table()) == train_config(table(model=to_dict(preset("tiny_class"))))
+    assert dataclasses.replace(train_config(table()), learning_rate=LearningRateConfig(peak=1e-3)) == train_config(
+        table(learning_rate={"peak": 1e-3})
+    )
+    assert isinstance(train_config(table()), TrainConfig)

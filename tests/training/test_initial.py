@@ -1,0 +1,54 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training.toy import make_config, make_model
+from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.loading import write_folder
+from vqdiffusion_jax.training.initial import adopt, fresh_denoiser_on_host, gather_parts
+
+
+def changed(config, **fields):
+    """The configuration with other denoiser fields."""
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, denoiser=dataclasses.replace(config.model.denoiser, **fields)))
+
+
+def host(condition, seed, **fields):
+    return fresh_denoiser_on_host(changed(make_config(condition, seed=seed), **fields))
+
+
+def test_null_embedding_may_be_missing():
+    fresh, given = host("text", 0), host("text", 1, learnable_null=False)
+    started, report = adopt(fresh, given)
+    assert report == ["null_condition: not in the checkpoint, initialised"]
+    np.testing.assert_array_equal(started.null_condition[...], fresh.null_condition[...])
+    np.testing.assert_array_equal(started.blocks.mlp.up.kernel[...], given.blocks.mlp.up.kernel[...])
+
+
+def test_class_rows_may_be_missing():
+    fresh, given = host("class", 0, num_classes=6, learnable_null=True), host("class", 1)
+    started, report = adopt(fresh, given)
+    table, theirs = (np.asarray(d.blocks.mlp_norm.embedding.embedding[...]) for d in (started, given))
+    np.testing.assert_array_equal(table[:, :5], theirs)
+    np.testing.assert_allclose(table[:, 5], theirs.mean(1), rtol=1e-6)
+    assert report == ["blocks.mlp_norm.embedding.embedding: 5 rows in the checkpoint, 1 more made from their mean"]
+
+
+def test_other_misfits_are_one_line():
+    with pytest.raises(ConfigError, match=r"does not fit the model: .* is \(.*\) in the checkpoint.* and \d+ more") as caught:
+        adopt(host("class", 0), host("class", 1, width=32))
+    assert "\n" not in str(caught.value)
+
+
+def test_parts_come_from_a_model_folder(tmp_path):
+    config = make_config("class")
+    model = make_model(config)
+    write_folder(tmp_path / "model", model, None)
+    parts = gather_parts(config, init_from=tmp_path / "model")
+    jax.tree.map(np.testing.assert_array_equal, parts.denoiser, model.denoiser)
+    jax.tree.map(np.testing.assert_array_equal, parts.codec, model.codec)
+    with pytest.raises(ConfigError, match="no codec is given; pass --init_from=MODEL or --codec=FILE"):
+        gather_parts(config)
+    assert gather_parts(config, needs_codec=False).codec is None

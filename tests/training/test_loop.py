@@ -1,0 +1,180 @@
+"""Whole runs on toy data: interrupted, killed, damaged, stopped."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training.toy import ToyIterator, ToyLoader, make_config, make_model
+from vqdiffusion_jax.checkpoint import CheckpointError, TrainingCheckpoints, _without_keys
+from vqdiffusion_jax.sharding import make_mesh
+from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
+from vqdiffusion_jax.training.initial import Parts
+from vqdiffusion_jax.training.loop import NonFiniteLoss, check_folder, train
+from vqdiffusion_jax.training.state import abstract_state
+
+REPO = Path(__file__).resolve().parents[2]
+STEPS = 6
+CHANGES = {"steps": STEPS, "checkpoint": CheckpointConfig(every=2, keep_last=2), "watch": WatchConfig(log_every=1)}
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
+
+def run(workdir, loader=None, parts=Parts(), **changes):
+    config, lines = make_config("none", **(CHANGES | changes)), []
+    mesh = make_mesh(devices=jax.devices()[:1])
+    outcome = train(config, workdir, loader or ToyLoader(config), parts, mesh=mesh, log=lines.append)
+    return outcome, lines
+
+
+def leaves(state):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(_without_keys(state))]
+
+
+def assert_identical(one, other):
+    for a, b in zip(leaves(one), leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def whole(compilation_cache, tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    outcome, _ = run(folder)
+    return folder, outcome.state
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Failing(ToyLoader):
+    """Calls ``trouble`` instead of giving batch ``at``."""
+
+    def __init__(self, config, at, trouble):
+        super().__init__(config)
+        self.at, self.trouble = at, trouble
+
+    def __iter__(self):
+        loader = self
+
+        class Iterator(ToyIterator):
+            def __next__(self):
+                if self.taken == loader.at:
+                    loader.trouble()
+                return super().__next__()
+
+        return Iterator(self.config, self.process)
+
+
+def test_interrupted_ends_as_uninterrupted(whole, tmp_path):
+    def stop():
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run(tmp_path, Failing(make_config(**CHANGES), 5, stop))
+    outcome, lines = run(tmp_path)
+    assert any("resuming from checkpoint 4" in line for line in lines)
+    assert_identical(outcome.state, whole[1])
+    records = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (tmp_path, whole[0])]
+    assert [r["loss"] for r in records[0]] == [r["loss"] for r in records[1]]
+    assert [r["step"] for r in records[0]] == list(range(1, STEPS + 1))
+    assert len(records[0][0]["loss_by_timestep"]) == 10
+    assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
+
+
+def test_sigterm_saves_and_ends(whole, tmp_path):
+    outcome, _ = run(tmp_path, Failing(make_config(**CHANGES), 2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert (outcome.step, outcome.stopped) == (3, True)
+    outcome, lines = run(tmp_path)
+    assert any("resuming from checkpoint 3" in line for line in lines)
+    assert_identical(outcome.state, whole[1])
+
+
+def test_damaged_checkpoint_falls_back(whole, tmp_path):
+    run(tmp_path, steps=4)
+    newest = tmp_path / "checkpoints" / "4"
+    files = sorted((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    for path in files[-3:]:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    outcome, lines = run(tmp_path)
+    assert any("checkpoint 4" in line and "cannot be read" in line and "going back to checkpoint 2" in line for line in lines)
+    assert_identical(outcome.state, whole[1])
+
+
+def test_killed_at_any_moment(whole, tmp_path):
+    """kill -9 of a process of its own, a few times, then to the end."""
+    script = (
+        "import sys, time, jax; from tests.training.test_loop import *; from tests.training import toy\n"
+        f"jax.config.update('jax_compilation_cache_dir', {jax.config.jax_compilation_cache_dir!r})\n"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)\n"
+        "slow = toy.ToyIterator.__next__\n"
+        "toy.ToyIterator.__next__ = lambda self: (time.sleep(0.3), slow(self))[1]\n"
+        "run(sys.argv[1])"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    random = np.random.default_rng(0)
+    for step in (1, 3):
+        process = subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        journal = tmp_path / "metrics.jsonl"
+        while process.poll() is None and not (journal.exists() and f'"step": {step},' in journal.read_text()):
+            time.sleep(0.02)
+        time.sleep(random.uniform(0, 0.4))  # anywhere in a step, in a save, or after one
+        process.kill()
+        process.wait()
+    outcome, _ = run(tmp_path)
+    assert_identical(outcome.state, whole[1])
+
+
+def test_keeps_the_last_and_the_best(tmp_path):
+    model = make_model(make_config("none"))
+    config = make_config("none", **CHANGES)
+    watch = WatchConfig(log_every=3, eval_every=2, eval_batches=1, sample_every=4, num_samples=2)
+    checkpoint = CheckpointConfig(every=1, keep_last=1, keep_best=1)
+    changed = make_config("none", **(CHANGES | {"watch": watch, "checkpoint": checkpoint}))
+    lines = []
+    train(
+        changed, tmp_path, ToyLoader(config), Parts(codec=model.codec), validation=ToyLoader(config),
+        mesh=make_mesh(devices=jax.devices()[:1]), log=lines.append,
+    )  # fmt: skip
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    scores = {r["step"]: r["validation_bits_per_token"] for r in records if "validation_bits_per_token" in r}
+    assert set(scores) == {2, 4, 6}
+    kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
+    assert kept == {min(scores, key=scores.get), 6}
+    assert (tmp_path / "samples" / "00000004.png").stat().st_size > 0
+    assert list((tmp_path / "tensorboard").iterdir())
+
+    from vqdiffusion_jax import VQDiffusionPipeline
+
+    pipeline = VQDiffusionPipeline.from_pretrained(tmp_path / "model")
+    assert pipeline(num_inference_steps=2, output_type="tokens").tokens.shape == (1, 16)
+
+
+def test_non_finite_loss_names_the_batch_and_the_checkpoint(tmp_path):
+    run(tmp_path, steps=2)
+    config = make_config("none", **CHANGES)
+    checkpoints = TrainingCheckpoints(tmp_path / "checkpoints")
+    step, state, position, _ = checkpoints.restore(abstract_state(config, make_mesh(devices=jax.devices()[:1])))
+    ruined = dataclasses.replace(state, denoiser=jax.tree.map(lambda leaf: leaf * np.nan, state.denoiser))
+    checkpoints.save(3, ruined, position)
+    checkpoints.close()
+    with pytest.raises(NonFiniteLoss, match=r"step 2: loss nan, .*picture-2-0, .*last good checkpoint is 3 in .*checkpoints"):
+        run(tmp_path)
+    assert not (tmp_path / "checkpoints" / "4").exists()
+
+
+def test_folder_is_looked_at_first(tmp_path):
+    with pytest.raises(CheckpointError, match="GiB free, but two checkpoints"):
+        check_folder(tmp_path, 2**60)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot be written to"):
+        check_folder(tmp_path / "file" / "below", 1)

@@ -1,0 +1,70 @@
+"""Eight simulated devices against one, and checkpoints that move between them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+
+SCRIPT = """
+import sys
+import jax
+import numpy as np
+jax.config.update("jax_compilation_cache_dir", sys.argv[2])
+from tests.training.toy import ToyLoader, make_batch, make_config, make_frozen
+from vqdiffusion_jax.sharding import make_mesh, shard
+from vqdiffusion_jax.training.batches import place_batch
+from vqdiffusion_jax.training.config import CheckpointConfig
+from vqdiffusion_jax.training.initial import Parts
+from vqdiffusion_jax.training.loop import train
+from vqdiffusion_jax.training.state import create_state
+from vqdiffusion_jax.training.step import make_step
+
+assert jax.device_count() == 8
+config = make_config("text", accumulation=1)
+losses = {}
+for sizes in [(1, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)]:
+    mesh = make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)])
+    step, state, frozen = make_step(config, mesh), create_state(config, mesh), shard(make_frozen(config), mesh)
+    if sizes == (1, 8, 1):
+        kernel = state.optimizer[1].mu.blocks.mlp.up.kernel[...]
+        assert kernel.addressable_shards[0].data.size * 8 == kernel.size, "moments are not split"
+    found = []
+    for number in range(20):
+        state, metrics = step(state, place_batch(make_batch(config, number), mesh), frozen)
+        found.append(float(metrics["loss"]))
+    losses["x".join(map(str, sizes))] = found
+
+# A run that goes on with fewer and fewer devices.
+changes = {"steps": 6, "checkpoint": CheckpointConfig(every=2)}
+for steps, sizes in [(2, (2, 4, 1)), (4, (1, 2, 2)), (6, (1, 1, 1))]:
+    config = make_config("none", **(changes | {"steps": steps}))
+    lines = []
+    outcome = train(config, sys.argv[1] + "/run", ToyLoader(config), Parts(), log=lines.append,
+                    mesh=make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)]))
+    assert steps == 2 or f"resuming from checkpoint {steps - 2}" in lines[0], lines
+losses["moved"] = [float(np.linalg.norm(np.asarray(outcome.state.ema.logits.kernel[...])))]
+config = make_config("none", **changes)
+whole = train(config, sys.argv[1] + "/whole", ToyLoader(config), Parts(), mesh=make_mesh(devices=jax.devices()[:1]), log=lines.append)
+losses["stayed"] = [float(np.linalg.norm(np.asarray(whole.state.ema.logits.kernel[...])))]
+np.savez(sys.argv[1] + "/losses.npz", **losses)
+"""
+
+
+@pytest.mark.slow
+def test_meshes_agree_and_checkpoints_move(tmp_path, compilation_cache):
+    environment = {
+        **os.environ, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path), str(compilation_cache)], cwd=REPO, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    losses = np.load(tmp_path / "losses.npz")
+    for sizes in ("8x1x1", "1x8x1", "1x1x8", "2x2x2"):
+        np.testing.assert_allclose(losses[sizes], losses["1x1x1"], rtol=1e-5, err_msg=sizes)
+    np.testing.assert_allclose(losses["moved"], losses["stayed"], rtol=1e-5)

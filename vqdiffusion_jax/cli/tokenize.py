@@ -1,0 +1,83 @@
+"""``--mode=tokenize``: the pictures of a --config as codec tokens, and captions as ids, on disk for training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from .checkpoints import checkpoint, companions
+
+_WHERE = "mode tokenize"
+
+flags.DEFINE_list("split", ["train", "validation"], "tokenize: which parts of the data set.", module_name=_WHERE)
+flags.DEFINE_integer("crops", 1, "tokenize: random crops of each training picture.", lower_bound=1, module_name=_WHERE)
+flags.DEFINE_integer("shard_size", 4096, "tokenize: examples a file; what a stopped run may have to do again.", lower_bound=1, module_name=_WHERE)
+flags.DEFINE_string("part", None, "tokenize: i/n, this process writes part i (from 0) of n; by default JAX's processes share.", module_name=_WHERE)
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    import jax
+    from tqdm import tqdm
+
+    from ..config import from_dict
+    from ..data.cache_writer import write_cache
+    from ..data.config import DataConfig
+    from ..training.config import train_config
+
+    if FLAGS.config is None:
+        raise ValueError("--config is needed: it names the data set and the model, e.g. --config=configs/coco.py")
+    config = train_config(FLAGS.config)
+    data = from_dict(DataConfig, config.data, where="data")
+    if not (FLAGS["out"].present or data.cache):
+        raise ValueError("--out is needed: the folder to write to (or set data.cache in the config)")
+    out = Path(FLAGS.out if FLAGS["out"].present else data.cache)
+    part, parts = _part(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
+    codec, tokenizer = _codec_and_tokenizer(config.model)
+    for split in FLAGS.split:
+        done = write_cache(
+            data,
+            config.model,
+            codec,
+            out,
+            split=split,
+            crops=FLAGS.crops if split == "train" else 1,
+            seed=FLAGS.seed,
+            batch_size=FLAGS.batch_size or 32,
+            shard_size=FLAGS.shard_size,
+            part=part,
+            parts=parts,
+            workers=config.workers,
+            tokenizer=tokenizer,
+            progress=lambda items, total, split=split: tqdm(items, total=total, desc=split, unit="image", disable=not FLAGS.progress),
+        )
+        print(f"written: {out / split}: {done['shards']} shards, {done['examples']} examples, {done['broken']} broken ones left out")
+
+
+def _part(text: str) -> tuple[int, int]:
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise ValueError(f"--part={text} is not i/n with i from 0 to n - 1, for instance 0/4")
+    return int(part), int(parts)
+
+
+def _codec_and_tokenizer(model):
+    """From --checkpoint, or the codec alone from --codec; in float32 unless --dtype says otherwise, as tokens are kept for long."""
+    from ..config import ComputeConfig
+
+    compute = ComputeConfig(dtype=FLAGS.dtype or "float32")
+    if FLAGS.checkpoint:
+        from ..loading import load
+
+        pipeline = load(checkpoint(), compute=compute, **companions())
+        return pipeline.model.codec, pipeline.tokenizer
+    if not FLAGS.codec:
+        raise ValueError("a codec is needed: --checkpoint=MODEL, or --codec=FILE with --codec_config and --mapping where it has them")
+    from ..interop.codecs import load_codec
+
+    codec, _ = load_codec(
+        FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, image_size=model.codec.image_size, compute=compute
+    )
+    return codec, None

@@ -1,0 +1,237 @@
+"""Writing a token cache: shard by shard, each there whole or not at all, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..config import ModelConfig
+from ..files import write_whole
+from ..models.vqgan import VQGAN, images_to_float
+from ..text.tokenizer import Tokenizer
+from .config import DataConfig
+from .examples import captions_of, cut, label_of, read_record
+from .loader import check_classes, check_examples, too_many
+from .read_ahead import read_ahead
+from .records import BrokenRecord, DataError, Source
+from .sources import open_source
+from .token_cache import (
+    MANIFEST,
+    check_tokenizer,
+    codec_fingerprint,
+    codec_settings,
+    differences,
+    make_manifest,
+    pack,
+    read_manifest,
+    record_dtypes,
+    shard_names,
+)
+
+SHARD_SIZE = 4096  # examples
+_AHEAD = 32  # examples prepared before they are encoded, in each process
+_Encode = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def write_cache(
+    config: DataConfig,
+    model: ModelConfig,
+    codec: VQGAN,
+    out: Path,
+    *,
+    split: str,
+    crops: int = 1,
+    seed: int = 0,
+    batch_size: int = 32,
+    shard_size: int = SHARD_SIZE,
+    part: int = 0,
+    parts: int = 1,
+    workers: int = 0,
+    tokenizer: Tokenizer | None = None,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> dict[str, int]:
+    """Write ``out / split``, or this part's share of its shards; shards that are there already are kept.
+
+    Args:
+      config, split: the pictures.  Training pictures are cut as in training, ``crops`` times each; validation pictures once, in
+        the middle.
+      codec: a Gumbel codec's tokens are drawn, as in the reference, with a key of (seed, example, crop).
+      batch_size: pictures encoded together, spread over this process's devices.
+      part, parts: this process writes every ``parts``-th shard, from ``part`` on.
+      progress: wraps the stream of examples, whose length it is told, as tqdm does.
+
+    Returns:
+      ``shards``, ``examples`` and ``broken`` (examples left out) of this call.
+    Raises:
+      DataError: if ``out / split`` was begun with other settings, or more than ``config.max_broken`` examples are broken.
+    """
+    if not (crops >= 1 and seed >= 0 and batch_size >= 1 and shard_size >= 1 and workers >= 0 and 0 <= part < parts):
+        raise DataError(
+            f"crops={crops}, seed={seed}, batch_size={batch_size}, shard_size={shard_size}, workers={workers}, part {part} of {parts}:"
+            " sizes must be at least 1, seed and workers at least 0, and part one of parts"
+        )
+    if split != "train" and crops != 1:
+        raise DataError(f"crops is {crops}, but validation pictures are cut once, in the middle; set crops to 1")
+    if changed := differences(codec_settings(codec.config), codec_settings(model.codec)):
+        raise DataError(f"the codec is not the one that the model is configured for ({changed})")
+    source = open_source(config, split)
+    check_classes(source, config, model)
+    if model.denoiser.condition == "text":
+        tokenizer = tokenizer or Tokenizer(model.tokenizer)
+        check_tokenizer(model, tokenizer.config)
+    pictures = _Pictures(source, model, tokenizer, crops, seed, split)
+    check_examples(pictures.read, len(source), f"{config.source} at {config.root}")
+    manifest = make_manifest(
+        model,
+        codec_fingerprint(codec),
+        tokenizer,
+        source=config.source,
+        options=json.loads(json.dumps(dict(config.options))),
+        validation_fraction=config.validation_fraction,
+        split=split,
+        crops=crops,
+        seed=seed,
+        num_examples=len(source),
+        shard_size=shard_size,
+    )
+    folder = out / split
+    _claim(folder, manifest)
+    names = shard_names(manifest)
+    shards = [shard for shard in range(part, len(names), parts) if not (folder / names[shard]).exists()]
+    spans = [np.arange(shard * shard_size, min((shard + 1) * shard_size, len(source))) for shard in shards]
+    pictures.indices = np.concatenate([np.zeros(0, int), *spans])
+    stream = read_ahead(pictures, threads=config.read_threads, ahead=_AHEAD, workers=workers)
+    encode, broken, written = _encoder(codec, seed), {}, 0
+    try:
+        items = iter(progress(stream, len(pictures)))
+        for shard, span in zip(shards, spans, strict=True):
+            path, left_out = folder / names[shard], {}
+            for half_written in folder.glob(f".{path.name}.*"):
+                half_written.unlink()
+            good = _note_broken(itertools.islice(items, len(span)), left_out, broken, config.max_broken)
+            with write_whole(path) as place:
+                count = write_records(place, _records(good, encode, max(1, batch_size // crops), record_dtypes(manifest)))
+                _write_json(path.with_suffix(".json"), {"examples": count, "broken": left_out})
+            written += count
+    finally:
+        stream.close()
+    return {"shards": len(shards), "examples": written, "broken": len(broken)}
+
+
+def _claim(folder: Path, manifest: dict[str, Any]) -> None:
+    """Put the manifest into ``folder``, or make sure that the one there says the same.  Every process may do this."""
+    if (folder / MANIFEST).exists():
+        if changed := differences(read_manifest(folder), manifest):
+            raise DataError(f"{folder} was begun with other settings ({changed}); repeat them to continue, or name another folder")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / MANIFEST, manifest)
+
+
+def _write_json(path: Path, table: dict[str, Any]) -> None:
+    with write_whole(path) as place:
+        place.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+class _Pictures:
+    """What is to be encoded of the examples ``indices``: all crops, captions' ids and label; of broken ones, (name, reason)."""
+
+    def __init__(self, source: Source, model: ModelConfig, tokenizer: Tokenizer | None, crops: int, seed: int, split: str):
+        self._source, self._model, self._tokenizer = source, model, tokenizer
+        self._crops, self._seed, self._train = crops, seed, split == "train"
+        self.indices = np.arange(len(source))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        try:
+            return self.read(int(self.indices[place]))
+        except BrokenRecord as error:
+            return {"broken": (error.name, error.reason)}
+
+    def read(self, index: int) -> dict[str, Any]:
+        """Raises BrokenRecord."""
+        record = read_record(self._source, index)
+        size, condition = self._model.codec.image_size, self._model.denoiser.condition
+        rngs = [np.random.default_rng((self._seed, index, crop)) if self._train else None for crop in range(self._crops)]
+        example = {"index": index, "name": record["id"], "images": np.stack([cut(record, size, rng) for rng in rngs])}
+        if condition == "text":
+            example["captions"] = [_ids(self._tokenizer, caption) for caption in captions_of(record)]
+        if condition == "class":
+            example["label"] = int(label_of(record, self._model, 0.0, None))
+        return example
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """The ids of a caption, cut as the model sees them but not padded."""
+    ids, mask = tokenizer([text])
+    return ids[mask]
+
+
+def _note_broken(items: Iterable[dict], left_out: dict[str, str], broken: dict[str, str], limit: int) -> Iterator[dict]:
+    """The good examples; the others are noted in both tables.  Raises DataError when these are too many."""
+    for item in items:
+        if "broken" not in item:
+            yield item
+            continue
+        name, reason = item["broken"]
+        left_out[name] = broken[name] = reason
+        if len(broken) > limit:
+            raise too_many(broken, limit)
+
+
+def _records(examples: Iterator[dict], encode: _Encode, at_once: int, dtypes: tuple[np.dtype, np.dtype]) -> Iterator[bytes]:
+    """Packed records, ``at_once`` examples encoded together; the last batch is filled up, so that one program serves all."""
+    while batch := list(itertools.islice(examples, at_once)):
+        crops = len(batch[0]["images"])
+        filled = batch + [batch[-1]] * (at_once - len(batch))
+        tokens = encode(
+            np.concatenate([e["images"] for e in filled]),
+            np.repeat(np.array([e["index"] for e in filled], np.uint32), crops),
+            np.tile(np.arange(crops, dtype=np.uint32), len(filled)),
+        )
+        for example, its_tokens in zip(batch, tokens.reshape(len(filled), crops, -1), strict=False):
+            yield pack(example["name"], its_tokens, example.get("captions", ()), example.get("label"), dtypes)
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> int:
+    """One shard; returns how many records it has."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    writer, count = ArrayRecordWriter(str(path), "group_size:1"), 0
+    try:
+        for record in records:
+            writer.write(record)
+            count += 1
+    finally:
+        writer.close()
+    return count
+
+
+def _encoder(codec: VQGAN, seed: int) -> _Encode:
+    """images (n, size, size, 3) uint8, example numbers (n,), crop numbers (n,) -> tokens (n, length), on all local devices."""
+    devices = np.array(jax.local_devices())
+    mesh = jax.sharding.Mesh(devices, ("data",))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    codec = jax.device_put(codec, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+    def encode(images, numbers, crops):
+        missing = -len(images) % len(devices)
+        arrays = [np.concatenate([a, a[:1].repeat(missing, 0)]) if missing else a for a in (images, numbers, crops)]
+        return np.asarray(_tokens(codec, np.uint32(seed), *jax.device_put(arrays, split)))[: len(images)]
+
+    return encode
+
+
+@jax.jit
+def _tokens(codec: VQGAN, seed: jax.Array, images: jax.Array, numbers: jax.Array, crops: jax.Array) -> jax.Array:
+    key = jax.random.key(seed)
+    keys = jax.vmap(lambda number, crop: jax.random.fold_in(jax.random.fold_in(key, number), crop))(numbers, crops)
+    return codec.encode(images_to_float(images), key=keys)

@@ -1,0 +1,113 @@
+"""From a data set's index to the arrays of one example."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from ..config import ModelConfig
+from ..text.tokenizer import Tokenizer
+from .captions import choose, choose_label, usable_captions
+from .records import BrokenRecord, Record, Source
+from .token_cache import CachedRecord, TokenCache
+from .transforms import centre_crop, decode, train_crop
+
+Example = dict[str, Any]  # "id" str; "images" or "tokens"; "text_ids" and "text_mask", or "labels"
+
+
+def read_record(source: Source, index: int) -> Record:
+    """``source[index]``.  Raises BrokenRecord whatever kind of trouble reading it is."""
+    try:
+        return source[index]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrokenRecord(f"example {index}", error) from error
+
+
+def cut(record: Record, size: int, rng: np.random.Generator | None) -> np.ndarray:
+    """The record's picture as (size, size, 3) uint8: a random crop, or without ``rng`` the central one.  Raises BrokenRecord."""
+    try:
+        picture = decode(record["image"])
+    except Exception as error:  # Pillow's parsers raise whatever they trip over
+        raise BrokenRecord(record["id"], f"its image cannot be read: {error or type(error).__name__}") from error
+    return centre_crop(picture, size) if rng is None else train_crop(picture, size, rng)
+
+
+def captions_of(record: Record) -> list[str]:
+    """The record's usable captions.  Raises BrokenRecord if there is none."""
+    try:
+        return usable_captions(record.get("captions", ()))
+    except ValueError as error:
+        raise BrokenRecord(record["id"], error) from error
+
+
+def label_of(record: Record | CachedRecord, model: ModelConfig, drop_rate: float, rng: np.random.Generator | None) -> np.int32:
+    """The record's label, or the null label if it is dropped.  Raises BrokenRecord if there is none the model knows."""
+    try:
+        if record.get("label") is None:
+            raise ValueError("it has no label")
+        return np.int32(choose_label(record["label"], model.denoiser.null_label, drop_rate, rng))
+    except ValueError as error:
+        raise BrokenRecord(record["id"], error) from error
+
+
+class PictureExamples:
+    """Pictures of a data set, with tokenised captions or labels as the model's condition asks.
+
+    Calling it with an index and a random generator (None: validation, nothing random) gives ``id``, ``images`` (size, size, 3)
+    uint8 and, for text, ``text_ids`` (length,) int32 and ``text_mask`` (length,) bool, or, for classes, ``labels`` () int32.
+    Raises BrokenRecord.
+    """
+
+    def __init__(self, source: Source, model: ModelConfig, *, drop_rate: float = 0.0, tokenizer: Tokenizer | None = None):
+        self.source, self._model, self._drop_rate, self._given_tokenizer = source, model, drop_rate, tokenizer
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @functools.cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return self._given_tokenizer or Tokenizer(self._model.tokenizer)
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "_tokenizer"}  # each process builds its own
+
+    def __call__(self, index: int, rng: np.random.Generator | None) -> Example:
+        record = read_record(self.source, index)
+        example = {"id": record["id"], "images": cut(record, self._model.codec.image_size, rng)}
+        condition = self._model.denoiser.condition
+        if condition == "text":
+            captions = captions_of(record)
+            choice = choose(len(captions), self._drop_rate, rng)
+            ids, mask = self._tokenizer(["" if choice is None else captions[choice]])
+            example |= {"text_ids": ids[0], "text_mask": mask[0]}
+        elif condition == "class":
+            example["labels"] = label_of(record, self._model, self._drop_rate, rng)
+        return example
+
+
+class CachedExamples:
+    """The same of a token cache: ``tokens`` (length,) int32 of one of an example's crops instead of ``images``."""
+
+    def __init__(self, cache: TokenCache, model: ModelConfig, *, drop_rate: float = 0.0):
+        self.source, self._model, self._drop_rate = cache, model, drop_rate
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __call__(self, index: int, rng: np.random.Generator | None) -> Example:
+        record = self.source[index]
+        crops = record["tokens"]
+        example = {"id": record["id"], "tokens": crops[0 if rng is None else rng.integers(len(crops))].astype(np.int32)}
+        condition = self._model.denoiser.condition
+        if condition == "text":
+            choice = choose(len(record["captions"]), self._drop_rate, rng)
+            tokens = self.source.empty_text if choice is None else record["captions"][choice]
+            settings = self._model.tokenizer
+            ids = np.full(settings.context_length, settings.pad_token, np.int32)
+            ids[: len(tokens)] = tokens
+            example |= {"text_ids": ids, "text_mask": np.arange(len(ids)) < len(tokens)}
+        elif condition == "class":
+            example["labels"] = label_of(record, self._model, self._drop_rate, rng)
+        return example

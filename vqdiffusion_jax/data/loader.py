@@ -1,0 +1,241 @@
+"""Batches without end, the same for a seed whatever the number of workers, processes or restarts.
+
+Position p of the stream is example ``order(p)`` of epoch ``p // num_examples``.
+The global batch ``s`` is positions [s G, (s + 1) G), of which process k takes
+its own stretch of ``batch_size``; so the stream of global batches does not
+depend on how many processes read it, and its state is one number.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from ..config import ConfigError, ModelConfig, from_dict
+from ..text.tokenizer import Tokenizer
+from .config import SPLITS, DataConfig
+from .examples import CachedExamples, PictureExamples
+from .read_ahead import read_ahead
+from .records import BrokenRecord, DataError, Source
+from .sources import open_source
+from .token_cache import TokenCache
+
+_LOOKED_AT = 10  # examples tried before training starts
+_BROKEN = "broken"  # what workers report beside a batch
+
+
+def make_loader(
+    data_config: DataConfig | Mapping[str, Any],
+    model_config: ModelConfig,
+    *,
+    split: str,
+    batch_size: int,
+    seed: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+    codec_fingerprint: str | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> Loader:
+    """A loader of one split, from pictures or from the token cache; every mistake that can be known is found here.
+
+    Args:
+      data_config: what to read; a plain table of DataConfig's fields will do.
+      split: ``"train"`` (shuffled anew each epoch, random crops and captions, without end) or ``"validation"`` (in order, central
+        crops, first captions, once; what does not fill a global batch is left out).
+      batch_size: examples a batch of this process.
+      process_index, process_count: which part of each global batch this process reads.
+      workers: processes that prepare batches; 0: threads of this one.
+      codec_fingerprint: ``token_cache.codec_fingerprint`` of the codec trained with; a cache made by another one is refused.
+      tokenizer: that of the model, if it is not CLIP's.
+
+    Raises:
+      ConfigError, DataError, FileNotFoundError: one line.
+    """
+    config = data_config if isinstance(data_config, DataConfig) else from_dict(DataConfig, dict(data_config), where="data")
+    if split not in SPLITS:
+        raise DataError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
+    if not (batch_size >= 1 and workers >= 0 and seed >= 0 and 0 <= process_index < process_count):
+        raise ConfigError(
+            f"batch_size={batch_size}, workers={workers}, seed={seed}, process {process_index} of {process_count}: batch_size must be at"
+            " least 1, workers and seed at least 0, and the process one of process_count"
+        )
+    drop_rate = config.drop_rate if split == "train" else 0.0
+    if config.cache:
+        cache = TokenCache(Path(config.cache), split, model_config, codec_fingerprint)
+        examples = CachedExamples(cache, model_config, drop_rate=drop_rate)
+    else:
+        source = open_source(config, split)
+        check_classes(source, config, model_config)
+        examples = PictureExamples(source, model_config, drop_rate=drop_rate, tokenizer=tokenizer)
+    check_examples(lambda index: examples(index, None), len(examples), config.cache or f"{config.source} at {config.root}")
+    loader = Loader(examples, config, split, batch_size, seed, process_index, process_count, workers)
+    if loader.num_batches == 0:
+        raise DataError(f"{split} has {len(examples)} examples, fewer than a global batch of {batch_size * process_count}; lower batch_size")
+    return loader
+
+
+def check_classes(source: Source, config: DataConfig, model: ModelConfig) -> None:
+    """Raise DataError if the data set has more classes than the model can tell apart."""
+    count = getattr(source, "num_classes", None)
+    if count is not None and model.denoiser.condition == "class" and count > model.denoiser.null_label:
+        kept = " besides the null class" if model.denoiser.learnable_null else ""
+        raise DataError(f"{config.source} at {config.root} has {count} classes but the model has {model.denoiser.null_label}{kept}")
+
+
+def check_examples(example: Callable[[int], Any], count: int, where: str) -> None:
+    """Raise DataError if not one of the first examples can be used: then the settings are wrong, not the pictures."""
+    troubles = []
+    for index in range(min(_LOOKED_AT, count)):
+        try:
+            example(index)
+            return
+        except BrokenRecord as error:
+            troubles.append(error)
+    raise DataError(f"{where}: none of the first {len(troubles)} examples can be used; {troubles[0]}")
+
+
+class Batches:
+    """Batch s of this process, for any s; what grain reads from.  ``[s]`` holds ``broken`` too: (name, reason) of those replaced."""
+
+    def __init__(self, examples, *, shuffle: bool, batch_size: int, seed: int, process: tuple[int, int], max_broken: int):
+        self._examples, self._shuffle, self._seed = examples, shuffle, seed
+        self._batch_size, self._process, self._max_broken = batch_size, process, max_broken
+        self._order = None
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_order": None}
+
+    def __len__(self) -> int:
+        return sys.maxsize // 2 if self._shuffle else len(self._examples) // (self._batch_size * self._process[1])
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        index, count = self._process
+        first = (step * count + index) * self._batch_size
+        broken: dict[str, str] = {}
+        examples = [self._example(position, broken) for position in range(first, first + self._batch_size)]
+        batch = {name: np.stack([e[name] for e in examples]) for name in examples[0] if name != "id"}
+        return batch | {"ids": np.array([e["id"] for e in examples]), _BROKEN: list(broken.items())}
+
+    def _example(self, position: int, broken: dict[str, str]) -> dict[str, Any]:
+        """The example at a position; a broken one is replaced by the next good one of the data set."""
+        size = len(self._examples)
+        chosen = self._chosen(position)
+        for step in range(min(size, self._max_broken + 1)):
+            rng = np.random.default_rng((self._seed, position // size, chosen)) if self._shuffle else None
+            try:
+                return self._examples((chosen + step) % size, rng)
+            except BrokenRecord as error:
+                broken[error.name] = error.reason
+        raise too_many(broken, self._max_broken)
+
+    def _chosen(self, position: int) -> int:
+        if not self._shuffle:
+            return position
+        if self._order is None:
+            import grain
+
+            # Grain's shuffle finds one place of a permutation without making the rest, and takes another one each epoch.
+            self._order = grain.MapDataset.range(len(self._examples)).shuffle(seed=self._seed % 2**32)
+        return self._order[position]
+
+
+def too_many(broken: Mapping[str, str], limit: int) -> DataError:
+    names = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
+    return DataError(f"{len(broken)} broken examples, more than max_broken={limit}; repair or remove them, or raise the limit: {names}")
+
+
+class Loader:
+    """Made by ``make_loader``; ``iter(loader)`` starts at the beginning."""
+
+    def __init__(self, examples, config, split, batch_size, seed, process_index, process_count, workers):
+        self.num_examples = len(examples)  # of the whole split, over all processes
+        self.batch_size, self.global_batch_size = batch_size, batch_size * process_count
+        self.seed, self.split, self.max_broken = seed, split, config.max_broken
+        self._config, self.workers = config, workers
+        process = (process_index, process_count)
+        self._batches = Batches(
+            examples, shuffle=split == "train", batch_size=batch_size, seed=seed, process=process, max_broken=config.max_broken
+        )
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches of one pass over a validation split; None for training, which has no end."""
+        return None if self.split == "train" else len(self._batches)
+
+    def __iter__(self) -> BatchIterator:
+        return BatchIterator(self)
+
+    def open(self, start: int):
+        """The batches from ``start`` on."""
+        config = self._config
+        return read_ahead(
+            self._batches, start=start, threads=config.read_threads, ahead=config.prefetch_batches, workers=self.workers
+        )
+
+
+class BatchIterator:
+    """Dicts of numpy arrays with a leading axis of ``batch_size``: ``images`` or ``tokens``, ``text_ids`` and ``text_mask`` or
+    ``labels``, and ``ids``.
+
+    ``get_state()`` (plain JSON types) and ``set_state(state)`` continue it exactly, also with other numbers of workers or, for one
+    global batch size, of processes.  Raises DataError when more than ``max_broken`` examples turned out broken.
+    """
+
+    def __init__(self, loader: Loader):
+        self._loader, self._inner = loader, None
+        self._taken = 0
+        self.broken: dict[str, str] = {}  # name -> reason, of this process
+
+    def __iter__(self) -> BatchIterator:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        if self._inner is None:
+            self._inner = self._loader.open(self._taken)
+        batch = next(self._inner)
+        self._taken += 1
+        self._note(dict(batch.pop(_BROKEN)))
+        # Worker processes hand over views of shared memory, which is given back only when the last view is gone; hence copies.
+        return {name: np.array(value) for name, value in batch.items()} if self._loader.workers else batch
+
+    def _note(self, broken: dict[str, str]) -> None:
+        for name, reason in broken.items():
+            if name not in self.broken:
+                self.broken[name] = reason
+                logging.warning("broken example %d (of at most %d): %s: %s", len(self.broken), self._loader.max_broken, name, reason)
+        if len(self.broken) > self._loader.max_broken:
+            raise too_many(self.broken, self._loader.max_broken)
+
+    def get_state(self) -> dict[str, Any]:
+        loader = self._loader
+        return {"batches": self._taken, "broken": dict(self.broken)} | _identity(loader)
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue where ``get_state`` was called.  Raises DataError if the state is of another stream."""
+        for name, value in _identity(self._loader).items():
+            if state.get(name) != value:
+                raise DataError(f"the saved data position has {name} {state.get(name)}, now it is {value}; set it back to continue there")
+        self.close()
+        self._taken, self.broken = int(state["batches"]), dict(state["broken"])
+
+    def close(self) -> None:
+        """Stop reading ahead and end worker processes; the next batch starts them again."""
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.close()
+
+
+def _identity(loader: Loader) -> dict[str, Any]:
+    """What must be equal for a position to mean the same batch."""
+    return {
+        "split": loader.split,
+        "seed": loader.seed,
+        "num_examples": loader.num_examples,
+        "global_batch_size": loader.global_batch_size,
+    }

@@ -1,0 +1,25 @@
+"""Elements of a random-access sequence in order, prepared ahead of time by threads and worker processes (grain)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def read_ahead(elements: Sequence[Any], *, start: int = 0, threads: int, ahead: int, workers: int):
+    """Grain's iterator over ``elements[start]``, ``elements[start + 1]``, ...; its ``close()`` ends threads and processes.
+
+    Args:
+      threads, ahead: threads, and elements prepared before they are asked for, in each process.
+      workers: processes; 0: this one.
+    """
+    import grain
+    from absl import flags
+
+    if workers and not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # grain asks for a flag of its own; where nobody parses flags, its default is meant
+    dataset = grain.MapDataset.source(elements)[start:]
+    dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead, threads)))
+    if workers:
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(dataset)

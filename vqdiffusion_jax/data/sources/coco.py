@@ -1,0 +1,39 @@
+"""COCO 2014 captions: every annotation is an example, as in the reference."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..records import DataError, Record, existing, read_bytes
+
+PHASES = {"train": "train", "validation": "val"}
+
+
+class Coco:
+    """``annotations/captions_{phase}2014.json`` and ``{phase}2014/{phase}2014/COCO_{phase}2014_{id:012d}.jpg``.
+
+    Images directly below ``{phase}2014``, as COCO's zip files unpack, are found too.
+    """
+
+    def __init__(self, root: Path, split: str):
+        self.phase = PHASES[split]
+        file = existing(root / "annotations" / f"captions_{self.phase}2014.json", "COCO's captions")
+        try:
+            annotations = json.loads(file.read_bytes())["annotations"]
+            self._images = np.array([a["image_id"] for a in annotations], np.int64)
+            self._captions = [str(a["caption"]) for a in annotations]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file} is not a COCO captions file ({type(error).__name__}: {error})") from error
+        folder = root / f"{self.phase}2014"
+        nested = folder / folder.name
+        self._folder = nested if nested.is_dir() else existing(folder, f"COCO's images, in {nested} or directly in it")
+
+    def __len__(self) -> int:
+        return len(self._captions)
+
+    def __getitem__(self, index: int) -> Record:
+        name = f"COCO_{self.phase}2014_{self._images[index]:012d}.jpg"
+        return Record(id=f"{name}#{index}", image=read_bytes(self._folder / name, name), captions=[self._captions[index]])

@@ -1,0 +1,30 @@
+"""CUB-200 as text-to-image work arranges it: pickled lists of names, ten captions an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..records import Record, existing, read_bytes
+from .folder import read_lines
+from .string_list_pickle import read_string_list
+
+PHASES = {"train": "train", "validation": "test"}
+
+
+class Cub200:
+    """``{train,test}/filenames.pickle`` lists names; ``images/NAME.jpg`` and ``text/text/NAME.txt`` (or ``text/NAME.txt``) belong to one."""
+
+    def __init__(self, root: Path, split: str):
+        self.root = root
+        self._names = read_string_list(existing(root / PHASES[split] / "filenames.pickle", "CUB-200's list of names"))
+        existing(root / "images", "CUB-200's images")
+        nested = root / "text" / "text"
+        self._texts = nested if nested.is_dir() else existing(root / "text", f"CUB-200's captions, in {nested} or directly in it")
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Record:
+        name = self._names[index]
+        image = read_bytes(self.root / "images" / f"{name}.jpg", name)
+        return Record(id=name, image=image, captions=read_lines(self._texts / f"{name}.txt", name))

@@ -1,0 +1,103 @@
+"""Any folder of images, with a captions file (JSONL or CSV), a .txt beside each image, a class folder a label, or nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from ..records import BrokenRecord, DataError, Record, existing, read_bytes
+from .image_files import image_files, split_folder
+
+
+class Folder:
+    """Images below ``root``, or below its train and validation folders if it has both.
+
+    Args:
+      captions: a .jsonl or .csv file, relative to the split's folder: one line a caption, naming an image relative to that folder.
+        Several lines may name one image.  Without it, ``NAME.txt`` beside an image holds its captions, one a line.
+      image_field, caption_field: columns of that file; ``caption_field`` may hold a list.
+      labels: ``"folders"``: the sorted names of the first folder level are the classes.
+    """
+
+    def __init__(
+        self, root: Path, split: str, *, captions: str = "", image_field: str = "image", caption_field: str = "caption", labels: str = ""
+    ):
+        self.root, self.has_splits = split_folder(root, split)
+        if labels not in ("", "folders"):
+            raise DataError(f"folder: labels is {labels!r}; allowed: '' (none) or 'folders'")
+        self._captions = None
+        if captions:
+            self._captions = read_captions(existing(self.root / captions, "a captions file"), image_field, caption_field)
+            self._names = list(self._captions)
+        else:
+            self._names = image_files(self.root)
+        self._classes = None
+        if labels:
+            self._classes = {name: i for i, name in enumerate(sorted({n.split("/")[0] for n in self._names if "/" in n}))}
+
+    @property
+    def num_classes(self) -> int | None:
+        return None if self._classes is None else len(self._classes)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def group(self, index: int) -> str:
+        return self._names[index]
+
+    def __getitem__(self, index: int) -> Record:
+        name = self._names[index]
+        record = Record(id=name, image=read_bytes(self.root / name, name))
+        if self._captions is not None:
+            record["captions"] = self._captions[name]
+        elif (beside := (self.root / name).with_suffix(".txt")).exists():
+            record["captions"] = read_lines(beside, name)
+        if self._classes is not None:
+            folder = name.split("/")[0]
+            if folder not in self._classes:
+                raise BrokenRecord(name, "it lies in no class folder")
+            record["label"] = self._classes[folder]
+        return record
+
+
+def read_lines(path: Path, name: str) -> list[str]:
+    """The lines of a caption file.  Raises BrokenRecord(name) if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrokenRecord(name, f"{path.name}: {error}") from error
+
+
+def read_captions(path: Path, image_field: str, caption_field: str) -> dict[str, list[str]]:
+    """Image name -> captions, in the file's order.  Raises DataError naming the file and line."""
+    captions: dict[str, list[str]] = {}
+    for line, row in read_rows(path):
+        for name in (image_field, caption_field):
+            if row.get(name) is None:
+                raise DataError(f"{path}, line {line} has no field {name!r}; it has {', '.join(map(str, row)) or 'nothing'}")
+        given = row[caption_field]
+        captions.setdefault(str(row[image_field]), []).extend(map(str, given) if isinstance(given, list) else [str(given)])
+    return captions
+
+
+def read_rows(path: Path):
+    """(line number, table) of every row of a .jsonl or .csv file.  Raises DataError naming the file and line."""
+    if path.suffix not in (".jsonl", ".csv"):
+        raise DataError(f"{path} is neither .jsonl nor .csv; a captions file has one of these endings")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            if path.suffix == ".csv":
+                reader = csv.DictReader(file)
+                yield from ((reader.line_num, row) for row in reader)
+                return
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise DataError(f"{path}, line {number} is not a JSON table")
+                    yield number, row
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {number} is not valid JSON ({error})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error

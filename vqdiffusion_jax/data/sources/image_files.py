@@ -1,0 +1,25 @@
+"""Finding image files, and the folder of a split."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_FOLDERS = {"train": ("train", "training"), "validation": ("validation", "val", "valid", "test")}
+
+
+def image_files(root: Path) -> list[str]:
+    """Paths of all images below ``root``, relative to it, with forward slashes, sorted; hidden files and folders are left out."""
+    found = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        place = Path(folder).relative_to(root)
+        found += [(place / f).as_posix() for f in files if f.lower().endswith(EXTENSIONS) and not f.startswith(".")]
+    return sorted(found)
+
+
+def split_folder(root: Path, split: str) -> tuple[Path, bool]:
+    """(folder of the split, True) if ``root`` has a folder for train and one for validation, else (root, False)."""
+    folders = {name: next((root / f for f in names if (root / f).is_dir()), None) for name, names in _FOLDERS.items()}
+    return (folders[split], True) if all(folders.values()) else (root, False)

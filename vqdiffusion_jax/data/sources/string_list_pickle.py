@@ -1,0 +1,51 @@
+"""Lists of strings out of pickle files, by reading the opcodes: no object is ever built, so nothing can run."""
+
+from __future__ import annotations
+
+import pickletools
+from pathlib import Path
+
+from ..records import DataError
+
+_STRINGS = {
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+}  # fmt: skip
+_LIST_STARTS = {"EMPTY_LIST", "LIST"}
+_STORES = {"PUT", "BINPUT", "LONG_BINPUT"}
+_RECALLS = {"GET", "BINGET", "LONG_BINGET"}
+_HARMLESS = {"PROTO", "FRAME", "MARK", "APPEND", "APPENDS", "STOP"}
+
+
+def read_string_list(path: Path) -> list[str]:
+    """The strings of a pickled flat list of strings (protocols 0 to 5, Python 2's too).
+
+    Raises DataError, naming the first other thing in it, if the pickle holds anything else.
+    """
+    strings: list[str] = []
+    remembered: dict[int, str | None] = {}  # what the pickle's memo holds: a string, or None for the list
+    lists, last = 0, None
+    try:
+        for opcode, argument, _ in pickletools.genops(path.read_bytes()):
+            name = opcode.name
+            if name in _STRINGS:
+                last = argument
+                strings.append(argument)
+            elif name in _LIST_STARTS:
+                lists, last = lists + 1, None
+                if lists > 1:
+                    raise DataError(f"{path} holds a list within a list; expected one flat list of names")
+            elif name in _STORES or name == "MEMOIZE":
+                remembered[len(remembered) if name == "MEMOIZE" else argument] = last
+            elif name in _RECALLS and remembered.get(argument) is not None:
+                last = remembered[argument]
+                strings.append(last)
+            elif name not in _HARMLESS:
+                shown = f"{name} {argument}" if argument is not None else name
+                raise DataError(f"{path} holds {shown!r:.80}, which is no list of names; refused, and nothing of it was run")
+    except DataError:
+        raise
+    except (ValueError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a pickled list of names: {error}") from error
+    if lists != 1:
+        raise DataError(f"{path} holds no list; expected a pickled list of names")
+    return strings

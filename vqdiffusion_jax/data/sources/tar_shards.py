@@ -1,0 +1,120 @@
+"""Tar shards as img2dataset (webdataset) writes them, indexed once and then read at random."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from ...files import write_whole
+from ..records import BrokenRecord, DataError, Record
+from .image_files import EXTENSIONS
+
+_VERSION = 1
+_INDEX = ".vqdiffusion_index.npz"
+
+
+class TarShards:
+    """``root/*.tar``: files that share a name up to the first dot are one example: an image, ``.txt`` or ``.json``.
+
+    Args:
+      caption_field: where a tar has no ``.txt``, the field of the ``.json`` with the caption.
+      index: where the index of all shards is kept; by default a hidden file in ``root``.  It is made again when a shard changed.
+    """
+
+    has_splits = False
+
+    def __init__(self, root: Path, split: str, *, caption_field: str = "caption", index: str = ""):
+        self.root, self._caption_field = root, caption_field
+        shards = sorted(root.glob("*.tar"))
+        if not shards:
+            raise DataError(f"{root} holds no .tar file")
+        facts = np.array([(s.stat().st_size, s.stat().st_mtime_ns) for s in shards], np.int64)
+        self._shards = [shard.name for shard in shards]
+        file = Path(index) if index else root / _INDEX
+        table = _read_index(file, self._shards, facts)
+        if table is None:
+            table = _index(shards) | {"facts": facts}
+            _write_index(file, table | {"version": np.int64(_VERSION), "shards": np.array(self._shards)})
+        # One row an example: shard, offset and size of the image, offset and size of the text (-1: none), whether that is JSON.
+        self._places, self._keys = table["places"], table["keys"]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def group(self, index: int) -> str:
+        return self._name(index)
+
+    def _name(self, index: int) -> str:
+        return f"{self._shards[self._places[index, 0]]}/{self._keys[index].decode()}"
+
+    def _read(self, name: str, shard: str, offset: int, size: int) -> bytes:
+        try:
+            with (self.root / shard).open("rb", buffering=0) as file:  # opened each time: there may be more shards than allowed files
+                data = os.pread(file.fileno(), size, offset)
+        except OSError as error:
+            raise BrokenRecord(name, error.strerror or error) from error
+        if len(data) != size:
+            raise BrokenRecord(name, f"{shard} ends before it")
+        return data
+
+    def __getitem__(self, index: int) -> Record:
+        shard, offset, size, text_offset, text_size, is_json = self._places[index].tolist()
+        name, shard = self._name(index), self._shards[shard]
+        record = Record(id=name, image=self._read(name, shard, offset, size))
+        if text_offset >= 0:
+            try:
+                text = self._read(name, shard, text_offset, text_size).decode()
+                caption = json.loads(text).get(self._caption_field) if is_json else text
+            except (ValueError, AttributeError) as error:
+                if isinstance(error, BrokenRecord):
+                    raise
+                raise BrokenRecord(name, f"its caption cannot be read: {error}") from error
+            record["captions"] = [] if caption is None else [str(caption)]
+        return record
+
+
+def _index(shards: list[Path]) -> dict[str, np.ndarray]:
+    places, keys = [], []
+    for number, shard in enumerate(shards):
+        members: dict[str, dict[str, tuple[int, int]]] = {}
+        try:
+            with tarfile.open(shard, "r:") as tar:
+                for member in tar:
+                    if member.isfile():
+                        folder, _, base = member.name.rpartition("/")
+                        stem, _, ending = base.partition(".")
+                        key = f"{folder}/{stem}" if folder else stem
+                        members.setdefault(key, {})["." + ending.lower()] = (member.offset_data, member.size)
+        except (tarfile.TarError, OSError) as error:
+            raise DataError(f"{shard} is not a whole tar file ({error}); download it again or move it away") from error
+        for key, files in members.items():
+            image = next((files[ending] for ending in EXTENSIONS if ending in files), None)
+            if image is not None:
+                text = files.get(".txt", files.get(".json", (-1, 0)))
+                places.append((number, *image, *text, ".txt" not in files))
+                keys.append(key.encode())
+    return {"places": np.array(places, np.int64).reshape(-1, 6), "keys": np.array(keys, bytes)}
+
+
+def _read_index(file: Path, shards: list[str], facts: np.ndarray) -> dict[str, np.ndarray] | None:
+    """The index, or None if there is none for these very shards."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            table = dict(stored)
+        fits = int(table["version"]) == _VERSION and table["shards"].tolist() == shards and np.array_equal(table["facts"], facts)
+    except (OSError, ValueError, KeyError):
+        return None
+    return table if fits else None
+
+
+def _write_index(file: Path, table: dict[str, np.ndarray]) -> None:
+    """Keep the index for next time; a folder that cannot be written to only costs that time."""
+    try:
+        with write_whole(file) as place, place.open("wb") as out:
+            np.savez(out, **table)
+    except OSError:
+        pass

@@ -1,0 +1,68 @@
+"""A TensorFlow Datasets data set, prepared as ArrayRecord, through ``tfds.data_source`` (no TensorFlow is used)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..records import DataError, Record
+
+
+class Tfds:
+    """The data set ``name`` below ``root`` (TFDS's data_dir), which must have been prepared with ``file_format="array_record"``.
+
+    Args:
+      name: e.g. ``"oxford_flowers102:2.1.1"``.
+      train_split, validation_split: TFDS's names, slices allowed (``"train[:95%]"``).
+      image_field, caption_field, label_field: features; ``""`` for none.  A caption may be text or a list of texts.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        *,
+        name: str = "",
+        train_split: str = "train",
+        validation_split: str = "validation",
+        image_field: str = "image",
+        caption_field: str = "",
+        label_field: str = "",
+    ):
+        try:
+            import tensorflow_datasets as tfds
+        except ImportError:
+            raise DataError("a TFDS data set needs tensorflow_datasets; install it with pip install tensorflow-datasets") from None
+        if not name:
+            raise DataError("tfds: the option name is needed, e.g. name='oxford_flowers102'")
+        self._name = name
+        self._fields = {"image": image_field, "captions": caption_field, "label": label_field}
+        try:
+            builder = tfds.builder(name, data_dir=root)
+            self._source = builder.as_data_source(split=train_split if split == "train" else validation_split)
+        except Exception as error:  # TFDS raises a class of its own for each thing that can be missing
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            raise DataError(f"TFDS cannot open {name} below {root} ({type(error).__name__}: {reason})") from error
+        if unknown := [field for field in self._fields.values() if field and field not in builder.info.features]:
+            raise DataError(f"{name} has no feature {', '.join(unknown)}; it has {', '.join(builder.info.features)}")
+        self.num_classes = getattr(builder.info.features[label_field], "num_classes", None) if label_field else None
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Record:
+        example = self._source[index]
+        image = np.asarray(example[self._fields["image"]])
+        record = Record(id=f"{self._name}[{index}]", image=np.repeat(image, 3, -1) if image.shape[-1] == 1 else image)
+        if field := self._fields["captions"]:
+            record["captions"] = _texts(example[field])
+        if field := self._fields["label"]:
+            record["label"] = int(example[field])
+        return record
+
+
+def _texts(value) -> list[str]:
+    if isinstance(value, bytes | str | np.str_ | np.bytes_):
+        value = [value]
+    return [text.decode() if isinstance(text, bytes) else str(text) for text in value]

@@ -1,0 +1,221 @@
+"""A data set as codec tokens and text ids on disk: its format, and reading it.
+
+A cache is a folder a split with ``manifest.json`` (what it was made from and by
+which codec), shards ``00000-of-00010.array_record`` and beside each shard a
+.json that names the examples left out.  ``cache_writer`` writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from ..config import ModelConfig, TokenizerConfig, VQGANConfig, to_dict
+from ..models.vqgan import VQGAN
+from ..sharding import path_of
+from ..text.tokenizer import Tokenizer
+from .records import DataError
+
+FORMAT = "vqdiffusion_jax token cache"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+_HEAD = struct.Struct("<IIHHi")  # crops, tokens a crop, captions, bytes of the id, label (-1: none)
+_NOT_ENCODING = ("decoder.", "post_quant_conv.", "quantizer.cluster_size", "quantizer.codebook_sum")
+
+
+class CachedRecord(TypedDict):
+    """One example of a cache."""
+
+    id: str
+    tokens: np.ndarray  # (crops, length)
+    captions: list[np.ndarray]  # ids with start and end, not padded
+    label: int | None
+
+
+def codec_fingerprint(codec: VQGAN) -> str:
+    """sha256 (hex) of what decides which tokens a picture gets: the codec's config and its encoding weights.
+
+    Weights count as rounded to bfloat16, so that one checkpoint has one fingerprint whatever precision it is loaded in.
+    """
+    digest = hashlib.sha256(json.dumps(codec_settings(codec.config), sort_keys=True).encode())
+    leaves = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(codec)}
+    for name in sorted(leaves):
+        if not name.startswith(_NOT_ENCODING):
+            values = np.asarray(leaves[name])
+            kind = np.int64 if np.issubdtype(values.dtype, np.integer) else ml_dtypes.bfloat16
+            digest.update(f"{name}{values.shape}".encode() + np.ascontiguousarray(values.astype(kind)).tobytes())
+    return digest.hexdigest()
+
+
+def codec_settings(config: VQGANConfig) -> dict[str, Any]:
+    """The config as JSON holds it."""
+    settings = json.loads(json.dumps(to_dict(config)))
+    del settings["dropout"]  # a matter of the codec's own training
+    return settings
+
+
+def record_dtypes(manifest: dict[str, Any]) -> tuple[np.dtype, np.dtype]:
+    """How codec tokens and text ids are stored: as few bytes as they need."""
+    return _smallest(manifest["num_codes"]), _smallest(manifest["vocab_size"])
+
+
+def _smallest(size: int) -> np.dtype:
+    return np.dtype("<u2") if size <= 2**16 else np.dtype("<u4")
+
+
+def pack(
+    name: str, tokens: np.ndarray, captions: Sequence[Sequence[int]], label: int | None, dtypes: tuple[np.dtype, np.dtype]
+) -> bytes:
+    """A record's bytes; tokens (crops, length), ``dtypes`` those of tokens and of text ids."""
+    encoded = name.encode()[:65535]
+    return b"".join([
+        _HEAD.pack(*tokens.shape, len(captions), len(encoded), -1 if label is None else label),
+        encoded,
+        np.array([len(c) for c in captions], "<u2").tobytes(),
+        *(np.asarray(c).astype(dtypes[1]).tobytes() for c in captions),
+        tokens.astype(dtypes[0]).tobytes(),
+    ])  # fmt: skip
+
+
+def unpack(data: bytes, dtypes: tuple[np.dtype, np.dtype]) -> CachedRecord:
+    """What ``pack`` packed."""
+    crops, length, num_captions, name_size, label = _HEAD.unpack_from(data)
+    at = _HEAD.size
+    name = data[at : at + name_size].decode(errors="replace")
+    at += name_size
+    lengths = np.frombuffer(data, "<u2", num_captions, at)
+    at += lengths.nbytes
+    captions = []
+    for size in lengths.tolist():
+        captions.append(np.frombuffer(data, dtypes[1], size, at))
+        at += captions[-1].nbytes
+    tokens = np.frombuffer(data, dtypes[0], crops * length, at).reshape(crops, length)
+    return CachedRecord(id=name, tokens=tokens, captions=captions, label=None if label < 0 else label)
+
+
+def make_manifest(
+    model: ModelConfig, fingerprint: str, tokenizer: Tokenizer | None, *, num_examples: int, shard_size: int, **settings: Any
+) -> dict[str, Any]:
+    """The manifest of a cache for ``model`` (tokenizer: for text, its own) made by the codec of that fingerprint."""
+    text = model.denoiser.condition == "text"
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "codec": codec_settings(model.codec),
+        "codec_fingerprint": fingerprint,
+        "num_codes": model.codec.num_codes,
+        "condition": model.denoiser.condition,
+        "tokenizer": to_dict(tokenizer.config) if text else None,
+        "vocab_size": tokenizer.vocab_size if text else 0,
+        "empty_text": tokenizer.encode("") if text else None,
+        "num_examples": num_examples,
+        "shard_size": shard_size,
+        "num_shards": -(-num_examples // shard_size),
+        **settings,
+    }
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A cache's manifest.  Raises FileNotFoundError or DataError naming the file."""
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist; a token cache is written by --mode=tokenize")
+    try:
+        manifest = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{file} is not valid JSON ({error})") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise DataError(f"{file} is not of a {FORMAT}; give a folder that --mode=tokenize wrote")
+    if manifest.get("version") != FORMAT_VERSION:
+        raise DataError(f"{file} has version {manifest.get('version')}; this release reads version {FORMAT_VERSION}")
+    return manifest
+
+
+def shard_names(manifest: dict[str, Any]) -> list[str]:
+    count = manifest["num_shards"]
+    return [f"{i:05d}-of-{count:05d}.array_record" for i in range(count)]
+
+
+class TokenCache:
+    """Random access to the records of ``folder / split``; picklable.
+
+    Raises FileNotFoundError or DataError if there is no cache, if it is not finished, or if it is not for ``model``: another
+    codec, another number of codes, another condition, other tokenizer settings, or another ``fingerprint`` (None: not compared).
+    """
+
+    def __init__(self, folder: Path, split: str, model: ModelConfig, fingerprint: str | None = None):
+        folder = folder / split
+        self.manifest = manifest = read_manifest(folder)
+        _check(folder, manifest, model, fingerprint)
+        shards = [folder / name for name in shard_names(manifest)]
+        missing = [shard for shard in shards if not shard.is_file()]
+        if missing:
+            raise DataError(
+                f"{folder} lacks {len(missing)} of {len(shards)} shards, {missing[0].name} first; run --mode=tokenize again to finish it"
+            )
+        self._open([str(shard) for shard in shards])
+        if not len(self):
+            raise DataError(f"{folder} holds no example; see the .json files in it for what was left out")
+
+    def _open(self, paths: list[str]) -> None:
+        from grain.sources import ArrayRecordDataSource
+
+        self._paths, self._records = paths, ArrayRecordDataSource(paths)
+        self._dtypes = record_dtypes(self.manifest)
+        self.empty_text = self.manifest["empty_text"]
+
+    def __getstate__(self) -> dict:
+        return {"manifest": self.manifest, "_paths": self._paths}
+
+    def __setstate__(self, state: dict) -> None:
+        self.manifest = state["manifest"]
+        self._open(state["_paths"])
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def raw(self, index: int) -> bytes:
+        """A record as it is stored; ``unpack`` reads it."""
+        return self._records[index]
+
+    def __getitem__(self, index: int) -> CachedRecord:
+        return unpack(self.raw(index), self._dtypes)
+
+
+def _check(folder: Path, manifest: dict[str, Any], model: ModelConfig, fingerprint: str | None) -> None:
+    again = "make another with --mode=tokenize, or train with what made it"
+    if manifest["num_codes"] != model.denoiser.num_codes:
+        raise DataError(f"{folder} holds tokens of {manifest['num_codes']} codes but the model has {model.denoiser.num_codes}; {again}")
+    if changed := differences(manifest["codec"], codec_settings(model.codec)):
+        raise DataError(f"{folder} was made by another codec ({changed}); {again}")
+    if fingerprint is not None and manifest["codec_fingerprint"] != fingerprint:
+        theirs, ours = manifest["codec_fingerprint"][:12], fingerprint[:12]
+        raise DataError(f"{folder} was made by a codec with other weights (fingerprint {theirs}, this one's is {ours}); {again}")
+    condition = model.denoiser.condition
+    if condition not in ("none", manifest["condition"]):
+        raise DataError(f"{folder} was made for condition {manifest['condition']!r} but the model's is {condition!r}; {again}")
+    if condition == "text":
+        if changed := differences(manifest["tokenizer"], to_dict(model.tokenizer)):
+            raise DataError(f"{folder} was made with other tokenizer settings ({changed}); {again}")
+
+
+def differences(theirs: dict[str, Any] | None, ours: dict[str, Any] | None) -> str:
+    """``field 1, not 2`` for every field that differs; empty if none does."""
+    theirs, ours = theirs or {}, ours or {}
+    names = sorted(theirs.keys() | ours.keys())
+    return ", ".join(f"{name} {theirs.get(name)}, not {ours.get(name)}" for name in names if theirs.get(name) != ours.get(name))
+
+
+def check_tokenizer(model: ModelConfig, settings: TokenizerConfig | None) -> None:
+    """Raise DataError unless captions would be tokenised as ``model`` expects."""
+    if changed := differences(settings and to_dict(settings), model.tokenizer and to_dict(model.tokenizer)):
+        raise DataError(f"the tokenizer's settings are not the model's ({changed}); give the checkpoint that the model starts from")

@@ -1,0 +1,177 @@
+"""Where a run begins: frozen networks from files, parameters from a checkpoint that need not fit in every row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ..config import ComputeConfig, ConfigError
+from ..models.clip import CLIPTextEncoder
+from ..models.denoiser import Denoiser
+from ..models.vqdiffusion import VQDiffusionModel
+from ..models.vqgan import VQGAN
+from ..sharding import path_of
+from ..text.tokenizer import Tokenizer
+from .config import TrainConfig
+from .state import fresh_denoiser
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What training needs besides the denoiser's own state.
+
+    codec: None if tokens are cached and no file was given; then no pictures are drawn.
+    text_encoder, tokenizer: text models only.  denoiser: parameters to start from, or None.
+    report: what was taken from where, for people.
+    """
+
+    codec: VQGAN | None = None
+    text_encoder: CLIPTextEncoder | None = None
+    tokenizer: Tokenizer | None = None
+    denoiser: Denoiser | None = None
+    report: tuple[str, ...] = ()
+
+
+def frozen_compute(config: TrainConfig) -> ComputeConfig:
+    """How codec and text tower run inside the step."""
+    return ComputeConfig(dtype=config.frozen_dtype, attention=config.compute.attention)
+
+
+def gather_parts(
+    config: TrainConfig,
+    *,
+    init_from: str | Path | None = None,
+    codec: str | Path | None = None,
+    clip: str | Path | None = None,
+    needs_codec: bool = True,
+    **companions: Any,
+) -> Parts:
+    """Networks from ``init_from`` (anything ``loading.load`` reads), or from files of their own, which take precedence.
+
+    codec, clip: a codec file of taming transformers and OpenAI's ViT-B-32.pt.
+    companions: codec_config, mapping and so on, as for ``loading.load``.
+    Raises ConfigError, one line, for what is missing or does not fit.
+    """
+    model, report = config.model, []
+    source = None
+    if init_from is not None:
+        from ..loading import load
+
+        reading = companions if Path(init_from).is_file() else {}
+        source = load(init_from, compute=frozen_compute(config), **reading)
+        report.append(f"starting from {init_from}")
+    towers = {
+        "codec": _codec(config, source, codec, companions),
+        "text_encoder": _text_encoder(config, source, clip) if model.text_encoder is not None else None,
+    }
+    untrained = None
+    for name, flag, needed in (("codec", "codec", needs_codec), ("text_encoder", "clip", model.text_encoder is not None)):
+        if towers[name] is None and needed:
+            if not config.untrained_towers:
+                raise ConfigError(
+                    f"no {name} is given; pass --init_from=MODEL or --{flag}=FILE (or untrained_towers=True to try things out)"
+                )
+            untrained = untrained or jax.jit(lambda: VQDiffusionModel(model, frozen_compute(config), rngs=nnx.Rngs(config.seed)))()
+            towers[name] = getattr(untrained, name)
+            report.append(f"{name}: random weights, as untrained_towers=True allows")
+    denoiser = None
+    if source is not None:
+        denoiser, lines = adopt(fresh_denoiser_on_host(config), source.model.denoiser)
+        report += lines
+    tokenizer = source.tokenizer if source is not None and source.tokenizer is not None else None
+    if tokenizer is None and model.tokenizer is not None:
+        tokenizer = Tokenizer(model.tokenizer)
+    return Parts(**towers, tokenizer=tokenizer, denoiser=denoiser, report=tuple(report))
+
+
+def fresh_denoiser_on_host(config: TrainConfig) -> Denoiser:
+    return jax.tree.map(np.asarray, jax.jit(lambda: fresh_denoiser(config))())
+
+
+def adopt(fresh: Denoiser, given: Denoiser) -> tuple[Denoiser, list[str]]:
+    """``fresh`` with every parameter that ``given`` has, and a line for each that it lacks.
+
+    A checkpoint may lack the null embedding, which then stays as initialised,
+    and rows at the end of a class table: these become the mean row, which is
+    what the network takes for "no class" until then.
+    Raises ConfigError naming every parameter that fits neither way.
+    """
+    theirs = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(given)}
+    paths, structure = jax.tree_util.tree_flatten_with_path(fresh)
+    leaves, report, problems = [], [], []
+    for path, ours in paths:
+        name = path_of(path)
+        found = theirs.pop(name, None)
+        if found is None:
+            leaves.append(ours)
+            (report if name == "null_condition" else problems).append(f"{name}: not in the checkpoint, initialised")
+            continue
+        found = np.asarray(found, np.float32)
+        is_class_table = name.endswith("mlp_norm.embedding.embedding")
+        if found.shape == ours.shape:
+            leaves.append(found)
+        elif is_class_table and found.shape[1] < ours.shape[1] and found.shape[::2] == ours.shape[::2]:
+            missing = ours.shape[1] - found.shape[1]
+            mean = np.repeat(found.mean(1, keepdims=True), missing, axis=1)
+            leaves.append(np.concatenate([found, mean], axis=1))
+            report.append(f"{name}: {found.shape[1]} rows in the checkpoint, {missing} more made from their mean")
+        else:
+            leaves.append(ours)
+            problems.append(f"{name} is {found.shape} in the checkpoint, {ours.shape} here")
+    ignored = [name for name in theirs if name == "null_condition"]
+    problems += [f"{name} is in the checkpoint but not in this model" for name in theirs if name not in ignored]
+    report += [f"{name}: in the checkpoint, not used by this model" for name in ignored]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ConfigError(f"the checkpoint to start from does not fit the model: {'; '.join(problems[:3])}{more}")
+    return jax.tree.unflatten(structure, leaves), report
+
+
+def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions: dict[str, Any]) -> VQGAN | None:
+    wanted = config.model.codec
+    if path is not None:
+        from ..interop.codecs import load_codec
+
+        found, _ = load_codec(
+            path, config=companions.get("codec_config"), mapping=companions.get("mapping"), image_size=wanted.image_size,
+            compute=frozen_compute(config),
+        )  # fmt: skip
+        found = jax.tree.map(jnp.asarray, found)
+    elif source is not None:
+        found = source.model.codec
+    else:
+        return None
+    if found.config.num_codes != wanted.num_codes or found.config.grid != wanted.grid:
+        raise ConfigError(
+            f"the codec has K = {found.config.num_codes} codes on a grid of {found.config.grid}, "
+            f"but the model expects {wanted.num_codes} on {wanted.grid}"
+        )
+    return found
+
+
+def _text_encoder(config: TrainConfig, source: Any, path: str | Path | None) -> CLIPTextEncoder | None:
+    wanted = config.model.text_encoder
+    if path is not None:
+        from ..interop.openai_clip import load_openai_clip
+
+        found = jax.tree.map(jnp.asarray, load_openai_clip(path, compute=frozen_compute(config))[0])
+    elif source is not None and source.model.text_encoder is not None:
+        found = source.model.text_encoder
+    else:
+        return None
+    if found.config != wanted:
+        raise ConfigError(f"the text tower is {found.config}, but the model expects {wanted}")
+    return found
+
+
+def whole_model(config: TrainConfig, denoiser: Denoiser, parts: Parts) -> VQDiffusionModel:
+    """Denoiser and frozen networks as the model that sampling and saving take."""
+    model = jax.eval_shape(lambda: VQDiffusionModel(config.model, config.compute, rngs=nnx.Rngs(0)))
+    model.denoiser, model.codec, model.text_encoder = denoiser, parts.codec, parts.text_encoder
+    return model

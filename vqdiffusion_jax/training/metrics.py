@@ -1,0 +1,113 @@
+"""What a run says of itself: metrics.jsonl, TensorBoard, and a line on the console."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..config import ModelConfig
+from ..flops import denoiser_flops
+from .tensorboard import EventFile
+
+# Dense bfloat16 operations a second of one device, by a part of jax's name for it.
+PEAK_FLOPS = {
+    "H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12, "V100": 125e12,
+    "v6 lite": 918e12, "v6e": 918e12, "v5p": 459e12, "v5 lite": 197e12, "v5e": 197e12, "v4": 275e12,
+}  # fmt: skip
+
+
+def peak_flops() -> float | None:
+    """Of one device of this machine; None if unknown, as for CPUs."""
+    kind = jax.devices()[0].device_kind.lower()
+    return next((peak for name, peak in PEAK_FLOPS.items() if name.lower() in kind), None)
+
+
+class Pace:
+    """Samples a second, model FLOP utilisation and time left, over the steps since it was last asked."""
+
+    def __init__(self, config: ModelConfig, batch_size: int, steps: int, done: int):
+        self._batch_size, self._steps = batch_size, steps
+        # Backward costs twice forward; recomputed activations are not counted as useful work.
+        self._flops = 3 * denoiser_flops(config.denoiser)
+        self._since, self._done = time.perf_counter(), done
+
+    def read(self, done: int) -> dict[str, float]:
+        now = time.perf_counter()
+        rate = (done - self._done) * self._batch_size / max(now - self._since, 1e-9)
+        self._since, self._done = now, done
+        pace = {"samples_per_second": rate, "hours_left": (self._steps - done) * self._batch_size / max(rate, 1e-9) / 3600}
+        if peak := peak_flops():
+            pace["mfu"] = rate * self._flops / (peak * jax.device_count())
+        return pace
+
+    def forget(self, done: int) -> None:
+        """Leave out the time since the last reading (validation, pictures)."""
+        self._since, self._done = time.perf_counter(), done
+
+
+def loss_by_timestep(history: Any, num_tokens: int) -> list[float]:
+    """Running root mean square of the loss at each timestep, in nats a token; 0 where none was drawn yet."""
+    return [round(float(value), 5) for value in np.sqrt(np.asarray(history)) / num_tokens]
+
+
+class Journal:
+    """Writes records to ``metrics.jsonl`` and TensorBoard in ``folder``; on other processes than the first it does nothing.
+
+    first_step: where the run goes on; records of later steps, left by a run that was killed, are dropped.
+    """
+
+    def __init__(self, folder: Path, first_step: int):
+        self._active = jax.process_index() == 0
+        if not self._active:
+            return
+        path = folder / "metrics.jsonl"
+        kept = [line for line in _lines(path) if line["step"] <= first_step]
+        place = path.with_suffix(".tmp")
+        place.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        place.replace(path)
+        self._file = open(path, "a")  # noqa: SIM115
+        self._events = EventFile(folder / "tensorboard")
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Numbers become scalars; lists stay in metrics.jsonl alone."""
+        if not self._active:
+            return
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._events.scalar(name, value, step)
+
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        if self._active:
+            self._events.image(name, pixels, step)
+
+    def close(self) -> None:
+        if self._active:
+            self._file.close()
+            self._events.close()
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Whole records; a last one cut short by a kill is left out."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def console_line(step: int, steps: int, values: dict[str, Any]) -> str:
+    """``step 300/6000  loss 4.1  8.3 bits/token  lr 1.0e-04  62.1 samples/s  41% MFU  3.2 h left``."""
+    parts = [f"step {step}/{steps}", f"loss {values['loss']:.4g}", f"{values['bits_per_token']:.4g} bits/token"]
+    parts += [f"lr {values['learning_rate']:.2e}", f"{values['samples_per_second']:.3g} samples/s"]
+    if "mfu" in values:
+        parts.append(f"{100 * values['mfu']:.0f}% MFU")
+    return "  ".join([*parts, f"{values['hours_left']:.2g} h left"])
