@@ -1,5 +1,6 @@
-# make test    build a virtual environment, install, run every test
-# make lint    static checks
+# make test       build a virtual environment, install, run every test
+# make test-tree  the same with NNX modules as trees only, and 64-bit types off
+# make lint       static checks
 # Set PYTHON to choose an interpreter (3.11 or newer), VENV to put the environment elsewhere.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ TORCH ?= torch==2.13.0
 PY = $(VENV)/bin/python
 PYTEST_ARGS ?= -n 2
 
-.PHONY: install test lint clean
+.PHONY: install test test-tree lint clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +26,9 @@ $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
 
 test: $(VENV)/.installed-test
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+test-tree: $(VENV)/.installed-test
+	NNX_GRAPH_MODE=false JAX_ENABLE_X64=0 $(PY) -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(PY) -m pip install --quiet --disable-pip-version-check ruff

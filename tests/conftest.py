@@ -7,6 +7,10 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 
+# Most of a run is compilation, much of it the same in several processes; they share what one has compiled.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
 
 def pytest_addoption(parser):
     parser.addoption(

@@ -25,6 +25,11 @@ def run(*arguments: str, script: str = "main.py"):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "model"
     VQDiffusionPipeline(VQDiffusionModel(preset("tiny_text"), rngs=nnx.Rngs(0))).save_pretrained(folder)
+    (folder / "weights.bin").write_bytes(b"\xff\xfe\x00")
+    for name, content in {
+        "list": [1], "strategy": {"strategy": "purityy"}, "steps": {"steps": "3"}, "seed": {"seed": [1]}, "out": {"out": "elsewhere"},
+    }.items():  # fmt: skip
+        (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
 
 
@@ -61,11 +66,89 @@ def test_inpainting_from_files(folder, tmp_path):
     np.testing.assert_array_equal(drawn[outside], picture[:, 4:20][outside])
 
 
+def test_a_batch_draws_what_it_drew_again_and_files_are_named_from_the_root(folder, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side
+    wide = np.zeros((8, 32, 3), np.uint8)
+    wide[:, :16] = 255
+    Image.fromarray(wide).save(tmp_path / "picture.png", exif=exif)
+    out = tmp_path / "out"
+    options = ("--prompt=a dog", "--num_images=3", "--batch_size=2", "--timesteps=9,5,2", "--mesh=1,1,1", "--noprogress")
+    done = subprocess.run(
+        [sys.executable, str(REPO / "main.py"), f"--checkpoint={folder.name}", f"--image={tmp_path / 'picture.png'}",
+         "--outpaint=0.25,0,0.25,0", *options, f"--out={out}"],
+        capture_output=True, text=True, cwd=folder.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    drawn = np.asarray(Image.open(out / "000002.png"))
+    assert np.all(drawn[:8, 4:12] == 255) and np.all(drawn[8:, 4:12] == 0)
+    record = json.loads((out / "000002.json").read_text())
+    assert record["batch_size"] == 2 and record["mesh"] == ["1", "1", "1"] and record["timesteps"] == ["9", "5", "2"]
+    assert record["checkpoint"] == str(folder) and record["image"] == str(tmp_path / "picture.png")
+    again = run("--mode=sample", f"--again={out / '000002.json'}", f"--out={out}")
+    assert again.returncode == 0, again.stderr
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "000003.png")), drawn)
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_what_is_drawn_stays_when_a_run_fails(folder, tmp_path, monkeypatch):
+    from vqdiffusion_jax.cli.pictures import GRID_PICTURES, Writer
+    from vqdiffusion_jax.pipeline import VQDiffusionOutput
+
+    pictures = np.arange(16, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 2, 2, 3), np.uint8)
+    writer = Writer(tmp_path, 5, [{"prompt": "a"}] * 80, {"seed": 0}, first_image=3)
+    for first in range(0, 80, 16):
+        writer.add(first, VQDiffusionOutput(pictures, None, None, np.arange(16)), None)
+        assert (tmp_path / f"{5 + first:06d}.png").exists()
+    assert json.loads((tmp_path / "000022.json").read_text())["first_image"] == 20
+    writer.finish()
+    assert Image.open(tmp_path / "grid.png").size == (16, 16) and len(writer.shown) == GRID_PICTURES
+
+    with pytest.raises(OSError, match="full"):
+        monkeypatch.setattr(Image.Image, "save", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+        writer.add(0, VQDiffusionOutput(pictures, None, None, np.arange(16)), None)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_expected_mistakes_are_one_line(capsys):
+    import jax
+
+    from vqdiffusion_jax.cli.tools import status_of
+
+    for error, code, message in (
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand more"), 1, "--batch_size"),
+        (jax.errors.JaxRuntimeError("INTERNAL: broken\nand more"), 1, "INTERNAL: broken"),
+        (MemoryError(), 1, "--batch_size"),
+        (IsADirectoryError(21, "Is a directory", "x.pth"), 1, "x.pth: Is a directory"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ):
+
+        def fail(error=error):
+            raise error
+
+        assert status_of(fail) == code
+        said = capsys.readouterr().err
+        assert message in said and len(said.splitlines()) == 1
+    with pytest.raises(RuntimeError, match="ours"):
+        status_of(lambda: (_ for _ in ()).throw(RuntimeError("ours")))
+
+
+def test_progress_is_shown_in_pieces_of_one_length():
+    from vqdiffusion_jax.cli.sample import update_every
+
+    assert [update_every(calls) for calls in (1, 10, 97, 100, 1000)] == [1, 1, 5, 5, 50]
+
+
 def test_dry_run_says_what_it_would_take(folder):
     done = run(f"--checkpoint={folder}", "--prompt=a dog", "--dry_run")
     assert done.returncode == 0, done.stderr
-    for word in ("denoiser", "codec", "text_encoder", "GFLOP", "(1, 16)"):
+    for word in ("denoiser", "codec", "text_encoder", "GFLOP", "(1, 16)", "Ancestral: 10 network calls", "CLIP", "10 forwards"):
         assert word in done.stdout
+    options = ("--steps=5", "--guidance_scale=2", "--guidance_interval=0,4", "--mesh=1,4,1", "--batch_size=4")
+    done = run(f"--checkpoint={folder}", "--prompt=a dog", "--dry_run", *options)
+    assert done.returncode == 0, done.stderr
+    for word in ("5 network calls a picture, 2 of them guided", "7 forwards", "bytes a device", "(4, 16)"):
+        assert word in done.stdout, done.stdout
 
 
 MISTAKES = [
@@ -78,7 +161,27 @@ MISTAKES = [
     (("--checkpoint={folder}", "--prompt=a", "--mapping=x.pt"), "already converted"),
     (("--checkpoint={folder}", "--prompt=a", "--mesh=2,2"), "3 whole numbers"),
     (("--checkpoint={folder}", "--prompt=a", "--faithful", "--dtype=bfloat16"), "faithful runs are float32"),
-    (("--checkpoint={folder}", "--prompt=a", "--image=main.py", "--strength=0.5"), "cannot be read as a picture"),
+    (("--checkpoint={folder}", "--prompt=a", "--image=main.py", "--strength=0.5"), "--image=main.py cannot be read as a picture"),
+    (("--checkpoint={folder}", "--prompt=a", "--image=tests", "--strength=0.5"), "--image=tests cannot be read as a picture: Is a dir"),
+    (("--checkpoint={folder}", "--prompt=a", "--image=nowhere.png", "--strength=0.5"), "--image=nowhere.png cannot be read"),
+    (("--checkpoint={folder}", "--prompt=a", "--image=nowhere.png"), "without --strength"),
+    (("--checkpoint={folder}", "--prompt=a", "--mask=x.png"), "--mask is given without --image"),
+    (("--checkpoint={folder}", "--prompt=a", "--outpaint=0.2,0,0,0"), "--outpaint is given without --image"),
+    (("--checkpoint={folder}", "--prompts_file=tests"), "--prompts_file=tests cannot be read: Is a directory"),
+    (("--checkpoint={folder}", "--prompts_file={folder}/weights.bin"), "is not UTF-8"),
+    (("--checkpoint={folder}", "--class_label=1"), "class_labels is given"),
+    (("--checkpoint={folder}", "--prompt=a", "--timesteps=3,5"), "strictly decrease"),
+    (("--checkpoint={folder}", "--prompt=a", "--timesteps=5,3", "--steps=2"), "--timesteps and --steps are both given"),
+    (("--checkpoint={folder}", "--prompt=a", "--strategy=fast", "--timesteps=5,3"), "--timesteps goes with --strategy=posterior"),
+    (("--checkpoint=microsoft/vq-diffusion-ithq", "--prompt=a"), "first download the folder"),
+    (("--checkpoint=tests", "--prompt=a"), "tests is no model folder"),
+    (("--mode=convert", "--checkpoint={folder}"), "--out is needed"),
+    (("--again={folder}/list.json",), "is not about a picture"),
+    (("--again={folder}",), "cannot be read: Is a directory"),
+    (("--again={folder}/strategy.json",), "purityy"),
+    (("--again={folder}/steps.json",), "steps is \"3\""),
+    (("--again={folder}/seed.json",), "seed is [1]"),
+    (("--again={folder}/out.json",), "'out' is no setting of a picture"),
 ]
 
 
@@ -94,13 +197,14 @@ for argv in json.loads(sys.argv[1]):
     for flag in flags.FLAGS._flags().values():
         flag.unparse()
 """
-    commands = [[part.format(folder=folder) for part in arguments] + [f"--out={tmp_path / 'out'}"] for arguments, _ in MISTAKES]
+    commands = [[part.format(folder=folder) for part in arguments] for arguments, _ in MISTAKES]
+    commands = [command if "--mode=convert" in command else [*command, f"--out={tmp_path / 'out'}"] for command in commands]
     done = subprocess.run([sys.executable, "-c", script, json.dumps(commands)], capture_output=True, text=True, cwd=REPO)
     said = done.stderr.split("code ")
     assert len(said) == len(MISTAKES) + 1, done.stderr
     for (_, message), text, code in zip(MISTAKES, said, said[1:], strict=False):
         line = text.strip().splitlines()[-1]
-        assert line.startswith("error: ") and message in line, text
+        assert line.startswith("error: ") and message in line, (message, text)
         assert code.startswith("1"), code
     assert not any(path.suffix == ".png" for path in tmp_path.rglob("*"))
 

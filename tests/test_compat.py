@@ -46,6 +46,29 @@ def test_classes_are_jpegs(golden_root, tmp_path):
     assert sorted(path.name for path in (tmp_path / "407").iterdir()) == ["000000.jpg", "000001.jpg"]
 
 
+def test_what_scripts_read_from_the_model(text):
+    assert text.info["model"] is text.model is text.pipeline.model and text.model_name == text.info["model_name"] == "config"
+    assert text.epoch == text.info["epoch"] and text.info["parameter"] > text.model.denoiser.logits.kernel[...].size
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_raw_weights_where_there_are_no_averaged_ones(golden_root, tmp_path):
+    torch = pytest.importorskip("torch")
+    folder = recorded(golden_root, "none")
+    tree = torch.load(folder / "checkpoint.pth", weights_only=False)
+    place = tmp_path / "OUTPUT" / "my_run" / "checkpoint"
+    place.mkdir(parents=True)
+    torch.save({"model": tree["model"], "epoch": 7}, place / "last.pth")
+    codec = {"codec_config": str(folder / "codec.yaml")} if (folder / "codec.yaml").exists() else {}
+    bare = VQ_Diffusion(config=str(folder / "config.yaml"), path=str(place / "last.pth"), **codec)
+    whole = VQ_Diffusion(config=str(folder / "config.yaml"), path=str(folder / "checkpoint.pth"), **codec)
+    assert bare.epoch == 7 and bare.model_name == "my_run"
+    raw = whole.get_model(False, str(folder / "checkpoint.pth"), str(folder / "config.yaml"), False, **codec)["model"]
+    kernels = [np.asarray(model.denoiser.logits.kernel[...]) for model in (bare.model, raw, whole.model)]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert np.any(kernels[0] != kernels[2])
+
+
 def test_imagenet_cf_needs_a_null_class(golden_root):
     folder = recorded(golden_root, "text")
     with pytest.raises(ValueError, match="imagenet_cf=True"):

@@ -6,7 +6,7 @@ from flax import nnx
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
-from vqdiffusion_jax.sampling import Ancestral, FewerTokens, PurityPrior, ReferenceFast
+from vqdiffusion_jax.sampling import Ancestral, FewerTokens, KeyNoise, PurityPrior, RecordedNoise, ReferenceFast, image_keys
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -117,8 +117,92 @@ def test_callback_sees_every_step_and_may_stop(text):
 
 
 def test_a_stopped_picture_can_be_rendered(text):
-    image = text("a dog", callback=lambda *_: True).images[0]
-    assert image.size == (16, 16)
+    stopped = text("a dog", callback=lambda *_: True, output_type="np")
+    assert (stopped.tokens == text.config.denoiser.mask_token).any()
+    assert np.isfinite(stopped.images).all() and stopped.images.std() > 0
+
+
+def test_completing_changes_masks_alone(text, monkeypatch):
+    import vqdiffusion_jax.generation as module
+
+    seen = []
+    monkeypatch.setattr(module, "_complete", lambda *args: seen.append((args[3], args[4], module.complete(*args))) or seen[0][2])
+    stopped = text("a dog", callback=lambda calls, *_: calls == 6, output_type="uint8")
+    ((before, timestep, after),) = seen
+    masked = np.asarray(before) == text.config.denoiser.mask_token
+    assert int(timestep) == 3 and masked.any() and not masked.all()  # calls were made at 9 to 4
+    np.testing.assert_array_equal(np.asarray(after)[~masked], np.asarray(before)[~masked])
+    np.testing.assert_array_equal(stopped.images, text.decode(after))
+
+
+def test_batches_that_stop_apart_have_one_trajectory(text):
+    calls = iter(range(100))
+    stopped = text(
+        ["a", "b", "c"], batch_size=1, output_type="tokens", return_trajectory=True, callback=lambda *_: next(calls) in (1, 4)
+    )  # fmt: skip
+    assert stopped.trajectory.shape == (3, 10, 16)
+    np.testing.assert_array_equal(stopped.trajectory[:, -1], stopped.tokens)
+    np.testing.assert_array_equal(stopped.trajectory[0, 1:], np.broadcast_to(stopped.tokens[0], (9, 16)))
+
+
+def test_the_second_argument_is_the_number_of_steps(text):
+    np.testing.assert_array_equal(
+        text("a dog", 3, output_type="tokens").tokens, text("a dog", num_inference_steps=3, output_type="tokens").tokens
+    )
+
+
+def test_numbers_may_be_of_numpy_or_jax(text):
+    plain = text("a dog", 3, seed=[5, 6], num_images_per_prompt=2, top_k=4, guidance_scale=2.0, output_type="tokens", batch_size=2).tokens
+    for seed in (np.array([5, 6]), jax.numpy.array([5, 6]), [np.int64(5), jax.random.key(6)], jax.random.split(jax.random.key(0))):
+        made = text(
+            "a dog", np.int64(3), seed=seed, num_images_per_prompt=np.int32(2), top_k=np.int64(4), guidance_scale=np.float32(2),
+            output_type="tokens", batch_size=np.int64(2),
+        )  # fmt: skip
+        same = not (isinstance(seed, jax.Array) and seed.dtype == jax.random.key(0).dtype)
+        assert np.array_equal(made.tokens, plain) == same
+
+
+def test_every_bit_of_a_seed_counts(text):
+    def tokens(seed):
+        return text("a dog", 3, seed=seed, output_type="tokens").tokens
+
+    assert np.any(tokens(5) != tokens(2**32 + 5))
+    assert np.any(tokens(2**32 + 5) != tokens(2**33 + 5))
+    assert image_keys(5, 0, 1)[0] == jax.random.fold_in(jax.random.key(5), 0)  # seeds that one word holds are as they were
+
+
+def test_recorded_noise_must_be_all_there(text):
+    codes = text.config.denoiser.num_codes
+    uniforms = np.random.default_rng(0).random((10, 2, 16, codes + 1), np.float32)
+    noise = RecordedNoise(uniforms[:3], np.ones((3, 2, 16), np.float32))
+    assert text(["a", "b"], 3, noise=noise, output_type="tokens").tokens.shape == (2, 16)
+    image = np.zeros((16, 16, 3), np.uint8)
+    no_places = RecordedNoise(uniforms[:, :1])
+    keys = KeyNoise(image_keys(0, 0, 1))
+    for arguments, message in (
+        ({"prompt": ["a", "b"], "num_inference_steps": 4, "noise": noise}, "this call needs"),
+        ({"prompt": "a", "num_inference_steps": 3, "noise": noise}, "this call needs"),
+        ({"prompt": ["a", "b", "c"], "num_inference_steps": 3, "noise": noise}, "this call needs"),
+        ({"prompt": ["a", "b"], "image": image, "strength": 0.3, "noise": noise}, "this call needs"),
+        ({"prompt": "a", "strategy": PurityPrior(), "noise": no_places}, "no exponentials"),
+        ({"prompt": ["a", "b"], "noise": keys}, "for 2 pictures"),
+        ({"prompt": "a", "noise": keys, "seed": 3}, "noise and seed are both given"),
+        ({"prompt": "a", "noise": 3}, "noise is a int"),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            text(**arguments)
+        assert "\n" not in str(caught.value)
+
+
+def test_one_mask_serves_all_pictures(text):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    masks = np.zeros((2, 16, 16), bool)
+    masks[0, :8] = masks[1, 8:] = True
+    one = text(["a", "b"], 3, image=image, mask_image=masks[:1], output_type="uint8").images
+    np.testing.assert_array_equal(one, text(["a", "b"], 3, image=image, mask_image=masks[0], output_type="uint8").images)
+    each = text(["a", "b"], 3, image=image, mask_image=masks, output_type="uint8").images
+    np.testing.assert_array_equal(each[1][:8], image[:8])
+    np.testing.assert_array_equal(each[0], one[0])
 
 
 def test_inpainting_keeps_the_outside(text):
@@ -175,7 +259,21 @@ MISTAKES = [
     ("text", {"prompt": "a", "latents": np.full((1, 16), 99)}, "99 is out of range"),
     ("text", {"prompt": "a", "latents": np.zeros((1, 9), int)}, "latents has shape"),
     ("text", {"prompt_embeds": np.zeros((1, 8, 7))}, "prompt_embeds has shape"),
-    ("text", {"prompt": ["a", "b", "c"], "negative_prompt": ["x", "y"]}, "2 texts for 3 prompts"),
+    ("text", {"prompt": "a", "num_inference_steps": 2.5}, "num_inference_steps is 2.5"),
+    ("text", {"prompt": "a", "num_inference_steps": "3"}, "num_inference_steps is '3'"),
+    ("text", {"prompt": "a", "strategy": "purity"}, "strategy is 'purity'"),
+    ("text", {"prompt": "a", "strategy": PurityPrior}, "give an instance"),
+    ("text", {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8), "strength": "x"}, "strength is 'x'"),
+    ("text", {"prompt": "a", "guidance_scale": "x"}, "guidance_scale is 'x'"),
+    ("text", {"prompt": "a", "guidance_scale": 2, "guidance_interval": (0, 10)}, "highest <= 9"),
+    ("text", {"prompt": "a", "guidance_scale": 2, "guidance_interval": 3}, "two whole numbers"),
+    ("text", {"prompt": 5}, "prompt holds 5"),
+    ("text", {"prompt": ["a", None]}, "prompt holds None"),
+    ("text", {"prompt": "a", "seed": jax.random.PRNGKey(0)}, "PRNGKey"),
+    ("text", {"prompt": "a", "seed": 1, "generator": 2}, "seed and generator are both given"),
+    ("text", {"prompt": "a", "negative_prompt": "b", "negative_prompt_embeds": np.zeros((1, 8, 8))}, "negative_prompt_embeds are both"),
+    ("text", {"prompt": ["a", "b"], "image": np.zeros((16, 16, 3), np.uint8), "mask_image": np.ones((3, 16, 16))}, "3 masks for 2"),
+    ("text", {"prompt": ["a", "b", "c"], "negative_prompt": ["x", "y"]}, "2 entries for 3 prompts"),
 ]
 
 

@@ -5,8 +5,11 @@ Everything here runs on the host before any network does.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import jax
@@ -14,13 +17,63 @@ import jax.numpy as jnp
 import numpy as np
 
 from .config import DenoiserConfig, ModelConfig, VQGANConfig
+from .diffusion.schedule import Schedule
 from .generation import Condition
-from .sampling import Ancestral, Guidance, KeyNoise, Noise, Strategy, TopK, TopR, image_keys
+from .sampling import Ancestral, Guidance, KeyNoise, Noise, Plan, RecordedNoise, Strategy, TopK, TopR, first_timestep_of, image_keys
 from .text.tokenizer import Tokenizer
 
 KINDS = {"text": "conditioned on text", "class": "conditioned on class labels", "none": "unconditional"}
 TAKES = {"text": ("prompt", "prompt_embeds"), "class": ("class_labels",), "none": ()}
 NULLS = ("auto", "learnable", "text")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a call draws and how: all of it that can be said, and checked, without the weights.
+
+    condition, against: of every picture, in order; against is None where guidance is not active.
+    subjects: what each picture shows, by which pictures of the same prompt are told apart.
+    first_timestep: how far a picture given is noised first, or None.
+    """
+
+    condition: Condition
+    against: Condition | None
+    subjects: list
+    guidance: Guidance
+    truncation: TopR | TopK
+    strategy: Strategy
+    plan: Plan
+    first_timestep: int | None
+
+    @property
+    def first_call(self) -> int:
+        """Number of the noise draw that the first network call uses; a picture given takes one before."""
+        return 0 if self.first_timestep is None else 1
+
+
+def settle(
+    config: ModelConfig, schedule: Schedule, tokenizer: Tokenizer | None, *,
+    prompt: Any = None, class_labels: Any = None, prompt_embeds: Any = None, negative_prompt: Any = None,
+    negative_prompt_embeds: Any = None, num_images_per_prompt: Any = 1, num_inference_steps: Any = None, strategy: Any = None,
+    guidance_scale: Any = None, guidance_interval: Any = None, null: str = "auto", truncation_rate: Any = None, top_k: Any = None,
+    strength: Any = None,
+) -> Call:  # fmt: skip
+    """The arguments of a pipeline's call as a ``Call``.  Raises ValueError, one line, for any that cannot be used."""
+    repeats = whole("num_images_per_prompt", num_images_per_prompt, 1)
+    condition, subjects = wanted(config, tokenizer, prompt, class_labels, prompt_embeds, repeats)
+    guide = guidance(config, guidance_scale, guidance_interval)
+    against = unwanted(config, tokenizer, guide, null, negative_prompt, negative_prompt_embeds, len(subjects), repeats)
+    truncate = truncation(config, truncation_rate, top_k)
+    chosen, plan, first_timestep = planned(config, schedule, strategy, num_inference_steps, strength)
+    return Call(condition, against, subjects, guide, truncate, chosen, plan, first_timestep)
+
+
+def planned(config: ModelConfig, schedule: Schedule, chosen: Any, steps: Any, strength: Any) -> tuple[Strategy, Plan, int | None]:
+    """The strategy, its network calls, and the timestep that a picture given is noised to."""
+    strength = number("strength", strength)
+    first_timestep = None if strength is None else first_timestep_of(strength, schedule.num_timesteps)
+    chosen = strategy(chosen, steps, first_timestep)
+    return chosen, chosen.plan(schedule, config.denoiser.num_tokens), first_timestep
 
 
 def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -29,11 +82,46 @@ def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
         raise ValueError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
 
 
-def at_least(least: int, **values: int | None) -> None:
-    """Raise ValueError for a value that is given and not a whole number of at least ``least``."""
-    for name, value in values.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+def whole(name: str, value: Any, least: int) -> int | None:
+    """A whole number of at least ``least``, of Python, numpy or jax; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+    return int(value)
+
+
+def number(name: str, value: Any) -> float | None:
+    """A finite number, of Python, numpy or jax; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}; it must be a finite number")
+    return float(value)
+
+
+def one_given(first: str, second: str, *values: Any) -> None:
+    """Raise ValueError if both of two arguments that say the same thing are given."""
+    if all(value is not None for value in values):
+        raise ValueError(f"{first} and {second} are both given; give one")
+
+
+def guidance(config: ModelConfig, scale: Any, interval: Any) -> Guidance:
+    """How strongly, and at which timesteps, the condition guides; the model's own scale where none is given."""
+    scale = number("guidance_scale", scale)
+    if interval is not None:
+        last = config.denoiser.num_timesteps - 1
+        bounds = list(interval) if isinstance(interval, Iterable) and not isinstance(interval, str) else []
+        if len(bounds) != 2 or not all(isinstance(t, Integral) and not isinstance(t, bool) for t in bounds):
+            raise ValueError(f"guidance_interval is {interval!r}; it must be two whole numbers, (lowest, highest) timestep")
+        interval = tuple(int(t) for t in bounds)
+        if not 0 <= interval[0] <= interval[1] <= last:
+            raise ValueError(f"guidance_interval is {interval}; it must be (lowest, highest) with 0 <= lowest <= highest <= {last}")
+    return Guidance(config.sampling.guidance_scale if scale is None else scale, interval)
 
 
 def wanted(
@@ -55,9 +143,7 @@ def wanted(
     if prompt_embeds is not None:
         embedding = np.repeat(_embeds(config.denoiser, "prompt_embeds", prompt_embeds), repeats, axis=0)
         return Condition(embedding=embedding), [row.tobytes() for row in embedding]
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    if not prompts:
-        raise ValueError("prompt is an empty list; give at least one text")
+    prompts = _texts("prompt", prompt)
     ids, _ = tokenizer(prompts)
     return Condition(ids=np.repeat(ids, repeats, axis=0)), [text for text in prompts for _ in range(repeats)]
 
@@ -69,12 +155,19 @@ def unwanted(
     """The null condition of each of ``count`` pictures (``repeats`` a prompt), or None where guidance is not active."""
     kind, denoiser = config.denoiser.condition, config.denoiser
     one_of("null", null, NULLS)
+    one_given("negative_prompt", "negative_prompt_embeds", negative_prompt, negative_embeds)
     if (negative_prompt is not None or negative_embeds is not None) and kind != "text":
         raise ValueError(f"negative_prompt is given, but this model is {KINDS[kind]}; only text models take one")
     if null == "text" and kind != "text":
         raise ValueError(f"null='text', but this model is {KINDS[kind]} and reads no text; use 'auto'")
     if null == "learnable" and not denoiser.learnable_null:
         raise ValueError("null='learnable', but this model has no learnable null condition; use 'auto'")
+    if negative_embeds is not None:
+        negative_embeds = _embeds(denoiser, "negative_prompt_embeds", negative_embeds)
+        share = _share(count, repeats, len(negative_embeds), "negative_prompt_embeds")
+    else:
+        texts = _texts("negative_prompt", "" if negative_prompt is None else negative_prompt)
+        share = _share(count, repeats, len(texts), "negative_prompt")
     if not guidance.active:
         return None
     if kind == "none":
@@ -82,13 +175,21 @@ def unwanted(
     if kind == "class":
         return Condition(labels=np.full(count, denoiser.null_label, np.int32))
     if negative_embeds is not None:
-        embeds = _embeds(denoiser, "negative_prompt_embeds", negative_embeds)
-        return Condition(embedding=np.repeat(embeds, _share(count, repeats, len(embeds), "negative_prompt_embeds"), axis=0))
+        return Condition(embedding=np.repeat(negative_embeds, share, axis=0))
     if negative_prompt is None and (null == "learnable" or null == "auto" and denoiser.learnable_null):
         return Condition()
-    texts = [negative_prompt or ""] if isinstance(negative_prompt or "", str) else list(negative_prompt)
-    share = _share(count, repeats, len(texts), "negative_prompt")
     return Condition(ids=np.repeat(tokenizer(texts)[0], share, axis=0))
+
+
+def _texts(name: str, given: Any) -> list[str]:
+    """One text or several as a list."""
+    texts = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
+    if not texts:
+        raise ValueError(f"{name} is an empty list; give at least one text")
+    for text in texts:
+        if not isinstance(text, str):
+            raise ValueError(f"{name} holds {text!r}; give a text or a list of texts")
+    return texts
 
 
 def _share(count: int, repeats: int, given: int, name: str) -> int:
@@ -113,19 +214,22 @@ def _embeds(denoiser: DenoiserConfig, name: str, embeds) -> np.ndarray:
     return embeds
 
 
-def truncation(config: ModelConfig, rate: float | None, top_k: int | None) -> TopR | TopK:
+def truncation(config: ModelConfig, rate: Any, top_k: Any) -> TopR | TopK:
     """Top-k if asked for, else top-r at the rate given or the model's own."""
-    if top_k is None:
-        return TopR(config.sampling.truncation_rate if rate is None else rate)
-    if rate is not None:
-        raise ValueError("truncation_rate and top_k are both given; give one")
-    return TopK(top_k)
+    one_given("truncation_rate", "top_k", rate, top_k)
+    rate, top_k = number("truncation_rate", rate), whole("top_k", top_k, 1)
+    if top_k is not None:
+        return TopK(top_k)
+    return TopR(config.sampling.truncation_rate if rate is None else rate)
 
 
-def strategy(chosen: Strategy | None, steps: int | None, first_timestep: int | None) -> Strategy:
+def strategy(chosen: Strategy | None, steps: Any, first_timestep: int | None) -> Strategy:
     """The strategy chosen, or the exact posterior in ``steps`` steps from ``first_timestep``."""
+    steps = whole("num_inference_steps", steps, 1)
     if chosen is None:
         return Ancestral(num_steps=steps, first_timestep=first_timestep)
+    if isinstance(chosen, type) or not (callable(getattr(chosen, "plan", None)) and callable(getattr(chosen, "step", None))):
+        raise ValueError(f"strategy is {chosen!r}; give an instance of a class of vqdiffusion_jax.sampling, such as PurityPrior()")
     if steps is not None:
         raise ValueError("num_inference_steps and strategy are both given; a strategy fixes its own steps")
     if first_timestep is not None:
@@ -133,26 +237,74 @@ def strategy(chosen: Strategy | None, steps: int | None, first_timestep: int | N
     return chosen
 
 
-def fresh_noise(seed: int | Sequence[int] | jax.Array, subjects: list, first_image: int) -> KeyNoise:
+def fresh_noise(seed: Any, subjects: list, first_image: int) -> KeyNoise:
     """A key a picture: of its own seed, or of the common one and how many pictures of the same subject precede it."""
-    if isinstance(seed, Sequence):
-        if len(seed) != len(subjects):
-            raise ValueError(f"{len(seed)} seeds are given for {len(subjects)} pictures; give one number, or one a picture")
-        return KeyNoise(jnp.concatenate([image_keys(_seed(one), first_image, 1) for one in seed]))
+    seeds = _seeds(seed)
+    if isinstance(seeds, list):
+        if len(seeds) != len(subjects):
+            raise ValueError(f"{len(seeds)} seeds are given for {len(subjects)} pictures; give one number, or one a picture")
+        return KeyNoise(jnp.concatenate([image_keys(one, first_image, 1) for one in seeds]))
     seen: Counter = Counter()
     repeats = []
     for subject in subjects:
         repeats.append(seen[subject])
         seen[subject] += 1
-    return KeyNoise(image_keys(_seed(seed), first_image, max(repeats) + 1)[np.asarray(repeats)])
+    return KeyNoise(image_keys(seeds, first_image, max(repeats) + 1)[np.asarray(repeats)])
 
 
-def _seed(seed: Any) -> int | jax.Array:
-    if isinstance(seed, jax.Array):
+def _seeds(seed: Any) -> int | jax.Array | list[int | jax.Array]:
+    """One seed for all pictures, or a list of one a picture."""
+    several = isinstance(seed, list | tuple)
+    if isinstance(seed, np.ndarray | jax.Array):
+        if _is_legacy_key(seed):
+            raise ValueError("seed is a key of jax.random.PRNGKey; give a whole number, or a key of jax.random.key")
+        several = seed.ndim == 1
+        if several and not jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+            seed = np.asarray(seed).tolist()
+    return [one_seed(one) for one in seed] if several else one_seed(seed)
+
+
+def one_seed(seed: Any) -> int | jax.Array:
+    """A seed that says no more than one: a whole number or a typed key."""
+    if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) and seed.ndim == 0:
         return seed
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed is {seed!r}; give a whole number from 0 to 2**63 - 1, or a jax.random.key")
+    if isinstance(seed, np.ndarray | jax.Array) and seed.ndim == 0:
+        seed = seed.item()
+    if isinstance(seed, bool | np.bool_) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        said = " ".join(repr(seed).split())
+        raise ValueError(f"seed is {said}; give a whole number from 0 to 2**63 - 1, a jax.random.key, or a list with one a picture")
     return int(seed)
+
+
+def _is_legacy_key(seed: Any) -> bool:
+    """Whether an array looks like what jax.random.PRNGKey makes: raw uint32 words, which are no seeds."""
+    return isinstance(seed, jax.Array) and seed.dtype == jnp.uint32 and seed.ndim >= 1
+
+
+def check_noise(noise: Any, count: int, config: ModelConfig, plan: Plan, first_call: int) -> None:
+    """Raise ValueError unless ``noise`` holds every draw of ``count`` pictures.
+
+    On the host, as an index past the end of an array on a device is silently taken as its last.
+    """
+    if isinstance(noise, KeyNoise):
+        if not jnp.issubdtype(noise.keys.dtype, jax.dtypes.prng_key) or noise.keys.shape != (count,):
+            found = f"{noise.keys.dtype}{list(noise.keys.shape)}"
+            raise ValueError(f"noise has keys {found} for {count} pictures; give one key of jax.random.key a picture")
+        return
+    if not isinstance(noise, RecordedNoise):
+        raise ValueError(f"noise is a {type(noise).__name__}; give a RecordedNoise or KeyNoise of vqdiffusion_jax.sampling")
+    draws = len(plan) + first_call
+    _check_recorded("uniforms", noise.uniforms, draws, (count, config.denoiser.num_tokens, config.denoiser.num_codes + 1))
+    if noise.exponentials is not None:
+        _check_recorded("exponentials", noise.exponentials, draws, (count, config.denoiser.num_tokens))
+    elif np.any(np.asarray(plan.reveal) > 0):
+        raise ValueError("noise has no exponentials, by which this strategy chooses positions; record (draws, pictures, tokens) of them")
+
+
+def _check_recorded(name: str, recorded: Any, draws: int, rest: tuple[int, ...]) -> None:
+    shape = tuple(np.shape(recorded))
+    if len(shape) != 1 + len(rest) or shape[1:] != rest or shape[0] < draws:
+        raise ValueError(f"noise.{name} has shape {shape}; this call needs {(draws, *rest)}, or more draws: (draws, pictures, tokens, ...)")
 
 
 def noise_rows(noise: Noise, rows: np.ndarray) -> Noise:
@@ -177,9 +329,18 @@ def pictures(images: Any, codec: VQGANConfig, count: int | None = None) -> np.nd
     return np.stack(arrays)
 
 
-def paint_mask(mask_image: Any, codec: VQGANConfig) -> np.ndarray:
-    """A mask as (height, width) or (batch, height, width), nonzero where to paint; PIL masks are read at half brightness."""
-    mask = np.asarray(mask_image.convert("L")) >= 128 if hasattr(mask_image, "convert") else np.asarray(mask_image)
+def paint_mask(mask_image: Any, codec: VQGANConfig, count: int) -> np.ndarray:
+    """A mask as (height, width), or (count, height, width) for one a picture, True where to paint.
+
+    Arrays are painted where they are not 0, PIL masks where they are at least half bright.
+    """
+    mask = np.stack([_mask(one) for one in mask_image]) if isinstance(mask_image, list | tuple) and mask_image else _mask(mask_image)
     if mask.ndim not in (2, 3) or mask.shape[-2:] != (codec.image_size, codec.image_size):
         raise ValueError(f"mask_image has shape {mask.shape}; it must be ({codec.image_size}, {codec.image_size}), as the image")
-    return mask
+    if mask.ndim == 3 and len(mask) not in (1, count):
+        raise ValueError(f"mask_image has {len(mask)} masks for {count} pictures; give one, or one a picture")
+    return mask[0] if len(mask) == 1 and mask.ndim == 3 else mask
+
+
+def _mask(mask_image: Any) -> np.ndarray:
+    return np.asarray(mask_image.convert("L")) >= 128 if hasattr(mask_image, "convert") else np.asarray(mask_image) != 0

@@ -12,7 +12,11 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
+import jax
+
+from .interop.reference import training_state
 from .interop.reference_yaml import codec_files
 from .pipeline import VQDiffusionPipeline
 from .sampling import strategy_from_infer_speed
@@ -21,24 +25,55 @@ JPEG_QUALITY = 75  # Pillow's default, which the reference uses for class-condit
 
 
 class VQ_Diffusion:  # noqa: N801 (the reference's name)
-    """A released checkpoint and its yaml file, ready to sample with averaged weights.
+    """A released checkpoint and its yaml file, ready to sample with averaged weights, or with the raw ones if the file has no others.
 
     config: the model's yaml; path: the .pth file; imagenet_cf: the class model
     with a null class (recognised from the weights; accepted for old scripts).
     mapping, codec_config: companion files; by default what the yaml names,
     looked for as written, beside the yaml and beside the checkpoint.
+
+    Attributes as in the reference: model, epoch, model_name and info, which is
+    what ``get_model`` returned.  model is a VQDiffusionModel; pipeline runs it.
     """
 
     def __init__(self, config: str, path: str, imagenet_cf: bool = False, *, mapping: str | None = None, codec_config: str | None = None):
-        config, path = Path(config), Path(path)
+        self.info = self.get_model(True, path, config, imagenet_cf, mapping=mapping, codec_config=codec_config)
+        self.pipeline = VQDiffusionPipeline(self.info["model"])
+        self.model, self.epoch, self.model_name = (self.info[name] for name in ("model", "epoch", "model_name"))
+
+    def get_model(
+        self,
+        ema: bool,
+        model_path: str,
+        config_path: str,
+        imagenet_cf: bool,
+        *,
+        mapping: str | None = None,
+        codec_config: str | None = None,
+    ) -> dict[str, Any]:
+        """{"model", "epoch" (0 if the file does not say), "model_name", "parameter" (how many numbers the model has)}.
+
+        ema: take averaged weights where the file has them.  The rest: see the class.
+        """
+        config, path = Path(config_path), Path(model_path)
+        epoch, averaged = training_state(path)
         companions = {role: _find(name, config, path) for role, name in codec_files(config).items()}
         companions |= {"config": config, "mapping": mapping or companions.get("mapping")}
         companions["codec_config"] = codec_config or companions.get("codec_config")
-        self.pipeline = VQDiffusionPipeline.from_pretrained(path, **{role: file for role, file in companions.items() if file is not None})
-        self.model_name = config.name.removesuffix(".yaml")
-        classes = self.pipeline.config.denoiser.num_classes
-        if imagenet_cf and not (self.pipeline.config.denoiser.condition == "class" and self.pipeline.config.denoiser.learnable_null):
-            raise ValueError(f"imagenet_cf=True, but {path} has {classes} class rows and so no trained null class; leave it False")
+        given = {role: file for role, file in companions.items() if file is not None}
+        model = VQDiffusionPipeline.from_pretrained(path, weights="ema" if ema and averaged else "model", **given).model
+        denoiser = model.config.denoiser
+        if imagenet_cf and not (denoiser.condition == "class" and denoiser.learnable_null):
+            raise ValueError(
+                f"imagenet_cf=True, but {path} has {denoiser.num_classes} class rows and so no trained null class; leave it False"
+            )
+        return {
+            "model": model,
+            "epoch": epoch,
+            # A run of the reference's own training is OUTPUT/{name}/checkpoint/{file}.
+            "model_name": path.parts[-3] if "OUTPUT" in path.parts[:-2] else config.name.removesuffix(".yaml"),
+            "parameter": sum(leaf.size for leaf in jax.tree.leaves(model)),
+        }
 
     def inference_generate_sample_with_condition(
         self,

@@ -9,8 +9,11 @@ checkpoint fixes; ``ComputeConfig`` is what the person running it may choose.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_origin, get_type_hints
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 CONDITIONS = ("text", "class", "none")
 MLPS = ("dense", "conv")
@@ -345,7 +348,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type, values: dict[str, Any], *, where: str = "") -> Any:
-    """Build ``cls`` from ``to_dict``'s output.  Raises ConfigError naming any unknown or missing field."""
+    """Build ``cls`` from ``to_dict``'s output.  Raises ConfigError naming any field that is unknown, missing or of a wrong type."""
     where = where or cls.__name__
     if not isinstance(values, dict):
         raise ConfigError(f"{where} is {values!r}; it must be a table of fields")
@@ -360,11 +363,36 @@ def from_dict(cls: type, values: dict[str, Any], *, where: str = "") -> Any:
 
 
 def _from_json(hint: Any, value: Any, where: str) -> Any:
-    options = [h for h in (get_args(hint) or (hint,)) if h is not type(None)]
-    if value is None:
+    """``value`` as the type that a field's annotation names.  Raises ConfigError where it is another."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if value is None and NoneType in options:
         return None
-    if dataclasses.is_dataclass(options[0]):
-        return from_dict(options[0], value, where=where)
-    if get_origin(hint) is tuple:
-        return tuple(value)
-    return value
+    kind = next(option for option in options if option is not NoneType)
+    if dataclasses.is_dataclass(kind):
+        return from_dict(kind, value, where=where)
+    if get_origin(kind) is tuple:
+        return _tuple_from_json(get_args(kind), value, where)
+    what, types = _PLAIN.get(get_origin(kind) or kind, ("", object))
+    if not isinstance(value, types) or isinstance(value, bool) and kind in (int, float):
+        raise ConfigError(f"{where} is {value!r}; it must be {what}{' or null' if NoneType in options else ''}")
+    return float(value) if kind is float else value
+
+
+def _tuple_from_json(kinds: tuple, value: Any, where: str) -> tuple:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{where} is {value!r}; it must be a list")
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    if len(value) != len(kinds):
+        raise ConfigError(f"{where} is {value!r}; it must be a list of {len(kinds)}")
+    return tuple(_from_json(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value)))
+
+
+_PLAIN = {
+    bool: ("true or false", bool),
+    int: ("a whole number", Integral),
+    float: ("a number", Real),
+    str: ("a text", str),
+    dict: ("a table", Mapping),
+    Mapping: ("a table", Mapping),
+}

@@ -6,7 +6,7 @@ norms, softmax and activations are left out.
 
 from __future__ import annotations
 
-from .config import DenoiserConfig, VQGANConfig
+from .config import CLIPTextConfig, DenoiserConfig, VQGANConfig
 
 
 def denoiser_flops(config: DenoiserConfig) -> int:
@@ -23,6 +23,13 @@ def denoiser_flops(config: DenoiserConfig) -> int:
     if config.condition == "class":
         block += modulation
     return layers * block + 2 * length * width * config.num_codes
+
+
+def text_encoder_flops(config: CLIPTextConfig) -> int:
+    """CLIP's text tower on one prompt."""
+    length, width = config.context_length, config.width
+    attention = 4 * 2 * length * width * width + 2 * 2 * length * length * width
+    return config.num_layers * (attention + 2 * 2 * length * width * config.mlp_ratio * width)
 
 
 def decoder_flops(config: VQGANConfig) -> int:

@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from .models.clip import text_embedding
+from .models.layers import over_batch
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import to_255, to_uint8
 from .sampling import Guidance, Noise, Plan, Strategy, Truncation, denoise, paired_logits, predictor
+from .sampling.loop import LogX0Fn
 
 
 @jax.tree_util.register_dataclass
@@ -84,20 +86,32 @@ def prepare(model: VQDiffusionModel, request: Request) -> Prepared:
     return Prepared(jax.tree.map(lambda leaf: leaf[:, :batch], both), both, modulation)
 
 
+def _log_x0(model: VQDiffusionModel, prepared: Prepared, request: Request) -> LogX0Fn:
+    """log p(x_0 | x_t) of the request's condition, guided and truncated."""
+
+    def forward(tokens, timestep, conditioning):
+        # Whole rows of logits on each device: truncation sorts them.
+        return over_batch(model.denoiser(tokens, timestep, conditioning=conditioning, modulation=prepared.modulation))
+
+    return predictor(paired_logits(forward, prepared.conditional, prepared.both), request.guidance, request.truncation)
+
+
 def advance(
     model: VQDiffusionModel, prepared: Prepared, request: Request, keep_trajectory: bool = False
 ) -> tuple[jax.Array, jax.Array | None]:
     """Run the calls of ``request.plan``: tokens (batch, length) and, if asked, those after every call, (batch, calls, length)."""
 
-    def forward(tokens, timestep, conditioning):
-        return model.denoiser(tokens, timestep, conditioning=conditioning, modulation=prepared.modulation)
-
-    log_x0 = predictor(paired_logits(forward, prepared.conditional, prepared.both), request.guidance, request.truncation)
     tokens, trajectory = denoise(
-        log_x0, request.strategy, request.plan, request.noise, request.start,
+        _log_x0(model, prepared, request), request.strategy, request.plan, request.noise, request.start,
         known=request.known, first_call=request.first_call, keep_trajectory=keep_trajectory,
     )  # fmt: skip
     return tokens, None if trajectory is None else jnp.swapaxes(trajectory, 0, 1)
+
+
+def complete(model: VQDiffusionModel, prepared: Prepared, request: Request, tokens: jax.Array, timestep: jax.Array) -> jax.Array:
+    """``tokens`` with the likeliest code in place of every [MASK], as the network sees it at ``timestep``."""
+    likeliest = jnp.argmax(_log_x0(model, prepared, request)(tokens, timestep), axis=-1).astype(tokens.dtype)
+    return jnp.where(tokens == model.config.denoiser.mask_token, likeliest, tokens)
 
 
 def render(model: VQDiffusionModel, tokens: jax.Array, output: str, rounding: str) -> jax.Array | None:
@@ -119,6 +133,7 @@ def generate(
 
 _prepare = jax.jit(prepare)
 _advance = jax.jit(advance, static_argnames=("keep_trajectory",))
+_complete = jax.jit(complete)
 render_tokens = jax.jit(render, static_argnames=("output", "rounding"))
 
 
@@ -127,7 +142,8 @@ def generate_in_pieces(
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
     """``generate``, with ``callback(calls done, timestep, tokens)`` after every ``every`` network calls.
 
-    The callback ends the run early by returning True; the tokens as they are then get rendered.
+    The callback ends the run early by returning True.  The tokens come back as they are then, [MASK] among them; for
+    the pictures, one more network call puts the likeliest codes in place of the masks.
     """
     prepared = _prepare(model, request)
     plan, tokens, pieces = request.plan, request.start, []
@@ -136,6 +152,11 @@ def generate_in_pieces(
         part = replace(request, plan=piece, start=tokens, first_call=request.first_call + first)
         tokens, trajectory = _advance(model, prepared, part, keep_trajectory)
         pieces.append(trajectory)
-        if callback(first + len(piece), int(piece.timestep[-1]), tokens):
+        done = first + len(piece)
+        if callback(done, int(piece.timestep[-1]), tokens):
             break
-    return tokens, render_tokens(model, tokens, output, rounding), jnp.concatenate(pieces, axis=1) if keep_trajectory else None
+    shown = tokens
+    if done < len(plan) and output != "tokens":
+        shown = _complete(model, prepared, request, tokens, plan.timestep[done])
+    trajectory = jnp.concatenate(pieces, axis=1) if keep_trajectory else None
+    return tokens, render_tokens(model, shown, output, rounding), trajectory

@@ -6,21 +6,29 @@ A native folder is for people too:
     weights/      arrays under their parameter paths
     tokenizer/    vocabulary and merges (text models)
     README.md     what it is, where it came from, under which licence
+
+A codec alone and CLIP alone have such folders too; config.json says which kind it is.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 from flax import nnx
 
-from .checkpoint import CheckpointError, load_weights, save_weights
-from .config import ComputeConfig, ConfigError, ModelConfig, from_dict, to_dict
+from .checkpoint import load_weights, save_weights
+from .config import ComputeConfig, ConfigError
 from .files import check_empty, whole_or_not_at_all
+from .interop.kinds import DIFFUSERS, NATIVE, kind_of_folder
+from .models.clip import CLIPTextEncoder, CLIPVisionEncoder
+from .models.parts import CLIPPart, CodecPart
 from .models.vqdiffusion import VQDiffusionModel
+from .models.vqgan import VQGAN
+from .native import READERS, head_of, read_clip_folder, read_codec_folder, read_config
 from .sharding import shard, shardings
 from .text.tokenizer import Tokenizer
 
@@ -28,15 +36,15 @@ if TYPE_CHECKING:
     from .interop.report import Report
     from .pipeline import VQDiffusionPipeline
 
-FORMAT = "vqdiffusion_jax model"
-FORMAT_VERSION = 1
+TEXT_DTYPES = ("float32", "float16")
 
+_TITLES = {"model": "A VQ-Diffusion model", "codec": "The image codec of a VQ-Diffusion model", "clip": "CLIP"}
 _README = """\
-# A VQ-Diffusion model
+# {title}
 
 Written by vqdiffusion_jax.  Load it with
 
-    VQDiffusionPipeline.from_pretrained("{name}")
+    {reader}("{name}")
 
 {provenance}
 
@@ -57,6 +65,7 @@ def load(
     *,
     compute: ComputeConfig | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    clip_dtype: str | None = None,
     **companions,
 ) -> VQDiffusionPipeline:
     """A pipeline from whatever ``path`` is.
@@ -65,7 +74,9 @@ def load(
         path: a folder written by ``save``, a diffusers VQDiffusionPipeline folder, or one of the reference's .pth files.
         compute: precision and execution; by default bfloat16 on accelerators and float32 on the CPU.
         mesh: devices to spread weights and pictures over (see ``sharding.make_mesh``).
-        companions: for a .pth file: config, codec_config, mapping, codec, clip, weights (see ``interop.load``).
+        clip_dtype: "float32" or "float16", what the text tower computes in; by default as the rest.  The reference ran it in
+            float16, and its numbers need that.  Its parameters are held in float32 either way.
+        companions: for a .pth file: config, codec_config, mapping, codec, clip, weights, clip_weights (see ``interop.load``).
 
     Raises:
         CheckpointError, ConfigError, ConversionError: one clear message; FileNotFoundError if nothing is there.
@@ -74,78 +85,188 @@ def load(
 
     path = Path(path)
     compute = compute or default_compute()
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; give a model folder, a diffusers folder or a .pth file")
-    if (path / "config.json").is_file() and not (path / "model_index.json").exists():
+    check_exists(path)
+    text_compute = _text_compute(clip_dtype, compute)
+    if path.is_dir() and kind_of_folder(path) == NATIVE:
         if companions:
             raise ConfigError(f"{', '.join(companions)} given, but {path} is already converted; companions go with .pth files")
-        model, tokenizer = _read_native(path, compute, mesh)
-        return VQDiffusionPipeline(model, tokenizer, mesh=mesh)
-    model, tokenizer, _ = read_foreign(path, compute=compute, **companions)
-    return VQDiffusionPipeline(_to_devices(model, mesh), tokenizer, mesh=mesh)
+        model, tokenizer = _read_native(path, compute, text_compute, mesh)
+    else:
+        model, tokenizer, _ = read_foreign(path, compute=compute, text_compute=text_compute, **companions)
+        model = _to_devices(model, mesh)
+    if clip_dtype is not None and model.text_encoder is None:
+        raise ConfigError(f"clip_dtype={clip_dtype} is given, but {path} has no text tower; leave it out")
+    return VQDiffusionPipeline(model, tokenizer, mesh=mesh)
 
 
-def read_foreign(path: Path, *, compute: ComputeConfig = ComputeConfig(), **companions):
+def check_exists(path: Path) -> None:
+    """Raise FileNotFoundError, one line, if nothing is at ``path``."""
+    if not path.exists():
+        hub = f"; a hub id is not fetched by itself: first download the folder (hf download {path} --local-dir DIR)"
+        is_id = len(path.parts) == 2 and not path.is_absolute() and not path.suffix and not path.parent.exists()
+        raise FileNotFoundError(f"{path} does not exist; give a model folder, a diffusers folder or a .pth file{hub if is_id else ''}")
+
+
+def _text_compute(clip_dtype: str | None, compute: ComputeConfig) -> ComputeConfig | None:
+    if clip_dtype is None:
+        return None
+    if clip_dtype not in TEXT_DTYPES:
+        raise ConfigError(f"clip_dtype is {clip_dtype!r}; allowed: {', '.join(TEXT_DTYPES)}")
+    return replace(compute, dtype=clip_dtype, param_dtype="float32")
+
+
+def load_codec(
+    path: str | Path,
+    *,
+    config: str | Path | None = None,
+    mapping: str | Path | None = None,
+    image_size: int | None = None,
+    compute: ComputeConfig | None = None,
+) -> VQGAN:
+    """An image codec alone, from a native codec folder or a foreign codec file.
+
+    Args:
+        path: the folder, or taming's f8 or f16, ITHQ's, or a whole checkpoint of the reference.
+        config, mapping, image_size: for a file, see ``interop.codecs.load_codec``.
+        compute: as for ``load``.
+
+    Raises:
+        CheckpointError, ConfigError, ConversionError: one clear message.
+    """
+    path, compute = Path(path), compute or default_compute()
+    if path.is_dir():
+        options = {"config": config, "mapping": mapping, "image_size": image_size}
+        if given := [name for name, value in options.items() if value is not None]:
+            raise ConfigError(f"{', '.join(given)} given, but {path} is already converted; these go with codec files")
+        return read_codec_folder(path, compute).codec
+    from .interop.codecs import load_codec as load_file
+
+    return _to_devices(load_file(path, config=config, mapping=mapping, image_size=image_size, compute=compute)[0], None)
+
+
+def load_clip(
+    path: str | Path, *, compute: ComputeConfig | None = None
+) -> tuple[CLIPTextEncoder | None, CLIPVisionEncoder | None]:
+    """CLIP's text and image towers, None for one that is not there; parameters are held in float32.
+
+    Args:
+        path: a native CLIP folder, a Hugging Face CLIP folder, ViT-B-32.pt or its state dict.
+        compute: as for ``load``.
+
+    Raises:
+        CheckpointError, ConfigError, ConversionError: one clear message.
+    """
+    path, compute = Path(path), replace(compute or default_compute(), param_dtype="float32")
+    if path.is_dir() and kind_of_folder(path) == NATIVE:
+        part = read_clip_folder(path, compute)
+        return part.text_encoder, part.image_encoder
+    text, image, _ = _read_clip(path, compute)
+    return _to_devices(text, None), _to_devices(image, None)
+
+
+def _read_clip(path: Path, compute: ComputeConfig, **options):
+    if path.is_dir():
+        from .interop.huggingface_clip import read_clip
+
+        if options:
+            raise ConfigError(f"{', '.join(options)} given, but {path} is a folder; that goes with OpenAI's files")
+        return read_clip(path, compute)
+    from .interop.openai_clip import load_openai_clip
+
+    return load_openai_clip(path, compute=compute, **options)
+
+
+def read_foreign(path: Path, *, compute: ComputeConfig = ComputeConfig(), text_compute: ComputeConfig | None = None, **companions):
     """(model with host arrays, tokenizer or None, Report) of a diffusers folder or a .pth file."""
     if path.is_dir():
         from .interop.diffusers_folder import read_diffusers
 
+        if kind_of_folder(path) != DIFFUSERS:
+            raise ConfigError(f"{path} is a {kind_of_folder(path)}; a diffusers folder or a .pth file is needed here")
         if companions:
             raise ConfigError(f"{', '.join(companions)} given, but a diffusers folder holds everything; companions go with .pth files")
-        return read_diffusers(path, compute)
+        return read_diffusers(path, compute, text_compute)
     from .interop.load import load_reference
 
-    model, report = load_reference(path, compute=compute, **companions)
+    model, report = load_reference(path, compute=compute, text_compute=text_compute, **companions)
     return model, None, report
 
 
 def convert(checkpoint: str | Path, out: str | Path, **companions) -> Report:
-    """Read a .pth file or a diffusers folder and write the native folder ``out``, in float32, whole or not at all.
+    """Write the native folder ``out`` from any foreign file or folder, in float32, whole or not at all.
 
-    companions: see ``interop.load.load_reference``.  Raises FileExistsError,
+    checkpoint: a .pth file of the reference, a diffusers folder, a codec alone,
+    ViT-B-32.pt or a Hugging Face CLIP folder; told apart by what is in them.
+    companions: for a .pth file see ``interop.load.load_reference``; mapping and
+    codec_config for a codec; clip_dtype for ViT-B-32.pt.  Raises FileExistsError,
     before anything is read, if ``out`` holds anything, and what ``load`` raises.
     """
     check_empty(out)
-    model, tokenizer, report = read_foreign(Path(checkpoint), **companions)
-    write_folder(out, model, tokenizer, provenance=f"Converted from `{Path(checkpoint).name}`.")
+    model, tokenizer, report = _read_any(Path(checkpoint), **companions)
+    leaves, structure = jax.tree.flatten(model)
+    del model  # so that each host array is let go as soon as it is on the device
+    write_folder(out, structure.unflatten(_one_by_one(leaves)), tokenizer, provenance=f"Converted from `{Path(checkpoint).name}`.")
     return report
 
 
-def write_folder(folder: str | Path, model: VQDiffusionModel, tokenizer: Tokenizer | None, *, provenance: str = "") -> None:
+def _read_any(path: Path, **companions):
+    """(whole model, CodecPart or CLIPPart with host arrays, tokenizer or None, Report)."""
+    from .interop.kinds import CHECKPOINT, CODEC, kind_of
+
+    kind = kind_of(path)
+    if kind == NATIVE:
+        raise ConfigError(f"{path} is already converted; load it as it is, or write a diffusers folder with convert/flax_to_diffusers.py")
+    if kind in (CHECKPOINT, DIFFUSERS):
+        return read_foreign(path, **companions)
+    if unused := sorted(set(companions) - ({"mapping", "codec_config"} if kind == CODEC else {"clip_dtype"})):
+        raise ConfigError(f"{', '.join(unused)} given, but {path} is a {kind} alone; that goes with whole checkpoints")
+    if kind == CODEC:
+        from .interop.codecs import load_codec as load_file
+
+        codec, report = load_file(path, config=companions.get("codec_config"), mapping=companions.get("mapping"))
+        part = jax.eval_shape(lambda: CodecPart(codec.config, rngs=nnx.Rngs(0)))
+        part.codec = codec
+        return part, None, report
+    text, image, report = _read_clip(path, ComputeConfig(), **companions)
+    part = jax.eval_shape(lambda: CLIPPart(text and text.config, image and image.config, rngs=nnx.Rngs(0)))
+    part.text_encoder, part.image_encoder = text, image
+    return part, None, report
+
+
+def _one_by_one(leaves: list) -> list:
+    """Host arrays onto the default device, the list giving up each before the next is copied."""
+    for i in range(len(leaves)):
+        leaves[i] = jax.numpy.asarray(leaves[i]).block_until_ready()
+    return leaves
+
+
+def write_folder(
+    folder: str | Path, model: VQDiffusionModel | CodecPart | CLIPPart, tokenizer: Tokenizer | None, *, provenance: str = ""
+) -> None:
     """Write a native folder; it appears whole or not at all.  Raises FileExistsError if the folder holds anything."""
     folder = Path(folder)
-    if tokenizer is None and model.config.tokenizer is not None:
+    head = head_of(model)
+    kind = head["kind"]
+    if tokenizer is None and kind == "model" and model.config.tokenizer is not None:
         tokenizer = Tokenizer(model.config.tokenizer)
     with whole_or_not_at_all(folder) as place:
-        head = {"format": FORMAT, "version": FORMAT_VERSION, "model": to_dict(model.config)}
         (place / "config.json").write_text(json.dumps(head, indent=2) + "\n")
-        (place / "README.md").write_text(_README.format(name=folder.name, provenance=provenance).replace("\n\n\n", "\n"))
+        readme = _README.format(title=_TITLES[kind], reader=READERS[kind], name=folder.name, provenance=provenance)
+        (place / "README.md").write_text(readme.replace("\n\n\n", "\n"))
         if tokenizer is not None:
             tokenizer.to_files(place / "tokenizer")
         save_weights(place / "weights", model)
 
 
-def _read_native(folder: Path, compute: ComputeConfig, mesh) -> tuple[VQDiffusionModel, Tokenizer | None]:
+def _read_native(
+    folder: Path, compute: ComputeConfig, text_compute: ComputeConfig | None, mesh
+) -> tuple[VQDiffusionModel, Tokenizer | None]:
     config = read_config(folder)
-    abstract = jax.eval_shape(lambda: VQDiffusionModel(config, compute, rngs=nnx.Rngs(0)))
+    abstract = jax.eval_shape(lambda: VQDiffusionModel(config, compute, text_compute=text_compute, rngs=nnx.Rngs(0)))
     model = load_weights(folder / "weights", abstract, None if mesh is None else shardings(abstract, mesh))
     tokenizer = Tokenizer.from_files(folder / "tokenizer") if (folder / "tokenizer").is_dir() else None
     return model, tokenizer
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """The ModelConfig of a native folder.  Raises CheckpointError or ConfigError naming the file."""
-    file = folder / "config.json"
-    try:
-        head = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise CheckpointError(f"{file} is not of a {FORMAT}; expected a folder written by save_pretrained")
-    if head.get("version") != FORMAT_VERSION:
-        raise CheckpointError(f"{file} has version {head.get('version')}; this release reads version {FORMAT_VERSION}")
-    return from_dict(ModelConfig, head.get("model"), where=f"{file}: model")
-
-
-def _to_devices(model: VQDiffusionModel, mesh) -> VQDiffusionModel:
+def _to_devices(model: Any, mesh) -> Any:
     return jax.tree.map(jax.numpy.asarray, model) if mesh is None else shard(model, mesh)

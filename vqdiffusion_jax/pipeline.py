@@ -6,6 +6,8 @@ each other, and the same call gives the same pictures.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +20,16 @@ from . import arguments as args
 from .config import ModelConfig
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
-from .generation import Request, generate, generate_in_pieces, render_tokens
+from .generation import Request, generate, generate_in_pieces, render
+from .models.layers import whole
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import ROUNDINGS, images_to_float
 from .sampling import (
-    Guidance,
     KeyNoise,
     Noise,
-    Plan,
     Strategy,
     all_mask_start,
     composite,
-    first_timestep_of,
     image_keys,
     inpainting_start,
     noised_start,
@@ -39,6 +39,7 @@ from .sharding import batch_sharding
 from .text.tokenizer import Tokenizer
 
 OUTPUT_TYPES = ("pil", "np", "uint8", "tokens")
+PICTURES_A_DEVICE = 16  # drawn together by default on an accelerator; more hardly raises the rate and may not fit
 _ENCODER_DRAW = 2**30  # the encoder's own noise, apart from every draw of the sampler
 
 
@@ -90,18 +91,18 @@ class VQDiffusionPipeline:
     def __call__(
         self,
         prompt: str | Sequence[str] | None = None,
+        num_inference_steps: int | None = None,
         *,
         class_labels: int | Sequence[int] | None = None,
         negative_prompt: str | Sequence[str] | None = None,
         num_images_per_prompt: int = 1,
-        num_inference_steps: int | None = None,
         strategy: Strategy | None = None,
         guidance_scale: float | None = None,
         guidance_interval: tuple[int, int] | None = None,
         null: str = "auto",
         truncation_rate: float | None = None,
         top_k: int | None = None,
-        seed: int | Sequence[int] | jax.Array = 0,
+        seed: int | Sequence[int] | jax.Array | None = None,
         generator: int | Sequence[int] | jax.Array | None = None,
         first_image: int = 0,
         noise: Noise | None = None,
@@ -123,32 +124,37 @@ class VQDiffusionPipeline:
 
         Args:
           prompt: one or more texts (text models).
+          num_inference_steps: network calls of the exact strided posterior, evenly spaced over all timesteps; None for one a
+            timestep.  (diffusers' n, the n lowest timesteps, is ``strategy=Ancestral(first_timestep=n - 1)``.)
           class_labels: one or more labels (class models).
           negative_prompt: text that takes the null condition's place in guidance.
           num_images_per_prompt: pictures for each prompt, label, or (unconditional) in all.
-          num_inference_steps: network calls of the exact strided posterior, evenly spaced; None for all of them.
           strategy: another step rule from ``vqdiffusion_jax.sampling``.
           guidance_scale: 1 is none; None for the model's default.
-          guidance_interval: (lowest, highest) timestep at which guidance acts; None for all.
+          guidance_interval: (lowest, highest) timestep, both included, at which guidance acts; None for all.
           null: which null condition guides: "learnable", "text" (the empty prompt, zero-shot), or "auto".
           truncation_rate: keep the likeliest codes up to this probability; 1 keeps (nearly) all; None for the model's default.
           top_k: keep so many codes instead; the codebook's size or more truncates nothing.
-          seed, generator: a whole number, a jax key, or a sequence of numbers, one a picture.  A picture depends on
-            its seed, its prompt and how many pictures of the same prompt precede it, not on its neighbours.
+          seed, generator: two names for a whole number (0 by default), a jax.random.key, or a list with one of them a
+            picture; give one.  A picture depends on its seed, its prompt and how many pictures of the same prompt
+            precede it, not on its neighbours.
           first_image: number of the first picture of each prompt, to go on where an earlier call ended.
-          noise: recorded noise instead, for the whole batch.
+          noise: KeyNoise or RecordedNoise for all the pictures instead of a seed.
           latents: (n, length) tokens to start from instead of all [MASK].
           prompt_embeds, negative_prompt_embeds: (prompts, length, width) ready-made text states.
           image: a picture, or one a picture to draw, to start from (with strength) or to keep parts of (with mask_image):
             PIL, or uint8 (height, width, 3), of the codec's size.
           strength: in (0, 1]; how far ``image`` is noised before denoising; 1 if only a mask is given.
-          mask_image: (height, width), set where to paint; pixels elsewhere come back exactly.
-          batch_size: pictures drawn together.  Bits of a picture are fixed for a given batch size; the default is 1 on
-            the CPU and everything at once elsewhere.
+          mask_image: (height, width), or one a picture, set where to paint; pixels elsewhere come back exactly.
+          batch_size: pictures drawn together, filled up where there are fewer and to a multiple of the mesh's data and fsdp
+            devices.  Bits of a picture are fixed for a given batch size; the default is 1 a device on the CPU, and
+            elsewhere as many as there are, up to 16 a device; recorded noise is replayed all at once.
           output_type: "pil", "np" (float32 in [0, 1]), "uint8" or "tokens".
           rounding: to 8 bits: "truncate" as the reference, or "round".
           return_trajectory: also return the tokens after every call.
-          callback: called as callback(calls done, timestep, tokens) every ``callback_steps`` calls; True stops the run there.
+          callback: called as callback(calls done, timestep, tokens) every ``callback_steps`` calls; calls done counts from 1.
+            If it returns True the batch stops there: its tokens come back as they are, its trajectory repeats the last
+            of them up to the longest batch's, and pictures show the likeliest codes where tokens are still [MASK].
 
         Returns:
           VQDiffusionOutput, or (images,) if not return_dict.
@@ -158,46 +164,53 @@ class VQDiffusionPipeline:
         """
         args.one_of("output_type", output_type, OUTPUT_TYPES)
         args.one_of("rounding", rounding, ROUNDINGS)
-        args.at_least(1, num_images_per_prompt=num_images_per_prompt, callback_steps=callback_steps, batch_size=batch_size)
-        args.at_least(0, first_image=first_image)
-        config, repeats = self.config, num_images_per_prompt
-        condition, subjects = args.wanted(config, self.tokenizer, prompt, class_labels, prompt_embeds, repeats)
-        count = len(subjects)
-        guidance = Guidance(config.sampling.guidance_scale if guidance_scale is None else guidance_scale, guidance_interval)
-        negatives = (negative_prompt, negative_prompt_embeds)
-        against = args.unwanted(config, self.tokenizer, guidance, null, *negatives, count, repeats)
-        truncation = args.truncation(config, truncation_rate, top_k)
+        callback_steps = args.whole("callback_steps", callback_steps, 1)
+        batch_size = args.whole("batch_size", batch_size, 1)
+        first_image = args.whole("first_image", first_image, 0)
+        config = self.config
+        call = args.settle(
+            config, self.schedule, self.tokenizer, prompt=prompt, class_labels=class_labels, prompt_embeds=prompt_embeds,
+            negative_prompt=negative_prompt, negative_prompt_embeds=negative_prompt_embeds, num_images_per_prompt=num_images_per_prompt,
+            num_inference_steps=num_inference_steps, strategy=strategy, guidance_scale=guidance_scale,
+            guidance_interval=guidance_interval, null=null, truncation_rate=truncation_rate, top_k=top_k, strength=strength,
+        )  # fmt: skip
+        count = len(call.subjects)
+        args.one_given("seed", "generator", seed, generator)
+        seed = generator if seed is None else seed
+        args.one_given("noise", "seed", noise, seed)
         if noise is None:
-            noise = args.fresh_noise(seed if generator is None else generator, subjects, first_image)
-        strategy, plan, first_timestep = self._plan(strategy, num_inference_steps, strength)
-        start, known = self._start(count, latents, image, first_timestep, mask_image, noise)
+            noise = args.fresh_noise(0 if seed is None else seed, call.subjects, first_image)
+        args.check_noise(noise, count, config, call.plan, call.first_call)
+        mask = None if mask_image is None else args.paint_mask(mask_image, config.codec, count)
+        start, known = self._start(count, latents, image, call.first_timestep, mask, noise)
 
         keep_outside = mask_image is not None and output_type != "tokens"
         output = "tokens" if output_type == "tokens" else "float" if output_type == "np" and not keep_outside else "uint8"
         options = {"output": output, "rounding": rounding, "keep_trajectory": return_trajectory}
-        together = min(batch_size or self._batch_size(noise, count), count)
+        together = self._filled_up(batch_size or self.pictures_together(noise, count))
         made = []
         for first in range(0, count, together):
             # The last batch is filled up, so that every batch has the one compiled shape.
             rows = np.minimum(np.arange(first, first + together), count - 1)
-            per_picture = jax.tree.map(lambda leaf: leaf[rows], (condition, against, start, known))  # noqa: B023
+            per_picture = jax.tree.map(lambda leaf: leaf[rows], (call.condition, call.against, start, known))  # noqa: B023
             request = self._request(
-                *per_picture, args.noise_rows(noise, rows), strategy=strategy, plan=plan, guidance=guidance, truncation=truncation,
-                first_call=0 if first_timestep is None else 1,
+                *per_picture, args.noise_rows(noise, rows), strategy=call.strategy, plan=call.plan, guidance=call.guidance,
+                truncation=call.truncation, first_call=call.first_call,
             )  # fmt: skip
-            if callback is None:
-                made.append(generate(self.model, request, **options))
-            else:
-                made.append(generate_in_pieces(self.model, request, callback, callback_steps, **options))
+            with self._on_mesh():
+                if callback is None:
+                    made.append(generate(self.model, request, **options))
+                else:
+                    made.append(generate_in_pieces(self.model, request, callback, callback_steps, **options))
+        made = _equally_long(made)
         # Over several processes each keeps the pictures that lie on its own devices.
         made = [self._spread(batch) for batch in made]
         rows = np.concatenate([_rows_here(batch[0]) + i * together for i, batch in enumerate(made)])
         indices = rows[rows < count]
         tokens, pixels, trajectory = (_numbers_here(parts, rows < count) for parts in zip(*made, strict=True))
         if keep_outside:
-            mask = args.paint_mask(mask_image, config.codec)
-            mask = mask if mask.ndim == 2 else mask[indices]
-            pixels = np.asarray(composite(args.pictures(image, config.codec, count)[indices], pixels, mask))
+            outside = args.pictures(image, config.codec, count)[indices]
+            pixels = np.asarray(composite(outside, pixels, mask if mask.ndim == 2 else mask[indices]))
         images = _as_images(pixels, output_type)
         if not return_dict:
             return (images,)
@@ -209,35 +222,36 @@ class VQDiffusionPipeline:
         seed: draw the tokens of a "gumbel" codec, as in training; None takes the likeliest.
         """
         pictures = args.pictures(images, self.config.codec)
-        keys = None if seed is None else image_keys(seed, 0, len(pictures))
-        return np.asarray(_encode(self.model, pictures, keys))
+        keys = None if seed is None else image_keys(args.one_seed(seed), 0, len(pictures))
+        return self._in_batches(_encode, pictures, None if keys is None else jax.random.key_data(keys))
 
     def decode(self, tokens: Any, *, rounding: str = "truncate") -> np.ndarray:
         """Tokens (n, length) to pictures (n, height, width, 3) uint8.  Raises ValueError for a token that is no code."""
         args.one_of("rounding", rounding, ROUNDINGS)
-        tokens = np.asarray(tokens)
+        tokens, length = np.asarray(tokens), self.config.denoiser.num_tokens
         check_tokens(tokens, self.config.denoiser.num_codes, allow_mask=False)
-        return np.asarray(render_tokens(self.model, tokens.astype(np.int32), "uint8", rounding))
+        if tokens.ndim != 2 or tokens.shape[1] != length or not len(tokens):
+            raise ValueError(f"tokens have shape {tokens.shape}; give (pictures, {length})")
+        return self._in_batches(functools.partial(_decode, rounding=rounding), tokens.astype(np.int32))
 
     def num_calls(
         self, *, strategy: Strategy | None = None, num_inference_steps: int | None = None, strength: float | None = None
     ) -> int:
         """How many network calls a picture takes with these arguments."""
-        return len(self._plan(strategy, num_inference_steps, strength)[1])
+        return len(args.planned(self.config, self.schedule, strategy, num_inference_steps, strength)[1])
 
-    def _plan(self, strategy, num_inference_steps, strength) -> tuple[Strategy, Plan, int | None]:
-        first_timestep = None if strength is None else first_timestep_of(strength, self.schedule.num_timesteps)
-        strategy = args.strategy(strategy, num_inference_steps, first_timestep)
-        return strategy, strategy.plan(self.schedule, self.config.denoiser.num_tokens), first_timestep
+    def pictures_together(self, noise: Noise, count: int) -> int:
+        """How many of ``count`` pictures a call draws at a time if it is given no batch_size."""
+        return self._filled_up(self._batch_size(count) if isinstance(noise, KeyNoise) else count)
 
-    def _start(self, count: int, latents, image, first_timestep: int | None, mask_image, noise: Noise):
+    def _start(self, count: int, latents, image, first_timestep: int | None, mask: np.ndarray | None, noise: Noise):
         """The tokens to start from (count, length), and the (mask, tokens) to impose at every step, or None."""
         denoiser, codec = self.config.denoiser, self.config.codec
-        if image is None and (mask_image is not None or first_timestep is not None and latents is None):
+        if image is None and (mask is not None or first_timestep is not None and latents is None):
             raise ValueError("strength or mask_image is given without an image; give image")
         if image is not None and latents is not None:
             raise ValueError("image and latents are both given; give one")
-        if image is not None and first_timestep is None and mask_image is None:
+        if image is not None and first_timestep is None and mask is None:
             raise ValueError("image is given without strength (how far to noise it) or mask_image (where to paint); give one or both")
         if image is not None:
             tokens = self._encode_start(args.pictures(image, codec, count), noise)
@@ -250,8 +264,8 @@ class VQDiffusionPipeline:
         else:
             return all_mask_start(count, denoiser.num_tokens, denoiser.num_codes), None
         start, known = tokens, None
-        if mask_image is not None:
-            start, known = inpainting_start(tokens, token_mask(args.paint_mask(mask_image, codec), codec.grid), denoiser.num_codes)
+        if mask is not None:
+            start, known = inpainting_start(tokens, token_mask(mask, codec.grid), denoiser.num_codes)
         if first_timestep is not None:
             start = noised_start(tokens, first_timestep, self.schedule, noise)
         return start, known
@@ -259,11 +273,38 @@ class VQDiffusionPipeline:
     def _encode_start(self, pictures: np.ndarray, noise: Noise) -> jax.Array:
         """Tokens of the pictures given; a "gumbel" codec draws them from each picture's own key."""
         keys = jax.vmap(lambda key: jax.random.fold_in(key, _ENCODER_DRAW))(noise.keys) if isinstance(noise, KeyNoise) else None
-        return _encode(self.model, pictures, keys)
+        return jnp.asarray(self._in_batches(_encode, pictures, None if keys is None else jax.random.key_data(keys)))
 
-    def _batch_size(self, noise: Noise, count: int) -> int:
-        """One picture at a time where that is as fast as many and keeps a picture's bits from depending on how many there are."""
-        return 1 if self.mesh is None and jax.default_backend() == "cpu" and isinstance(noise, KeyNoise) else count
+    def _devices_of_batch(self) -> int:
+        """Over how many devices the pictures of a batch are spread."""
+        return 1 if self.mesh is None else self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+
+    def _batch_size(self, count: int) -> int:
+        """How many of ``count`` pictures to compute together.
+
+        On the CPU one a device, which is as fast as many and keeps a picture's bits from depending on how many there are.
+        """
+        most = 1 if jax.default_backend() == "cpu" else PICTURES_A_DEVICE
+        return self._filled_up(min(count, most * self._devices_of_batch()))
+
+    def _filled_up(self, batch: int) -> int:
+        """``batch`` rounded up so that every device has as many pictures."""
+        devices = self._devices_of_batch()
+        return -(-batch // devices) * devices
+
+    def _on_mesh(self):
+        """The mesh is the ambient one inside, which is how models know to spread activations over it."""
+        return contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
+
+    def _in_batches(self, function: Callable, *arrays: Any) -> np.ndarray:
+        """``function(model, *arrays)`` of arrays with a leading axis of pictures, or None, in bounded memory; whole in every process."""
+        count = len(arrays[0])
+        together, made = self._batch_size(count), []
+        for first in range(0, count, together):
+            rows = np.minimum(np.arange(first, first + together), count - 1)
+            with self._on_mesh():
+                made.append(np.asarray(function(self.model, *self._spread(jax.tree.map(lambda leaf: leaf[rows], arrays)))))  # noqa: B023
+        return np.concatenate(made)[:count]
 
     def _request(self, condition, against, start, known, noise: Noise, **rest) -> Request:
         """The request of one batch, spread over the mesh if there is one."""
@@ -286,8 +327,22 @@ class VQDiffusionPipeline:
 
 
 @jax.jit
-def _encode(model: VQDiffusionModel, pictures: jax.Array, keys: jax.Array | None) -> jax.Array:
-    return model.codec.encode(images_to_float(pictures), key=keys)
+def _encode(model: VQDiffusionModel, pictures: jax.Array, key_data: jax.Array | None) -> jax.Array:
+    keys = None if key_data is None else jax.random.wrap_key_data(key_data)
+    return whole(model.codec.encode(images_to_float(pictures), key=keys))
+
+
+@functools.partial(jax.jit, static_argnames="rounding")
+def _decode(model: VQDiffusionModel, tokens: jax.Array, rounding: str) -> jax.Array:
+    return whole(render(model, tokens, "uint8", rounding))
+
+
+def _equally_long(made: list[tuple]) -> list[tuple]:
+    """Batches whose trajectories are as long as the longest: one that a callback stopped repeats its last tokens."""
+    if made[0][2] is None:
+        return made
+    longest = max(trajectory.shape[1] for _, _, trajectory in made)
+    return [(*rest, jnp.pad(path, ((0, 0), (0, longest - path.shape[1]), (0, 0)), mode="edge")) for *rest, path in made]
 
 
 def _pieces_here(array: jax.Array) -> list:

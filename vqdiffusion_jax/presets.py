@@ -88,10 +88,13 @@ def _imagenet(num_classes: int) -> ModelConfig:
     )
 
 
-_FFHQ = _model(
-    DenoiserConfig(condition="none", num_codes=1024, grid=(16, 16), width=512, num_layers=20, num_heads=16, mlp="conv"),
-    CODECS["ffhq_f16_1024"],
-    auxiliary_weight=1.0e-3,
+_FFHQ = replace(
+    _model(
+        DenoiserConfig(condition="none", num_codes=1024, grid=(16, 16), width=512, num_layers=20, num_heads=16, mlp="conv"),
+        CODECS["ffhq_f16_1024"],
+        auxiliary_weight=1.0e-3,
+    ),
+    sampling=SamplingDefaults(truncation_rate=1.0),  # the reference truncates nothing here
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from .paths import path_of
@@ -71,7 +71,7 @@ _ROLES = (
 )
 
 
-def dividing(spec: P, shape: tuple[int, ...], mesh: Mesh) -> P:
+def dividing(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> P:
     """``spec`` without the mesh axes whose size does not divide the dimension they split."""
     kept = []
     for size, axes in zip(shape, tuple(spec) + (None,) * (len(shape) - len(spec)), strict=False):
@@ -95,9 +95,14 @@ def shard(tree: Any, mesh: Mesh, rules: ShardingRules = ShardingRules()) -> Any:
     return jax.device_put(tree, shardings(tree, mesh, rules))
 
 
-def batch_sharding(mesh: Mesh, batch: int, rules: ShardingRules = ShardingRules()) -> NamedSharding:
-    """How a leading axis of ``batch`` images is spread: over data and fsdp, or over what divides it."""
+def batch_spec(mesh: Mesh | AbstractMesh, batch: int, rules: ShardingRules = ShardingRules()) -> P:
+    """How a leading axis of ``batch`` samples is split: over data and fsdp, or over what of them divides it."""
     for axes in (rules.batch, P("data"), P("fsdp")):
         if (spec := dividing(axes, (batch,), mesh)) != P(None):
-            return NamedSharding(mesh, spec)
-    return NamedSharding(mesh, P())
+            return spec
+    return P()
+
+
+def batch_sharding(mesh: Mesh, batch: int, rules: ShardingRules = ShardingRules()) -> NamedSharding:
+    """``batch_spec`` on the devices of ``mesh``."""
+    return NamedSharding(mesh, batch_spec(mesh, batch, rules))

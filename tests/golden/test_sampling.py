@@ -29,8 +29,10 @@ def settings(case: Case, run: str) -> dict:
     if second.startswith("time"):
         strategy = ReferenceFast(int(float(second.removeprefix("time")) - 1))
     if rule := call.get("prior_rule", 0):
-        counts = np.zeros(len(case["n_sample"]), int)
-        counts[case[f"{run}/t"]] = case[f"{run}/to_sample"]
+        tables = [case[name].tolist() for name in ("n_sample", "n_sample_multi") if name in case]
+        counts = call.get("n_sample", tables[0])
+        assert counts in tables
+        np.testing.assert_array_equal(np.asarray(counts)[case[f"{run}/t"]], case[f"{run}/to_sample"])
         options = {"counts": tuple(counts), "tokens_per_call": call.get("prior_ps", 1024)}
         strategy = PurityPrior(call["prior_weight"], **options) if rule == 2 else FewerTokens(**options)
     arguments["strategy"] = strategy

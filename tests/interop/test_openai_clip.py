@@ -51,7 +51,7 @@ def test_half_precision_is_widened_or_kept(tmp_path):
     widened, _, report = load_openai_clip(path)
     assert {leaf.dtype for leaf in jax.tree.leaves(widened)} == {np.dtype(np.float32)}
     assert {key for key, _ in report.ignored} == set(SETTINGS)
-    kept, _, _ = load_openai_clip(path, clip_dtype="file")
+    kept, _, _ = load_openai_clip(path, clip_dtype="float16")
     assert kept.blocks.attention.query.kernel[...].dtype == np.float16 and kept.text_projection[...].dtype == np.float16
     assert kept.blocks.norm1.scale[...].dtype == kept.token_embedding.embedding[...].dtype == np.float32
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a, np.float32), b), kept, widened)
@@ -85,5 +85,5 @@ def test_torchscript_archives(tmp_path):
 def test_errors_say_what_to_give(tmp_path):
     with pytest.raises(CheckpointError, match="not an OpenAI CLIP"):
         load_openai_clip(save(tmp_path / "a.pt", {"weight": np.zeros(2)}))
-    with pytest.raises(ConfigError, match="allowed: float32, file"):
+    with pytest.raises(ConfigError, match="allowed: float32, float16"):
         load_openai_clip(save(tmp_path / "b.pt", tensors_of(*towers())), clip_dtype="int8")

@@ -133,6 +133,21 @@ def test_without_averaged_weights_the_error_names_the_option(tmp_path):
     same_leaves(load_reference(path, weights="model")[0].denoiser, saved.trained.denoiser)
 
 
+def test_half_an_average_is_refused(tmp_path):
+    saved = Saved(tmp_path, "text")
+    del saved.ema["log_at"], saved.ema["transformer.blocks.0.attn2.mask"]
+    _, report = saved.load()
+    assert any(note.startswith("2 buffers have no averaged copy") for note in report.notes)
+    del saved.ema["transformer.to_logits.1.bias"], saved.ema["empty_text_embed"]
+    with pytest.raises(CheckpointError, match=r"2 of \d+ weights have no averaged copy .*_embed.* give weights='model'") as caught:
+        saved.load()
+    assert "\n" not in str(caught.value)
+    del saved.ema["condition_emb.positional_embedding"]
+    with pytest.raises(CheckpointError, match="positional_embedding.*--clip_weights=model"):
+        saved.load(weights="model", clip_weights="ema")
+    saved.load(weights="model")
+
+
 def test_kept_codes_need_their_file(tmp_path):
     saved = Saved(tmp_path, "class")
     with pytest.raises(ConversionError, match="keeps 10 of its codec's 24 codes.*mapping="):
@@ -221,7 +236,7 @@ def test_clip_may_come_from_the_trained_copy_and_keep_its_dtype(tmp_path):
     model, report = saved.load()
     assert any("averaged copy differs" in note for note in report.notes)
     assert model.text_encoder.blocks.mlp.up.kernel[...].dtype == np.float32
-    model, _ = saved.load(clip_weights="model", clip_dtype="file")
+    model, _ = saved.load(clip_weights="model", clip_dtype="float16")
     np.testing.assert_array_equal(model.text_encoder.blocks.mlp.up.kernel[...][0], exact.T)
     assert model.text_encoder.blocks.mlp.up.kernel[...].dtype == np.float16
     same_leaves(model.denoiser, saved.averaged.denoiser)

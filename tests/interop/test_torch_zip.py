@@ -10,6 +10,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
+from vqdiffusion_jax.interop import torch_zip
 from vqdiffusion_jax.interop.lazy_tensor import LazyTensor
 from vqdiffusion_jax.interop.safe_pickle import Inert
 from vqdiffusion_jax.interop.torch_zip import CheckpointError, open_checkpoint, state_dict
@@ -333,3 +334,31 @@ def test_protocol_four_pickles_read(tmp_path):
     buffer = io.BytesIO()
     pickle.Pickler(buffer, 4).dump({"a": OrderedDict(x=1), "b": (1, 2.5, None, {3})})
     assert open_checkpoint(archive(tmp_path / "a.pt", buffer.getvalue()))["b"] == (1, 2.5, None, {3})
+
+
+def test_a_tensor_that_repeats_one_number_for_ever_is_refused_when_read(tmp_path):
+    pickled = tensor_pickle(shape=(2**19, 2**19), strides=(0, 0))
+    tree = open_checkpoint(archive(tmp_path / "a.pt", pickled, {"0": NUMBERS.tobytes()}))
+    with pytest.raises(CheckpointError, match="a.pt: a tensor of shape .* refused"):
+        np.asarray(tree["w"])
+
+
+@pytest.mark.parametrize("name", ["items", "get"])
+def test_methods_of_a_dict_stay_what_they_are(tmp_path, name):
+    state = b"}X" + len(name).to_bytes(4, "little") + name.encode() + b"K\x01s"
+    pickled = PROTOCOL + b"ccollections\nOrderedDict\n)R" + b"X\x01\x00\x00\x00aK\x02s" + state + b"b."
+    tree = open_checkpoint(archive(tmp_path / "a.pt", pickled))
+    assert tree.get("a") == 2 and state_dict(tree) == {}
+
+
+def test_names_that_cannot_be_written_are_one_line():
+    with pytest.raises(CheckpointError, match="names"):
+        state_dict({10**5000: open_checkpoint})
+
+
+def test_archives_made_to_fill_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch_zip, "UNPACKED_BYTES", 2**20)
+    path = archive(tmp_path / "a.pt", tensor_pickle(), {"0": bytes(2**22)}, zipfile.ZIP_DEFLATED)
+    assert "unpacks" in error_of(path)
+    monkeypatch.setattr(torch_zip, "PICKLE_BYTES", 10)
+    assert "data.pkl takes" in error_of(archive(tmp_path / "b.pt", tensor_pickle(), {"0": NUMBERS.tobytes()}))

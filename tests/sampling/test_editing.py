@@ -13,6 +13,7 @@ from vqdiffusion_jax.sampling import (
     image_keys,
     inpainting_start,
     noised_start,
+    outpaint,
     token_mask,
 )
 
@@ -82,3 +83,17 @@ def test_pixels_outside_the_mask_come_back_exactly():
         composite(original, generated.astype(np.float64)[:, :3], mask)
     with pytest.raises(ValueError, match="pixel_mask"):
         composite(original, generated, mask[:3])
+
+
+def test_outpainting_leaves_the_picture_in_the_middle():
+    picture = np.zeros((20, 40, 3), np.uint8)
+    picture[:, 20:] = 200
+    canvas, mask = outpaint(picture, 16, left=0.25, right=0.25, bottom=0.5)
+    assert canvas.shape == (16, 16, 3) and canvas.dtype == np.uint8
+    kept = np.zeros((16, 16), bool)
+    kept[:8, 4:12] = True
+    np.testing.assert_array_equal(mask, ~kept)
+    assert (canvas[:, :5] == 0).all() and (canvas[:, 11:] == 200).all()  # its edges go on into the margins
+    for margins in ({}, {"left": -0.1}, {"left": 0.5, "right": 0.5}, {"top": 1.0}):
+        with pytest.raises(ValueError, match="margins"):
+            outpaint(picture, 16, **margins)

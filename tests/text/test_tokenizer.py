@@ -242,3 +242,10 @@ def test_pickles_for_loader_processes(tokenizer):
 def test_importing_the_module_pulls_in_nothing_heavy():
     code = "import sys, vqdiffusion_jax.text; print([m for m in ('ftfy', 'regex', 'tokenizers', 'torch') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    Tokenizer(TokenizerConfig()).to_files(tmp_path)
+    (tmp_path / "vocab.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="vocab.json is not text in UTF-8"):
+        Tokenizer.from_files(tmp_path)

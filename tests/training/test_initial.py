@@ -12,7 +12,8 @@ from vqdiffusion_jax.training.initial import adopt, fresh_denoiser_on_host, gath
 
 def changed(config, **fields):
     """The configuration with other denoiser fields."""
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, denoiser=dataclasses.replace(config.model.denoiser, **fields)))
+    denoiser = dataclasses.replace(config.model.denoiser, **fields)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, denoiser=denoiser))
 
 
 def host(condition, seed, **fields):

@@ -128,6 +128,7 @@ def test_killed_at_any_moment(whole, tmp_path):
         while process.poll() is None and not (journal.exists() and f'"step": {step},' in journal.read_text()):
             time.sleep(0.02)
         time.sleep(random.uniform(0, 0.4))  # anywhere in a step, in a save, or after one
+        assert process.poll() is None, "the run ended before it was killed"
         process.kill()
         process.wait()
     outcome, _ = run(tmp_path)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
+
+if TYPE_CHECKING:
+    from ..config import ModelConfig
 
 _WHERE = "checkpoints"
 
@@ -12,9 +16,15 @@ flags.DEFINE_string("checkpoint", None, "A model folder, a diffusers folder, or 
 flags.DEFINE_string("reference_config", None, "For a .pth file: the model's yaml, where it is not a released one.", module_name=_WHERE)
 flags.DEFINE_string("codec_config", None, "For a .pth file: the codec's yaml.", module_name=_WHERE)
 flags.DEFINE_string("mapping", None, "For a .pth file: taming_vqvae_2887.pt or taming_vqvae_974.pt.", module_name=_WHERE)
-flags.DEFINE_string("codec", None, "For a .pth file: a codec file to use instead of the checkpoint's copy.", module_name=_WHERE)
-flags.DEFINE_string("clip", None, "For a .pth file: ViT-B-32.pt to use instead of the checkpoint's copy.", module_name=_WHERE)
+flags.DEFINE_string("codec", None, "For a .pth file: a codec file or converted codec folder to use instead of its own.", module_name=_WHERE)
+flags.DEFINE_string("clip", None, "For a .pth file: ViT-B-32.pt, or a folder of CLIP, to use instead of its own.", module_name=_WHERE)
 flags.DEFINE_enum("weights", "ema", ["ema", "model"], "For a .pth file: averaged or raw weights.", module_name=_WHERE)
+flags.DEFINE_enum("clip_weights", None, ["ema", "model"], "The same for the text tower alone.", module_name=_WHERE)
+flags.DEFINE_enum(
+    "clip_dtype", None, ["float32", "float16"],
+    "Arithmetic of the text tower, float16 in the reference; default as --dtype.  convert: float16 keeps what is float16 in the file.",
+    module_name=_WHERE,
+)  # fmt: skip
 flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Arithmetic; by default bfloat16 on accelerators.", module_name=_WHERE)
 
 FLAGS = flags.FLAGS
@@ -27,9 +37,28 @@ def checkpoint() -> Path:
 
 
 def companions() -> dict[str, str]:
-    """The files that go with a .pth, as keyword arguments of ``loading.load``; empty if none is given."""
+    """What goes with a checkpoint, as keyword arguments of ``loading.load`` and ``loading.convert``; empty if nothing is given."""
     names = {"config": "reference_config", "codec_config": "codec_config", "mapping": "mapping", "codec": "codec", "clip": "clip"}
+    names |= {"clip_weights": "clip_weights", "clip_dtype": "clip_dtype"}
     given = {name: FLAGS[flag].value for name, flag in names.items() if FLAGS[flag].value is not None}
     if FLAGS["weights"].present:
         given["weights"] = FLAGS.weights
     return given
+
+
+def model_config(path: Path, files: dict[str, str]) -> ModelConfig:
+    """What model a checkpoint is, without its weights; ``files`` as ``companions`` gives them.  Raises what ``loading.load`` raises."""
+    from ..interop.kinds import NATIVE, kind_of_folder
+    from ..loading import check_exists
+    from ..native import read_config
+
+    check_exists(path)
+    if not path.is_dir():
+        from ..interop.load import plan_reference
+
+        return plan_reference(path, **{name: value for name, value in files.items() if name != "clip_dtype"}).config
+    if kind_of_folder(path) == NATIVE:
+        return read_config(path)
+    from ..interop.diffusers_folder import read_config as read_diffusers_config
+
+    return read_diffusers_config(path)

@@ -14,6 +14,8 @@ FLAGS = flags.FLAGS
 def main() -> None:
     from ..loading import convert
 
+    if not FLAGS["out"].present:  # its default is where pictures go
+        raise ValueError("--out is needed: the folder to write, absent or empty")
     report = convert(checkpoint(), FLAGS.out, **companions())
     if not FLAGS.quiet:
         print(report.table())

@@ -2,47 +2,78 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import AbstractMesh
 
-from ..config import ComputeConfig
-from ..flops import decoder_flops, denoiser_flops
-from ..loading import read_config
+from ..arguments import Call
+from ..config import ComputeConfig, ModelConfig
+from ..flops import decoder_flops, denoiser_flops, text_encoder_flops
 from ..models.vqdiffusion import VQDiffusionModel
+from ..sharding import AXES, shardings
 
 
-def describe(checkpoint: Path, companions: dict, compute: ComputeConfig, batch: int) -> str:
-    """Shapes, memory and operations of sampling ``batch`` pictures, as text; weights are not read where config.json tells."""
-    if (checkpoint / "config.json").is_file() and not (checkpoint / "model_index.json").exists():
-        config = read_config(checkpoint)
-    else:
-        from ..loading import read_foreign
-
-        config = read_foreign(checkpoint, **companions)[0].config
+def describe(config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: int, mesh_sizes: tuple[int, ...] | None = None) -> str:
+    """Shapes, memory and operations of sampling ``batch`` pictures of ``call``, as text."""
     model = jax.eval_shape(lambda: VQDiffusionModel(config, compute, rngs=nnx.Rngs(0)))
+    mesh = None if mesh_sizes is None else AbstractMesh(_sizes(mesh_sizes), AXES)
     denoiser, codec = config.denoiser, config.codec
-    steps = denoiser.num_timesteps
-    forwards = 2 * steps
+    guided = guided_calls(call)
+    forwards = len(call.plan) + guided
+    spread = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
+    here = -(-batch // spread)
     size = np.dtype(compute.dtype).itemsize
-    activations = batch * 2 * denoiser.num_tokens * (denoiser.num_codes * 4 * 4 + denoiser.width * denoiser.mlp_ratio * size * 2)
-    rows = [("part", "parameters", "bytes")]
+    wide = denoiser.num_codes * 4 * 4 + denoiser.width * denoiser.mlp_ratio * size * 2
+    activations = here * (2 if guided else 1) * denoiser.num_tokens * wide
+    rows = [("part", "parameters", "bytes" if mesh is None else "bytes a device")]
     for name in ("denoiser", "codec", "text_encoder"):
-        leaves = jax.tree.leaves(getattr(model, name))
+        part = getattr(model, name)
+        leaves = jax.tree.leaves(part)
         if leaves:
-            rows.append((name, f"{sum(leaf.size for leaf in leaves):,}", _bytes(sum(leaf.size * leaf.dtype.itemsize for leaf in leaves))))
+            rows.append((name, f"{sum(leaf.size for leaf in leaves):,}", _bytes(_bytes_a_device(part, mesh))))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{name:<{widths[0]}}  {count:>{widths[1]}}  {size:>{widths[2]}}" for name, count, size in rows]
+    prompts = 0 if call.condition.ids is None else 1 if call.against is None or call.against.ids is None else 2
+    text = prompts * text_encoder_flops(config.text_encoder) if prompts else 0
+    total = forwards * denoiser_flops(denoiser) + decoder_flops(codec) + text
+    parts = " and the decoder" if not text else ", the decoder and CLIP's text tower"
     return "\n".join([
         *lines,
         f"condition {denoiser.condition}; tokens ({batch}, {denoiser.num_tokens}) of {denoiser.num_codes} codes, grid {denoiser.grid};"
         f" pictures ({batch}, {codec.image_size}, {codec.image_size}, {codec.image_channels}) uint8",
-        f"working memory about {_bytes(activations)} for a batch of {batch}, guided, in {compute.dtype}",
-        f"{denoiser_flops(denoiser) / 1e9:,.1f} GFLOP a forward; {forwards} forwards a guided picture in {steps} steps, then the decoder:"
-        f" {(forwards * denoiser_flops(denoiser) + decoder_flops(codec)) * batch / 1e12:,.1f} TFLOP in all",
+        f"working memory about {_bytes(activations)}{'' if mesh is None else ' a device'} for a batch of {batch} in {compute.dtype}",
+        f"{type(call.strategy).__name__}: {len(call.plan)} network calls a picture, {guided} of them guided, which makes {forwards}"
+        f" forwards of {denoiser_flops(denoiser) / 1e9:,.1f} GFLOP; with them{parts}:"
+        f" {total * batch / 1e12:,.1f} TFLOP for a batch of {batch}",
     ])  # fmt: skip
+
+
+def guided_calls(call: Call) -> int:
+    """How many network calls also run the null condition."""
+    if not call.guidance.active:
+        return 0
+    timesteps = np.asarray(call.plan.timestep)
+    low, high = call.guidance.interval or (timesteps.min(), timesteps.max())
+    return int(np.sum((timesteps >= low) & (timesteps <= high)))
+
+
+def _sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The mesh's sizes, -1 being what this machine's devices leave; another machine's mesh is taken as it is written."""
+    if sizes.count(-1) > 1 or any(size != -1 and size < 1 for size in sizes):
+        raise ValueError(f"--mesh is {','.join(map(str, sizes))}; sizes must be at least 1, and only one may be -1")
+    rest = max(jax.device_count() // math.prod(size for size in sizes if size != -1), 1)
+    return tuple(rest if size == -1 else size for size in sizes)
+
+
+def _bytes_a_device(part, mesh: AbstractMesh | None) -> int:
+    leaves = jax.tree.leaves(part)
+    shapes = [leaf.shape for leaf in leaves]
+    if mesh is not None:
+        shapes = [place.shard_shape(shape) for place, shape in zip(jax.tree.leaves(shardings(part, mesh)), shapes, strict=True)]
+    return sum(math.prod(shape) * leaf.dtype.itemsize for shape, leaf in zip(shapes, leaves, strict=True))
 
 
 def _bytes(count: int) -> str:

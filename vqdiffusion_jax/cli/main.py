@@ -7,7 +7,9 @@ import sys
 
 from absl import app, flags, logging
 
-MODES = ("sample", "convert", "train")
+from .tools import status_of
+
+MODES = ("sample", "convert", "train", "tokenize")
 
 flags.DEFINE_enum("mode", "sample", MODES, "What to do.", module_name="all modes")
 
@@ -47,8 +49,10 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(argv)
     except (ValueError, OSError, AttributeError, KeyError) as error:  # from a --config file, or a field it does not have
+        cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error  # as ml_collections wraps it
+        reason = " ".join(str(cause.args[0] if isinstance(cause, KeyError) else cause).split())
         what = "the --config file has no field " if isinstance(error, AttributeError | KeyError) else ""
-        print(f"error: {what}{str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {what}{reason}", file=sys.stderr)
         raise SystemExit(1) from error
 
 
@@ -56,11 +60,10 @@ def _dispatch(rest: list[str]) -> int:
     mode = flags.FLAGS.mode
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # libraries report every file they open at INFO
-    try:
-        if len(rest) > 1:
-            raise UsageError(f"unexpected argument {rest[1]!r}; every setting is a flag, --name=value")
-        importlib.import_module(f".{mode}", __package__).main()
-    except (ValueError, OSError) as error:  # ConfigError, CheckpointError, ConversionError are ValueErrors
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return status_of(lambda: _run_mode(mode, rest))
+
+
+def _run_mode(mode: str, rest: list[str]) -> None:
+    if len(rest) > 1:
+        raise UsageError(f"unexpected argument {rest[1]!r}; every setting is a flag, --name=value")
+    importlib.import_module(f".{mode}", __package__).main()

@@ -7,31 +7,32 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..files import write_whole
 
 GIF_FRAMES = 50  # at most; longer runs are thinned
 FRAME_MS = 80
+GRID_PICTURES = 64  # at most; the first ones
 
 
-def read_picture(path: Path, size: int) -> Image.Image:
-    """An RGB picture, its centre square resized to size x size.  Raises ValueError if the file is no picture."""
-    return _square(_open(path).convert("RGB"), size, Image.Resampling.BICUBIC)
-
-
-def read_mask(path: Path, size: int) -> np.ndarray:
-    """A mask (size, size) bool, True where the file is brighter than half, cropped as ``read_picture`` crops."""
-    return np.asarray(_square(_open(path).convert("L"), size, Image.Resampling.NEAREST)) >= 128
-
-
-def _open(path: Path) -> Image.Image:
+def open_picture(path: Path, flag: str) -> Image.Image:
+    """The picture at ``path``, upright as its camera says.  Raises ValueError, naming the flag, if the file is no picture."""
     try:
-        picture = Image.open(path)
-        picture.load()
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
-    return picture
+        return ImageOps.exif_transpose(Image.open(path))
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or ("it is no picture" if isinstance(error, UnidentifiedImageError) else error)
+        raise ValueError(f"--{flag}={path} cannot be read as a picture: {reason}") from error
+
+
+def fit_picture(picture: Image.Image, size: int) -> Image.Image:
+    """The picture's centre square in RGB, resized to size x size."""
+    return _square(picture.convert("RGB"), size, Image.Resampling.BICUBIC)
+
+
+def fit_mask(picture: Image.Image, size: int) -> np.ndarray:
+    """A mask (size, size) bool, True where the picture is brighter than half, cropped as ``fit_picture`` crops."""
+    return np.asarray(_square(picture.convert("L"), size, Image.Resampling.NEAREST)) >= 128
 
 
 def _square(picture: Image.Image, size: int, filter: Image.Resampling) -> Image.Image:
@@ -50,26 +51,49 @@ def grid(pictures: np.ndarray, columns: int | None = None) -> Image.Image:
     return sheet
 
 
-def write(out: Path, start: int, result, pipeline, subjects: list[dict], record: dict, first_image: int) -> None:
-    """One PNG, one JSON and, if there is a trajectory, one GIF a picture, and a grid of all; prints where they are.
+class Writer:
+    """Writes pictures as they come: one PNG, one JSON and, if there is a trajectory, one GIF each; in the end a grid of the first.
 
-    start: number of the first picture's files.  Over several processes each writes its own pictures, and no grid.
+    Each file appears whole or not at all, a picture's PNG last.  Over several
+    processes each writes its own pictures, and no grid.
+
+    out: folder; start: number of the first picture's files; subjects: what every picture of the run shows;
+    record: settings that all of them share; first_image: number of the first picture of each subject.
     """
-    import vqdiffusion_jax
 
-    numbers = _occurrences(subjects)
-    for i, (index, picture) in enumerate(zip(result.indices, result.images, strict=True)):
-        name = f"{start + index:06d}"
-        # python main.py --mode=sample --again=THIS.json draws this very picture.
-        again = record | subjects[index] | {"num_images": 1, "first_image": first_image + numbers[index]}
-        again |= {"version": vqdiffusion_jax.__version__}
-        if result.trajectory is not None:
-            _write_gif(out / f"{name}.gif", result.trajectory[i], pipeline)
-        (out / f"{name}.json").write_text(json.dumps(again, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        Image.fromarray(picture).save(out / f"{name}.png")
-    if len(result.indices) == len(subjects):
-        grid(result.images).save(out / "grid.png")
-    print(f"written: {len(result.indices)} of {len(subjects)} pictures, {start:06d} to {start + len(subjects) - 1:06d}, in {out}")
+    def __init__(self, out: Path, start: int, subjects: list[dict], record: dict, first_image: int):
+        self.out, self.start, self.subjects, self.record, self.first_image = out, start, subjects, record, first_image
+        self.numbers = _occurrences(subjects)
+        self.written = 0
+        self.shown: list[np.ndarray] = []
+
+    def add(self, first: int, result, pipeline) -> None:
+        """Write a batch of the run's pictures, whose first is number ``first`` of them."""
+        import vqdiffusion_jax
+
+        for i, (index, picture) in enumerate(zip(first + result.indices, result.images, strict=True)):
+            name = f"{self.start + index:06d}"
+            # python main.py --mode=sample --again=THIS.json draws this very picture.
+            again = self.record | self.subjects[index] | {"num_images": 1, "first_image": self.first_image + self.numbers[index]}
+            again |= {"version": vqdiffusion_jax.__version__}
+            if result.trajectory is not None:
+                with write_whole(self.out / f"{name}.gif") as place:
+                    _write_gif(place, result.trajectory[i], pipeline)
+            with write_whole(self.out / f"{name}.json") as place:
+                place.write_text(json.dumps(again, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            with write_whole(self.out / f"{name}.png") as place:
+                Image.fromarray(picture).save(place, format="PNG")
+            self.written += 1
+            if len(self.shown) < GRID_PICTURES:
+                self.shown.append(picture)
+
+    def finish(self) -> None:
+        """Write the grid and print where everything is."""
+        count = len(self.subjects)
+        if self.written == count:
+            with write_whole(self.out / "grid.png") as place:
+                grid(np.stack(self.shown)).save(place, format="PNG")
+        print(f"written: {self.written} of {count} pictures, {self.start:06d} to {self.start + count - 1:06d}, in {self.out}")
 
 
 def _occurrences(subjects: list[dict]) -> list[int]:
@@ -99,4 +123,4 @@ def _write_gif(path: Path, trajectory: np.ndarray, pipeline) -> None:
         cell = pipeline.config.codec.downsampling
         hidden = np.kron(masked, np.ones((cell, cell), bool))
         frames.append(Image.fromarray(np.where(hidden[..., None], np.uint8(128), picture)))
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=[FRAME_MS] * (len(frames) - 1) + [1500], loop=0)
+    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=[FRAME_MS] * (len(frames) - 1) + [1500], loop=0)

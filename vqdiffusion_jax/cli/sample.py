@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
 from absl import flags
 
-from .checkpoints import checkpoint, companions
+from .again import record, take_flags_from
+from .checkpoints import checkpoint, companions, model_config
 
 STRATEGIES = ("posterior", "fast", "fewer_tokens", "purity")
 
@@ -24,10 +24,14 @@ flags.DEFINE_integer("first_image", 0, "Number of each prompt's first picture, t
 flags.DEFINE_string("again", None, "The JSON beside a picture: draw it again; other flags override it.", module_name=_WHAT)
 flags.DEFINE_string("image", None, "Picture to start from (with --strength) or to keep parts of (with --mask).", module_name=_WHAT)
 flags.DEFINE_string("mask", None, "White where to paint; everything else of --image comes back exactly.", module_name=_WHAT)
+flags.DEFINE_list(
+    "outpaint", None, "left,top,right,bottom: margins to paint around --image, as fractions of the new picture.", module_name=_WHAT
+)
 flags.DEFINE_float("strength", None, "How far --image is noised first: above 0, up to 1.", module_name=_WHAT)
 
 flags.DEFINE_enum("strategy", "posterior", STRATEGIES, "Step rule; see docs/strategies.md.", module_name=_HOW)
 flags.DEFINE_integer("steps", None, "posterior: network calls, evenly spaced over the timesteps; default all.", module_name=_HOW)
+flags.DEFINE_list("timesteps", None, "posterior: the timesteps themselves, from high to low, instead of --steps.", module_name=_HOW)
 flags.DEFINE_integer("skip_step", None, "fast: timesteps skipped after each call (the reference's infer_speed minus 1).", module_name=_HOW)
 flags.DEFINE_integer("tokens_per_step", None, "fewer_tokens, purity: most tokens a call; default the reference's table.", module_name=_HOW)
 flags.DEFINE_float("purity_weight", None, "purity: the r of Algorithm 2; default 1.", module_name=_HOW)
@@ -51,59 +55,96 @@ flags.DEFINE_bool("progress", True, "Show a progress bar.", module_name=_OUT)
 FLAGS = flags.FLAGS
 
 
+UPDATES = 20  # of the progress bar, at most about so many a picture: each stops the device for a moment
+_NOT_OF_A_CALL = ("seed", "first_image", "batch_size", "rounding")
+
+
 def main() -> None:
     import jax
 
     from ..config import ComputeConfig
     from ..loading import default_compute, load
     from .dry_run import describe
-    from .pictures import first_free, write
+    from .pictures import Writer, first_free
 
     if FLAGS.distributed:
         jax.distributed.initialize()
     if FLAGS.again:
         take_flags_from(Path(FLAGS.again))
-    settings = call_settings()
+    # All that can be wrong is found before the weights are read.
+    settings, given = call_settings(), open_pictures()
     compute = ComputeConfig(dtype=FLAGS.dtype, param_dtype=FLAGS.dtype) if FLAGS.dtype else default_compute()
     if FLAGS.faithful:
         if FLAGS.dtype not in (None, "float32"):
             raise ValueError(f"--faithful and --dtype={FLAGS.dtype} are both given; faithful runs are float32")
         compute = ComputeConfig()
-    path = checkpoint()
-    if FLAGS.dry_run:
-        print(describe(path, companions(), compute, batch=FLAGS.batch_size or 1))
-        return
-    pipeline = load(path, compute=compute, mesh=device_mesh(), **companions())
     out = Path(FLAGS.out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out={out} is a file; name a folder")
+    path, files = checkpoint(), companions()
+    config = model_config(path, files)
+    call = settle_call(config, settings)
+    settings |= fit_pictures(given, config.codec.image_size) | {"output_type": "uint8", "return_trajectory": FLAGS.trajectory}
+    if FLAGS.dry_run:
+        print(describe(config, compute, call, batch=FLAGS.batch_size or 1, mesh_sizes=mesh_sizes()))
+        return
+    mesh = device_mesh()
+    pipeline = load(path, compute=compute, mesh=mesh, **files)
     out.mkdir(parents=True, exist_ok=True)
-    start = first_free(out)
-    settings |= pictures_given(pipeline) | {"output_type": "uint8", "return_trajectory": FLAGS.trajectory}
     shown = subjects(settings)
-    calls = pipeline.num_calls(**{name: settings[name] for name in ("strategy", "num_inference_steps", "strength")})
+    together = FLAGS.batch_size or pipeline.pictures_together(noise_of(settings, shown), len(shown))
+    sampling = config.sampling
+    shared = record(
+        checkpoint=path, seed=FLAGS.seed, strategy=FLAGS.strategy, dtype=compute.dtype, batch_size=together,
+        mesh=None if mesh is None else [str(size) for size in mesh.shape.values()],
+        guidance_scale=sampling.guidance_scale if FLAGS.guidance_scale is None else FLAGS.guidance_scale,
+        truncation_rate=sampling.truncation_rate if FLAGS.truncation_rate is None and FLAGS.top_k is None else FLAGS.truncation_rate,
+    )  # fmt: skip
+    writer = Writer(out, first_free(out), shown, shared, FLAGS.first_image)
     precision = jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
-    with precision, progress_bar(FLAGS.progress, calls * len(shown)) as watch:
-        result = pipeline(**settings, callback=watch)
-    write(out, start, result, pipeline, shown, record(path, pipeline, compute.dtype), FLAGS.first_image)
+    with precision, progress_bar(FLAGS.progress, len(call.plan), len(shown)) as watch:
+        draw(pipeline, settings, shown, together, len(call.plan), watch, writer)
+    writer.finish()
 
 
-def take_flags_from(file: Path) -> None:
-    """Set every flag that a picture's JSON names and the command line does not."""
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        names = [name for name in values if name in FLAGS and name != "mode" and not FLAGS[name].present]
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"--again={file} cannot be read: {error}; give the JSON beside a picture") from error
-    for name in names:
-        value = values[name]
-        multiple = isinstance(FLAGS[name], flags.MultiFlag)
-        setattr(FLAGS, name, value if isinstance(value, list) or not multiple else [value])
+def draw(pipeline, settings: dict, shown: list[dict], together: int, calls: int, watch, writer) -> None:
+    """Draw and write ``together`` pictures at a time, so that what is drawn is on disk whatever happens later."""
+    noise = noise_of(settings, shown)
+    common = {name: value for name, value in settings.items() if name not in ("seed", "first_image", "num_images_per_prompt")}
+    common |= {"batch_size": together, "callback_steps": update_every(calls)}
+    for first in range(0, len(shown), together):
+        part = shown[first : first + together]
+        common["prompt"] = [one["prompt"] for one in part] if settings["prompt"] else None
+        common["class_labels"] = [one["class_label"] for one in part] if settings["class_labels"] else None
+        repeats = 1 if part[0] else len(part)
+        keys = type(noise)(noise.keys[first : first + together])
+        result = pipeline(**common, num_images_per_prompt=repeats, noise=keys, callback=watch(len(part)))
+        writer.add(first, result, pipeline)
+
+
+def noise_of(settings: dict, shown: list[dict]):
+    """A key for every picture of the run, as one call for all of them would make."""
+    from ..arguments import fresh_noise
+
+    return fresh_noise(settings["seed"], [tuple(one.items()) for one in shown], settings["first_image"])
+
+
+def settle_call(config, settings: dict):
+    """The ``Call`` of these settings, without any weights.  Raises ValueError for flags that do not fit the model."""
+    from ..arguments import settle
+    from ..diffusion.schedule import make_schedule
+    from ..text.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer(config.tokenizer) if config.tokenizer else None
+    fitting = {name: value for name, value in settings.items() if name not in _NOT_OF_A_CALL}
+    return settle(config, make_schedule(config.schedule), tokenizer, **fitting)
 
 
 def call_settings() -> dict:
     """The flags as arguments of the pipeline's call."""
     prompts = list(FLAGS.prompt or [])
     if FLAGS.prompts_file:
-        prompts += [line for line in Path(FLAGS.prompts_file).read_text(encoding="utf-8").splitlines() if line.strip()]
+        prompts += [line for line in read_lines("prompts_file", FLAGS.prompts_file) if line.strip()]
         if not prompts:
             raise ValueError(f"--prompts_file={FLAGS.prompts_file} holds no prompt; write one a line")
     interval = None
@@ -129,12 +170,21 @@ def call_settings() -> dict:
     }
 
 
+def read_lines(flag: str, file: str) -> list[str]:
+    try:
+        return Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or f"byte {error.start} is not UTF-8"
+        raise ValueError(f"--{flag}={file} cannot be read: {reason}; give a text file in UTF-8") from error
+
+
 def chosen_strategy():
     """The strategy that the flags name; None for the default.  Raises ValueError for a flag of another strategy."""
-    from ..sampling import FewerTokens, PurityPrior, ReferenceFast
+    from ..sampling import Ancestral, FewerTokens, PurityPrior, ReferenceFast
 
     belongs = {
         "steps": ("posterior",),
+        "timesteps": ("posterior",),
         "skip_step": ("fast",),
         "tokens_per_step": ("fewer_tokens", "purity"),
         "purity_weight": ("purity",),
@@ -142,6 +192,11 @@ def chosen_strategy():
     for flag, strategies in belongs.items():
         if FLAGS[flag].value is not None and FLAGS.strategy not in strategies:
             raise ValueError(f"--{flag} goes with --strategy={' or '.join(strategies)}, not {FLAGS.strategy}")
+    if FLAGS.timesteps is not None:
+        for flag in ("steps", "strength"):
+            if FLAGS[flag].value is not None:
+                raise ValueError(f"--timesteps and --{flag} are both given; --timesteps is the whole schedule")
+        return Ancestral(timesteps=_integers("timesteps", FLAGS.timesteps))
     if FLAGS.strategy == "fast":
         return ReferenceFast(1 if FLAGS.skip_step is None else FLAGS.skip_step)
     if FLAGS.strategy == "fewer_tokens":
@@ -151,36 +206,66 @@ def chosen_strategy():
     return None
 
 
-def pictures_given(pipeline) -> dict:
-    """--image and --mask, cropped and resized to the codec's size."""
-    from .pictures import read_mask, read_picture
+def open_pictures() -> dict:
+    """--image and --mask as PIL images.  Raises ValueError for flags about pictures that do not go together."""
+    from .pictures import open_picture
 
-    if FLAGS.mask and not FLAGS.image:
-        raise ValueError("--mask is given without --image")
-    size = pipeline.config.codec.image_size
-    given = {}
-    if FLAGS.image:
-        given["image"] = read_picture(Path(FLAGS.image), size)
-    if FLAGS.mask:
-        given["mask_image"] = read_mask(Path(FLAGS.mask), size)
-    return given
+    for flag in ("mask", "outpaint", "strength"):
+        if FLAGS[flag].value is not None and not FLAGS.image:
+            raise ValueError(f"--{flag} is given without --image")
+    if FLAGS.mask and FLAGS.outpaint:
+        raise ValueError("--mask and --outpaint are both given; --outpaint makes its own mask")
+    if FLAGS.image and not FLAGS.mask and not FLAGS.outpaint and FLAGS.strength is None:
+        raise ValueError("--image is given without --strength (how far to noise it), --mask (where to paint) or --outpaint")
+    margins()
+    return {flag: open_picture(Path(FLAGS[flag].value), flag) for flag in ("image", "mask") if FLAGS[flag].value}
+
+
+def fit_pictures(given: dict, size: int) -> dict:
+    """The pictures given, cropped and resized to the codec's size, as arguments of the pipeline's call."""
+    from ..sampling import outpaint
+    from .pictures import fit_mask, fit_picture
+
+    if not given:
+        return {}
+    if FLAGS.outpaint is not None:
+        left, top, right, bottom = margins()
+        image, mask = outpaint(given["image"], size, left=left, top=top, right=right, bottom=bottom)
+        return {"image": image, "mask_image": mask}
+    fitted = {"image": fit_picture(given["image"], size)}
+    return fitted | ({"mask_image": fit_mask(given["mask"], size)} if "mask" in given else {})
+
+
+def margins() -> tuple[float, ...] | None:
+    if FLAGS.outpaint is None:
+        return None
+    try:
+        numbers = tuple(float(value) for value in FLAGS.outpaint)
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 4:
+        raise ValueError(f"--outpaint is {','.join(FLAGS.outpaint)!r}; it must be left,top,right,bottom, fractions such as 0.25,0,0.25,0")
+    return numbers
+
+
+def mesh_sizes() -> tuple[int, ...] | None:
+    return None if FLAGS.mesh is None else _integers("mesh", FLAGS.mesh, 3)
 
 
 def device_mesh():
-    if FLAGS.mesh is None:
-        return None
     from ..sharding import make_mesh
 
-    return make_mesh(*_integers("mesh", FLAGS.mesh, 3))
+    sizes = mesh_sizes()
+    return None if sizes is None else make_mesh(*sizes)
 
 
-def _integers(name: str, values: list[str], count: int) -> tuple[int, ...]:
+def _integers(name: str, values: list[str], count: int | None = None) -> tuple[int, ...]:
     try:
         numbers = tuple(int(value) for value in values)
     except ValueError:
         numbers = ()
-    if len(numbers) != count:
-        raise ValueError(f"--{name} is {','.join(values)!r}; it must be {count} whole numbers with commas between")
+    if not numbers or len(numbers) != (count or len(numbers)):
+        raise ValueError(f"--{name} is {','.join(values)!r}; it must be {count or 'only'} whole numbers with commas between")
     return numbers
 
 
@@ -190,32 +275,32 @@ def subjects(settings: dict) -> list[dict]:
     return [{name: value} if values else {} for value in values or [None] for _ in range(settings["num_images_per_prompt"])]
 
 
-def record(path: Path, pipeline, dtype: str) -> dict:
-    """Every setting that a picture depends on, under the names of the flags."""
-    own = ("prompt", "prompts_file", "class_label", "num_images", "first_image", "again")
-    names = [flag.name for module in (_WHAT, _HOW) for flag in FLAGS.flags_by_module_dict()[module] if flag.name not in own]
-    names += ["faithful", "rounding", "batch_size", "reference_config", "codec_config", "mapping", "codec", "clip", "weights"]
-    values = {name: FLAGS[name].value for name in names if FLAGS[name].value != FLAGS[name].default}
-    defaults = pipeline.config.sampling
-    values.setdefault("guidance_scale", defaults.guidance_scale)
-    if "top_k" not in values:
-        values.setdefault("truncation_rate", defaults.truncation_rate)
-    return {"mode": "sample", "checkpoint": str(path), "seed": FLAGS.seed, "strategy": FLAGS.strategy, "dtype": dtype} | values
+def update_every(calls: int) -> int:
+    """How many network calls go by between updates of the progress bar: a divisor, as pieces of one length compile once."""
+    least = -(-calls // UPDATES)
+    return next((count for count in range(least, 2 * least + 1) if calls % count == 0), least)
 
 
 @contextlib.contextmanager
-def progress_bar(shown: bool, total: int):
-    """A callback for the pipeline that moves a bar of ``total`` network calls by one; None if not shown."""
+def progress_bar(shown: bool, calls: int, pictures: int):
+    """A bar of ``calls`` a picture; gives what makes, for a batch of so many pictures, the pipeline's callback."""
     if not shown:
-        yield None
+        yield lambda count: None
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, unit="step", desc="denoising", delay=0.2) as bar:
+    with tqdm(total=calls * pictures, unit="step", desc="denoising", delay=0.2) as bar:
 
-        def callback(calls: int, timestep: int, tokens) -> None:
-            tokens.block_until_ready()
-            bar.set_postfix(timestep=timestep, refresh=False)
-            bar.update(len(tokens))
+        def watch(count: int):
+            before = 0
 
-        yield callback
+            def callback(done: int, timestep: int, tokens) -> None:
+                nonlocal before
+                tokens.block_until_ready()
+                bar.set_postfix(timestep=timestep, refresh=False)
+                bar.update((done - before) * count)
+                before = done
+
+            return callback
+
+        yield watch

@@ -1,15 +1,51 @@
-"""What every command does alike."""
+"""What every command does alike: an expected mistake becomes one line on stderr and an exit status."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
+INTERRUPTED = 130  # as shells count a process ended by Ctrl-C
+
 
 def report_mistakes(main: Callable[[], None]) -> None:
-    """Run ``main``; an expected mistake becomes ``error: ...`` on stderr and exit status 1."""
+    """Run ``main`` and leave with the status of ``status_of``."""
+    sys.exit(status_of(main))
+
+
+def status_of(main: Callable[[], None]) -> int:
+    """Run ``main``: 0, or after ``error: ...`` on stderr 1, or 130 if interrupted."""
     try:
         main()
-    except (ValueError, OSError) as error:  # ConfigError, CheckpointError, ConversionError are ValueErrors
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:  # ConfigError, CheckpointError, ConversionError are ValueErrors
+        said = describe(error)
+        if said is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def describe(error: Exception) -> str | None:
+    """What went wrong and what to do about it; None for an error that is ours to mend, whose traceback is wanted."""
+    if isinstance(error, MemoryError):
+        return "out of memory; draw fewer pictures at a time (--batch_size), or in fewer bits (--dtype=bfloat16)"
+    if isinstance(error, RuntimeError):
+        return _of_device(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error)
+
+
+def _of_device(error: RuntimeError) -> str | None:
+    import jax
+
+    if not isinstance(error, jax.errors.JaxRuntimeError):
+        return None
+    first = (str(error).splitlines() or [""])[0]
+    if "RESOURCE_EXHAUSTED" in first or "out of memory" in first.lower():
+        return f"out of device memory; draw fewer pictures at a time (--batch_size), or in fewer bits (--dtype=bfloat16): {first}"
+    return f"the device failed: {first}"

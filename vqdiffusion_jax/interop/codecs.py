@@ -88,6 +88,8 @@ def read_reduction(path: str | Path, *, codebook_size: int | None = None, num_co
         raise CheckpointError(f"{path} is not a codebook reduction; give a file of one integer tensor such as {REDUCTION_FILES[2887]}")
     try:
         return reduction_from_full(np.asarray(tensor), codebook_size=codebook_size, num_codes=num_codes)
+    except CheckpointError:
+        raise
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from ..config import ComputeConfig, ConfigError
+from ..config import ComputeConfig, ConfigError, ModelConfig
 from ..files import whole_or_not_at_all
 from ..models.vqdiffusion import VQDiffusionModel
 from ..text.tokenizer import Tokenizer
@@ -43,7 +43,9 @@ _NO_NULL = (
 )
 
 
-def read_diffusers(folder: str | Path, compute: ComputeConfig = ComputeConfig()) -> tuple[VQDiffusionModel, Tokenizer, Report]:
+def read_diffusers(
+    folder: str | Path, compute: ComputeConfig = ComputeConfig(), text_compute: ComputeConfig | None = None
+) -> tuple[VQDiffusionModel, Tokenizer, Report]:
     """A VQDiffusionPipeline folder, as ``save_pretrained`` writes it or as published, as our model.
 
     The tokenizer has the folder's vocabulary and the reference's text treatment; a prompt longer than its length keeps
@@ -52,6 +54,7 @@ def read_diffusers(folder: str | Path, compute: ComputeConfig = ComputeConfig())
     Args:
         folder: holds model_index.json and one folder a part; weights in safetensors (whole or sharded) or .bin.
         compute: precision of the model's parameters, and how it will run.
+        text_compute: those of the text tower; None as in VQDiffusionModel.
 
     Returns:
         The model with numpy arrays for parameters, its tokenizer, and what was done with every key.
@@ -62,13 +65,9 @@ def read_diffusers(folder: str | Path, compute: ComputeConfig = ComputeConfig())
             key listed for weights that do not fill the model.
     """
     folder = Path(folder)
-    index = read_json(folder / "model_index.json")
-    if index.get("_class_name") != PIPELINE:
-        raise ConversionError(f"{folder / 'model_index.json'} is of a {index.get('_class_name')!r}; it must be of a {PIPELINE}")
-    tokenizer = _read_tokenizer(folder / "tokenizer")
-    config = read_model_config(folder, tokenizer.config)
+    config, tokenizer = _read_configs(folder)
     tensors = _open_parts(folder, config.denoiser.learnable_null)
-    module = jax.eval_shape(lambda: VQDiffusionModel(config, compute, rngs=nnx.Rngs(0)))
+    module = jax.eval_shape(lambda: VQDiffusionModel(config, compute, text_compute=text_compute, rngs=nnx.Rngs(0)))
     model, report = apply(
         pipeline_rules(len(config.codec.channel_multipliers)),
         IGNORES,
@@ -80,6 +79,19 @@ def read_diffusers(folder: str | Path, compute: ComputeConfig = ComputeConfig())
     if not config.denoiser.learnable_null:
         report.notes.append(_NO_NULL)
     return fill_text_projection(model, report), tokenizer, report
+
+
+def read_config(folder: str | Path) -> ModelConfig:
+    """The model that ``read_diffusers`` would make, without reading weights.  Raises what that raises."""
+    return _read_configs(Path(folder))[0]
+
+
+def _read_configs(folder: Path) -> tuple[ModelConfig, Tokenizer]:
+    index = read_json(folder / "model_index.json")
+    if index.get("_class_name") != PIPELINE:
+        raise ConversionError(f"{folder / 'model_index.json'} is of a {index.get('_class_name')!r}; it must be of a {PIPELINE}")
+    tokenizer = _read_tokenizer(folder / "tokenizer")
+    return read_model_config(folder, tokenizer.config), tokenizer
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer:

@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoint import CheckpointError
+
+REPEATED_BYTES = 64 * 2**20  # how large a tensor may be that repeats fewer stored bytes (torch.Tensor.expand)
+
 
 class Sealed:
     """An object whose fields no pickle may set."""
@@ -41,6 +45,7 @@ class LazyTensor(Sealed):
 
     Raises:
         ValueError: if the view reaches outside the storage.
+        CheckpointError: when read, if it repeats what is stored to more than REPEATED_BYTES.
     """
 
     def __init__(self, storage: Storage, dtype: np.dtype | None, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]):
@@ -67,6 +72,11 @@ class LazyTensor(Sealed):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         item = self.dtype.itemsize
+        if self.nbytes > max(self._storage.size, REPEATED_BYTES):
+            raise CheckpointError(
+                f"{self._storage.path}: a tensor of shape {self.shape} spreads {self._storage.size} stored bytes over {self.nbytes}; "
+                "it is no weight, so the file is refused"
+            )
         flat = self._storage.read(self._offset * item, self._extent * item).view(self.dtype)
         array = np.lib.stride_tricks.as_strided(flat, self.shape, [s * item for s in self._strides], writeable=False)
         return np.array(array, dtype=dtype) if copy or (dtype is not None and dtype != self.dtype) else array

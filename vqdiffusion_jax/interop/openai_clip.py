@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from .clip_rules import settings, text_config, text_rules, vision_config, vision
 from .table import Ignore, Report, Rule, apply, key
 from .torch_zip import CheckpointError, open_checkpoint, state_dict
 
-CLIP_DTYPES = ("float32", "file")
+CLIP_DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,18 @@ class TextSource:
     prefix: str
     ignores: tuple[Ignore, ...] = ()
 
+    def sizes(self) -> dict[str, Any]:
+        return dataclasses.asdict(text_config(self.tensors, self.prefix))
+
     def rules(self, ours: str = "") -> list[Rule]:
         return text_rules(self.prefix, ours)
 
 
 def keeps_dtype(clip_dtype: str, ours: str = ""):
-    """Which of our paths keep the file's dtype.  Raises ConfigError unless ``clip_dtype`` is one of CLIP_DTYPES."""
+    """Which of our paths keep the dtype they have in the file.  Raises ConfigError unless ``clip_dtype`` is one of CLIP_DTYPES."""
     if clip_dtype not in CLIP_DTYPES:
-        raise ConfigError(f"clip_dtype is {clip_dtype!r}; allowed: {', '.join(CLIP_DTYPES)} (OpenAI's files hold float16 matrices)")
-    return lambda path: clip_dtype == "file" and path.startswith(ours)
+        raise ConfigError(f"clip_dtype is {clip_dtype!r}; allowed: {', '.join(CLIP_DTYPES)}")
+    return lambda path: clip_dtype == "float16" and path.startswith(ours)
 
 
 def read_clip(path: str | Path, label: str = "") -> TextSource:
@@ -57,7 +61,7 @@ def load_openai_clip(
 
     Args:
         path: ViT-B-32.pt, or a state dict of the same names with or without the image tower.
-        clip_dtype: "float32", or "file" to keep float16 matrices as they are.
+        clip_dtype: "float32", or "float16" to keep matrices that the file has in float16.
         compute: dtypes of the modules.
 
     Returns:

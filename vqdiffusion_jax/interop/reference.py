@@ -7,7 +7,6 @@ inference uses it.  The optimizer's state is never read.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 from ..config import ConfigError, ModelConfig, ScheduleConfig
 from ..diffusion.schedule import make_schedule
 from ..models.codebook_reduction import CodebookReduction
-from .clip_rules import text_config
 from .codecs import FULL_CHECKPOINT, REDUCTION_FILES, CodecSource, in_checkpoint, reduction_rules, reduction_tensors
 from .denoiser_rules import PREFIX, TEXT_PREFIX, denoiser_ignores, denoiser_rules, denoiser_sizes
 from .facts import Facts, merge, model_config
@@ -54,7 +52,7 @@ def read_weights(path: str | Path, *, weights: str = "ema", clip_weights: str | 
             may have moved the averaged copy.
 
     Raises:
-        CheckpointError: if the file cannot be read or is not such a checkpoint.
+        CheckpointError: if the file cannot be read, is not such a checkpoint, or lacks an averaged copy of any weight.
         ConfigError: if ``weights`` is neither.
     """
     clip_weights = clip_weights or weights
@@ -63,23 +61,59 @@ def read_weights(path: str | Path, *, weights: str = "ema", clip_weights: str | 
             raise ConfigError(f"{name} is {value!r}; allowed: {', '.join(WEIGHTS)}")
     tree = open_checkpoint(path)
     if not (isinstance(tree, Mapping) and isinstance(tree.get("model"), Mapping)):
-        raise CheckpointError(f"{path} is not a VQ-Diffusion training checkpoint: it has no 'model'; a codec file goes to load_codec")
+        raise CheckpointError(f"{path} is no VQ-Diffusion training checkpoint: it has no 'model'; loading.load_codec reads a codec alone")
     model = state_dict(tree["model"])
     if not any(name.startswith(PREFIX) for name in model):
-        raise CheckpointError(f"{path} has no denoiser (no key begins with {PREFIX}); a codec file goes to load_codec")
+        raise CheckpointError(f"{path} has no denoiser (no key begins with {PREFIX}); loading.load_codec reads a codec alone")
     if "ema" not in (weights, clip_weights):
         return model, []
     if not isinstance(tree.get("ema"), Mapping):
-        raise CheckpointError(f"{path} holds no averaged weights; pass weights='model'")
+        raise CheckpointError(f"{path} holds no averaged weights; give weights='model' (--weights=model)")
     averaged = {PREFIX + name: tensor for name, tensor in state_dict(tree["ema"]).items()}
     notes = _compare_clip(model, averaged)
+    buffers = _buffers(model)
+    _check_averaged(path, [name for name in model if name not in buffers], averaged, weights=weights, clip_weights=clip_weights)
     chosen = dict(model)
     for name, tensor in averaged.items():
         if (clip_weights if name.startswith(TEXT_PREFIX) else weights) == "ema":
             chosen[name] = tensor
-    if weights == "ema" and (absent := [name for name in model if name.startswith(PREFIX) and name not in averaged]):
-        notes.append(f"{len(absent)} tensors have no averaged copy and are taken from 'model': {', '.join(absent[:4])}")
+    if weights == "ema" and (absent := [name for name in buffers if name not in averaged]):
+        notes.append(f"{len(absent)} buffers have no averaged copy and are taken from 'model': {', '.join(absent[:4])}")
     return chosen, notes
+
+
+def _buffers(model: Mapping[str, Any]) -> list[str]:
+    """The tensors under ``transformer.`` that are no weights of it."""
+    text = any(name.startswith(TEXT_PREFIX) for name in model)
+    ignores = denoiser_ignores("text" if text else "none")
+    return [name for name in model if any(ignore.regex.fullmatch(name) for ignore in ignores)]
+
+
+def _check_averaged(path: str | Path, names: list[str], averaged: Mapping[str, Any], **chosen: str) -> None:
+    """Raise CheckpointError, one line, if averaged weights are wanted of which some are absent: half of each is no model."""
+    in_clip = {"weights": False, "clip_weights": True}
+    for option, choice in chosen.items():
+        wanted = [name for name in names if name.startswith(PREFIX) and name.startswith(TEXT_PREFIX) == in_clip[option]]
+        absent = [name for name in wanted if name not in averaged]
+        if choice == "ema" and absent:
+            more = f" and {len(absent) - 4} more" if len(absent) > 4 else ""
+            raise CheckpointError(
+                f"{path}: {len(absent)} of {len(wanted)} weights have no averaged copy ({', '.join(absent[:4])}{more}); "
+                f"give {option}='model' (--{option}=model)"
+            )
+
+
+def training_state(path: str | Path) -> tuple[int, bool]:
+    """(epochs trained, or 0 if the file does not say; whether it holds averaged weights) of a training checkpoint.
+
+    Raises:
+        CheckpointError: if the file cannot be read.
+    """
+    tree = open_checkpoint(path)
+    if not isinstance(tree, Mapping):
+        return 0, False
+    epochs = [tree[name] for name in ("last_epoch", "epoch") if isinstance(tree.get(name), int)]
+    return (epochs or [0])[0], isinstance(tree.get("ema"), Mapping)
 
 
 def plan(
@@ -118,7 +152,7 @@ def plan(
             clip = TextSource(tensors, TEXT_PREFIX)
         else:
             ignores.append(Ignore(key(TEXT_PREFIX) + ".*", "replaced by the CLIP file given"))
-        shapes["text_encoder"] = dataclasses.asdict(text_config(clip.tensors, clip.prefix))
+        shapes["text_encoder"] = clip.sizes()
         rules += clip.rules("text_encoder.")
         ignores += clip.ignores
     elif clip is not None:
@@ -147,7 +181,7 @@ def _reduce(shapes: Facts, reduction: CodebookReduction | None) -> None:
         known = REDUCTION_FILES.get(kept)
         name = f"{known} (help_folder/statistics in the reference's repository)" if known else "the reference's mapping_path"
         raise ConversionError(
-            f"this model keeps {kept} of its codec's {codes} codes, and which ones is in a file of its own: pass mapping={name}"
+            f"this model keeps {kept} of its codec's {codes} codes, and a file says which: give mapping (--mapping=...): {name}"
         )
     elif (len(reduction.full_to_reduced), len(reduction.reduced_to_full)) != (codes, kept):
         raise ConversionError(

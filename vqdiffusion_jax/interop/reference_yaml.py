@@ -84,7 +84,7 @@ def _read(path: str | Path) -> _Node:
         text = Path(path).read_text(encoding="utf-8")
         values = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}; give the reference's yaml file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a yaml file of the reference: {' '.join(str(error).split())[:200]}") from None
     return _Node(values, str(path))

@@ -76,6 +76,13 @@ class Inert:
         return f"<{self.global_name}, not loaded>"
 
 
+class Ordered(collections.OrderedDict):
+    """An OrderedDict whose attributes no pickle may set: PyTorch's ``_metadata`` is dropped, and ``items`` stays what it is."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class _NumberKind(Sealed):
     """A storage class or dtype named in a pickle; dtype None is an untyped storage, counted in bytes."""
@@ -124,7 +131,7 @@ _BUILDERS = {
     ("torch._utils", "_rebuild_parameter_with_state"): _Builder(_parameter),
     ("torch._tensor", "_rebuild_from_type_v2"): _Builder(_subclass),
     ("torch", "Size"): tuple,
-    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "OrderedDict"): Ordered,
     ("builtins", "set"): set,
     ("__builtin__", "set"): set,
 }

@@ -21,6 +21,11 @@ from .safe_pickle import CheckpointError, Inert, SafeUnpickler
 
 __all__ = ["CheckpointError", "LazyTensor", "open_checkpoint", "state_dict"]
 
+# What a file may unpack to: PyTorch compresses nothing, and repacked weights hardly shrink.
+PICKLE_BYTES = 256 * 2**20
+UNPACKED_BYTES = 64 * 2**20
+UNPACKED_RATIO = 20
+
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that begins a file from before PyTorch 1.6
 _CORRUPT = (
@@ -37,7 +42,7 @@ def open_checkpoint(path: str | Path) -> Any:
     """
     path = Path(path)
     if path.is_dir():
-        raise CheckpointError(f"{path} is a directory; give the checkpoint file itself")
+        raise CheckpointError(f"{path} is a directory; give a .pth, .pt or .ckpt file")
     try:
         with open(path, "rb") as file:
             head = file.read(512)
@@ -66,6 +71,8 @@ def state_dict(tree: Any) -> dict[str, LazyTensor]:
         return dict(_tensors(tree, ""))
     except RecursionError:
         raise CheckpointError("the checkpoint contains itself; it was not written by PyTorch") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"the checkpoint's names are not those of tensors ({_line(error)}); it was not written by PyTorch") from None
 
 
 def _tensors(node: Any, name: str) -> Iterator[tuple[str, LazyTensor]]:
@@ -97,6 +104,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Any:
     pickles = sorted((name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")), key=len)
     if not pickles:
         raise CheckpointError("it is a zip archive without data.pkl, so not a checkpoint saved by PyTorch")
+    _check_sizes(archive, entries[pickles[0]], path.stat().st_size)
     root = pickles[0].removesuffix("data.pkl")
     order = archive.read(root + "byteorder") if root + "byteorder" in entries else b"little"
     if order.strip() != b"little":
@@ -115,6 +123,15 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Any:
         return storages[key, dtype]
 
     return SafeUnpickler(archive.read(pickles[0]), storage).load()
+
+
+def _check_sizes(archive: zipfile.ZipFile, pickled: zipfile.ZipInfo, size: int) -> None:
+    """Raise CheckpointError for an archive that was made to fill memory."""
+    if pickled.file_size > PICKLE_BYTES:
+        raise CheckpointError(f"its data.pkl takes {pickled.file_size} bytes, which is far more than a list of weights does; refused")
+    unpacked = sum(info.file_size for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED)
+    if unpacked > UNPACKED_BYTES + UNPACKED_RATIO * size:
+        raise CheckpointError(f"it unpacks {size} bytes to {unpacked}, as weights never do; refused")
 
 
 def _locate(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: np.dtype | None) -> Storage:

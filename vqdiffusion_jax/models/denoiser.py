@@ -26,6 +26,7 @@ from .layers import (
     layer_norm,
     linear,
     lookup,
+    over_batch,
     scan_layers,
     stack,
     standardize,
@@ -232,7 +233,7 @@ class Denoiser(nnx.Module):
                 conditioning = block.condition(condition)
             return block(x, modulation, conditioning, key)
 
-        x = lookup(self.token_embedding, tokens) + self.positions()
+        x = over_batch(lookup(self.token_embedding, tokens) + self.positions())
         x = scan_layers(body, x, (self.blocks, modulation, conditioning, dropout_keys), self.compute)
         return self.logits(self.final_norm(x))
 

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec as P
 
 from ..config import ComputeConfig
+from ..sharding import batch_spec
 from .attention import attention
 
 LAYER_NORM_EPSILON = 1e-5  # PyTorch's default; Flax's is 1e-6
@@ -67,7 +69,7 @@ def embed(num_rows: int, width: int, compute: ComputeConfig = ComputeConfig(), *
 
 def lookup(table: nnx.Embed, indices: jax.Array) -> jax.Array:
     """Rows of ``table`` in its compute dtype.  Indices are clipped to the table, as the reference sets negative ones to 0."""
-    return jnp.take(table.embedding[...], indices, axis=0, mode="clip").astype(table.dtype)
+    return jnp.take(whole(table.embedding[...]), indices, axis=0, mode="clip").astype(table.dtype)
 
 
 def layer_norm(width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -196,21 +198,42 @@ def stack(make_block: Callable[[nnx.Rngs], Any], n: int, rngs: nnx.Rngs) -> Any:
     return jax.vmap(lambda key: make_block(nnx.Rngs(key)))(jax.random.split(rngs.params(), n))
 
 
-_between_layers = contextvars.ContextVar("between_layers", default=lambda x: x)
+def over_batch(x: jax.Array) -> jax.Array:
+    """x (batch, ...), its samples spread over the ambient mesh (``jax.set_mesh``); x itself where there is none.
+
+    Weights split by features meet activations split by samples on the same
+    devices.  Told nothing, the partitioner may keep the weights where they are
+    and give every device the whole batch; told this, it gathers the weights.
+    """
+    return _placement.get()(x)
+
+
+def whole(table: jax.Array) -> jax.Array:
+    """``table`` gathered on every device of the ambient mesh, so that each reads its own samples' rows."""
+    return table if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(table, P())
+
+
+def _over_ambient_mesh(x: jax.Array) -> jax.Array:
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or not {"data", "fsdp"} <= set(mesh.axis_names):
+        return x
+    return jax.lax.with_sharding_constraint(x, batch_spec(mesh, x.shape[0]))
+
+
+_placement = contextvars.ContextVar("placement", default=_over_ambient_mesh)
 
 
 @contextmanager
 def between_layers(function: Callable[[jax.Array], jax.Array]) -> Iterator[None]:
-    """While tracing inside, every activation between two layers passes through ``function``.
+    """While tracing inside, ``over_batch`` is ``function``: for whoever compiles for one mesh and knows it.
 
-    For whoever places arrays: without a sharding constraint in the loop over
-    layers the partitioner may spread features instead of samples.
+    Not for a jitted function that is shared between meshes: its trace would keep the first one's.
     """
-    token = _between_layers.set(function)
+    token = _placement.set(function)
     try:
         yield
     finally:
-        _between_layers.reset(token)
+        _placement.reset(token)
 
 
 def scan_layers(body: Callable[[Carry, Any], Carry], carry: Carry, stacked: Any, compute: ComputeConfig) -> Carry:
@@ -220,10 +243,10 @@ def scan_layers(body: Callable[[Carry, Any], Carry], carry: Carry, stacked: Any,
     (``compute.scan_layers``); ``compute.remat`` recomputes each layer's
     activations in the backward pass.
     """
-    layer_body, between = body, _between_layers.get()
+    layer_body = body
 
     def body(carry, layer):
-        return between(layer_body(between(carry), layer))
+        return over_batch(layer_body(over_batch(carry), layer))
 
     if compute.remat:
         # Inside scan the loop itself keeps XLA from merging the recomputation with the forward pass.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flax import nnx
 
 from ..config import ComputeConfig, ModelConfig
@@ -18,12 +20,21 @@ class VQDiffusionModel(nnx.Module):
     The container has no forward pass of its own: sampling and training take
     the parts they need.
 
+    text_compute: how the text tower runs and what it is held in.  By default it
+    runs like the rest, on float32 parameters: CLIP is frozen and small, and its
+    norms and tables are not to be rounded.
+
     Raises:
         ConfigError: if a part of ``config`` cannot be built.
     """
 
-    def __init__(self, config: ModelConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+    def __init__(
+        self, config: ModelConfig, compute: ComputeConfig = ComputeConfig(), *, text_compute: ComputeConfig | None = None, rngs: nnx.Rngs
+    ):
         self.config = config
         self.denoiser = Denoiser(config.denoiser, compute, rngs=rngs)
         self.codec = VQGAN(config.codec, compute, rngs=rngs)
-        self.text_encoder = CLIPTextEncoder(config.text_encoder, compute, rngs=rngs) if config.text_encoder is not None else None
+        if config.text_encoder is None:
+            self.text_encoder = None
+        else:
+            self.text_encoder = CLIPTextEncoder(config.text_encoder, text_compute or replace(compute, param_dtype="float32"), rngs=rngs)

@@ -16,7 +16,7 @@ from flax import nnx
 
 from ..config import ComputeConfig, VQGANConfig
 from .attention import attention
-from .layers import dropout, group_norm
+from .layers import dropout, group_norm, over_batch
 
 # One object, so that two codecs of one config have the same tree structure.  Uniform in ±sqrt(3 scale / fan in).
 uniform_init = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
@@ -78,10 +78,11 @@ class ResnetBlock(nnx.Module):
         self.dropout = config.dropout
 
     def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-        h = self.conv1(jax.nn.silu(self.norm1(x)))
+        x = over_batch(x)
+        h = over_batch(self.conv1(jax.nn.silu(self.norm1(x))))
         h = dropout(jax.nn.silu(self.norm2(h)), self.dropout, dropout_key)
         h = self.conv2(h)
-        return h + (x if self.shortcut is None else self.shortcut(x))
+        return over_batch(h + (x if self.shortcut is None else self.shortcut(x)))
 
 
 class AttentionBlock(nnx.Module):
@@ -99,7 +100,7 @@ class AttentionBlock(nnx.Module):
         places = self.norm(x).reshape(batch, height * width, 1, channels)
         # Whatever the denoiser uses: a head this wide is beyond the fused kernels.
         mixed = attention(self.query(places), self.key(places), self.value(places), implementation="xla")
-        return x + self.out(mixed.reshape(x.shape))
+        return over_batch(x + self.out(mixed.reshape(x.shape)))
 
 
 class Level(nnx.Module):
@@ -163,13 +164,13 @@ class Encoder(nnx.Module):
         self.conv_out = conv(widths[-1], config.z_channels, in_float32(compute), rngs=rngs)
 
     def __call__(self, images: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-        x = self.conv_in(images)
+        x = over_batch(self.conv_in(images))
         for i, level in enumerate(self.down):
             x = level(x, _fold(dropout_key, i))
             if level.resample is not None:
-                x = level.resample(x)
+                x = over_batch(level.resample(x))
         x = self.middle(x, _fold(dropout_key, len(self.down)))
-        return self.conv_out(jax.nn.silu(self.norm_out(x)))
+        return over_batch(self.conv_out(jax.nn.silu(self.norm_out(x))))
 
 
 class Decoder(nnx.Module):
@@ -197,10 +198,10 @@ class Decoder(nnx.Module):
         self.conv_out = conv(widths[0], config.image_channels, in_float32(compute), rngs=rngs)
 
     def __call__(self, features: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-        x = self.middle(self.conv_in(features), _fold(dropout_key, len(self.up)))
+        x = self.middle(over_batch(self.conv_in(features)), _fold(dropout_key, len(self.up)))
         for i in reversed(range(len(self.up))):
             level = self.up[i]
             x = level(x, _fold(dropout_key, i))
             if level.resample is not None:
-                x = level.resample(upsample_nearest(x))
-        return self.conv_out(jax.nn.silu(self.norm_out(x)))
+                x = over_batch(level.resample(upsample_nearest(x)))
+        return over_batch(self.conv_out(jax.nn.silu(self.norm_out(x))))

@@ -1,6 +1,6 @@
 """Sampling: strategies, guidance and truncation as data, and one loop that runs them."""
 
-from .editing import all_mask_start, composite, first_timestep_of, inpainting_start, noised_start, token_mask
+from .editing import all_mask_start, composite, first_timestep_of, inpainting_start, noised_start, outpaint, token_mask
 from .guidance import Guidance, combine
 from .loop import denoise, paired_logits, predictor
 from .noise import KeyNoise, Noise, RecordedNoise, image_keys
@@ -32,6 +32,7 @@ __all__ = [
     "image_keys",
     "inpainting_start",
     "noised_start",
+    "outpaint",
     "paired_logits",
     "predictor",
     "reference_counts",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..diffusion.schedule import Schedule, check_timesteps
 from ..diffusion.transitions import forward_log_prob_tokens, sample_categorical
@@ -84,3 +87,36 @@ def composite(original: jax.Array, generated: jax.Array, pixel_mask: jax.Array) 
     if mask.ndim not in (2, 3) or mask.shape[-2:] != original.shape[-3:-1]:
         raise ValueError(f"pixel_mask has shape {mask.shape}; the pictures need ([batch,] {original.shape[-3]}, {original.shape[-2]})")
     return jnp.where(mask[..., None], generated, original)
+
+
+def outpaint(
+    picture: Any, size: int, *, left: float = 0.0, top: float = 0.0, right: float = 0.0, bottom: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """A picture made smaller on a canvas whose margins are to be painted: ``image`` and ``mask_image`` of a pipeline's call.
+
+    picture: PIL image, or uint8 (height, width, 3).  Its centre is cut to the
+    shape of what the margins leave of the canvas, and resized to it.
+    size: side of the canvas in pixels, the codec's image_size.
+    left, top, right, bottom: margins, as fractions of the canvas.
+    Returns the canvas, uint8 (size, size, 3), with the picture's edge repeated
+    in the margins, and the mask, (size, size) bool, True in the margins.
+    Raises ValueError if the margins are negative, all 0, or leave nothing.
+    """
+    from PIL import Image
+
+    picture = picture if hasattr(picture, "convert") else Image.fromarray(np.asarray(picture))
+    margins = (left, top, right, bottom)
+    x0, y0, x1, y1 = round(size * left), round(size * top), size - round(size * right), size - round(size * bottom)
+    if not all(0.0 <= margin < 1.0 for margin in margins) or x1 <= x0 or y1 <= y0:
+        raise ValueError(f"margins left, top, right, bottom are {margins}; they must lie in [0, 1) and leave room for the picture")
+    if (x0, y0, x1, y1) == (0, 0, size, size):
+        raise ValueError(f"margins left, top, right, bottom are {margins}; at least one must be a pixel wide")
+    width, height = x1 - x0, y1 - y0
+    scale = min(picture.width / width, picture.height / height)
+    across, down = width * scale, height * scale
+    corner = ((picture.width - across) / 2, (picture.height - down) / 2)
+    box = (*corner, corner[0] + across, corner[1] + down)
+    inside = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC, box=box))
+    mask = np.ones((size, size), bool)
+    mask[y0:y1, x0:x1] = False
+    return np.pad(inside, ((y0, size - y1), (x0, size - x1), (0, 0)), mode="edge"), mask

@@ -9,6 +9,7 @@ for one choice of positions without replacement).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,16 @@ def image_keys(seed: int | jax.Array, first: int, count: int) -> jax.Array:
     seed: a whole number or a typed key.  Returns (count,) typed keys.  Image i
     has the same key whatever batch it is drawn in.
     """
-    root = seed if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) else jax.random.key(seed)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(root, first + jnp.arange(count))
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(_root_key(seed), first + jnp.arange(count))
+
+
+def _root_key(seed: int | jax.Array) -> jax.Array:
+    """The key of a seed; all of the seed's bits count, of which ``jax.random.key`` alone reads the lowest 32."""
+    if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+        return seed
+    if isinstance(seed, Integral) and seed >= 2**32:
+        return jax.random.fold_in(jax.random.key(int(seed) & 0xFFFFFFFF), int(seed) >> 32)
+    return jax.random.key(seed)
 
 
 @jax.tree_util.register_dataclass

@@ -282,7 +282,10 @@ def _read_vocabulary(folder: Path) -> tuple[dict[str, int], tuple[tuple[str, str
 def _read(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; a tokenizer folder has vocab.json and merges.txt, or tokenizer.json")
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not text in UTF-8 ({error}); fetch it again") from error
 
 
 def _read_json(path: Path) -> dict:

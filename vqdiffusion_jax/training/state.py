@@ -13,7 +13,7 @@ from jax import Array
 
 from ..diffusion.objective import LossState
 from ..models.denoiser import Denoiser
-from ..sharding import shardings
+from ..sharding import ShardingRules, shardings
 from . import learning_rate
 from .config import TrainConfig
 from .optimizer import make_optimizer
@@ -51,11 +51,13 @@ def fresh_denoiser(config: TrainConfig) -> Denoiser:
     return Denoiser(config.model.denoiser, config.compute, rngs=nnx.Rngs(config.seed))
 
 
-def abstract_state(config: TrainConfig, mesh: jax.sharding.Mesh) -> TrainState:
+def abstract_state(config: TrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()) -> TrainState:
     """Shapes, dtypes and shardings of the state; nothing is computed."""
     abstract = jax.eval_shape(lambda: new_state(config, fresh_denoiser(config)))
     return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract, shardings(abstract, mesh)
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        abstract,
+        shardings(abstract, mesh, rules),
     )
 
 

@@ -1,0 +1,45 @@
+"""No recorded array goes unread: each name is one that some test here replays."""
+
+import re
+
+import pytest
+
+from tests.golden.cases import Case
+
+RUN = "u|t|x_in|x_out|sampled_out|to_sample|exp_noise|n_drawn|log_x0_calls|log_x0|tokens|image|content_token"
+MARGINS = "min_margin|min_trunc_margin|min_select_margin"  # how far the recorded decisions were from another outcome; no output
+LOSS = "x0|t|pt|u|xt|log_x0_recon|log_model_prob|log_true_prob|kl_per_position|kl|decoder_nll|kl_loss|kl_aux|kl_aux_loss|aux_weight"
+LOSS += "|loss1|loss2|vb_loss|loss|out_logits|Lt_(history|count)_(before|after)|grad/.*|grad_names|grad_norms|grad_total_norm"
+LOSS += "|tokens|text_mask|cond_row_norms|labels|cond"
+CODEC = "image|prequant|tokens|decode_tokens|decode_pixels|roundtrip_pixels|gumbel_noise|gumbel_logits|tokens_argmax(_full)?"
+CODEC += "|full_to_quantize|quantize_to_full|enc_conv_in|enc_down0_block0|enc_down0_downsample|min_margin"
+QUERIES = "x0|t|log_x0_onehot|q_pred|q_pred_tminus1|q_sample_u|x_t|q_pred_one_timestep|q_posterior_(true|soft|allmask)|log_p_x0"
+LOGS = r"log_(at|bt|ct|1_min_ct|cumprod_at|cumprod_bt|cumprod_ct|1_min_cumprod_ct)"
+
+CHECKPOINT = [
+    rf"sched/{LOGS}", rf"q/({QUERIES})", r"text/(prompts|tokens|mask|emb_fp16|emb_fp32)",
+    r"net/(labels|x_t|t|logits|predict_start|content_emb|block\d+_out|logits_label_(1000|mean))",
+    r"cfg/(log_x0_uncond|guided_[\d.]+)", r"trunc/((plain|guided_[\d.]+)_)?r[\d.]+", rf"loss/({LOSS})",
+    r"importance/(Lt_history|pt_all|u|t|pt|uniform_fallback_when_count_le_10)", rf"codec/({CODEC})", r"n_sample(_multi)?",
+    rf"run_\w+/({RUN}|{MARGINS})", r"solver/(lr_after_step|loss)",
+]  # fmt: skip
+KNOWN = {
+    "text": CHECKPOINT,
+    "class": CHECKPOINT,
+    "none": CHECKPOINT,
+    "codec": [rf"codec/({CODEC})", r"ema/(z|index|loss|embedding_after|cluster_size_after|embedding_avg_after)"],
+    "clip": [r"tokens|prompts", r"(configs|pick_last|pick_last_keep|doubled_1024|additional_last)_fp(16|32)(_last)?"],
+    "tokenizer": [r"(ids|mask)_\d+", r"ids_dalle_\d+_ctx\d+_pad-?\d+"],
+    "schedules": [rf"N\d+_T\d+/(at|bt|ct|att|btt|ctt|{LOGS})", r"n_sample/T\d+_ps\d+", r"lr/(plateau_loss|plateau_lr|cosine_lr)"],
+    "diffusers": [
+        r"prompts|input_ids|text_hidden|prompt_embeds|uncond_embeds|x_t|transformer_t\d+|q_posterior_t\d+|truncate_r[\d.]+",
+        rf"sched/{LOGS}", r"vq_(image|latents|indices)|decode_(tokens|image)", r"run_\w+/(u|u_last|t|x|image|latents|min_margin)",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.cases(*KNOWN)
+def test_every_array_is_replayed(case: Case):
+    unknown = [name for name in case.arrays if not any(re.fullmatch(pattern, name) for pattern in KNOWN[case.kind])]
+    assert unknown == []
+    assert set(case.calls) >= {name for name in case.run_names if name != "run_partial"}

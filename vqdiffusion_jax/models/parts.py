@@ -1,0 +1,31 @@
+"""A part of a model on its own, under the names it has in a VQDiffusionModel: what native folders of one part hold."""
+
+from __future__ import annotations
+
+from flax import nnx
+
+from ..config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, VQGANConfig
+from .clip import CLIPTextEncoder, CLIPVisionEncoder
+from .vqgan import VQGAN
+
+
+class CodecPart(nnx.Module):
+    """An image codec, ``codec``."""
+
+    def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+        self.codec = VQGAN(config, compute, rngs=rngs)
+
+
+class CLIPPart(nnx.Module):
+    """CLIP's towers, ``text_encoder`` and ``image_encoder``; either may be None."""
+
+    def __init__(
+        self,
+        text: CLIPTextConfig | None,
+        image: CLIPVisionConfig | None,
+        compute: ComputeConfig = ComputeConfig(),
+        *,
+        rngs: nnx.Rngs,
+    ):
+        self.text_encoder = CLIPTextEncoder(text, compute, rngs=rngs) if text is not None else None
+        self.image_encoder = CLIPVisionEncoder(image, compute, rngs=rngs) if image is not None else None
