@@ -28,7 +28,9 @@ def folder(tmp_path_factory):
 
 
 def start(script: str, *arguments, devices: int) -> subprocess.Popen:
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    # On few cores the threads that stand for devices may meet their collectives in different orders; one after the other they do not.
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_cpu_enable_concurrency_optimized_scheduler=false"
+    flags += " --xla_cpu_collective_call_warn_stuck_timeout_seconds=60 --xla_cpu_collective_call_terminate_timeout_seconds=120"
     environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(REPO / "tests" / script), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -42,7 +44,12 @@ def finish(process: subprocess.Popen) -> dict:
 
 @pytest.fixture(scope="module")
 def report(folder):
-    return finish(start("sharded_sampling.py", folder, devices=8))
+    try:
+        return finish(start("sharded_sampling.py", folder, devices=8))
+    except AssertionError as error:
+        if "rendezvous" not in str(error):  # simulated devices on a loaded machine: XLA gave up waiting for a thread
+            raise
+        return finish(start("sharded_sampling.py", folder, devices=8))
 
 
 def test_each_process_draws_its_own_pictures(folder):

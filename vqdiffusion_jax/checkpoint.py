@@ -56,7 +56,11 @@ def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
     folder = Path(folder).absolute()
     if not ocp.is_orbax_checkpoint(folder):
         raise CheckpointError(f"{folder} holds no weights; expected a folder written by save_pretrained")
-    stored = {name: (tuple(leaf.shape)) for name, leaf in ocp.metadata(folder).metadata.items()}
+    with failing_as_checkpoint_error(f"{folder} is damaged, so copy or convert it again"):
+        described = ocp.metadata(folder).metadata
+        if not isinstance(described, dict):  # orbax logs why and returns None
+            raise CheckpointError("its list of arrays cannot be read")
+        stored = {name: tuple(leaf.shape) for name, leaf in described.items()}
     paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
     wanted = leaves_by_path(abstract)
     problems = [f"missing {name}" for name in wanted.keys() - stored.keys()]
@@ -77,10 +81,8 @@ def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
         path_of(key_path): jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
         for (key_path, leaf), sharding in zip(paths, placed, strict=True)
     }
-    try:
+    with failing_as_checkpoint_error(f"{folder} cannot be read; if it is damaged, copy or convert it again"):
         restored = ocp.load(folder, targets)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
     return jax.tree.unflatten(structure, [restored[path_of(key_path)] for key_path, _ in paths])
 
 
@@ -121,12 +123,12 @@ class TrainingCheckpoints:
         if step in self.steps():
             return
         items = {"state": _by_path(_without_keys(state)), "position": position}
-        with _failing_as_checkpoint_error(f"checkpoint {step} cannot be written to {self.folder}"):
+        with failing_as_checkpoint_error(f"checkpoint {step} cannot be written to {self.folder}"):
             self._checkpointer.save_checkpointables_async(step, items, metrics=None if score is None else {"score": score})
 
     def wait(self) -> None:
         """Until everything is on disk.  Raises CheckpointError if it could not be written."""
-        with _failing_as_checkpoint_error(f"the last checkpoint cannot be written to {self.folder}"):
+        with failing_as_checkpoint_error(f"the last checkpoint cannot be written to {self.folder}"):
             self._checkpointer.wait()
 
     def restore(self, abstract: Any) -> tuple[int, Any, dict, list[str]] | None:
@@ -165,10 +167,13 @@ class TrainingCheckpoints:
 
 
 @contextmanager
-def _failing_as_checkpoint_error(message: str) -> Iterator[None]:
+def failing_as_checkpoint_error(message: str) -> Iterator[None]:
+    """Whatever fails inside becomes a CheckpointError "message: reason", of one line; but running out of memory stays what it is."""
     try:
         yield
-    except Exception as error:  # a full disk reaches us as an error of tensorstore, orbax or the system
+    except Exception as error:  # a full disk or a short file reaches us as an error of tensorstore, orbax or the system
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) and isinstance(error, jax.errors.JaxRuntimeError):
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{message}: {reason}") from error
 

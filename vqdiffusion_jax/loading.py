@@ -13,6 +13,7 @@ A codec alone and CLIP alone have such folders too; config.json says which kind 
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from flax import nnx
 
-from .checkpoint import load_weights, save_weights
+from .checkpoint import failing_as_checkpoint_error, load_weights, save_weights
 from .config import ComputeConfig, ConfigError
 from .files import check_empty, whole_or_not_at_all
 from .interop.kinds import DIFFUSERS, NATIVE, kind_of_folder
@@ -55,7 +56,7 @@ transformers MIT (CompVis), CLIP MIT (OpenAI).
 
 
 def default_compute() -> ComputeConfig:
-    """bfloat16 on accelerators, float32 on the CPU."""
+    """bfloat16 on accelerators, but for norms, codebook, latents and pixels, which are float32 everywhere; float32 on the CPU."""
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return ComputeConfig(dtype=dtype, param_dtype=dtype)
 
@@ -243,19 +244,36 @@ def _one_by_one(leaves: list) -> list:
 def write_folder(
     folder: str | Path, model: VQDiffusionModel | CodecPart | CLIPPart, tokenizer: Tokenizer | None, *, provenance: str = ""
 ) -> None:
-    """Write a native folder; it appears whole or not at all.  Raises FileExistsError if the folder holds anything."""
+    """Write a native folder; it appears whole or not at all.
+
+    Weights are stored as they are held.  Those held in fewer bits than float32
+    have been rounded: a warning, README.md and "rounded_to" in config.json say so.
+    Raises FileExistsError if the folder holds anything, CheckpointError if it cannot be written.
+    """
     folder = Path(folder)
     head = head_of(model)
+    if rounded := _rounded_to(model):
+        head["rounded_to"] = rounded
+        note = f"Its weights were rounded to {rounded} before they were written; a model loaded with param_dtype float32 has all digits."
+        provenance = f"{provenance}\n\n{note}".strip()
+        warnings.warn(f"{folder}: weights held in {rounded} are saved so; load with param_dtype float32 to save all digits", stacklevel=3)
     kind = head["kind"]
     if tokenizer is None and kind == "model" and model.config.tokenizer is not None:
         tokenizer = Tokenizer(model.config.tokenizer)
-    with whole_or_not_at_all(folder) as place:
+    check_empty(folder)
+    with failing_as_checkpoint_error(f"{folder} cannot be written"), whole_or_not_at_all(folder) as place:
         (place / "config.json").write_text(json.dumps(head, indent=2) + "\n")
         readme = _README.format(title=_TITLES[kind], reader=READERS[kind], name=folder.name, provenance=provenance)
         (place / "README.md").write_text(readme.replace("\n\n\n", "\n"))
         if tokenizer is not None:
             tokenizer.to_files(place / "tokenizer")
         save_weights(place / "weights", model)
+
+
+def _rounded_to(model: Any) -> str | None:
+    """The floating point formats of fewer bits than float32 that weights are held in, or None."""
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(model) if jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)}
+    return ", ".join(sorted(dtype.name for dtype in dtypes if dtype.itemsize < 4)) or None
 
 
 def _read_native(

@@ -110,6 +110,31 @@ def parquet(root: Path) -> Path:
     return root
 
 
+def tfds(root: Path) -> Path:
+    """What TFDS would have prepared, as preparing takes TensorFlow and reading does not."""
+    import tensorflow_datasets
+    from array_record.python.array_record_module import ArrayRecordWriter
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    folder = root / "tiny" / "1.0.0"
+    folder.mkdir(parents=True)
+    features = tensorflow_datasets.features
+    table = {"image": features.Image(shape=(None, None, 3)), "label": features.ClassLabel(num_classes=3), "text": features.Text()}
+    features.FeaturesDict(table).save_config(folder)
+    split = {"name": "train", "numBytes": "1", "shardLengths": ["5"], "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"}
+    info = {"name": "tiny", "version": "1.0.0", "fileFormat": "array_record", "splits": [split]}
+    put(folder / "dataset_info.json", json.dumps(info))
+    writer = ArrayRecordWriter(str(folder / "tiny-train.array_record-00000-of-00001"), "group_size:1")
+    for i in range(5):
+        example = tf_example_pb2.Example()
+        example.features.feature["image"].bytes_list.value.append(encoded(i) if i != 4 else b"no picture")
+        example.features.feature["label"].int64_list.value.append(i % 3)
+        example.features.feature["text"].bytes_list.value.append(f"TFDS {i}".encode())
+        writer.write(example.SerializeToString())
+    writer.close()
+    return root
+
+
 def npz(root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     np.savez(root / "pictures.npz", images=np.stack([pixels(i, (16, 16)) for i in range(12)]))

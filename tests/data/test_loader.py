@@ -90,9 +90,10 @@ def test_continues_in_the_middle_of_an_epoch(pictures):
 
 def test_a_state_of_another_stream_is_refused(pictures):
     state = iter(loader(pictures)).get_state()
-    for other, match in ((loader(pictures, seed=1), "seed 0, now it is 1"), (loader(pictures, batch_size=2), "global_batch_size 4, now it is 2")):
+    others = ({"seed": 1}, "seed 0, now it is 1"), ({"batch_size": 2}, "global_batch_size 4, now it is 2")
+    for options, match in others:
         with pytest.raises(DataError, match=match):
-            iter(other).set_state(state)
+            iter(loader(pictures, **options)).set_state(state)
 
 
 def test_processes_share_the_global_batches(pictures):

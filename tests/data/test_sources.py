@@ -168,6 +168,22 @@ def test_parquet(tmp_path):
     refused("parquet", root, "cannot be read as parquet")
 
 
+def test_tfds(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    root = layouts.tfds(tmp_path)
+    options = {"name": "tiny:1.0.0", "caption_field": "text", "label_field": "label", "validation_split": "train[60%:]"}
+    source = opened("tfds", root, options=options)
+    record = pickle.loads(pickle.dumps(source))[2]
+    assert len(source) == 5 and source.num_classes == 3 and record["captions"] == ["TFDS 2"] and record["label"] == 2
+    np.testing.assert_array_equal(record["image"], layouts.pixels(2))
+    assert len(opened("tfds", root, "validation", options=options)) == 2
+    with pytest.raises(BrokenRecord, match="TFDS cannot read it"):
+        source[4]
+    refused("tfds", root, "TFDS cannot open nope", options={"name": "nope"})
+    refused("tfds", root, "tiny has no feature words; it has", options={"name": "tiny", "caption_field": "words"})
+    refused("tfds", root, "the option name is needed")
+
+
 def test_mistakes_are_found_first(tmp_path):
     refused("coco", tmp_path / "nowhere", "nowhere does not exist")
     refused("coco", tmp_path, "captions_train2014.json does not exist")

@@ -21,8 +21,9 @@ def test_reads_every_protocol(tmp_path, protocol):
 
 def test_reads_python_2(tmp_path):
     path = tmp_path / "filenames.pickle"
-    path.write_bytes(b"(lp0\nS'002.Laysan_Albatross/Laysan_Albatross_0002_1027'\np1\naS'b'\np2\nag1\na.")
-    assert read_string_list(path) == ["002.Laysan_Albatross/Laysan_Albatross_0002_1027", "b", "002.Laysan_Albatross/Laysan_Albatross_0002_1027"]
+    name = "002.Laysan_Albatross/Laysan_Albatross_0002_1027"
+    path.write_bytes(f"(lp0\nS'{name}'\np1\naS'b'\np2\nag1\na.".encode())
+    assert read_string_list(path) == [name, "b", name]
     path.write_bytes(b"\x80\x02]q\x01(U\x03abcq\x02U\x01dq\x03e.")
     assert read_string_list(path) == ["abc", "d"]
 

@@ -70,7 +70,10 @@ def test_random_crop_reaches_every_place_and_stays_inside():
     assert places == {(top, left) for top in range(9) for left in range(9)}
 
 
-@pytest.mark.parametrize("shape, resized, offset", [((500, 375), (341, 256), (42, 0)), ((375, 500), (256, 341), (0, 42)), ((90, 90), (256, 256), (0, 0))])
+@pytest.mark.parametrize(
+    "shape, resized, offset",
+    [((500, 375), (341, 256), (42, 0)), ((375, 500), (256, 341), (0, 42)), ((90, 90), (256, 256), (0, 0))],
+)
 def test_validation_resizes_the_short_side_and_cuts_the_middle(shape, resized, offset):
     left, top = offset  # round((341 - 256) / 2) = round(42.5) = 42, to even
     expected = np.asarray(Image.fromarray(pixels(1, shape)).resize(resized, Image.Resampling.BICUBIC))[top : top + 256, left : left + 256]

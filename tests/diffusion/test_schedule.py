@@ -179,6 +179,15 @@ def test_impossible_schedules(options, message):
         make_schedule(ScheduleConfig(num_codes=8, **options))
 
 
+@pytest.mark.parametrize("index", [999, np.array([3, 999]), jnp.array([3, 999]), jnp.array(-102)])
+def test_tables_refuse_an_index_out_of_range(index):
+    schedule = make_schedule(ScheduleConfig(num_codes=8))
+    for table in (schedule.marginals(), jax.tree.map(jnp.asarray, schedule.marginals()), schedule.one_step_jumps()):
+        with pytest.raises(IndexError, match="is out of range for a table of 10[01]|out of bounds"):
+            table[index]
+    assert jax.jit(lambda t: schedule.steps()[t].log_keep)(jnp.array(999)).shape == ()
+
+
 def test_check_timesteps():
     check_timesteps(np.array([0, 99]), 100)
     jax.jit(lambda t: check_timesteps(t, 100))(jnp.array([500]))

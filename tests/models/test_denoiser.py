@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from flax import nnx
 
 from vqdiffusion_jax.config import ComputeConfig, DenoiserConfig
 from vqdiffusion_jax.models.denoiser import AdaLayerNorm, Denoiser, sinusoidal_embedding
+from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.presets import preset
 
 BATCH = 2
@@ -260,7 +262,23 @@ def test_bfloat16_is_close(kind):
     assert logits.dtype == jnp.float32
     assert np.abs(logits - expected).mean() < 0.02 * np.abs(expected).mean() + 0.02
     stored = jax.eval_shape(lambda: Denoiser(model.config, ComputeConfig(param_dtype="bfloat16"), rngs=nnx.Rngs(0)))
-    assert {leaf.dtype for leaf in jax.tree.leaves(stored)} == {jnp.dtype("bfloat16")}
+    dtypes = {path: leaf.dtype for path, leaf in leaves_by_path(stored).items()}
+    exact = {path for path, dtype in dtypes.items() if dtype == jnp.float32}
+    assert exact == {path for path in dtypes if re.search(r"norm\.(scale|bias)$|^null_condition$", path)}
+    assert {dtype for path, dtype in dtypes.items() if path not in exact} == {jnp.dtype("bfloat16")}
+
+
+def test_values_out_of_range_are_refused_where_they_can_be_seen():
+    model = build(TINY["class"])
+    tokens, timesteps, labels = inputs(model.config)
+    with pytest.raises(ValueError, match=r"token 999 at \(0, 3\) is out of range; allowed: 0 to 16, where 16 is \[MASK\]"):
+        model(tokens.at[0, 3].set(999), timesteps, labels)
+    with pytest.raises(ValueError, match="timestep 999 is out of range; allowed: 0 to 9"):
+        model(tokens, timesteps.at[1].set(999), labels)
+    with pytest.raises(ValueError, match="label -1 is out of range; allowed: 0 to 4, or more for no class"):
+        model(tokens, timesteps, labels.at[0].set(-1))
+    last = run(model, tokens, jnp.array([9, 9]), labels)
+    np.testing.assert_array_equal(run(model, tokens, jnp.array([999, 9]), labels), last)  # compiled: the last row, never a mean
 
 
 @pytest.mark.parametrize("field", ["attention_dropout", "residual_dropout"])

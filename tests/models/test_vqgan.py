@@ -11,7 +11,7 @@ from vqdiffusion_jax.config import ComputeConfig, ConfigError, VQGANConfig
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
 from vqdiffusion_jax.models.layers import Buffer
 from vqdiffusion_jax.models.quantizers import gumbel_noise
-from vqdiffusion_jax.models.vqgan import VQGAN, check_tokens, images_to_float, to_255, to_uint8
+from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float, to_255, to_uint8
 from vqdiffusion_jax.models.vqgan_blocks import pointwise, upsample_nearest
 from vqdiffusion_jax.presets import CODECS
 
@@ -135,12 +135,9 @@ def test_reduction_is_applied_both_ways(gumbel_codec):
 
 def test_tokens_that_are_no_codes(codec, gumbel_codec):
     tokens = jnp.zeros((2, 16), jnp.int32).at[1, 3].set(24)
-    with pytest.raises(ValueError, match=r"token 24 at \(1, 3\) is outside the codebook's 0\.\.23 \(that is the mask") as error:
+    with pytest.raises(ValueError, match=r"token 24 at \(1, 3\) is out of range \(that is \[MASK\]: .*allowed: 0 to 23") as error:
         codec.decode(tokens)
     assert "\n" not in str(error.value)
-    check_tokens(tokens, 25)
-    with pytest.raises(ValueError, match=r"token -1 at \(0,\) is outside the codebook's 0\.\.9$"):
-        check_tokens([-1], 10)
     for one in (codec, gumbel_codec):  # under jit: no error can be raised, but no wrong picture either
         mask = one.config.num_codes
         broken = decode(one, jnp.zeros((2, 16), jnp.int32).at[1, 3].set(mask))
@@ -203,7 +200,9 @@ def test_bfloat16_compute_stays_near_float32_and_returns_float32(codec):
 
 def test_half_precision_parameters_leave_the_codebook_float32():
     stored = jax.eval_shape(lambda: VQGAN(TINY_GUMBEL, ComputeConfig(param_dtype="bfloat16"), rngs=nnx.Rngs(0)))
-    assert stored.encoder.conv_in.kernel.dtype == stored.decoder.norm_out.scale.dtype == jnp.bfloat16
+    assert stored.encoder.conv_in.kernel.dtype == jnp.bfloat16
+    exact = (stored.quant_conv, stored.encoder.conv_out, stored.encoder.norm_out, stored.decoder.conv_out, stored.decoder.norm_out)
+    assert {leaf.dtype for leaf in jax.tree.leaves(exact)} == {jnp.dtype("float32")}
     assert {leaf.dtype for leaf in jax.tree.leaves(stored.quantizer)} == {jnp.dtype("float32")}
 
 

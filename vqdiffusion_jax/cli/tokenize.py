@@ -12,8 +12,8 @@ _WHERE = "mode tokenize"
 
 flags.DEFINE_list("split", ["train", "validation"], "tokenize: which parts of the data set.", module_name=_WHERE)
 flags.DEFINE_integer("crops", 1, "tokenize: random crops of each training picture.", lower_bound=1, module_name=_WHERE)
-flags.DEFINE_integer("shard_size", 4096, "tokenize: examples a file; what a stopped run may have to do again.", lower_bound=1, module_name=_WHERE)
-flags.DEFINE_string("part", None, "tokenize: i/n, this process writes part i (from 0) of n; by default JAX's processes share.", module_name=_WHERE)
+flags.DEFINE_integer("shard_size", 4096, "tokenize: examples a file; a stopped run repeats at most one.", lower_bound=1, module_name=_WHERE)
+flags.DEFINE_string("part", None, "tokenize: i/n, write part i (from 0) of n; by default JAX's processes share.", module_name=_WHERE)
 
 FLAGS = flags.FLAGS
 
@@ -66,18 +66,14 @@ def _part(text: str) -> tuple[int, int]:
 def _codec_and_tokenizer(model):
     """From --checkpoint, or the codec alone from --codec; in float32 unless --dtype says otherwise, as tokens are kept for long."""
     from ..config import ComputeConfig
+    from ..loading import load, load_codec
 
     compute = ComputeConfig(dtype=FLAGS.dtype or "float32")
     if FLAGS.checkpoint:
-        from ..loading import load
-
         pipeline = load(checkpoint(), compute=compute, **companions())
         return pipeline.model.codec, pipeline.tokenizer
     if not FLAGS.codec:
-        raise ValueError("a codec is needed: --checkpoint=MODEL, or --codec=FILE with --codec_config and --mapping where it has them")
-    from ..interop.codecs import load_codec
-
-    codec, _ = load_codec(
-        FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, image_size=model.codec.image_size, compute=compute
-    )
+        raise ValueError("a codec is needed: --checkpoint=MODEL, or --codec=FILE_OR_FOLDER, with --codec_config and --mapping for a file")
+    size = None if Path(FLAGS.codec).is_dir() else model.codec.image_size  # files do not tell it, converted folders do
+    codec = load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, image_size=size, compute=compute)
     return codec, None

@@ -76,7 +76,9 @@ def make_loader(
     check_examples(lambda index: examples(index, None), len(examples), config.cache or f"{config.source} at {config.root}")
     loader = Loader(examples, config, split, batch_size, seed, process_index, process_count, workers)
     if loader.num_batches == 0:
-        raise DataError(f"{split} has {len(examples)} examples, fewer than a global batch of {batch_size * process_count}; lower batch_size")
+        raise DataError(
+            f"{split} has {len(examples)} examples, fewer than a global batch of {batch_size * process_count}; lower batch_size"
+        )
     return loader
 
 
@@ -174,9 +176,7 @@ class Loader:
     def open(self, start: int):
         """The batches from ``start`` on."""
         config = self._config
-        return read_ahead(
-            self._batches, start=start, threads=config.read_threads, ahead=config.prefetch_batches, workers=self.workers
-        )
+        return read_ahead(self._batches, start=start, threads=config.read_threads, ahead=config.prefetch_batches, workers=self.workers)
 
 
 class BatchIterator:

@@ -72,9 +72,7 @@ def _smallest(size: int) -> np.dtype:
     return np.dtype("<u2") if size <= 2**16 else np.dtype("<u4")
 
 
-def pack(
-    name: str, tokens: np.ndarray, captions: Sequence[Sequence[int]], label: int | None, dtypes: tuple[np.dtype, np.dtype]
-) -> bytes:
+def pack(name: str, tokens: np.ndarray, captions: Sequence[Sequence[int]], label: int | None, dtypes: tuple[np.dtype, np.dtype]) -> bytes:
     """A record's bytes; tokens (crops, length), ``dtypes`` those of tokens and of text ids."""
     encoded = name.encode()[:65535]
     return b"".join([

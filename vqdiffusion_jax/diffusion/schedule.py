@@ -17,7 +17,25 @@ import numpy as np
 from ..config import ConfigError, ScheduleConfig
 
 
+def host_values(array: Any) -> np.ndarray | None:
+    """``array`` as numpy, for checks; None while it is traced, or if it is spread over several hosts."""
+    if isinstance(array, jax.core.Tracer) or not getattr(array, "is_fully_addressable", True):
+        return None
+    return np.asarray(array)
+
+
+def _check_index(index: Any, length: int) -> None:
+    # What numpy does with a numpy index; jax would clamp.
+    values = host_values(index) if isinstance(index, jax.Array | np.ndarray | int | np.integer) else None
+    if values is not None and values.dtype.kind in "iu":
+        wrong = values[(values < -length) | (values >= length)]
+        if wrong.size:
+            raise IndexError(f"index {wrong[0]} is out of range for a table of {length} timesteps")
+
+
 def _gather(table: Any, index: Any) -> Any:
+    if jnp.ndim(table):
+        _check_index(index, table.shape[0])
     if isinstance(table, np.ndarray) and isinstance(index, (int, slice, np.integer, np.ndarray)):
         return table[index]  # stays on the host, and an index out of range is an error
     return jnp.asarray(table)[index]
@@ -39,7 +57,8 @@ class Kernel:
     log_not_mask: Any  # ln (1 - c)
 
     def __getitem__(self, index: Any) -> Kernel:
-        """Gather along the leading axis.  A traced or jax index out of range is clamped, as jax does."""
+        """Gather along the leading axis.  An index out of range raises IndexError; under jit, where it
+        has no value yet, it is clamped."""
         return jax.tree.map(lambda table: _gather(table, index), self)
 
 
@@ -155,9 +174,9 @@ def check_timesteps(t: Any, num_timesteps: int) -> None:
 
     For the host: under ``jax.jit`` arrays have no values yet and pass unchecked.
     """
-    if isinstance(t, jax.core.Tracer):
+    t = host_values(t)
+    if t is None:
         return
-    t = np.asarray(t)
     if not np.issubdtype(t.dtype, np.integer):
         raise ValueError(f"timesteps have dtype {t.dtype}; give whole numbers from 0 to {num_timesteps - 1}")
     wrong = t[(t < 0) | (t >= num_timesteps)]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from .schedule import Jump, Kernel
+from .schedule import Jump, Kernel, host_values
 
 LOG_ZERO = math.log(1e-30)  # stands for ln 0 in a one-hot row, as the released models were trained
 LOG_FLOOR = -70.0  # log probabilities are clamped to [LOG_FLOOR, 0]
@@ -71,7 +71,9 @@ def q_sample(tokens: Array, kernel: Kernel, num_codes: int, *, key: Array) -> Ar
 
     Keeping, replacing and masking race in log space, because a total
     replacement probability of 1e-6 is too near the resolution of a float32 uniform.
+    Raises ValueError, outside jit, for a token out of range.
     """
+    check_tokens(tokens, num_codes, allow_mask=True)
     race_key, code_key = jax.random.split(key)
     kernel = _expand(kernel, tokens.ndim)
     log_rates = (kernel.log_keep, kernel.log_uniform + math.log(num_codes), kernel.log_mask)
@@ -86,6 +88,7 @@ def q_sample_with_uniforms(tokens: Array, kernel: Kernel, uniforms: Array) -> Ar
     """``q_sample`` with recorded noise: tokens (batch, length), uniforms (batch, length, K + 1) -> (batch, length) int32."""
     if uniforms.shape[:-1] != tokens.shape:
         raise ValueError(f"q_sample_with_uniforms: tokens {tokens.shape} need uniforms (*tokens.shape, K + 1), not {uniforms.shape}")
+    check_tokens(tokens, uniforms.shape[-1] - 1, allow_mask=True)
     log_prob = forward_log_prob_tokens(tokens, kernel, uniforms.shape[-1] - 1)
     return sample_categorical(log_prob, gumbel_from_uniform(uniforms))
 
@@ -136,18 +139,20 @@ def check_tokens(tokens: Any, num_codes: int, *, allow_mask: bool) -> None:
     """Raise ValueError, naming the value and the range, unless every token is a whole number from 0 to num_codes - 1.
 
     ``allow_mask`` admits [MASK] = num_codes too.  For the host: under
-    ``jax.jit`` arrays have no values yet and pass unchecked.
+    ``jax.jit`` arrays have no values yet and pass unchecked, as do arrays spread over several hosts.
     """
-    if isinstance(tokens, jax.core.Tracer):
+    tokens = host_values(tokens)
+    if tokens is None:
         return
-    tokens = np.asarray(tokens)
     last = num_codes if allow_mask else num_codes - 1
     allowed = f"allowed: 0 to {last}" + (f", where {num_codes} is [MASK]" if allow_mask else "")
     if not np.issubdtype(tokens.dtype, np.integer):
         raise ValueError(f"tokens have dtype {tokens.dtype}; give whole numbers, {allowed}")
-    wrong = tokens[(tokens < 0) | (tokens > last)]
+    wrong = np.argwhere((tokens < 0) | (tokens > last))
     if wrong.size:
-        raise ValueError(f"token {wrong[0]} is out of range; {allowed}")
+        place = tuple(wrong[0].tolist())
+        mask = " (that is [MASK]: finish denoising first)" if tokens[place] == num_codes else ""
+        raise ValueError(f"token {tokens[place]}{f' at {place}' if place else ''} is out of range{mask}; {allowed}")
 
 
 def _is_class(tokens: Array, num_classes: int) -> Array:

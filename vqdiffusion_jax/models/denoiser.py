@@ -17,6 +17,8 @@ import numpy as np
 from flax import nnx
 
 from ..config import ComputeConfig, DenoiserConfig
+from ..diffusion.schedule import check_timesteps, host_values
+from ..diffusion.transitions import check_tokens
 from .layers import (
     ACTIVATION_FUNCTIONS,
     Attention,
@@ -48,32 +50,41 @@ def sinusoidal_embedding(num_timesteps: int, width: int) -> np.ndarray:
 class AdaLayerNorm(nnx.Module):
     """LayerNorm whose scale and shift are a function of an index, a timestep or a class label.
 
+    mean_row: an index past the table, which is a label for "no class", takes the
+    mean of the rows; without it, such an index takes the last row.
+
     Scale and shift of one index, concatenated, are its "modulation"; it does
     not depend on x, so it can be computed ahead.
     """
 
     def __init__(
-        self, num_rows: int, width: int, compute: ComputeConfig = ComputeConfig(), *, sinusoidal: bool = False, rngs: nnx.Rngs
+        self,
+        num_rows: int,
+        width: int,
+        compute: ComputeConfig = ComputeConfig(),
+        *,
+        sinusoidal: bool = False,
+        mean_row: bool = False,
+        rngs: nnx.Rngs,
     ):
         if sinusoidal and (width < 4 or width % 2):
             raise ValueError(f"a sinusoidal timestep embedding needs an even width of at least 4, not {width}")
         self.embedding = None if sinusoidal else embed(num_rows, width, compute, rngs=rngs)
         self.linear = linear(width, 2 * width, compute, rngs=rngs, out_dtype="float32")
         self.num_rows = num_rows
+        self.mean_row = mean_row
         self.dtype = compute.dtype
 
     def modulation(self, index: jax.Array) -> jax.Array:
-        """index (batch,) int -> (batch, 2 * width) float32: scale, then shift.
-
-        An index past a learned table takes the mean of its rows, sample by
-        sample: the class model's way to say "no class".
-        """
+        """index (batch,) int -> (batch, 2 * width) float32: scale, then shift."""
         if self.embedding is None:
             table = jnp.asarray(sinusoidal_embedding(self.num_rows, self.linear.in_features))
             rows = jnp.take(table, index, axis=0, mode="clip")
         else:
-            mean = self.embedding.embedding[...].mean(0, dtype=jnp.float32)
-            rows = jnp.where((index >= self.num_rows)[:, None], mean, lookup(self.embedding, index))
+            rows = lookup(self.embedding, index)
+            if self.mean_row:
+                mean = self.embedding.embedding[...].mean(0, dtype=jnp.float32)
+                rows = jnp.where((index >= self.num_rows)[:, None], mean, rows)
         return self.linear(jax.nn.silu(rows))
 
     def __call__(self, x: jax.Array, modulation: jax.Array) -> jax.Array:
@@ -128,7 +139,7 @@ class Block(nnx.Module):
                 config.width, config.num_heads, compute, context_width=config.condition_width, rngs=rngs
             )
         if config.condition == "class":
-            self.mlp_norm = AdaLayerNorm(config.num_classes, config.width, compute, rngs=rngs)
+            self.mlp_norm = AdaLayerNorm(config.num_classes, config.width, compute, mean_row=True, rngs=rngs)
         else:
             self.mlp_norm = layer_norm(config.width, compute, rngs=rngs)
         if config.mlp == "conv":
@@ -193,7 +204,7 @@ class Denoiser(nnx.Module):
         # A class model's learned null condition is the last row of its class tables.
         has_null = config.learnable_null and config.condition == "text"
         shape = (config.condition_length, config.condition_width)
-        self.null_condition = nnx.Param(jax.random.normal(rngs.params(), shape, compute.param_dtype)) if has_null else None
+        self.null_condition = nnx.Param(jax.random.normal(rngs.params(), shape, "float32")) if has_null else None
 
     def __call__(
         self,
@@ -214,7 +225,8 @@ class Denoiser(nnx.Module):
         conditioning: ``precompute(condition)``, used in place of ``condition``.
         modulation: ``modulation_table()``, so that no timestep embedding is run.
         dropout_key: turns on the configured dropout.
-        Raises ValueError for shapes and types that do not fit the config.
+        Raises ValueError for shapes and types that do not fit the config and, outside
+        jit, for tokens, timesteps and labels out of range.
         """
         timesteps = jnp.asarray(timesteps)
         self._check_tokens(tokens, timesteps)
@@ -284,6 +296,8 @@ class Denoiser(nnx.Module):
                 f"timesteps are {timesteps.dtype}{list(timesteps.shape)}; "
                 f"the denoiser takes integers () or ({tokens.shape[0]},), one a sample"
             )
+        check_tokens(tokens, self.config.num_codes, allow_mask=True)
+        check_timesteps(timesteps, self.config.num_timesteps)
 
     def _check_condition(self, condition: jax.Array | None, batch: int | None) -> None:
         config = self.config
@@ -300,3 +314,6 @@ class Denoiser(nnx.Module):
             raise ValueError(
                 f"condition is {condition.dtype}{list(condition.shape)}; a {config.condition} denoiser takes {kind.__name__} {expected}"
             )
+        labels = None if text else host_values(condition)
+        if labels is not None and (labels < 0).any():
+            raise ValueError(f"label {labels.min()} is out of range; allowed: 0 to {config.num_classes - 1}, or more for no class")

@@ -73,26 +73,26 @@ def lookup(table: nnx.Embed, indices: jax.Array) -> jax.Array:
 
 
 def layer_norm(width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """LayerNorm with scale and bias over the last axis; statistics in float32."""
+    """LayerNorm with scale and bias over the last axis; statistics and parameters, which are few, in float32."""
     return nnx.LayerNorm(
         width,
         epsilon=LAYER_NORM_EPSILON,
         use_fast_variance=False,
         dtype=compute.dtype,
-        param_dtype=compute.param_dtype,
+        param_dtype="float32",
         rngs=rngs,
     )
 
 
 def group_norm(channels: int, groups: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.GroupNorm:
-    """GroupNorm with scale and bias for (batch, height, width, channels); statistics in float32."""
+    """GroupNorm with scale and bias for (batch, height, width, channels); statistics and parameters in float32."""
     return nnx.GroupNorm(
         channels,
         num_groups=groups,
         epsilon=GROUP_NORM_EPSILON,
         use_fast_variance=False,
         dtype=compute.dtype,
-        param_dtype=compute.param_dtype,
+        param_dtype="float32",
         rngs=rngs,
     )
 

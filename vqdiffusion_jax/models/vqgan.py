@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from ..config import ComputeConfig, VQGANConfig
+from ..diffusion.transitions import check_tokens
 from .codebook_reduction import first_codes_kept
 from .layers import Buffer
 from .quantizers import gumbel_noise, make_quantizer
@@ -40,21 +40,6 @@ def to_uint8(images, *, rounding: str = "truncate") -> jax.Array:
         raise ValueError(f"rounding is {rounding!r}; allowed: {', '.join(ROUNDINGS)}")
     pixels = jnp.clip(to_255(images), 0.0, 255.0)
     return (jnp.round(pixels) if rounding == "round" else pixels).astype(jnp.uint8)
-
-
-def check_tokens(tokens, num_codes: int) -> None:
-    """Raise ValueError, naming the first one, if a token is not in 0..num_codes-1.
-
-    Looks at values, so it waits for the device; arrays being traced, or spread over several hosts, pass unseen.
-    """
-    if isinstance(tokens, jax.core.Tracer) or not getattr(tokens, "is_fully_addressable", True):
-        return
-    values = np.asarray(tokens)
-    wrong = np.argwhere((values < 0) | (values >= num_codes))
-    if wrong.size:
-        place = tuple(wrong[0].tolist())
-        mask = " (that is the mask: finish denoising first)" if values[place] == num_codes else ""
-        raise ValueError(f"token {values[place]} at {place} is outside the codebook's 0..{num_codes - 1}{mask}")
 
 
 class VQGAN(nnx.Module):
@@ -129,7 +114,7 @@ class VQGAN(nnx.Module):
             raise ValueError(f"tokens have shape {tokens.shape}; this codec takes (batch, {height * width}), a {height} x {width} grid")
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(f"tokens are {tokens.dtype}; they must be integers")
-        check_tokens(tokens, self.config.num_codes)
+        check_tokens(tokens, self.config.num_codes, allow_mask=False)
         if self.reduced_to_full is not None:
             tokens = jnp.take(self.reduced_to_full[...], tokens, mode="fill", fill_value=self.config.codebook_size)
         return self.quantizer.lookup(tokens).reshape(tokens.shape[0], height, width, -1)

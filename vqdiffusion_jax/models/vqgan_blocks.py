@@ -44,7 +44,7 @@ def conv(
 
 def in_float32(compute: ComputeConfig) -> ComputeConfig:
     """For what must not be rounded: latents, or the nearest code changes, and pixels, of which bfloat16 has too few levels."""
-    return replace(compute, dtype="float32")
+    return replace(compute, dtype="float32", param_dtype="float32")
 
 
 def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs) -> nnx.Linear:

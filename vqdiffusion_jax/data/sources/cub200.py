@@ -12,7 +12,7 @@ PHASES = {"train": "train", "validation": "test"}
 
 
 class Cub200:
-    """``{train,test}/filenames.pickle`` lists names; ``images/NAME.jpg`` and ``text/text/NAME.txt`` (or ``text/NAME.txt``) belong to one."""
+    """``{train,test}/filenames.pickle`` lists names; its files are ``images/NAME.jpg``, ``text/text/NAME.txt`` (or ``text/NAME.txt``)."""
 
     def __init__(self, root: Path, split: str):
         self.root = root

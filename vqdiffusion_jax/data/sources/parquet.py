@@ -24,9 +24,7 @@ class Parquet:
 
     has_splits = False
 
-    def __init__(
-        self, root: Path, split: str, *, image_column: str = "", caption_column: str = "caption", label_column: str = "label"
-    ):
+    def __init__(self, root: Path, split: str, *, image_column: str = "", caption_column: str = "caption", label_column: str = "label"):
         import pyarrow.parquet as pq
 
         files = sorted(root.glob("*.parquet")) if root.is_dir() else [root]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..records import DataError, Record
+from ..records import BrokenRecord, DataError, Record
 
 
 class Tfds:
@@ -52,9 +52,13 @@ class Tfds:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Record:
-        example = self._source[index]
+        name = f"{self._name}[{index}]"
+        try:
+            example = self._source[index]  # TFDS decodes the image here
+        except Exception as error:  # whatever its decoders trip over
+            raise BrokenRecord(name, f"TFDS cannot read it: {error or type(error).__name__}") from error
         image = np.asarray(example[self._fields["image"]])
-        record = Record(id=f"{self._name}[{index}]", image=np.repeat(image, 3, -1) if image.shape[-1] == 1 else image)
+        record = Record(id=name, image=np.repeat(image, 3, -1) if image.shape[-1] == 1 else image)
         if field := self._fields["captions"]:
             record["captions"] = _texts(example[field])
         if field := self._fields["label"]:

@@ -1,0 +1,91 @@
+"""Weights that are damaged, do not fit on the disk, or have been rounded."""
+
+import json
+import shutil
+import warnings
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from vqdiffusion_jax import VQDiffusionPipeline, checkpoint, preset
+from vqdiffusion_jax.checkpoint import CheckpointError, failing_as_checkpoint_error
+from vqdiffusion_jax.config import ComputeConfig
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+
+
+def pipeline(**compute) -> VQDiffusionPipeline:
+    return VQDiffusionPipeline(VQDiffusionModel(preset("tiny_unconditional"), ComputeConfig(**compute), rngs=nnx.Rngs(0)))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "model"
+    pipeline().save_pretrained(folder)
+    return folder
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("files", "damage"),
+    [
+        ("**/d/*", cut),
+        ("**/_METADATA", cut),
+        ("**/_METADATA", lambda file: file.write_bytes(b"null")),
+        ("**/_METADATA", lambda file: file.unlink()),
+        ("_CHECKPOINT_METADATA", lambda file: file.write_bytes(b"[1]")),
+        ("**/manifest.ocdbt", lambda file: file.write_bytes(b"")),
+    ],
+)
+def test_damaged_weights(whole, tmp_path, files, damage):
+    shutil.copytree(whole, tmp_path / "model")
+    damaged = list((tmp_path / "model" / "weights").glob(files))
+    assert damaged
+    for file in damaged:
+        damage(file)
+    with pytest.raises(CheckpointError, match="damaged|holds no weights") as error:
+        VQDiffusionPipeline.from_pretrained(tmp_path / "model")
+    assert "\n" not in str(error.value)
+
+
+def test_data_that_breaks_off_below_a_good_description(whole, monkeypatch):
+    def load(*_):
+        raise Exception("OUT_OF_RANGE: the file ends\nsource location: somewhere")
+
+    monkeypatch.setattr(checkpoint._orbax(), "load", load)
+    with pytest.raises(CheckpointError, match="cannot be read.*: OUT_OF_RANGE: the file ends$"):
+        VQDiffusionPipeline.from_pretrained(whole)
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    def save(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint._orbax(), "save", save)
+    with pytest.raises(CheckpointError, match=r"model cannot be written: \[Errno 28\] No space left on device$"):
+        pipeline().save_pretrained(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_running_out_of_memory_is_not_a_damaged_file():
+    for error in (MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")):
+        with pytest.raises(type(error)), failing_as_checkpoint_error("anything"):
+            raise error
+
+
+def test_rounded_weights_say_so(tmp_path):
+    with pytest.warns(UserWarning, match="rounded") as given:
+        pipeline(dtype="bfloat16", param_dtype="bfloat16").save_pretrained(tmp_path / "half")
+    assert len(given) == 1 and "\n" not in str(given[0].message)
+    assert json.loads((tmp_path / "half" / "config.json").read_text())["rounded_to"] == "bfloat16"
+    assert "rounded to bfloat16" in (tmp_path / "half" / "README.md").read_text()
+    again = VQDiffusionPipeline.from_pretrained(tmp_path / "half", compute=ComputeConfig())
+    assert again.model.denoiser.logits.kernel.dtype == jnp.float32
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again.save_pretrained(tmp_path / "whole")
+    assert "rounded_to" not in json.loads((tmp_path / "whole" / "config.json").read_text())

@@ -1,0 +1,45 @@
+"""fsdp means that devices exchange weights, never activations; read from the compiled program."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sharded_collectives import BATCH
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def report():
+    flags = "--xla_force_host_platform_device_count=8"
+    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(REPO / "tests" / "sharded_collectives.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", ["tiny_text", "tiny_class"])
+def test_fsdp_gathers_weights_and_leaves_activations_where_they_are(report, kind):
+    assert report["devices"] == 8
+    sent = report[kind]["fsdp"]
+    assert ["all-gather", "f32", [16, 16]] in sent  # attention kernels, layer by layer
+    assert any(operation == "all-gather" and 64 in shape for operation, _, shape in sent)  # the MLP's
+    of_samples = [one for one in sent if one[1] != "pred" and one[2][:1] in ([BATCH], [BATCH // 8])]
+    # The tokens' and labels' numbers may travel; nothing that a layer has made does.
+    assert [one for one in of_samples if one[1].startswith(("f", "bf"))] == []
+
+
+@pytest.mark.parametrize("kind", ["tiny_text", "tiny_class"])
+def test_data_parallel_devices_exchange_nothing_of_a_sample(report, kind):
+    assert [one for one in report[kind]["data"] if one[1].startswith(("f", "bf"))] == []
+
+
+def test_few_pictures_are_spread_too(report):
+    assert report["together"] == 8
+    assert report["same tokens"] and report["same codes"]
+    assert report["pixels apart"] <= 1
