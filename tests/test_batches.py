@@ -16,7 +16,10 @@ def tiny():
 
 @pytest.mark.parametrize(
     ("backend", "devices", "count", "together"),
-    [("cpu", 1, 5, 1), ("cpu", 8, 3, 8), ("gpu", 1, 5, 5), ("gpu", 1, 30000, 16), ("gpu", 8, 3, 8), ("gpu", 8, 9, 16), ("gpu", 8, 30000, 128)],
+    [
+        ("cpu", 1, 5, 1), ("cpu", 8, 3, 8), ("gpu", 1, 5, 5), ("gpu", 1, 30000, 16), ("gpu", 8, 3, 8), ("gpu", 8, 9, 16),
+        ("gpu", 8, 30000, 128),
+    ],  # fmt: skip
 )
 def test_default_batch(tiny, monkeypatch, backend, devices, count, together):
     monkeypatch.setattr(pipeline.jax, "default_backend", lambda: backend)

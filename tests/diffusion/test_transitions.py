@@ -255,7 +255,8 @@ def test_check_tokens():
     check_tokens(np.array([[0, 4]]), 5, allow_mask=False)
     check_tokens(jnp.array([[0, 5]]), 5, allow_mask=True)
     jax.jit(lambda x: check_tokens(x, 5, allow_mask=False))(jnp.array([9]))
-    with pytest.raises(ValueError, match=r"token 5 at \(0, 1\) is out of range \(that is \[MASK\]: finish denoising first\); allowed: 0 to 4$"):
+    message = r"token 5 at \(0, 1\) is out of range \(that is \[MASK\]: finish denoising first\); allowed: 0 to 4$"
+    with pytest.raises(ValueError, match=message):
         check_tokens(np.array([[0, 5]]), 5, allow_mask=False)
     with pytest.raises(ValueError, match=r"token 6 at \(0, 1\) is out of range; allowed: 0 to 5, where 5 is \[MASK\]"):
         check_tokens(np.array([[0, 6]]), 5, allow_mask=True)
