@@ -256,7 +256,7 @@ MISTAKES = [
     ("text", {"prompt": "a", "image": np.zeros((8, 8, 3), np.uint8), "strength": 0.5}, "resize"),
     ("text", {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8), "strength": 0.01}, "leaves no step"),
     ("text", {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8), "mask_image": np.zeros((8, 8))}, "mask_image has shape"),
-    ("text", {"prompt": "a", "latents": np.full((1, 16), 99)}, "99 is out of range"),
+    ("text", {"prompt": "a", "latents": np.full((1, 16), 99)}, r"99 at \(0, 0\) is out of range"),
     ("text", {"prompt": "a", "latents": np.zeros((1, 9), int)}, "latents has shape"),
     ("text", {"prompt_embeds": np.zeros((1, 8, 7))}, "prompt_embeds has shape"),
     ("text", {"prompt": "a", "num_inference_steps": 2.5}, "num_inference_steps is 2.5"),
