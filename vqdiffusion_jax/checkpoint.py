@@ -122,7 +122,7 @@ class TrainingCheckpoints:
         """
         if step in self.steps():
             return
-        items = {"state": _by_path(_without_keys(state)), "position": position}
+        items = {"state": leaves_by_path(_without_keys(state)), "position": position}
         with failing_as_checkpoint_error(f"checkpoint {step} cannot be written to {self.folder}"):
             self._checkpointer.save_checkpointables_async(step, items, metrics=None if score is None else {"score": score})
 
@@ -142,7 +142,7 @@ class TrainingCheckpoints:
         placed = jax.tree.map(lambda a, like: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=like.sharding), plain, abstract)
         for step in reversed(self.steps()):
             try:
-                found = self._checkpointer.load_checkpointables(step, {"state": _by_path(placed), "position": None})
+                found = self._checkpointer.load_checkpointables(step, {"state": leaves_by_path(placed), "position": None})
             except Exception as error:  # what a damaged file raises depends on where it is damaged
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 complaints.append(f"checkpoint {step} in {self.folder} cannot be read: {reason}")
@@ -176,10 +176,6 @@ def failing_as_checkpoint_error(message: str) -> Iterator[None]:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{message}: {reason}") from error
-
-
-def _by_path(tree: Any) -> dict[str, Any]:
-    return {path_of(key_path): leaf for key_path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _is_key(leaf: Any) -> bool:

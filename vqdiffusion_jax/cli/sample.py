@@ -41,7 +41,7 @@ flags.DEFINE_enum("null", "auto", ["auto", "learnable", "text"], "Null condition
 flags.DEFINE_float("truncation_rate", None, "Keep the likeliest codes up to this probability; default the checkpoint's.", module_name=_HOW)
 flags.DEFINE_integer("top_k", None, "Keep so many codes instead.", module_name=_HOW)
 
-flags.DEFINE_integer("batch_size", None, "Pictures drawn together; default 1 on the CPU, all elsewhere.", lower_bound=1, module_name=_WHERE)
+flags.DEFINE_integer("batch_size", None, "Pictures drawn together; default 1 a CPU device, 16 another.", lower_bound=1, module_name=_WHERE)
 flags.DEFINE_list("mesh", None, "data,fsdp,tensor: sizes of the device mesh; -1 takes what is left.", module_name=_WHERE)
 flags.DEFINE_bool("distributed", False, "Several processes (Slurm, GKE, TPU pods); each writes its own pictures.", module_name=_WHERE)
 flags.DEFINE_bool("faithful", False, "Full float32 everywhere, to match the reference's numbers.", module_name=_WHERE)
