@@ -101,10 +101,11 @@ def plan(options: argparse.Namespace) -> list[str]:
 
     from vqdiffusion_jax.config import ComputeConfig
     from vqdiffusion_jax.presets import preset
-    from vqdiffusion_jax.sharding import ShardingRules, make_mesh, path_of
-    from vqdiffusion_jax.training.config import TrainConfig
-    from vqdiffusion_jax.training.state import abstract_state
-    from vqdiffusion_jax.training.step import Frozen, make_step
+    from vqdiffusion_jax.paths import leaves_by_path
+    from vqdiffusion_jax.sharding import ShardingRules, make_mesh
+    from vqdiffusion_jax.training.denoiser.config import TrainConfig
+    from vqdiffusion_jax.training.denoiser.state import abstract_state
+    from vqdiffusion_jax.training.denoiser.step import Frozen, make_step
 
     fsdp = min(8, options.devices)
     sizes = [int(size) for size in options.mesh.split(",")] if options.mesh else [options.devices // fsdp, fsdp, 1]
@@ -152,10 +153,9 @@ def plan(options: argparse.Namespace) -> list[str]:
         return sum(leaf.size * 4 for leaf in jax.tree.leaves(tree))
 
     moments = state.optimizer[1].mu
-    layer = sum(leaf.size for leaf in jax.tree.leaves(state.denoiser.blocks)) // denoiser.num_layers * 4
-    largest_part = max(
-        (leaf.size * 4 // denoiser.num_layers, path_of(path)) for path, leaf in jax.tree_util.tree_leaves_with_path(state.denoiser.blocks)
-    )
+    blocks = leaves_by_path(state.trained.denoiser.blocks)
+    layer = sum(leaf.size for leaf in blocks.values()) // denoiser.num_layers * 4
+    largest_part = max((leaf.size * 4 // denoiser.num_layers, path) for path, leaf in blocks.items())
     found = collectives(compiled.as_text())
     memory = compiled.memory_analysis()
     gib = 2**30
@@ -167,7 +167,7 @@ def plan(options: argparse.Namespace) -> list[str]:
         "",
         "| a device holds | GiB | of |",
         "|---|---|---|",
-        f"| parameters | {held(state.denoiser) / gib:.3f} | {total(state.denoiser) / gib:.3f} |",
+        f"| parameters | {held(state.trained) / gib:.3f} | {total(state.trained) / gib:.3f} |",
         f"| average (EMA) | {held(state.ema) / gib:.3f} | {total(state.ema) / gib:.3f} |",
         f"| optimizer moments | {2 * held(moments) / gib:.3f} | {2 * total(moments) / gib:.3f} |",
         f"| all arguments | {memory.argument_size_in_bytes / gib:.3f} | |",

@@ -2,7 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from vqdiffusion_jax.training.config import to_table, train_config
+from vqdiffusion_jax.training.config import to_table
+from vqdiffusion_jax.training.denoiser.config import train_config
 
 
 def table(**fields) -> ConfigDict:

@@ -8,7 +8,9 @@ abstract, and leaves out mesh axes that do not divide a dimension (a codebook of
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,3 +108,14 @@ def batch_spec(mesh: Mesh | AbstractMesh, batch: int, rules: ShardingRules = Sha
 def batch_sharding(mesh: Mesh, batch: int, rules: ShardingRules = ShardingRules()) -> NamedSharding:
     """``batch_spec`` on the devices of ``mesh``."""
     return NamedSharding(mesh, batch_spec(mesh, batch, rules))
+
+
+def on_mesh(function: Callable, mesh: Mesh) -> Callable:
+    """``function`` traced with ``mesh`` as the ambient one, so that layers place their activations on it; for ``jax.jit``."""
+
+    @functools.wraps(function)
+    def traced(*args, **kwargs):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*args, **kwargs)
+
+    return traced

@@ -8,7 +8,7 @@ import pytest
 from tests.golden.cases import Case
 from tests.golden.loading import gradient_names
 from vqdiffusion_jax.diffusion.schedule import make_schedule
-from vqdiffusion_jax.training.step import Example, loss_fn
+from vqdiffusion_jax.training.denoiser.step import Example, loss_fn
 
 
 def recorded_example(case: Case) -> Example:

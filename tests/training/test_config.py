@@ -6,7 +6,8 @@ import pytest
 
 from vqdiffusion_jax.config import ConfigError, to_dict
 from vqdiffusion_jax.presets import preset
-from vqdiffusion_jax.training.config import LearningRateConfig, TrainConfig, to_table, train_config
+from vqdiffusion_jax.training.config import LearningRateConfig, to_table
+from vqdiffusion_jax.training.denoiser.config import TrainConfig, train_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("_"))

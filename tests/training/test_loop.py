@@ -17,9 +17,10 @@ from tests.training.toy import ToyIterator, ToyLoader, make_config, make_model
 from vqdiffusion_jax.checkpoint import CheckpointError, TrainingCheckpoints, _without_keys
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
-from vqdiffusion_jax.training.initial import Parts
+from vqdiffusion_jax.training.denoiser.initial import Parts
+from vqdiffusion_jax.training.denoiser.state import abstract_state
+from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 from vqdiffusion_jax.training.loop import NonFiniteLoss, check_folder, train
-from vqdiffusion_jax.training.state import abstract_state
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS = 6
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("compilation_cache")
 def run(workdir, loader=None, parts=Parts(), **changes):
     config, lines = make_config("none", **(CHANGES | changes)), []
     mesh = make_mesh(devices=jax.devices()[:1])
-    outcome = train(config, workdir, loader or ToyLoader(config), parts, mesh=mesh, log=lines.append)
+    outcome = train(DenoiserTask(config, parts, mesh), workdir, loader or ToyLoader(config), log=lines.append)
     return outcome, lines
 
 
@@ -142,10 +143,8 @@ def test_keeps_the_last_and_the_best(tmp_path):
     checkpoint = CheckpointConfig(every=1, keep_last=1, keep_best=1)
     changed = make_config("none", **(CHANGES | {"watch": watch, "checkpoint": checkpoint}))
     lines = []
-    train(
-        changed, tmp_path, ToyLoader(config), Parts(codec=model.codec), validation=ToyLoader(config),
-        mesh=make_mesh(devices=jax.devices()[:1]), log=lines.append,
-    )  # fmt: skip
+    task = DenoiserTask(changed, Parts(codec=model.codec), make_mesh(devices=jax.devices()[:1]))
+    train(task, tmp_path, ToyLoader(config), validation=ToyLoader(config), log=lines.append)
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     scores = {r["step"]: r["validation_bits_per_token"] for r in records if "validation_bits_per_token" in r}
     assert set(scores) == {2, 4, 6}
@@ -165,7 +164,7 @@ def test_non_finite_loss_names_the_batch_and_the_checkpoint(tmp_path):
     config = make_config("none", **CHANGES)
     checkpoints = TrainingCheckpoints(tmp_path / "checkpoints")
     step, state, position, _ = checkpoints.restore(abstract_state(config, make_mesh(devices=jax.devices()[:1])))
-    ruined = dataclasses.replace(state, denoiser=jax.tree.map(lambda leaf: leaf * np.nan, state.denoiser))
+    ruined = dataclasses.replace(state, trained=jax.tree.map(lambda leaf: leaf * np.nan, state.trained))
     checkpoints.save(3, ruined, position)
     checkpoints.close()
     with pytest.raises(NonFiniteLoss, match=r"step 2: loss nan, .*picture-2-0, .*last good checkpoint is 3 in .*checkpoints"):

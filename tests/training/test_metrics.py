@@ -3,7 +3,8 @@ import struct
 
 import numpy as np
 
-from vqdiffusion_jax.training.metrics import Journal, console_line, loss_by_timestep
+from vqdiffusion_jax.training.denoiser.task import loss_by_timestep
+from vqdiffusion_jax.training.metrics import Journal, console_line
 from vqdiffusion_jax.training.tensorboard import masked_crc
 
 
@@ -45,4 +46,4 @@ def test_journal_drops_what_a_killed_run_wrote_later(tmp_path):
 def test_loss_by_timestep_is_per_token():
     assert loss_by_timestep(np.array([0.0, 64.0]), 4) == [0.0, 2.0]
     line = console_line(1, 2, {"loss": 1.0, "bits_per_token": 2.0, "learning_rate": 1e-4, "samples_per_second": 3.0, "hours_left": 4.0})
-    assert line == "step 1/2  loss 1  2 bits/token  lr 1.00e-04  3 samples/s  4 h left"
+    assert line == "step 1/2  loss 1  bits per token 2  learning rate 0.0001  3 samples/s  4 h left"

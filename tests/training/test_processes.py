@@ -22,13 +22,15 @@ import numpy as np
 from tests.training.toy import ToyLoader, make_config
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.config import CheckpointConfig
-from vqdiffusion_jax.training.initial import Parts
+from vqdiffusion_jax.training.denoiser.initial import Parts
+from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 from vqdiffusion_jax.training.loop import train
 
 config = make_config("none", steps=steps, checkpoint=CheckpointConfig(every=2))
-outcome = train(config, folder, ToyLoader(config, process=(index, count)), Parts(), mesh=make_mesh(1, count, 1))
+task = DenoiserTask(config, Parts(), make_mesh(1, count, 1))
+outcome = train(task, folder, ToyLoader(config, process=(index, count)))
 if count == 1:
-    np.save(folder + "/kernel.npy", np.asarray(outcome.state.denoiser.logits.kernel[...]))
+    np.save(folder + "/kernel.npy", np.asarray(outcome.state.trained.denoiser.logits.kernel[...]))
 print("ended", outcome.step, flush=True)
 """
 

@@ -19,10 +19,11 @@ from tests.training.toy import ToyLoader, make_batch, make_config, make_frozen
 from vqdiffusion_jax.sharding import make_mesh, shard
 from vqdiffusion_jax.training.batches import place_batch
 from vqdiffusion_jax.training.config import CheckpointConfig
-from vqdiffusion_jax.training.initial import Parts
+from vqdiffusion_jax.training.denoiser.initial import Parts
 from vqdiffusion_jax.training.loop import train
-from vqdiffusion_jax.training.state import create_state
-from vqdiffusion_jax.training.step import make_step
+from vqdiffusion_jax.training.denoiser.state import create_state
+from vqdiffusion_jax.training.denoiser.step import make_step
+from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 
 assert jax.device_count() == 8
 config = make_config("text", accumulation=1)
@@ -31,7 +32,7 @@ for sizes in [(1, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)]:
     mesh = make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)])
     step, state, frozen = make_step(config, mesh), create_state(config, mesh), shard(make_frozen(config), mesh)
     if sizes == (1, 8, 1):
-        kernel = state.optimizer[1].mu.blocks.mlp.up.kernel[...]
+        kernel = state.optimizer[1].mu.denoiser.blocks.mlp.up.kernel[...]
         assert kernel.addressable_shards[0].data.size * 8 == kernel.size, "moments are not split"
     found = []
     for number in range(20):
@@ -44,13 +45,14 @@ changes = {"steps": 6, "checkpoint": CheckpointConfig(every=2)}
 for steps, sizes in [(2, (2, 4, 1)), (4, (1, 2, 2)), (6, (1, 1, 1))]:
     config = make_config("none", **(changes | {"steps": steps}))
     lines = []
-    outcome = train(config, sys.argv[1] + "/run", ToyLoader(config), Parts(), log=lines.append,
-                    mesh=make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)]))
+    mesh = make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)])
+    outcome = train(DenoiserTask(config, Parts(), mesh), sys.argv[1] + "/run", ToyLoader(config), log=lines.append)
     assert steps == 2 or f"resuming from checkpoint {steps - 2}" in lines[0], lines
-losses["moved"] = [float(np.linalg.norm(np.asarray(outcome.state.ema.logits.kernel[...])))]
+losses["moved"] = [float(np.linalg.norm(np.asarray(outcome.state.ema.denoiser.logits.kernel[...])))]
 config = make_config("none", **changes)
-whole = train(config, sys.argv[1] + "/whole", ToyLoader(config), Parts(), mesh=make_mesh(devices=jax.devices()[:1]), log=lines.append)
-losses["stayed"] = [float(np.linalg.norm(np.asarray(whole.state.ema.logits.kernel[...])))]
+task = DenoiserTask(config, Parts(), make_mesh(devices=jax.devices()[:1]))
+whole = train(task, sys.argv[1] + "/whole", ToyLoader(config), log=lines.append)
+losses["stayed"] = [float(np.linalg.norm(np.asarray(whole.state.ema.denoiser.logits.kernel[...])))]
 np.savez(sys.argv[1] + "/losses.npz", **losses)
 """
 

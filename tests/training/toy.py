@@ -9,8 +9,9 @@ from flax import nnx
 from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.presets import preset
-from vqdiffusion_jax.training.config import EMAConfig, LearningRateConfig, TrainConfig
-from vqdiffusion_jax.training.step import Frozen, make_step
+from vqdiffusion_jax.training.config import EMAConfig, LearningRateConfig
+from vqdiffusion_jax.training.denoiser.config import TrainConfig
+from vqdiffusion_jax.training.denoiser.step import Frozen, make_step
 
 PRESETS = {"text": "tiny_text", "class": "tiny_class", "none": "tiny_unconditional"}
 

@@ -25,7 +25,7 @@ def main() -> None:
     from ..config import from_dict
     from ..data.cache_writer import write_cache
     from ..data.config import DataConfig
-    from ..training.config import train_config
+    from ..training.denoiser.config import train_config
 
     if FLAGS.config is None:
         raise ValueError("--config is needed: it names the data set and the model, e.g. --config=configs/coco.py")

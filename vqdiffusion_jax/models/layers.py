@@ -6,10 +6,8 @@ module is an immutable pytree under plain ``jax.jit`` / ``grad`` / ``scan``.
 
 from __future__ import annotations
 
-import contextvars
 import operator
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -199,41 +197,21 @@ def stack(make_block: Callable[[nnx.Rngs], Any], n: int, rngs: nnx.Rngs) -> Any:
 
 
 def over_batch(x: jax.Array) -> jax.Array:
-    """x (batch, ...), its samples spread over the ambient mesh (``jax.set_mesh``); x itself where there is none.
+    """x (batch, ...), its samples spread over the ambient mesh (``jax.set_mesh``, ``sharding.on_mesh``); x itself where there is none.
 
     Weights split by features meet activations split by samples on the same
     devices.  Told nothing, the partitioner may keep the weights where they are
     and give every device the whole batch; told this, it gathers the weights.
     """
-    return _placement.get()(x)
-
-
-def whole(table: jax.Array) -> jax.Array:
-    """``table`` gathered on every device of the ambient mesh, so that each reads its own samples' rows."""
-    return table if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(table, P())
-
-
-def _over_ambient_mesh(x: jax.Array) -> jax.Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not {"data", "fsdp"} <= set(mesh.axis_names):
         return x
     return jax.lax.with_sharding_constraint(x, batch_spec(mesh, x.shape[0]))
 
 
-_placement = contextvars.ContextVar("placement", default=_over_ambient_mesh)
-
-
-@contextmanager
-def between_layers(function: Callable[[jax.Array], jax.Array]) -> Iterator[None]:
-    """While tracing inside, ``over_batch`` is ``function``: for whoever compiles for one mesh and knows it.
-
-    Not for a jitted function that is shared between meshes: its trace would keep the first one's.
-    """
-    token = _placement.set(function)
-    try:
-        yield
-    finally:
-        _placement.reset(token)
+def whole(table: jax.Array) -> jax.Array:
+    """``table`` gathered on every device of the ambient mesh, so that each reads its own samples' rows."""
+    return table if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(table, P())
 
 
 def scan_layers(body: Callable[[Carry, Any], Carry], carry: Carry, stacked: Any, compute: ComputeConfig) -> Carry:

@@ -1,1 +1,1 @@
-"""Training of the denoiser: one jitted step, one readable loop."""
+"""Training: one readable loop, and a task for each kind of network."""

@@ -1,4 +1,4 @@
-"""Every choice of a training run, as frozen dataclasses that check themselves; defaults are the reference's."""
+"""The choices that every training run has, as frozen dataclasses that check themselves; defaults are the reference's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config import ComputeConfig, ConfigError, ModelConfig, from_dict, to_dict
-from ..presets import preset
+from ..config import ConfigError, from_dict
 
 SCHEDULES = ("plateau", "cosine")
 DECAYED = ("all", "matrices")
@@ -126,25 +125,17 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """A training run.
+class RunConfig:
+    """What the loop needs to know of any run; each task adds fields of its own.
 
     ``batch_size`` counts samples over all devices and accumulation rounds.
-    ``data`` is handed to the input pipeline as it is.  ``frozen_dtype`` is the
-    arithmetic of codec and text tower, where they run inside the step.
+    ``data`` is handed to the input pipeline as it is.
     """
 
-    model: ModelConfig
     batch_size: int
     steps: int
     data: dict[str, Any] = field(default_factory=dict)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)
-    ema: EMAConfig = field(default_factory=EMAConfig)
     accumulation: int = 1
-    compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(dtype="bfloat16", remat=True))
-    frozen_dtype: str = "float32"
-    untrained_towers: bool = False  # allow a codec or text tower with random weights: for trying things out
     mesh: MeshConfig = field(default_factory=MeshConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
@@ -155,13 +146,7 @@ class TrainConfig:
         _whole(self, 1, "batch_size", "steps", "accumulation")
         _whole(self, 0, "workers", "seed")
         if self.batch_size % self.accumulation:
-            raise ConfigError(f"TrainConfig.batch_size={self.batch_size} is not divisible by accumulation={self.accumulation}")
-        if self.compute.param_dtype != "float32":
-            raise ConfigError(f"TrainConfig.compute.param_dtype is {self.compute.param_dtype!r}; parameters are trained in float32")
-        ComputeConfig(dtype=self.frozen_dtype)  # checks the name
-        classes = self.model.denoiser.num_classes
-        if wrong := [label for label in self.watch.labels if not 0 <= label < classes]:
-            raise ConfigError(f"TrainConfig.watch.labels has {wrong[0]}; this model has {classes} classes")
+            raise ConfigError(f"{type(self).__name__}.batch_size={self.batch_size} is not divisible by accumulation={self.accumulation}")
 
     def check_mesh(self, mesh: Any) -> None:
         """Raise ConfigError unless every accumulation round divides evenly over the devices that take different samples."""
@@ -173,24 +158,21 @@ class TrainConfig:
             )
 
 
-def train_config(table: Mapping[str, Any]) -> TrainConfig:
-    """A nested mapping, such as an ml_collections ConfigDict, as a TrainConfig.
+def run_config(cls: type, table: Mapping[str, Any]) -> Any:
+    """A nested mapping, such as an ml_collections ConfigDict, as a ``cls``, one of RunConfig's kinds.
 
-    ``model`` is a table of ModelConfig fields or the name of a preset.  Raises
-    ConfigError, one line, for an unknown or missing field or a value that cannot be.
+    Raises ConfigError, one line, for an unknown or missing field or a value that cannot be.
     """
-    values = _plain(table)
-    if isinstance(values.get("model"), str):
-        values["model"] = to_dict(preset(values["model"]))
-    return from_dict(TrainConfig, values)
+    return from_dict(cls, plain(table))
 
 
-def to_table(config: TrainConfig) -> dict[str, Any]:
-    """A TrainConfig as nested plain values; ``train_config`` reads it back."""
+def to_table(config: RunConfig) -> dict[str, Any]:
+    """A RunConfig as nested plain values; ``run_config`` reads it back."""
     return dataclasses.asdict(config)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Mappings of any kind, nested, as dicts."""
     if isinstance(value, Mapping) or hasattr(value, "to_dict") or hasattr(value, "items"):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     return value

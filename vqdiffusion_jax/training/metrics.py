@@ -10,8 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..config import ModelConfig
-from ..flops import denoiser_flops
 from .tensorboard import EventFile
 
 # Dense bfloat16 operations a second of one device, by a part of jax's name for it.
@@ -19,6 +17,9 @@ PEAK_FLOPS = {
     "H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12, "V100": 125e12,
     "v6 lite": 918e12, "v6e": 918e12, "v5p": 459e12, "v5 lite": 197e12, "v5e": 197e12, "v4": 275e12,
 }  # fmt: skip
+
+
+PACE = ("samples_per_second", "hours_left", "mfu")
 
 
 def peak_flops() -> float | None:
@@ -30,10 +31,8 @@ def peak_flops() -> float | None:
 class Pace:
     """Samples a second, model FLOP utilisation and time left, over the steps since it was last asked."""
 
-    def __init__(self, config: ModelConfig, batch_size: int, steps: int, done: int):
-        self._batch_size, self._steps = batch_size, steps
-        # Backward costs twice forward; recomputed activations are not counted as useful work.
-        self._flops = 3 * denoiser_flops(config.denoiser)
+    def __init__(self, flops_per_sample: float, batch_size: int, steps: int, done: int):
+        self._flops, self._batch_size, self._steps = flops_per_sample, batch_size, steps
         self._since, self._done = time.perf_counter(), done
 
     def read(self, done: int) -> dict[str, float]:
@@ -41,18 +40,13 @@ class Pace:
         rate = (done - self._done) * self._batch_size / max(now - self._since, 1e-9)
         self._since, self._done = now, done
         pace = {"samples_per_second": rate, "hours_left": (self._steps - done) * self._batch_size / max(rate, 1e-9) / 3600}
-        if peak := peak_flops():
+        if self._flops and (peak := peak_flops()):
             pace["mfu"] = rate * self._flops / (peak * jax.device_count())
         return pace
 
     def forget(self, done: int) -> None:
         """Leave out the time since the last reading (validation, pictures)."""
         self._since, self._done = time.perf_counter(), done
-
-
-def loss_by_timestep(history: Any, num_tokens: int) -> list[float]:
-    """Running root mean square of the loss at each timestep, in nats a token; 0 where none was drawn yet."""
-    return [round(float(value), 5) for value in np.sqrt(np.asarray(history)) / num_tokens]
 
 
 class Journal:
@@ -105,9 +99,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def console_line(step: int, steps: int, values: dict[str, Any]) -> str:
-    """``step 300/6000  loss 4.1  8.3 bits/token  lr 1.0e-04  62.1 samples/s  41% MFU  3.2 h left``."""
-    parts = [f"step {step}/{steps}", f"loss {values['loss']:.4g}", f"{values['bits_per_token']:.4g} bits/token"]
-    parts += [f"lr {values['learning_rate']:.2e}", f"{values['samples_per_second']:.3g} samples/s"]
+    """``step 300/6000  loss 4.1  bits per token 8.3  learning rate 0.0001  62.1 samples/s  41% MFU  3.2 h left``."""
+    parts = [f"step {step}/{steps}"]
+    parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items() if name not in PACE]
+    parts.append(f"{values['samples_per_second']:.3g} samples/s")
     if "mfu" in values:
         parts.append(f"{100 * values['mfu']:.0f}% MFU")
     return "  ".join([*parts, f"{values['hours_left']:.2g} h left"])

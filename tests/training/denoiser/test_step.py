@@ -6,9 +6,10 @@ import pytest
 from tests.training.toy import make_batch, make_config, make_frozen, shared_step
 from vqdiffusion_jax.config import ComputeConfig, ConfigError
 from vqdiffusion_jax.sharding import make_mesh
+from vqdiffusion_jax.training.average import update_average
 from vqdiffusion_jax.training.config import EMAConfig, MeshConfig
-from vqdiffusion_jax.training.state import abstract_state, create_state, state_around
-from vqdiffusion_jax.training.step import make_step, update_average
+from vqdiffusion_jax.training.denoiser.state import abstract_state, create_state
+from vqdiffusion_jax.training.denoiser.step import make_step
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +49,14 @@ def test_learns(mesh):
 
 def test_null_condition_learns_from_empty_captions_only(mesh):
     config = make_config("text")
-    before = np.asarray(create_state(config, mesh).denoiser.null_condition[...])
+    before = np.asarray(create_state(config, mesh).trained.denoiser.null_condition[...])
     batch = make_batch(config)
     step, frozen = shared_step(config, mesh), make_frozen(config)
     moments = {}
     for name, mask in {"some": batch["text_mask"], "none": np.ones_like(batch["text_mask"])}.items():
         state, _ = step(create_state(config, mesh), {**batch, "text_mask": mask}, frozen)
-        moments[name] = np.abs(np.asarray(state.optimizer[1].mu.null_condition[...])).max()
-        assert not np.array_equal(before, state.denoiser.null_condition[...])  # decay reaches it in any case
+        moments[name] = np.abs(np.asarray(state.optimizer[1].mu.denoiser.null_condition[...])).max()
+        assert not np.array_equal(before, state.trained.denoiser.null_condition[...])  # decay reaches it in any case
     assert moments["some"] > 0 and moments["none"] == 0
 
 
@@ -70,16 +71,16 @@ def test_accumulation_changes_nothing_but_rounding(mesh):
 
 def test_state_starts_from_given_parameters(mesh):
     config = make_config()
-    given = create_state(make_config(seed=11), mesh).denoiser
+    given = create_state(make_config(seed=11), mesh).trained
     kept = jax.tree.map(np.asarray, given)
-    state = state_around(config, mesh, given)
-    for tree in (state.denoiser, state.ema):
+    state = create_state(config, mesh, given)
+    for tree in (state.trained, state.ema):
         jax.tree.map(np.testing.assert_array_equal, kept, tree)
     run(config, mesh, steps=1, state=state)  # both trees are given away without clashing
 
 
 def test_average_moves_at_its_interval():
-    config = make_config(ema=EMAConfig(decay=0.9, interval=3))
+    config = EMAConfig(decay=0.9, interval=3)
     ema, expected = {"w": jnp.ones(2)}, np.ones(2)
     for step in range(7):
         parameters = {"w": jnp.full(2, float(step))}

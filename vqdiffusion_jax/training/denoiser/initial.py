@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ..config import ComputeConfig, ConfigError
-from ..models.clip import CLIPTextEncoder
-from ..models.denoiser import Denoiser
-from ..models.vqdiffusion import VQDiffusionModel
-from ..models.vqgan import VQGAN
-from ..sharding import path_of
-from ..text.tokenizer import Tokenizer
+from ...config import ComputeConfig, ConfigError
+from ...models.clip import CLIPTextEncoder
+from ...models.vqdiffusion import VQDiffusionModel
+from ...models.vqgan import VQGAN
+from ...sharding import path_of
+from ...text.tokenizer import Tokenizer
 from .config import TrainConfig
-from .state import fresh_denoiser
+from .state import Trained, fresh_networks
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,14 @@ class Parts:
     """What training needs besides the denoiser's own state.
 
     codec: None if tokens are cached and no file was given; then no pictures are drawn.
-    text_encoder, tokenizer: text models only.  denoiser: parameters to start from, or None.
+    text_encoder, tokenizer: text models only; the tower is None where it is trained.  trained: parameters to start from, or None.
     report: what was taken from where, for people.
     """
 
     codec: VQGAN | None = None
     text_encoder: CLIPTextEncoder | None = None
     tokenizer: Tokenizer | None = None
-    denoiser: Denoiser | None = None
+    trained: Trained | None = None
     report: tuple[str, ...] = ()
 
 
@@ -54,24 +52,26 @@ def gather_parts(
 ) -> Parts:
     """Networks from ``init_from`` (anything ``loading.load`` reads), or from files of their own, which take precedence.
 
-    codec, clip: a codec file of taming transformers and OpenAI's ViT-B-32.pt.
+    codec, clip: anything ``loading.load_codec`` and ``loading.load_clip`` read.
     companions: codec_config, mapping and so on, as for ``loading.load``.
     Raises ConfigError, one line, for what is missing or does not fit.
     """
     model, report = config.model, []
     source = None
     if init_from is not None:
-        from ..loading import load
+        from ...loading import load
 
         reading = companions if Path(init_from).is_file() else {}
         source = load(init_from, compute=frozen_compute(config), **reading)
         report.append(f"starting from {init_from}")
+    trains_text = config.train_text_encoder
+    needs_text = model.text_encoder is not None and not trains_text
     towers = {
         "codec": _codec(config, source, codec, companions),
-        "text_encoder": _text_encoder(config, source, clip) if model.text_encoder is not None else None,
+        "text_encoder": _text_encoder(config, source, clip) if needs_text or trains_text and (source or clip) else None,
     }
     untrained = None
-    for name, flag, needed in (("codec", "codec", needs_codec), ("text_encoder", "clip", model.text_encoder is not None)):
+    for name, flag, needed in (("codec", "codec", needs_codec), ("text_encoder", "clip", needs_text)):
         if towers[name] is None and needed:
             if not config.untrained_towers:
                 raise ConfigError(
@@ -80,22 +80,27 @@ def gather_parts(
             untrained = untrained or jax.jit(lambda: VQDiffusionModel(model, frozen_compute(config), rngs=nnx.Rngs(config.seed)))()
             towers[name] = getattr(untrained, name)
             report.append(f"{name}: random weights, as untrained_towers=True allows")
-    denoiser = None
-    if source is not None:
-        denoiser, lines = adopt(fresh_denoiser_on_host(config), source.model.denoiser)
-        report += lines
+    given_tower = towers.pop("text_encoder")
+    trained = None
+    if source is not None or trains_text and given_tower is not None:
+        fresh = jax.tree.map(np.asarray, jax.jit(lambda: fresh_networks(config))())
+        denoiser, tower = fresh.denoiser, fresh.text_encoder
+        if source is not None:
+            denoiser, lines = adopt(denoiser, source.model.denoiser)
+            report += lines
+        if tower is not None and given_tower is not None:
+            tower, lines = adopt(tower, given_tower)
+            report += lines
+        trained = Trained(denoiser, tower)
     tokenizer = source.tokenizer if source is not None and source.tokenizer is not None else None
     if tokenizer is None and model.tokenizer is not None:
         tokenizer = Tokenizer(model.tokenizer)
-    return Parts(**towers, tokenizer=tokenizer, denoiser=denoiser, report=tuple(report))
+    frozen_tower = None if trains_text else given_tower
+    return Parts(**towers, text_encoder=frozen_tower, tokenizer=tokenizer, trained=trained, report=tuple(report))
 
 
-def fresh_denoiser_on_host(config: TrainConfig) -> Denoiser:
-    return jax.tree.map(np.asarray, jax.jit(lambda: fresh_denoiser(config))())
-
-
-def adopt(fresh: Denoiser, given: Denoiser) -> tuple[Denoiser, list[str]]:
-    """``fresh`` with every parameter that ``given`` has, and a line for each that it lacks.
+def adopt(fresh: Any, given: Any) -> tuple[Any, list[str]]:
+    """``fresh``, a denoiser or text tower, with every parameter that ``given`` has, and a line for each that it lacks.
 
     A checkpoint may lack the null embedding, which then stays as initialised,
     and rows at the end of a class table: these become the mean row, which is
@@ -136,13 +141,11 @@ def adopt(fresh: Denoiser, given: Denoiser) -> tuple[Denoiser, list[str]]:
 def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions: dict[str, Any]) -> VQGAN | None:
     wanted = config.model.codec
     if path is not None:
-        from ..interop.codecs import load_codec
+        from ...loading import load_codec
 
-        found, _ = load_codec(
-            path, config=companions.get("codec_config"), mapping=companions.get("mapping"), image_size=wanted.image_size,
-            compute=frozen_compute(config),
-        )  # fmt: skip
-        found = jax.tree.map(jnp.asarray, found)
+        reading = {} if Path(path).is_dir() else {"image_size": wanted.image_size}
+        reading |= {"config": companions.get("codec_config"), "mapping": companions.get("mapping")}
+        found = load_codec(path, **reading, compute=frozen_compute(config))
     elif source is not None:
         found = source.model.codec
     else:
@@ -158,9 +161,11 @@ def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions
 def _text_encoder(config: TrainConfig, source: Any, path: str | Path | None) -> CLIPTextEncoder | None:
     wanted = config.model.text_encoder
     if path is not None:
-        from ..interop.openai_clip import load_openai_clip
+        from ...loading import load_clip
 
-        found = jax.tree.map(jnp.asarray, load_openai_clip(path, compute=frozen_compute(config))[0])
+        found = load_clip(path, compute=frozen_compute(config))[0]
+        if found is None:
+            raise ConfigError(f"{path} has no text tower; give a CLIP file or folder that has one")
     elif source is not None and source.model.text_encoder is not None:
         found = source.model.text_encoder
     else:
@@ -170,8 +175,9 @@ def _text_encoder(config: TrainConfig, source: Any, path: str | Path | None) -> 
     return found
 
 
-def whole_model(config: TrainConfig, denoiser: Denoiser, parts: Parts) -> VQDiffusionModel:
-    """Denoiser and frozen networks as the model that sampling and saving take."""
+def whole_model(config: TrainConfig, trained: Trained, parts: Parts) -> VQDiffusionModel:
+    """Trained and frozen networks as the model that sampling and saving take."""
     model = jax.eval_shape(lambda: VQDiffusionModel(config.model, config.compute, rngs=nnx.Rngs(0)))
-    model.denoiser, model.codec, model.text_encoder = denoiser, parts.codec, parts.text_encoder
+    model.denoiser, model.codec = trained.denoiser, parts.codec
+    model.text_encoder = parts.text_encoder if trained.text_encoder is None else trained.text_encoder
     return model

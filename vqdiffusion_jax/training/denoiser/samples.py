@@ -5,13 +5,13 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from ..models.denoiser import Denoiser
-from ..pipeline import VQDiffusionPipeline
+from ...pipeline import VQDiffusionPipeline
 from .config import TrainConfig
 from .initial import Parts, whole_model
+from .state import Trained
 
 
-def draw(config: TrainConfig, ema: Denoiser, parts: Parts, mesh: jax.sharding.Mesh) -> np.ndarray:
+def draw(config: TrainConfig, ema: Trained, parts: Parts, mesh: jax.sharding.Mesh) -> np.ndarray:
     """One row of ``num_samples`` pictures for each prompt or label: (height, width, 3) uint8.
 
     Prompts and labels that the config leaves out are the empty prompt and class 0.

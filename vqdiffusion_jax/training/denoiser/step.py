@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -26,19 +26,19 @@ from jax import Array
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ..config import ModelConfig, ObjectiveConfig
-from ..diffusion.objective import LossTerms, loss_terms, sample_timesteps, update_loss_state
-from ..diffusion.schedule import Jump, make_schedule
-from ..diffusion.transitions import predict_start, q_sample
-from ..models.clip import CLIPTextEncoder, text_embedding
-from ..models.denoiser import Denoiser
-from ..models.layers import between_layers
-from ..models.vqgan import VQGAN, images_to_float
-from ..sharding import ShardingRules
-from . import learning_rate
+from ...config import ModelConfig, ObjectiveConfig
+from ...diffusion.objective import LossTerms, loss_terms, sample_timesteps, update_loss_state
+from ...diffusion.schedule import Jump, make_schedule
+from ...diffusion.transitions import predict_start, q_sample
+from ...models.clip import CLIPTextEncoder, text_embedding
+from ...models.denoiser import Denoiser
+from ...models.vqgan import VQGAN, images_to_float
+from ...sharding import ShardingRules, on_mesh
+from .. import learning_rate
+from ..average import update_average
+from ..optimizer import make_optimizer
 from .config import TrainConfig
-from .optimizer import make_optimizer
-from .state import TrainState, abstract_state
+from .state import Trained, TrainState, abstract_state
 
 Batch = dict[str, Array]
 
@@ -46,7 +46,7 @@ Batch = dict[str, Array]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Frozen:
-    """Networks that run inside the step but are not trained; None where the batch makes them unnecessary."""
+    """Networks that run inside the step but are not trained; None where the batch or ``Trained`` makes them unnecessary."""
 
     codec: VQGAN | None = None
     text_encoder: CLIPTextEncoder | None = None
@@ -61,7 +61,7 @@ class Example:
     x_t: Array  # (batch, length) int32 noised tokens
     t: Array  # (batch,) int32
     pt: Array  # (batch,) probability of having drawn t
-    condition: Array | None  # text states (batch, context, width), labels (batch,), or None
+    condition: Array | None = None  # text states (batch, context, width), labels (batch,), or None
     is_empty: Array | None = None  # (batch,) bool, text: rows that take the learned null condition
 
 
@@ -89,25 +89,20 @@ def clean_tokens(frozen: Frozen, batch: Batch, keys: Array | None) -> Array:
     return jax.lax.stop_gradient(frozen.codec.encode(images_to_float(batch["images"]), key=keys))
 
 
-def encode_condition(config: ModelConfig, frozen: Frozen, batch: Batch) -> tuple[Array | None, Array | None]:
+def text_encoder_of(trained: Trained, frozen: Frozen) -> CLIPTextEncoder | None:
+    """The text tower: the one that learns, else the frozen one."""
+    return frozen.text_encoder if trained.text_encoder is None else trained.text_encoder
+
+
+def encode_condition(config: ModelConfig, text_encoder: CLIPTextEncoder | None, batch: Batch) -> tuple[Array | None, Array | None]:
     """(condition, rows of empty captions or None) of a batch."""
     if config.denoiser.condition == "class":
         return batch["labels"], None
     if config.denoiser.condition == "none":
         return None, None
-    states = jax.lax.stop_gradient(text_embedding(frozen.text_encoder, batch["text_ids"], config.text_embedding)).astype(jnp.float32)
+    states = text_embedding(text_encoder, batch["text_ids"], config.text_embedding).astype(jnp.float32)
     # An empty caption is its start and end tokens alone, so that the third place is padding.
     return states, ~batch["text_mask"][:, 2] if config.denoiser.learnable_null else None
-
-
-def update_average(config: TrainConfig, step: Array, ema: Any, parameters: Any) -> Any:
-    """The average after step number ``step`` (from 0): moved at every ``interval``-th, else as it was."""
-    decay = config.ema.decay
-
-    def move(ema: Any) -> Any:
-        return jax.tree.map(lambda average, value: decay * average + (1.0 - decay) * value, ema, parameters)
-
-    return jax.lax.cond((step + 1) % config.ema.interval == 0, move, lambda ema: ema, ema)
 
 
 def make_step(
@@ -127,9 +122,6 @@ def make_step(
     optimizer = make_optimizer(config.optimizer)
     has_dropout = denoiser_config.attention_dropout > 0 or denoiser_config.residual_dropout > 0
 
-    def by_sample(leaf: Array) -> Array:
-        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, rules.batch))
-
     def in_round(leaf: Array) -> Array:
         return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, P(None, *rules.batch)))
 
@@ -137,20 +129,24 @@ def make_step(
         # Round r takes samples r, r + rounds, ...: every device splits what it already holds.
         return in_round(jnp.swapaxes(leaf.reshape(leaf.shape[0] // rounds, rounds, *leaf.shape[1:]), 0, 1))
 
-    def example_of(frozen: Frozen, piece: dict[str, Array]) -> Example:
+    def noised(frozen: Frozen, piece: dict[str, Array]) -> Example:
         x0 = clean_tokens(frozen, piece, piece["codec_keys"])
         kernel = schedule.marginals()[piece["t"]]
         x_t = jax.vmap(lambda tokens, kernel, key: q_sample(tokens, kernel, denoiser_config.num_codes, key=key))(
             x0, kernel, piece["noise_keys"]
         )
-        condition, is_empty = encode_condition(model, frozen, piece)
-        return Example(x0=x0, x_t=x_t, t=piece["t"], pt=piece["pt"], condition=condition, is_empty=is_empty)
+        return Example(x0=x0, x_t=x_t, t=piece["t"], pt=piece["pt"])
 
-    def gradients_of(denoiser: Denoiser, frozen: Frozen, piece: dict[str, Array], dropout_key: Array):
-        with between_layers(by_sample):
-            (loss, terms), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-                denoiser, example_of(frozen, piece), schedule.one_step_jumps(), model.objective, dropout_key if has_dropout else None
-            )
+    def gradients_of(trained: Trained, frozen: Frozen, piece: dict[str, Array], dropout_key: Array):
+        example = noised(frozen, piece)
+
+        def loss_of(trained: Trained) -> tuple[Array, LossTerms]:
+            condition, is_empty = encode_condition(model, text_encoder_of(trained, frozen), piece)
+            shown = replace(example, condition=condition, is_empty=is_empty)
+            key = dropout_key if has_dropout else None
+            return loss_fn(trained.denoiser, shown, schedule.one_step_jumps(), model.objective, key)
+
+        (loss, terms), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
         return gradients, loss, terms.kl_loss
 
     def step(state: TrainState, batch: Batch, frozen: Frozen) -> tuple[TrainState, dict[str, Array]]:
@@ -163,22 +159,22 @@ def make_step(
 
         pieces = {**batch, "t": t, "pt": pt, "noise_keys": per_sample(noise_key), "codec_keys": per_sample(codec_key)}
         if rounds == 1:
-            gradients, loss, kl_loss = gradients_of(state.denoiser, frozen, pieces, dropout_key)
+            gradients, loss, kl_loss = gradients_of(state.trained, frozen, pieces, dropout_key)
         else:
 
             def accumulate(total: Any, piece: Any):
-                gradients, loss, kl_loss = gradients_of(state.denoiser, frozen, *piece)
+                gradients, loss, kl_loss = gradients_of(state.trained, frozen, *piece)
                 return jax.tree.map(jnp.add, total, gradients), (loss, kl_loss)
 
-            zeros = jax.tree.map(jnp.zeros_like, state.denoiser)
+            zeros = jax.tree.map(jnp.zeros_like, state.trained)
             pieces = jax.tree.map(split, pieces), jax.random.split(dropout_key, rounds)
             gradients, (losses, kl_loss) = jax.lax.scan(accumulate, zeros, pieces)
             gradients = jax.tree.map(lambda leaf: leaf / rounds, gradients)
             loss, kl_loss = losses.mean(), jnp.swapaxes(kl_loss, 0, 1).reshape(-1)
 
-        directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.denoiser)
+        directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.trained)
         rate = state.learning_rate.rate
-        denoiser = jax.tree.map(lambda parameter, direction: parameter - rate * direction, state.denoiser, directions)
+        trained = jax.tree.map(lambda parameter, direction: parameter - rate * direction, state.trained, directions)
         metrics = {
             "loss": loss,
             "bits_per_token": jnp.mean(kl_loss / pt) / (denoiser_config.num_tokens * math.log(2.0)),
@@ -187,8 +183,8 @@ def make_step(
         }
         after = TrainState(
             step=state.step + 1,
-            denoiser=denoiser,
-            ema=update_average(config, state.step, state.ema, denoiser),
+            trained=trained,
+            ema=update_average(config.ema, state.step, state.ema, trained),
             optimizer=optimizer_state,
             learning_rate=learning_rate.advance(config.learning_rate, state.learning_rate, loss),
             losses=update_loss_state(state.losses, t, kl_loss),
@@ -198,4 +194,4 @@ def make_step(
 
     # The new state lies where the old one did: its buffers are reused and the second call compiles nothing.
     placements = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh, rules))
-    return jax.jit(step, donate_argnums=0, out_shardings=(placements, NamedSharding(mesh, P())))
+    return jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(placements, NamedSharding(mesh, P())))

@@ -7,7 +7,8 @@ import pytest
 from tests.training.toy import make_config, make_model
 from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.loading import write_folder
-from vqdiffusion_jax.training.initial import adopt, fresh_denoiser_on_host, gather_parts
+from vqdiffusion_jax.training.denoiser.initial import adopt, gather_parts
+from vqdiffusion_jax.training.denoiser.state import fresh_networks
 
 
 def changed(config, **fields):
@@ -17,7 +18,8 @@ def changed(config, **fields):
 
 
 def host(condition, seed, **fields):
-    return fresh_denoiser_on_host(changed(make_config(condition, seed=seed), **fields))
+    config = changed(make_config(condition, seed=seed), **fields)
+    return jax.tree.map(np.asarray, jax.jit(lambda: fresh_networks(config))()).denoiser
 
 
 def test_null_embedding_may_be_missing():
@@ -48,7 +50,7 @@ def test_parts_come_from_a_model_folder(tmp_path):
     model = make_model(config)
     write_folder(tmp_path / "model", model, None)
     parts = gather_parts(config, init_from=tmp_path / "model")
-    jax.tree.map(np.testing.assert_array_equal, parts.denoiser, model.denoiser)
+    jax.tree.map(np.testing.assert_array_equal, parts.trained.denoiser, model.denoiser)
     jax.tree.map(np.testing.assert_array_equal, parts.codec, model.codec)
     with pytest.raises(ConfigError, match="no codec is given; pass --init_from=MODEL or --codec=FILE"):
         gather_parts(config)

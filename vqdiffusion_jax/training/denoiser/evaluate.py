@@ -17,13 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
-from ..config import ModelConfig, ObjectiveConfig
-from ..diffusion.objective import loss_terms
-from ..diffusion.schedule import Schedule, make_schedule
-from ..diffusion.transitions import predict_start, q_sample
-from ..models.denoiser import Denoiser
-from .step import Batch, Frozen, clean_tokens, encode_condition, with_null
+from ...config import ModelConfig, ObjectiveConfig
+from ...diffusion.objective import loss_terms
+from ...diffusion.schedule import Schedule, make_schedule
+from ...diffusion.transitions import predict_start, q_sample
+from ...models.denoiser import Denoiser
+from ...sharding import on_mesh
+from .state import Trained
+from .step import Batch, Frozen, clean_tokens, encode_condition, text_encoder_of, with_null
 
 
 def prior_nats(schedule: Schedule) -> float:
@@ -59,27 +62,27 @@ def bound_terms(denoiser: Denoiser, schedule: Schedule, x0: Array, condition: Ar
     return jax.lax.scan(at, None, jnp.arange(schedule.num_timesteps, dtype=jnp.int32))[1]
 
 
-def make_evaluator(config: ModelConfig) -> Callable[[Denoiser, Batch, Frozen, Array], Array]:
-    """``evaluate(denoiser, batch, frozen, key) -> (batch,)`` bound of each sample in nats a token, jitted."""
+def make_evaluator(config: ModelConfig, mesh: Mesh) -> Callable[[Trained, Batch, Frozen, Array], Array]:
+    """``evaluate(trained, batch, frozen, key) -> (batch,)`` bound of each sample in nats a token, jitted."""
     schedule = make_schedule(config.schedule)
 
-    def evaluate(denoiser: Denoiser, batch: Batch, frozen: Frozen, key: Array) -> Array:
-        size = jax.tree.leaves(batch)[0].shape[0]
+    def evaluate(trained: Trained, batch: Batch, frozen: Frozen, key: Array) -> Array:
+        denoiser, size = trained.denoiser, jax.tree.leaves(batch)[0].shape[0]
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(size))
         codec_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, schedule.num_timesteps)
         x0 = clean_tokens(frozen, batch, codec_keys)
-        condition = with_null(denoiser, *encode_condition(config, frozen, batch))
+        condition = with_null(denoiser, *encode_condition(config, text_encoder_of(trained, frozen), batch))
         terms = bound_terms(denoiser, schedule, x0, condition, keys)
         return terms.sum(0) / x0.shape[1] + prior_nats(schedule)
 
-    return jax.jit(evaluate)
+    return jax.jit(on_mesh(evaluate, mesh))
 
 
-def bits_per_token(evaluate: Callable, denoiser: Denoiser, batches: Iterable[Any], frozen: Frozen, *, seed: int = 0) -> float:
+def bits_per_token(evaluate: Callable, trained: Trained, batches: Iterable[Any], frozen: Frozen, *, seed: int = 0) -> float:
     """Mean over ``batches`` (placed on the devices) of the bound in bits a token.  Raises ValueError if there are none."""
     totals = []
     for number, batch in enumerate(batches):
-        nats = evaluate(denoiser, batch, frozen, jax.random.fold_in(jax.random.key(seed), number))
+        nats = evaluate(trained, batch, frozen, jax.random.fold_in(jax.random.key(seed), number))
         totals.append(jnp.mean(nats))
     if not totals:
         raise ValueError("validation has no whole batch; give more held-out data or a smaller batch_size")

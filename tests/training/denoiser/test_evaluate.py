@@ -11,8 +11,9 @@ from tests.training.toy import make_batch, make_config, make_frozen
 from vqdiffusion_jax.config import ScheduleConfig
 from vqdiffusion_jax.diffusion import transitions
 from vqdiffusion_jax.diffusion.schedule import make_schedule
-from vqdiffusion_jax.training.evaluate import bits_per_token, bound_terms, make_evaluator, prior_nats
-from vqdiffusion_jax.training.state import fresh_denoiser
+from vqdiffusion_jax.sharding import make_mesh
+from vqdiffusion_jax.training.denoiser.evaluate import bits_per_token, bound_terms, make_evaluator, prior_nats
+from vqdiffusion_jax.training.denoiser.state import fresh_networks
 
 SCHEDULE = make_schedule(ScheduleConfig(num_codes=2, num_timesteps=3, keep_start=0.8, keep_end=0.2, mask_start=0.1, mask_end=0.6))
 
@@ -70,10 +71,10 @@ def test_equals_enumeration():
 
 def test_repeats_itself_and_touches_nothing():
     config = make_config("text")
-    evaluate, frozen = make_evaluator(config.model), make_frozen(config)
-    denoiser = fresh_denoiser(config)
+    evaluate, frozen = make_evaluator(config.model, make_mesh(devices=jax.devices()[:1])), make_frozen(config)
+    trained = fresh_networks(config)
     batches = [make_batch(config, number) for number in (0, 1)]
-    first = bits_per_token(evaluate, denoiser, batches, frozen)
-    assert first == bits_per_token(evaluate, denoiser, batches, frozen)
+    first = bits_per_token(evaluate, trained, batches, frozen)
+    assert first == bits_per_token(evaluate, trained, batches, frozen)
     # An untrained network pays log2 K bits a masked token, and more for doubting tokens that are not masked.
     assert first > math.log2(config.model.denoiser.num_codes) - 0.1

@@ -1,0 +1,66 @@
+"""What the training modes share: their flags, processes that find each other, and the run itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+_MODE = "mode train"
+
+config_flags.DEFINE_config_file("config", None, "A file of configs/; change a field with --config.a.b=c.")
+flags.DEFINE_string("workdir", None, "train: folder for checkpoints, metrics and pictures; a run there is continued.", module_name=_MODE)
+flags.DEFINE_string("coordinator", None, "train: host:port of process 0, where no cluster says so.", module_name=_MODE)
+flags.DEFINE_integer("num_processes", None, "train: how many there are, with --coordinator.", module_name=_MODE)
+flags.DEFINE_integer("process_id", None, "train: which one this is, with --coordinator.", module_name=_MODE)
+
+FLAGS = flags.FLAGS
+
+
+def check_flags(example: str) -> None:
+    """Raise ValueError unless --config and --workdir are given; ``example`` is a config file of this mode."""
+    if FLAGS.config is None:
+        raise ValueError(f"--config is needed, e.g. --config={example}")
+    if not FLAGS.workdir:
+        raise ValueError("--workdir is needed: a folder for checkpoints, metrics and pictures")
+
+
+def mesh_of(config: Any) -> Any:
+    """The mesh that a RunConfig asks for, over the devices of all processes.  Raises ConfigError if the batch does not divide."""
+    import jax
+
+    from ..sharding import make_mesh
+
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    config.check_mesh(mesh)
+    if config.batch_size % jax.process_count():
+        raise ValueError(f"batch_size {config.batch_size} is not divisible by the {jax.process_count()} processes")
+    return mesh
+
+
+def run(task: Any, loader_of: Callable[[str], Any]) -> None:
+    """Train ``task`` in --workdir; ``loader_of`` gives the loader of a split."""
+    import jax
+
+    from ..training.loop import train
+
+    validation = loader_of("validation") if task.config.watch.eval_every else None
+    outcome = train(task, FLAGS.workdir, loader_of("train"), validation=validation)
+    if jax.process_index() == 0:
+        print(json.dumps({"step": outcome.step, "stopped": outcome.stopped}))
+
+
+def join_processes() -> None:
+    """``jax.distributed``: as the flags say, or with --distributed as Slurm, GKE, Open MPI and TPU pods tell JAX."""
+    import jax
+
+    if FLAGS.coordinator:
+        jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+    elif FLAGS.distributed:
+        try:
+            jax.distributed.initialize()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"--distributed, but JAX finds no cluster: {str(error).splitlines()[0]}; give --coordinator") from error

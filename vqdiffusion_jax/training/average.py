@@ -1,0 +1,19 @@
+"""Exponential moving average of parameters, which sampling uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax import Array
+
+from .config import EMAConfig
+
+
+def update_average(config: EMAConfig, step: Array, ema: Any, parameters: Any) -> Any:
+    """The average after step number ``step`` (from 0): moved at every ``interval``-th, else as it was."""
+
+    def move(ema: Any) -> Any:
+        return jax.tree.map(lambda average, value: config.decay * average + (1.0 - config.decay) * value, ema, parameters)
+
+    return jax.lax.cond((step + 1) % config.interval == 0, move, lambda ema: ema, ema)

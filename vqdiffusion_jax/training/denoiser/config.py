@@ -1,0 +1,47 @@
+"""Every choice of a denoiser's training; defaults are the reference's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...config import ComputeConfig, ConfigError, ModelConfig, to_dict
+from ...presets import preset
+from ..config import EMAConfig, LearningRateConfig, OptimizerConfig, RunConfig, plain, run_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunConfig):
+    """A denoiser's training run; ``frozen_dtype`` is the arithmetic of networks that run inside the step untrained."""
+
+    model: ModelConfig
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)
+    ema: EMAConfig = field(default_factory=EMAConfig)
+    compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(dtype="bfloat16", remat=True))
+    frozen_dtype: str = "float32"
+    train_text_encoder: bool = False  # the text tower learns with the denoiser, for small towers that nobody has trained before
+    untrained_towers: bool = False  # allow a codec or text tower with random weights: for trying things out
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.compute.param_dtype != "float32":
+            raise ConfigError(f"TrainConfig.compute.param_dtype is {self.compute.param_dtype!r}; parameters are trained in float32")
+        ComputeConfig(dtype=self.frozen_dtype)  # checks the name
+        if self.train_text_encoder and self.model.text_encoder is None:
+            raise ConfigError("TrainConfig.train_text_encoder is set, but the model has no text tower")
+        classes = self.model.denoiser.num_classes
+        if wrong := [label for label in self.watch.labels if not 0 <= label < classes]:
+            raise ConfigError(f"TrainConfig.watch.labels has {wrong[0]}; this model has {classes} classes")
+
+
+def train_config(table: Mapping[str, Any]) -> TrainConfig:
+    """A nested mapping, such as an ml_collections ConfigDict, as a TrainConfig; ``model`` may be the name of a preset.
+
+    Raises ConfigError, one line, for an unknown or missing field or a value that cannot be.
+    """
+    values = plain(table)
+    if isinstance(values.get("model"), str):
+        values["model"] = to_dict(preset(values["model"]))
+    return run_config(TrainConfig, values)

@@ -1,0 +1,85 @@
+"""Everything that training carries from step to step, as one pytree that is born on its devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+
+from ...diffusion.objective import LossState
+from ...models.clip import CLIPTextEncoder
+from ...models.denoiser import Denoiser
+from ...sharding import ShardingRules, shardings
+from .. import learning_rate
+from ..optimizer import make_optimizer
+from .config import TrainConfig
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Trained:
+    """The networks whose parameters the step moves."""
+
+    denoiser: Denoiser
+    text_encoder: CLIPTextEncoder | None = None  # with ``config.train_text_encoder``
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """A pytree; ``shardings`` finds moments and averages by the same paths as the parameters."""
+
+    step: Array  # () int32, steps taken
+    trained: Trained  # float32 parameters
+    ema: Trained  # their average, which sampling uses
+    optimizer: optax.OptState
+    learning_rate: learning_rate.LearningRateState
+    losses: LossState  # running losses that steer the choice of timestep
+    key: Array  # jax.random.key; step n draws from fold_in(key, n), so nothing is lost by stopping
+
+
+def new_state(config: TrainConfig, trained: Trained) -> TrainState:
+    """The state before the first step, around ``trained``."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        trained=trained,
+        ema=jax.tree.map(jnp.copy, trained),  # its own buffers: the step gives both away
+        optimizer=make_optimizer(config.optimizer).init(trained),
+        learning_rate=learning_rate.initial(config.learning_rate),
+        losses=LossState.zeros(config.model.denoiser.num_timesteps),
+        key=jax.random.key(config.seed),
+    )
+
+
+def fresh_networks(config: TrainConfig) -> Trained:
+    """Randomly initialised parameters; a function of ``config.seed``."""
+    denoiser = Denoiser(config.model.denoiser, config.compute, rngs=nnx.Rngs(config.seed))
+    if not config.train_text_encoder:
+        return Trained(denoiser)
+    tower_key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    return Trained(denoiser, CLIPTextEncoder(config.model.text_encoder, config.compute, rngs=nnx.Rngs(tower_key)))
+
+
+def abstract_state(config: TrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()) -> TrainState:
+    """Shapes, dtypes and shardings of the state; nothing is computed."""
+    abstract = jax.eval_shape(lambda: new_state(config, fresh_networks(config)))
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        abstract,
+        shardings(abstract, mesh, rules),
+    )
+
+
+def create_state(config: TrainConfig, mesh: jax.sharding.Mesh, given: Trained | None = None) -> TrainState:
+    """A first state, every array made on the devices that hold it.
+
+    given: parameters to start from, of ``config.compute``, with arrays anywhere; None for random ones.
+    """
+    placements = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
+    if given is None:
+        return jax.jit(lambda: new_state(config, fresh_networks(config)), out_shardings=placements)()
+    return jax.jit(lambda given: new_state(config, given), out_shardings=placements)(jax.device_put(given, placements.trained))
