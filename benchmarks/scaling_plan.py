@@ -100,8 +100,8 @@ def plan(options: argparse.Namespace) -> list[str]:
     from jax.sharding import NamedSharding
 
     from vqdiffusion_jax.config import ComputeConfig
-    from vqdiffusion_jax.presets import preset
     from vqdiffusion_jax.paths import leaves_by_path
+    from vqdiffusion_jax.presets import preset
     from vqdiffusion_jax.sharding import ShardingRules, make_mesh
     from vqdiffusion_jax.training.denoiser.config import TrainConfig
     from vqdiffusion_jax.training.denoiser.state import abstract_state

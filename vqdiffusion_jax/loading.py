@@ -13,7 +13,10 @@ A codec alone and CLIP alone have such folders too; config.json says which kind 
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,7 +247,7 @@ def _one_by_one(leaves: list) -> list:
 def write_folder(
     folder: str | Path, model: VQDiffusionModel | CodecPart | CLIPPart, tokenizer: Tokenizer | None, *, provenance: str = ""
 ) -> None:
-    """Write a native folder; it appears whole or not at all.
+    """Write a native folder; it appears whole or not at all.  All processes call this, and each writes its share of the weights.
 
     Weights are stored as they are held.  Those held in fewer bits than float32
     have been rounded: a warning, README.md and "rounded_to" in config.json say so.
@@ -261,13 +264,35 @@ def write_folder(
     if tokenizer is None and kind == "model" and model.config.tokenizer is not None:
         tokenizer = Tokenizer(model.config.tokenizer)
     check_empty(folder)
-    with failing_as_checkpoint_error(f"{folder} cannot be written"), whole_or_not_at_all(folder) as place:
-        (place / "config.json").write_text(json.dumps(head, indent=2) + "\n")
-        readme = _README.format(title=_TITLES[kind], reader=READERS[kind], name=folder.name, provenance=provenance)
-        (place / "README.md").write_text(readme.replace("\n\n\n", "\n"))
-        if tokenizer is not None:
-            tokenizer.to_files(place / "tokenizer")
+    with failing_as_checkpoint_error(f"{folder} cannot be written"), _one_place(folder) as place:
+        if jax.process_index() == 0:
+            (place / "config.json").write_text(json.dumps(head, indent=2) + "\n")
+            readme = _README.format(title=_TITLES[kind], reader=READERS[kind], name=folder.name, provenance=provenance)
+            (place / "README.md").write_text(readme.replace("\n\n\n", "\n"))
+            if tokenizer is not None:
+                tokenizer.to_files(place / "tokenizer")
         save_weights(place / "weights", model)
+
+
+@contextmanager
+def _one_place(folder: Path) -> Iterator[Path]:
+    """``whole_or_not_at_all``, the same folder for all processes: the first makes it and gives it its name."""
+    if jax.process_count() == 1:
+        with whole_or_not_at_all(folder) as place:
+            yield place
+        return
+    from jax.experimental.multihost_utils import sync_global_devices
+
+    place = folder.parent / f".{folder.name}.partial"
+    if jax.process_index() == 0:
+        shutil.rmtree(place, ignore_errors=True)  # left by a run that was killed
+        place.mkdir(parents=True)
+    sync_global_devices(f"{place} is there")
+    yield place
+    sync_global_devices(f"{place} is whole")
+    if jax.process_index() == 0:
+        place.replace(folder)
+    sync_global_devices(f"{folder} is there")
 
 
 def _rounded_to(model: Any) -> str | None:

@@ -31,6 +31,10 @@ CODECS = {
         quantizer="vq", codebook_size=1024, embed_dim=256, channel_multipliers=(1, 1, 2, 2, 4), attention_levels=(4,)
     ),
     "ithq_f8_4096": VQGANConfig(quantizer="ema", codebook_size=4096, embed_dim=128, channels=64, channel_multipliers=(1, 2, 4, 8)),
+    "emoji_f8_1024": VQGANConfig(
+        quantizer="ema", codebook_size=1024, embed_dim=32, image_size=64, channels=16, channel_multipliers=(1, 1, 2, 4),
+        num_res_blocks=1, attention_levels=(), z_channels=64, norm_groups=8,
+    ),
 }
 
 
@@ -98,6 +102,24 @@ _FFHQ = replace(
 )
 
 
+def _emoji() -> ModelConfig:
+    """The embedded model: as small as pictures of 64 x 64 allow, its text tower trained with it."""
+    words, merges = 32, 8192  # tokens of a caption; the commonest of CLIP's merges, so that the token table stays small
+    model = _model(
+        DenoiserConfig(
+            condition="text", num_codes=1024, grid=(8, 8), position_grid=(8, 8), width=192, num_layers=6, num_heads=6,
+            condition_width=128, condition_length=words,
+        ),
+        CODECS["emoji_f8_1024"],
+        text_encoder=CLIPTextConfig(
+            vocab_size=2 * 256 + merges + 2, context_length=words, width=128, num_layers=2, num_heads=4, projection_width=128
+        ),
+        text_embedding=TextEmbeddingConfig(),
+        tokenizer=TokenizerConfig(end_index=256 + 2 + merges, context_length=words),
+    )  # fmt: skip
+    return _with_null(model, guidance_scale=2.0)
+
+
 def _tiny(condition: str, quantizer: str) -> ModelConfig:
     """Structurally complete, small enough to trace in a second."""
     codec = VQGANConfig(
@@ -132,6 +154,7 @@ PRESETS = {
     "imagenet": _imagenet(1000),
     "imagenet_cf": _with_null(_imagenet(1001), guidance_scale=1.5, truncation_rate=0.94),
     "ffhq": _FFHQ,
+    "emoji": _emoji(),
     "tiny_text": _tiny("text", "ema"),
     "tiny_class": _tiny("class", "vq"),
     "tiny_unconditional": _tiny("none", "gumbel"),

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from vqdiffusion_jax import VQDiffusionPipeline
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -17,41 +20,86 @@ import jax
 folder, cache, coordinator, count, index, steps = *sys.argv[1:4], *map(int, sys.argv[4:])
 jax.config.update("jax_compilation_cache_dir", cache)
 if count > 1:
+    from jax.experimental.multihost_utils import sync_global_devices
     jax.distributed.initialize(coordinator, count, index)
+    sync_global_devices("all are here")  # as join_processes does
 import numpy as np
-from tests.training.toy import ToyLoader, make_config
+from tests.training.toy import ToyLoader, make_config, make_model
 from vqdiffusion_jax.sharding import make_mesh
-from vqdiffusion_jax.training.config import CheckpointConfig
+from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
 from vqdiffusion_jax.training.denoiser.initial import Parts
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 from vqdiffusion_jax.training.loop import train
 
-config = make_config("none", steps=steps, checkpoint=CheckpointConfig(every=2))
-task = DenoiserTask(config, Parts(), make_mesh(1, count, 1))
-outcome = train(task, folder, ToyLoader(config, process=(index, count)))
+watch = WatchConfig(eval_every=4, eval_batches=1, sample_every=4, prompts=("a dog", "a cat"), num_samples=2)
+config = make_config("text", steps=steps, checkpoint=CheckpointConfig(every=2), watch=watch)
+model = make_model(config)
+task = DenoiserTask(config, Parts(codec=model.codec, text_encoder=model.text_encoder), make_mesh(1, count, 1))
+loader = ToyLoader(config, process=(index, count))
+outcome = train(task, folder, loader, validation=loader)
 if count == 1:
     np.save(folder + "/kernel.npy", np.asarray(outcome.state.trained.denoiser.logits.kernel[...]))
 print("ended", outcome.step, flush=True)
 """
 
 
-@pytest.mark.slow
-def test_two_processes_then_one(tmp_path, compilation_cache):
+# One process fails while the other waits for something that will never come.
+FAILING = """
+import sys, time
+from absl import flags
+from vqdiffusion_jax.cli.processes import fail_together, join_processes
+
+coordinator, count, index = sys.argv[1:]
+flags.FLAGS(["test", f"--coordinator={coordinator}", f"--num_processes={count}", f"--process_id={index}"])
+
+def run():
+    join_processes()
+    time.sleep(600 if index == "0" else 1)
+    return 3
+
+sys.exit(fail_together(run))
+"""
+
+
+def free_address() -> str:
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        coordinator = f"localhost:{free.getsockname()[1]}"
-    environment = {**os.environ, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+        return f"localhost:{free.getsockname()[1]}"
+
+
+def python(script: str, *given: object) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, given)], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_none_waits_for_one_that_failed():
+    address = free_address()
+    both = [python(FAILING, address, 2, index) for index in range(2)]
+    said = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [1, 3], said
+    assert "error: process 1 of this run failed and says why; process 0 ends with it" in said[0]
+
+
+@pytest.mark.slow
+def test_two_processes_then_one(tmp_path, compilation_cache):
+    address = free_address()
 
     def start(folder, count, index, steps):
-        given = [str(folder), str(compilation_cache), coordinator, str(count), str(index), str(steps)]
-        return subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, *given], cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        return python(SCRIPT, folder, compilation_cache, address, count, index, steps)
 
     both = [start(tmp_path / "moved", 2, index, 4) for index in range(2)]
     for process in both:
         output, _ = process.communicate(timeout=500)
         assert "ended 4" in output, output[-3000:]
+    made_by_two = tmp_path / "moved" / "model"
+    pipeline = VQDiffusionPipeline.from_pretrained(made_by_two)
+    alone = pipeline(["a dog", "a cat"], num_images_per_prompt=2, output_type="uint8", batch_size=4).images
+    rows = [np.concatenate(list(alone[first : first + 2]), axis=1) for first in (0, 2)]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "moved" / "samples" / "00000004.png")), np.concatenate(rows))
+    assert not list((tmp_path / "moved").glob(".*"))
     for folder in ("moved", "stayed"):
         output, _ = start(tmp_path / folder, 1, 0, 6).communicate(timeout=500)
         assert "ended 6" in output, output[-3000:]

@@ -7,11 +7,16 @@ import sys
 
 from absl import app, flags, logging
 
+from .processes import fail_together
 from .tools import status_of
 
-MODES = ("sample", "convert", "train", "tokenize")
+# Mode: the module of this package that runs it.
+MODES = {
+    "sample": "sample", "convert": "convert", "train": "train", "train_vqgan": "train_vqgan", "tokenize": "tokenize", "eval": "evaluate",
+    "reduce_codebook": "reduce_codebook",
+}  # fmt: skip
 
-flags.DEFINE_enum("mode", "sample", MODES, "What to do.", module_name="all modes")
+flags.DEFINE_enum("mode", "sample", list(MODES), "What to do.", module_name="all modes")
 
 
 class UsageError(ValueError):
@@ -20,8 +25,8 @@ class UsageError(ValueError):
 
 def run(argv: list[str]) -> int:
     """Parse ``argv`` and run its mode; returns the exit status."""
-    for mode in MODES:
-        importlib.import_module(f".{mode}", __package__)  # defines the mode's flags
+    for module in MODES.values():
+        importlib.import_module(f".{module}", __package__)  # defines the mode's flags
     if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
         print(usage())
         return 0
@@ -47,23 +52,31 @@ def usage() -> str:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return app.parse_flags_with_usage(argv)
-    except (ValueError, OSError, AttributeError, KeyError) as error:  # from a --config file, or a field it does not have
-        cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error  # as ml_collections wraps it
-        reason = " ".join(str(cause.args[0] if isinstance(cause, KeyError) else cause).split())
-        what = "the --config file has no field " if isinstance(error, AttributeError | KeyError) else ""
-        print(f"error: {what}{reason}", file=sys.stderr)
+        return flags.FLAGS(argv)
+    except (flags.Error, ValueError, OSError, AttributeError, KeyError) as error:
+        print(f"error: {_reason(error)}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why the flags, or a --config file, cannot be taken, in one line."""
+    if isinstance(error, AttributeError | KeyError):  # a field that the --config file does not have, as ml_collections wraps it
+        cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
+        return f"the --config file has no field {' '.join(str(cause.args[0] if isinstance(cause, KeyError) else cause).split())}"
+    said = str(error)
+    if "Traceback (most recent call last)" in said:  # from within a --config file: its last line is what went wrong
+        said = "the --config file: " + said.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(said.split())
 
 
 def _dispatch(rest: list[str]) -> int:
     mode = flags.FLAGS.mode
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # libraries report every file they open at INFO
-    return status_of(lambda: _run_mode(mode, rest))
+    return fail_together(lambda: status_of(lambda: _run_mode(mode, rest)))
 
 
 def _run_mode(mode: str, rest: list[str]) -> None:
     if len(rest) > 1:
         raise UsageError(f"unexpected argument {rest[1]!r}; every setting is a flag, --name=value")
-    importlib.import_module(f".{mode}", __package__).main()
+    importlib.import_module(f".{MODES[mode]}", __package__).main()

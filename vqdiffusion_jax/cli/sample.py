@@ -9,6 +9,7 @@ from absl import flags
 
 from .again import record, take_flags_from
 from .checkpoints import checkpoint, companions, model_config
+from .processes import join_processes
 
 STRATEGIES = ("posterior", "fast", "fewer_tokens", "purity")
 
@@ -43,7 +44,6 @@ flags.DEFINE_integer("top_k", None, "Keep so many codes instead.", module_name=_
 
 flags.DEFINE_integer("batch_size", None, "Pictures drawn together; default 1 a CPU device, 16 another.", lower_bound=1, module_name=_WHERE)
 flags.DEFINE_list("mesh", None, "data,fsdp,tensor: sizes of the device mesh; -1 takes what is left.", module_name=_WHERE)
-flags.DEFINE_bool("distributed", False, "Several processes (Slurm, GKE, TPU pods); each writes its own pictures.", module_name=_WHERE)
 flags.DEFINE_bool("faithful", False, "Full float32 everywhere, to match the reference's numbers.", module_name=_WHERE)
 flags.DEFINE_bool("dry_run", False, "Say shapes, memory and operations, and draw nothing.", module_name=_WHERE)
 
@@ -67,8 +67,7 @@ def main() -> None:
     from .dry_run import describe
     from .pictures import Writer, first_free
 
-    if FLAGS.distributed:
-        jax.distributed.initialize()
+    join_processes()
     if FLAGS.again:
         take_flags_from(Path(FLAGS.again))
     # All that can be wrong is found before the weights are read.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from absl import flags
 
 from .checkpoints import companions
-from .training import check_flags, join_processes, mesh_of, run
+from .processes import join_processes
+from .training import check_flags, mesh_of, run
 
 flags.DEFINE_string(
     "init_from", None, "train: start from a model folder, a diffusers folder or a .pth file.", module_name="mode train"

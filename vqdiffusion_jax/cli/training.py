@@ -1,4 +1,4 @@
-"""What the training modes share: their flags, processes that find each other, and the run itself."""
+"""What the training modes share: their flags and the run itself."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ _MODE = "mode train"
 
 config_flags.DEFINE_config_file("config", None, "A file of configs/; change a field with --config.a.b=c.")
 flags.DEFINE_string("workdir", None, "train: folder for checkpoints, metrics and pictures; a run there is continued.", module_name=_MODE)
-flags.DEFINE_string("coordinator", None, "train: host:port of process 0, where no cluster says so.", module_name=_MODE)
-flags.DEFINE_integer("num_processes", None, "train: how many there are, with --coordinator.", module_name=_MODE)
-flags.DEFINE_integer("process_id", None, "train: which one this is, with --coordinator.", module_name=_MODE)
 
 FLAGS = flags.FLAGS
 
@@ -24,6 +21,10 @@ def check_flags(example: str) -> None:
     """Raise ValueError unless --config and --workdir are given; ``example`` is a config file of this mode."""
     if FLAGS.config is None:
         raise ValueError(f"--config is needed, e.g. --config={example}")
+    try:
+        FLAGS.config.keys()
+    except OSError as error:  # ml_collections tells of a file that cannot be read only now, in several lines
+        raise ValueError(f"--config cannot be read: {str(error).strip().splitlines()[-1].strip()}") from error
     if not FLAGS.workdir:
         raise ValueError("--workdir is needed: a folder for checkpoints, metrics and pictures")
 
@@ -51,16 +52,3 @@ def run(task: Any, loader_of: Callable[[str], Any]) -> None:
     outcome = train(task, FLAGS.workdir, loader_of("train"), validation=validation)
     if jax.process_index() == 0:
         print(json.dumps({"step": outcome.step, "stopped": outcome.stopped}))
-
-
-def join_processes() -> None:
-    """``jax.distributed``: as the flags say, or with --distributed as Slurm, GKE, Open MPI and TPU pods tell JAX."""
-    import jax
-
-    if FLAGS.coordinator:
-        jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
-    elif FLAGS.distributed:
-        try:
-            jax.distributed.initialize()
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"--distributed, but JAX finds no cluster: {str(error).splitlines()[0]}; give --coordinator") from error

@@ -19,6 +19,7 @@ SOURCES = {
     "npz": "npz:Npz",
     "oxford102": "oxford102:Oxford102",
     "parquet": "parquet:Parquet",
+    "scenes": "scenes:Scenes",
     "tar_shards": "tar_shards:TarShards",
     "tfds": "tfds:Tfds",
 }

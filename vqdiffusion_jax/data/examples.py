@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import ModelConfig
+from ..config import ModelConfig, VQGANConfig
 from ..text.tokenizer import Tokenizer
 from .captions import choose, choose_label, usable_captions
 from .records import BrokenRecord, Record, Source
@@ -53,15 +53,20 @@ def label_of(record: Record | CachedRecord, model: ModelConfig, drop_rate: float
 
 
 class PictureExamples:
-    """Pictures of a data set, with tokenised captions or labels as the model's condition asks.
+    """Pictures of a data set, with tokenised captions or labels as the model's condition asks; a codec's config asks for none.
 
     Calling it with an index and a random generator (None: validation, nothing random) gives ``id``, ``images`` (size, size, 3)
     uint8 and, for text, ``text_ids`` (length,) int32 and ``text_mask`` (length,) bool, or, for classes, ``labels`` () int32.
     Raises BrokenRecord.
     """
 
-    def __init__(self, source: Source, model: ModelConfig, *, drop_rate: float = 0.0, tokenizer: Tokenizer | None = None):
+    def __init__(
+        self, source: Source, model: ModelConfig | VQGANConfig, *, drop_rate: float = 0.0, tokenizer: Tokenizer | None = None
+    ):
         self.source, self._model, self._drop_rate, self._given_tokenizer = source, model, drop_rate, tokenizer
+        alone = isinstance(model, VQGANConfig)
+        self._size = model.image_size if alone else model.codec.image_size
+        self._condition = "none" if alone else model.denoiser.condition
 
     def __len__(self) -> int:
         return len(self.source)
@@ -75,14 +80,13 @@ class PictureExamples:
 
     def __call__(self, index: int, rng: np.random.Generator | None) -> Example:
         record = read_record(self.source, index)
-        example = {"id": record["id"], "images": cut(record, self._model.codec.image_size, rng)}
-        condition = self._model.denoiser.condition
-        if condition == "text":
+        example = {"id": record["id"], "images": cut(record, self._size, rng)}
+        if self._condition == "text":
             captions = captions_of(record)
             choice = choose(len(captions), self._drop_rate, rng)
             ids, mask = self._tokenizer(["" if choice is None else captions[choice]])
             example |= {"text_ids": ids[0], "text_mask": mask[0]}
-        elif condition == "class":
+        elif self._condition == "class":
             example["labels"] = label_of(record, self._model, self._drop_rate, rng)
         return example
 

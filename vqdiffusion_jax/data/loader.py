@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from ..config import ConfigError, ModelConfig, from_dict
+from ..config import ConfigError, ModelConfig, VQGANConfig, from_dict
 from ..text.tokenizer import Tokenizer
 from .config import SPLITS, DataConfig
 from .examples import CachedExamples, PictureExamples
@@ -31,7 +31,7 @@ _BROKEN = "broken"  # what workers report beside a batch
 
 def make_loader(
     data_config: DataConfig | Mapping[str, Any],
-    model_config: ModelConfig,
+    model_config: ModelConfig | VQGANConfig,
     *,
     split: str,
     batch_size: int,
@@ -46,6 +46,7 @@ def make_loader(
 
     Args:
       data_config: what to read; a plain table of DataConfig's fields will do.
+      model_config: what the batches are for; a codec's alone gives pictures and nothing else.
       split: ``"train"`` (shuffled anew each epoch, random crops and captions, without end) or ``"validation"`` (in order, central
         crops, first captions, once; what does not fill a global batch is left out).
       batch_size: examples a batch of this process.
@@ -66,6 +67,8 @@ def make_loader(
             " least 1, workers and seed at least 0, and the process one of process_count"
         )
     drop_rate = config.drop_rate if split == "train" else 0.0
+    if config.cache and isinstance(model_config, VQGANConfig):
+        raise ConfigError(f"data.cache is {config.cache}, which holds tokens; a codec is trained on pictures: give source and root instead")
     if config.cache:
         cache = TokenCache(Path(config.cache), split, model_config, codec_fingerprint)
         examples = CachedExamples(cache, model_config, drop_rate=drop_rate)
@@ -82,9 +85,9 @@ def make_loader(
     return loader
 
 
-def check_classes(source: Source, config: DataConfig, model: ModelConfig) -> None:
+def check_classes(source: Source, config: DataConfig, model: ModelConfig | VQGANConfig) -> None:
     """Raise DataError if the data set has more classes than the model can tell apart."""
-    count = getattr(source, "num_classes", None)
+    count = None if isinstance(model, VQGANConfig) else getattr(source, "num_classes", None)
     if count is not None and model.denoiser.condition == "class" and count > model.denoiser.null_label:
         kept = " besides the null class" if model.denoiser.learnable_null else ""
         raise DataError(f"{config.source} at {config.root} has {count} classes but the model has {model.denoiser.null_label}{kept}")

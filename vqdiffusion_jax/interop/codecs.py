@@ -77,14 +77,14 @@ def read_codec(path: str | Path, label: str = "") -> CodecSource:
 
 
 def read_reduction(path: str | Path, *, codebook_size: int | None = None, num_codes: int | None = None) -> CodebookReduction:
-    """The codes that a model keeps, from a file like taming_vqvae_2887.pt (one int64 tensor, full code -> reduced code).
+    """The codes that a model keeps, from a file like taming_vqvae_2887.pt (one int64 tensor, full code -> reduced code) or .npy.
 
     Raises:
         CheckpointError: if the file cannot be read or is no such table.
         ValueError: if the table does not fit the sizes given.
     """
-    tensor = open_checkpoint(path)
-    if not isinstance(tensor, LazyTensor):
+    tensor = _read_npy(path) if Path(path).suffix == ".npy" else open_checkpoint(path)
+    if not isinstance(tensor, LazyTensor | np.ndarray):
         raise CheckpointError(f"{path} is not a codebook reduction; give a file of one integer tensor such as {REDUCTION_FILES[2887]}")
     try:
         return reduction_from_full(np.asarray(tensor), codebook_size=codebook_size, num_codes=num_codes)
@@ -92,6 +92,13 @@ def read_reduction(path: str | Path, *, codebook_size: int | None = None, num_co
         raise
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
+
+
+def _read_npy(path: str | Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def reduction_tensors(reduction: CodebookReduction) -> dict[str, np.ndarray]:

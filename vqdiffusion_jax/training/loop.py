@@ -7,6 +7,12 @@
       tensorboard/     the same, for TensorBoard
       samples/         pictures of what has been learned
       model/           the averaged weights as a native folder, when training is done
+
+Several processes run the same loop on one mesh and share the folder.  What all
+of them see (a loss that is no number, SIGTERM to any) ends all at the same step.
+What one of them alone sees (too many broken pictures, a full disk) raises there;
+the others wait for it in the next collective operation, until ``cli.processes``,
+or whoever called ``train``, ends them too.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +35,7 @@ import jax
 from ..checkpoint import CheckpointError, TrainingCheckpoints
 from .batches import names_of, place_batch
 from .config import to_table
-from .metrics import Journal, Pace, console_line
+from .metrics import Journal, Pace, console_line, writing_to
 from .task import Batch, Task
 
 
@@ -71,7 +77,8 @@ def train(
     state = start_state(task, checkpoints, batches, log)
     first = int(state.step)
     if jax.process_index() == 0:
-        (workdir / "config.json").write_text(json.dumps(to_table(config), indent=2, default=str) + "\n")
+        with writing_to(workdir):
+            (workdir / "config.json").write_text(json.dumps(to_table(config), indent=2, default=str) + "\n")
     journal, pace = Journal(workdir, first), Pace(task.flops_per_sample, config.batch_size, config.steps, first)
     watched: list[tuple[int, list[str], dict[str, jax.Array]]] = []  # steps whose loss nobody has looked at yet
     latest: dict[str, float] = {}
@@ -90,7 +97,11 @@ def train(
                 )
 
     stopped = False
-    try:
+    with ExitStack() as closing:  # closes all of them, even if one cannot be
+        closing.callback(checkpoints.close)
+        if hasattr(batches, "close"):
+            closing.callback(batches.close)
+        closing.callback(journal.close)
         with termination() as asked_to_stop:
             for number in range(first, config.steps):
                 batch = next(batches)
@@ -125,11 +136,6 @@ def train(
                 if stopped:
                     log(f"asked to stop: saving checkpoint {done}")
                     break
-    finally:
-        journal.close()
-        if hasattr(batches, "close"):
-            batches.close()
-        checkpoints.close()
     if not stopped:
         for line in task.export(state, workdir):
             log(line)
@@ -170,10 +176,12 @@ def save_pictures(task: Task, state: Any, done: int, folder: Path, journal: Jour
     if isinstance(pixels, str):
         log(f"step {done}/{task.config.steps}  {pixels}")
         return
-    from PIL import Image
+    if jax.process_index() == 0:
+        from PIL import Image
 
-    folder.mkdir(exist_ok=True)
-    Image.fromarray(pixels).save(folder / f"{done:08d}.png")
+        with writing_to(folder):
+            folder.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"{done:08d}.png")
     journal.picture(done, "samples", pixels)
 
 
@@ -186,7 +194,7 @@ def check_folder(folder: Path, needed: int) -> None:
     """Raise CheckpointError unless ``folder`` can be made and written to and has room for two checkpoints of ``needed`` bytes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
+        probe = folder / f".probe-{jax.process_index()}-{os.getpid()}"
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from ..checkpoint import CheckpointError
 from .tensorboard import EventFile
 
 # Dense bfloat16 operations a second of one device, by a part of jax's name for it.
@@ -59,32 +62,48 @@ class Journal:
         self._active = jax.process_index() == 0
         if not self._active:
             return
-        path = folder / "metrics.jsonl"
+        self._folder, path = folder, folder / "metrics.jsonl"
         kept = [line for line in _lines(path) if line["step"] <= first_step]
         place = path.with_suffix(".tmp")
-        place.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        place.replace(path)
-        self._file = open(path, "a")  # noqa: SIM115
-        self._events = EventFile(folder / "tensorboard")
+        with writing_to(folder):
+            place.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            place.replace(path)
+            self._file = open(path, "a")  # noqa: SIM115
+            self._events = EventFile(folder / "tensorboard")
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Numbers become scalars; lists stay in metrics.jsonl alone."""
         if not self._active:
             return
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self._events.scalar(name, value, step)
+        with writing_to(self._folder):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self._events.scalar(name, value, step)
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         if self._active:
-            self._events.image(name, pixels, step)
+            with writing_to(self._folder):
+                self._events.image(name, pixels, step)
 
     def close(self) -> None:
         if self._active:
-            self._file.close()
-            self._events.close()
+            with writing_to(self._folder):  # whatever a full disk did not take is tried once more
+                self._file.close()
+                self._events.close()
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """A full or vanished disk becomes a CheckpointError of one line; the checkpoints that are there stay good."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be written to: {error.strerror or error}; "
+            "make room and start the run again, it goes on from its last checkpoint"
+        ) from error
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -34,6 +34,10 @@ class Coco:
     def __len__(self) -> int:
         return len(self._captions)
 
+    def picture(self, index: int) -> str:
+        """The picture's name, which several captions share."""
+        return f"COCO_{self.phase}2014_{self._images[index]:012d}.jpg"
+
     def __getitem__(self, index: int) -> Record:
-        name = f"COCO_{self.phase}2014_{self._images[index]:012d}.jpg"
+        name = self.picture(index)
         return Record(id=f"{name}#{index}", image=read_bytes(self._folder / name, name), captions=[self._captions[index]])

@@ -173,11 +173,3 @@ def _text_encoder(config: TrainConfig, source: Any, path: str | Path | None) -> 
     if found.config != wanted:
         raise ConfigError(f"the text tower is {found.config}, but the model expects {wanted}")
     return found
-
-
-def whole_model(config: TrainConfig, trained: Trained, parts: Parts) -> VQDiffusionModel:
-    """Trained and frozen networks as the model that sampling and saving take."""
-    model = jax.eval_shape(lambda: VQDiffusionModel(config.model, config.compute, rngs=nnx.Rngs(0)))
-    model.denoiser, model.codec = trained.denoiser, parts.codec
-    model.text_encoder = parts.text_encoder if trained.text_encoder is None else trained.text_encoder
-    return model

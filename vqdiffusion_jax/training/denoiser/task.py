@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -10,16 +9,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from ...flops import denoiser_flops
+from ...models.vqdiffusion import VQDiffusionModel
 from ...sharding import shard
+from ..export import export
 from .batches import check_batch
 from .config import TrainConfig
 from .evaluate import bits_per_token, make_evaluator
-from .initial import Parts, whole_model
+from .initial import Parts
 from .samples import draw
 from .state import TrainState, abstract_state, create_state
-from .step import Batch, Frozen, make_step
+from .step import Batch, Frozen, make_step, text_encoder_of
 
 
 class DenoiserTask:
@@ -67,22 +69,22 @@ class DenoiserTask:
 
     def pictures(self, state: TrainState) -> np.ndarray | str:
         """A grid from the averaged weights, fixed prompts and seeds."""
-        if self._parts.codec is None or jax.process_count() > 1:
-            why = "no codec was given" if self._parts.codec is None else "several processes cannot draw together"
-            return f"no pictures: {why}; draw them from a checkpoint with --mode=sample"
-        return draw(self.config, state.ema, self._parts, self.mesh)
+        if self._parts.codec is None:
+            return "no pictures: no codec was given; draw them from a checkpoint with --mode=sample"
+        return draw(self.config, self._whole_model(state), self._parts.tokenizer, self.mesh)
 
     def export(self, state: TrainState, folder: Path) -> list[str]:
         """The averaged weights as a native model folder ``model``; one of an earlier end of the run is replaced."""
-        if self._parts.codec is None or jax.process_count() > 1:
+        if self._parts.codec is None:
             return []
-        from ...loading import write_folder
+        return export(folder, self._whole_model(state), self._parts.tokenizer, int(state.step))
 
-        place = folder / "model"
-        shutil.rmtree(place, ignore_errors=True)
-        model = whole_model(self.config, state.ema, self._parts)
-        write_folder(place, model, self._parts.tokenizer, provenance=f"Trained for {int(state.step)} steps.")
-        return [f"written: {place}"]
+    def _whole_model(self, state: TrainState) -> VQDiffusionModel:
+        """Averaged and frozen networks, all on the mesh, as the model that sampling and saving take."""
+        model = jax.eval_shape(lambda: VQDiffusionModel(self.config.model, self.config.compute, rngs=nnx.Rngs(0)))
+        model.denoiser, model.codec = state.ema.denoiser, self._towers.codec
+        model.text_encoder = text_encoder_of(state.ema, self._towers)
+        return model
 
 
 def loss_by_timestep(history: Any, num_tokens: int) -> list[float]:

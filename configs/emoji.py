@@ -1,0 +1,39 @@
+"""The embedded model: emoji on coloured backgrounds, single and in pairs, drawn from composed captions.
+
+    python -m vqdiffusion_jax.data.emoji --out=data/emoji
+    python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --workdir=runs/vqgan_emoji
+    python main.py --mode=train --config=configs/emoji.py --workdir=runs/emoji --codec=runs/vqgan_emoji/model
+
+Denoiser and text tower learn together.  ``concepts`` is how many of data/scenes/concepts.txt there are: 64 is what two CPU
+cores can be taught in hours; with an accelerator take them all (0), and a wider denoiser.
+"""
+
+from configs._table import table
+
+
+def get_config():
+    return table(
+        model="emoji",
+        train_text_encoder=True,
+        data=dict(source="scenes", root="data/emoji", options=dict(concepts=64), cache="", drop_rate=0.1),
+        batch_size=32,
+        steps=10_000,
+        optimizer=dict(clip_norm=1.0, decayed="matrices"),
+        learning_rate=dict(schedule="cosine", start=1.0e-5, peak=1.0e-3, floor=1.0e-5, warmup_steps=300, total_steps=10_000),
+        ema=dict(decay=0.99, interval=5),
+        compute=dict(dtype="float32", remat=False),
+        checkpoint=dict(every=500),
+        watch=dict(
+            log_every=50,
+            eval_every=2500,
+            eval_batches=2,
+            sample_every=2500,
+            prompts=(
+                "a red apple",
+                "a cat face on a blue background",
+                "a rocket to the left of a star on a black background",
+                "a small penguin in the top left corner, yellow background",
+            ),
+        ),
+        workers=0,
+    )

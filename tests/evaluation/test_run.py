@@ -1,0 +1,268 @@
+"""Whole evaluations of tiny models: resumed, shared by parts, by protocol, and what is said when something is wrong."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+
+from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.data.config import DataConfig
+from vqdiffusion_jax.data.sources import open_source
+from vqdiffusion_jax.evaluation import likelihood
+from vqdiffusion_jax.evaluation.chunks import ChunkStore
+from vqdiffusion_jax.evaluation.errors import EvaluationError
+from vqdiffusion_jax.evaluation.metrics import choose
+from vqdiffusion_jax.evaluation.networks import InceptionFeatures, as_saved
+from vqdiffusion_jax.evaluation.protocol import Protocol, to_table, with_settings
+from vqdiffusion_jax.evaluation.protocols import PROTOCOLS, find_protocol
+from vqdiffusion_jax.evaluation.reference import reference_indices, reference_pictures, subjects
+from vqdiffusion_jax.evaluation.report import write_report, write_sweep
+from vqdiffusion_jax.evaluation.run import (
+    Setup,
+    evaluate_likelihood,
+    evaluate_pictures,
+    evaluate_reconstruction,
+    evaluate_samples,
+    score_reconstruction,
+    score_samples,
+)
+from vqdiffusion_jax.evaluation.statistics import FeatureStatistics
+from vqdiffusion_jax.evaluation.sweep import SWEEPS, parse_sweep
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+
+
+class Projection(InceptionFeatures):
+    """A linear stand-in for the Inception network, so that whole evaluations take no time."""
+
+    def __init__(self, seed=0):
+        rng = np.random.default_rng(seed)
+        self.matrix, self.name = rng.normal(size=(3 * 4 * 4, 6)).astype(np.float32), f"projection {seed}"
+
+    def __call__(self, pictures, subjects=()):
+        small = pictures[:, ::4, ::4].reshape(len(pictures), -1).astype(np.float32) / 255
+        return {"pool3": small @ self.matrix, "logits": small @ self.matrix[:, :5]}
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    """Random weights; the tables of kept codes are whole numbers."""
+    shapes, rng = jax.eval_shape(lambda: VQDiffusionModel(preset("tiny_unconditional"), rngs=nnx.Rngs(0))), np.random.default_rng(0)
+
+    def fill(leaf):
+        whole = np.issubdtype(leaf.dtype, np.integer)
+        return jnp.asarray(np.arange(leaf.size) % 16 if whole else rng.normal(0.0, 0.3, leaf.shape), leaf.dtype)
+
+    return VQDiffusionPipeline(jax.tree.map(fill, shapes))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twelve pictures of 16 x 16 and one wider."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for number in range(13):
+        width = 16 if number else 24
+        Image.fromarray(rng.integers(0, 256, (16, width, 3), dtype=np.uint8)).save(folder / f"{number:02d}.png")
+    return folder
+
+
+def setup_of(out, folder, **changes):
+    source = open_source(DataConfig(source="folder", root=str(folder)), "train")
+    protocol = Protocol(name="test", reference_split="train", num_samples=9, steps=2)
+    given = dict(out=out, protocol=protocol, source=source, source_name="pictures", extractors=[Projection()], chunk=4, batch_size=2)
+    return Setup(**(given | {"metrics": choose(["fid", "kid", "inception_score", "precision_recall"])} | changes))
+
+
+def finish(setup, pipeline):
+    results = score_samples(setup, *evaluate_samples(setup, pipeline))
+    write_report(setup.out, setup.protocol, {"samples": setup.protocol.num_samples}, results.scores, results.warnings)
+    return [(setup.out / name).read_bytes() for name in ("report.json", "report.md")]
+
+
+def test_an_interrupted_evaluation_gives_the_same_report(pipeline, folder, tmp_path):
+    whole = finish(setup_of(tmp_path / "whole", folder), pipeline)
+
+    def one_chunk(chunks):
+        yield chunks[0]
+        raise KeyboardInterrupt
+
+    out = tmp_path / "resumed"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_samples(setup_of(out, folder, progress=one_chunk), pipeline)
+    assert len(list(out.glob("samples/chunk-*.npz"))) == 1
+    (out / "samples" / ".chunk-000001.npz.abc").write_bytes(b"half a file")  # what a killed process leaves
+    assert finish(setup_of(out, folder), pipeline) == whole
+
+    parts = [setup_of(tmp_path / "parts", folder, part=part, parts=4) for part in (2, 0, 3, 1)]
+    for part in parts:
+        evaluate_samples(part, pipeline)
+    assert finish(setup_of(tmp_path / "parts", folder), pipeline) == whole
+    scores = json.loads(whole[0])["scores"]
+    assert scores.keys() == {"fid", "kid", "kid_std", "inception_score", "inception_score_std", "precision", "recall"}
+    assert np.isfinite(list(scores.values())).all()
+
+    with pytest.raises(EvaluationError, match=r"was begun with seed = 0, not 1; name another --out"):
+        evaluate_samples(setup_of(out, folder, protocol=with_settings(parts[0].protocol, {"seed": "1"})), pipeline)
+    with pytest.raises(EvaluationError, match=r"was begun with networks = \['projection 0'\], not \['projection 1'\]"):
+        evaluate_samples(setup_of(out, folder, extractors=[Projection(1)]), pipeline)
+
+
+def test_samples_are_the_pipelines_pictures_and_can_be_kept(pipeline, folder, tmp_path):
+    setup = setup_of(tmp_path, folder, keep_images=True)
+    store, _ = evaluate_samples(setup, pipeline)
+    expected = pipeline(num_images_per_prompt=9, num_inference_steps=2, seed=0, batch_size=2, output_type="uint8").images
+    kept = np.stack([np.asarray(Image.open(tmp_path / "samples" / "images" / f"{i:06d}.png")) for i in range(9)])
+    np.testing.assert_array_equal(kept, expected)
+    np.testing.assert_allclose(store.all("mean_colour"), expected.mean(axis=(1, 2)))
+    assert store.pictures_per_second() > 0
+
+
+def test_without_networks_all_else_still_runs(pipeline, folder, tmp_path):
+    setup = setup_of(tmp_path, folder, extractors=[], metrics=choose(None))
+    results = score_samples(setup, *evaluate_samples(setup, pipeline))
+    assert results.scores == {} and len(results.warnings) == len(choose(None))
+    assert "fid is left out: it needs the FID Inception network (--inception=pt_inception-2015-12-05-6726825d.pth)" in results.warnings
+    network = setup_of(tmp_path / "n", folder, source=None, metrics=choose(None))
+    results = score_samples(network, *evaluate_samples(network, pipeline))
+    assert set(results.scores) == {"inception_score", "inception_score_std"}
+    assert any("fid is left out: it needs reference pictures or statistics" in warning for warning in results.warnings)
+
+
+def test_statistics_stand_in_for_pictures_and_must_be_the_same_networks(pipeline, folder, tmp_path):
+    setup = setup_of(tmp_path / "a", folder)
+    store, reference = evaluate_samples(setup, pipeline)
+    of_pictures = score_samples(setup, store, reference).scores["fid"]
+    statistics = FeatureStatistics.of(reference.rows.stream("pool3"), Projection().name)
+    alone = setup_of(tmp_path / "b", folder, source=None, statistics=statistics)
+    results = score_samples(alone, *evaluate_samples(alone, pipeline))
+    assert results.scores["fid"] == pytest.approx(of_pictures, rel=1e-9) and "kid" not in results.scores
+    other = setup_of(tmp_path / "b", folder, source=None, statistics=FeatureStatistics.of([np.ones((9, 6))], "projection 7"))
+    with pytest.raises(EvaluationError, match="'projection 0' and of 'projection 7' cannot be compared"):
+        score_samples(other, *evaluate_samples(other, pipeline))
+
+
+def test_pictures_drawn_elsewhere(folder, tmp_path):
+    square = tmp_path / "square"
+    square.mkdir()
+    for number in range(1, 13):
+        (square / f"{number:02d}.png").write_bytes((folder / f"{number:02d}.png").read_bytes())
+    drawn = open_source(DataConfig(source="folder", root=str(square)), "train")
+    setup = setup_of(tmp_path / "out", square)
+    scores = score_samples(setup, *evaluate_pictures(setup, drawn, "square")).scores
+    assert scores["fid"] == pytest.approx(0.0, abs=1e-6) and (scores["precision"], scores["recall"]) == (1.0, 1.0)
+    mixed = open_source(DataConfig(source="folder", root=str(folder)), "train")
+    with pytest.raises(EvaluationError, match=r"01.png is 16 x 16 where 00.png is 24 x 16; all pictures must be of one size"):
+        evaluate_pictures(setup_of(tmp_path / "mixed", folder), mixed, "mixed")
+
+
+def test_likelihood_and_reconstruction_of_a_data_set(pipeline, folder, tmp_path):
+    stores = [evaluate_likelihood(setup_of(tmp_path / str(chunk), folder, chunk=chunk), pipeline, batch=4) for chunk in (5, 13)]
+    found = [likelihood.summarise(store.all(likelihood.NATS), pipeline.model) for store in stores]
+    assert found[0].bits_per_token == pytest.approx(found[1].bits_per_token, rel=1e-6)
+    assert 2 < found[0].bits_per_token < 40 and found[0].by_timestep.shape == (10,)  # 4 bits is what knows nothing of 16 codes
+    setup = setup_of(tmp_path / "codec", folder)
+    store, reference = evaluate_reconstruction(setup, pipeline.model.codec)
+    results = score_reconstruction(setup, store, reference, pipeline.model.codec)
+    assert results.scores.keys() == {"psnr", "ssim", "codes_used", "code_perplexity", "rfid"}
+    assert 1 <= results.scores["code_perplexity"] <= 16 and 0 < results.scores["codes_used"] <= 1
+    write_report(setup.out, setup.protocol, {}, results.scores, results.warnings, found[0])
+    report = json.loads((setup.out / "report.json").read_text())
+    assert report["scores"]["bits_per_token"] == found[0].bits_per_token and len(report["likelihood"]["by_timestep"]) == 10
+    assert (setup.out / "likelihood.svg").read_text().startswith("<svg")
+    setup = setup_of(tmp_path / "none", folder, source=None)
+    with pytest.raises(EvaluationError, match="give --data_root"):
+        evaluate_likelihood(setup, pipeline)
+
+
+def test_reference_pictures(folder, tmp_path):
+    protocol = Protocol(name="test", reference_split="train", num_reference=30)
+    source = open_source(DataConfig(source="folder", root=str(folder)), "train")
+    counts = np.bincount(reference_indices(source, protocol))
+    assert counts.sum() == 30 and counts.min() == 2 and counts.max() == 3  # oversampled
+    some = reference_indices(source, with_settings(protocol, {"num_reference": "5"}))
+    assert len(set(some.tolist())) == 5 and np.all(np.diff(some) > 0)
+    assert reference_pictures(source, [0, 1], 16).shape == (2, 16, 16, 3)
+    source.picture = lambda index: index // 2  # two captions a picture
+    np.testing.assert_array_equal(reference_indices(source, Protocol(name="all")), [0, 2, 4, 6, 8, 10, 12])
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
+    broken = open_source(DataConfig(source="folder", root=str(tmp_path)), "train")
+    with pytest.raises(EvaluationError, match="a reference picture cannot be used: broken.png"):
+        reference_pictures(broken, [0], 16)
+    with pytest.raises(EvaluationError, match="a reference picture cannot be read: broken.png"):
+        reference_pictures(broken, [0], None)
+    with pytest.raises(EvaluationError, match="there are no pictures"):
+        ChunkStore(tmp_path / "empty", 0, 4, {})
+
+
+def test_what_samples_show(tmp_path):
+    for number in range(5):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text(f"A{number}\nB{number}\n")
+    source = open_source(DataConfig(source="folder", root=str(tmp_path)), "train")
+    text, classes = preset("tiny_text"), preset("tiny_class")
+    protocol = Protocol(name="test", num_samples=10)
+    shown = [one["prompt"] for one in subjects(protocol, text, source)]
+    assert shown == [one["prompt"] for one in subjects(protocol, text, source)]
+    assert sorted(prompt[1] for prompt in shown) == sorted("0011223344") and {prompt[0] for prompt in shown} == {"a", "b"}
+    first = with_settings(protocol, {"order": "sequential", "caption": "first"})
+    assert [one["prompt"] for one in subjects(first, text, source)] == [f"a{i % 5}" for i in range(10)]
+    assert [one["class_label"] for one in subjects(protocol, classes, None)] == [0, 1, 2, 3, 4] * 2
+    assert subjects(first, text, None, ["x", "Y "])[:3] == [{"prompt": "x"}, {"prompt": "y"}, {"prompt": "x"}]
+    with pytest.raises(EvaluationError, match="give --data_root, or --prompts_file"):
+        subjects(protocol, text, None)
+
+
+def test_jpeg_loses_what_a_file_loses():
+    picture = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(as_saved(picture, "png", 75), picture)
+    assert np.abs(as_saved(picture, "jpeg", 75).astype(int) - picture).max() > 10
+
+
+def test_protocols_and_settings(tmp_path):
+    assert set(PROTOCOLS) == {"coco30k", "cub200", "cc", "ithq", "imagenet50k", "ffhq", "oxford102", "emoji", "own"}
+    for protocol in PROTOCOLS.values():
+        protocol.sampling()
+    (tmp_path / "mine.json").write_text(json.dumps({"num_samples": 7, "strategy": "purity"}))
+    mine = find_protocol(str(tmp_path / "mine.json"))
+    assert (mine.name, mine.num_samples, type(mine.sampling()["strategy"]).__name__) == ("mine", 7, "PurityPrior")
+    changed = with_settings(PROTOCOLS["coco30k"], {"guidance_scale": "3", "num_reference": "none", "image_format": "jpeg"})
+    assert (changed.guidance_scale, changed.num_reference, changed.image_format) == (3.0, None, "jpeg")
+    assert with_settings(changed, {}) == changed and to_table(changed)["guidance_scale"] == 3.0
+    for settings, message in (
+        ({"scale": "3"}, "a protocol has no field 'scale'; it has name, source"), ({"steps": "many"}, "whole number"),
+        ({"steps": "0"}, "steps is 0; it must be a whole number of at least 1"), ({"resize": "lanczos"}, "allowed: pytorch_fid, clean_fid"),
+    ):  # fmt: skip
+        with pytest.raises((EvaluationError, ConfigError), match=message):
+            with_settings(mine, settings)
+    with pytest.raises(EvaluationError, match="strategy posterior; purity takes none"):
+        with_settings(mine, {"steps": "5"}).sampling()
+    with pytest.raises(EvaluationError, match="unknown protocol 'coco'; did you mean 'coco30k'?"):
+        find_protocol("coco")
+    (tmp_path / "broken.json").write_text("{")
+    for name, message in (("broken", "is not JSON"), ("absent", "cannot be read: No such file")):
+        with pytest.raises(EvaluationError, match=message):
+            find_protocol(str(tmp_path / f"{name}.json"))
+    with pytest.raises(EvaluationError, match="unknown metric 'fvd'; known: fid"):
+        choose(["fvd"])
+
+
+def test_sweeps(tmp_path):
+    assert parse_sweep("guidance_scale:1,2,3").points == ({"guidance_scale": "1"}, {"guidance_scale": "2"}, {"guidance_scale": "3"})
+    for sweep in SWEEPS.values():
+        for point in sweep.points:
+            with_settings(PROTOCOLS["coco30k"], point).sampling()
+    for text in ("guidance_scale", "guidance_scale:", ":1,2"):
+        with pytest.raises(EvaluationError, match="neither field:value,value,... .* nor one of table1, table2, table3, table4, figure2"):
+            parse_sweep(text)
+    points = [({"steps": 10, "null": "text"}, {"fid": 20.0}), ({"steps": 50, "null": "text"}, {"fid": 8.5, "kid": 0.1})]
+    write_sweep(tmp_path, "Steps", ["steps", "null"], points)
+    assert "| 50 | text | 8.5 | 0.1 |" in (tmp_path / "sweep.md").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep.md", "sweep.json", "fid.svg"}
+    import xml.etree.ElementTree as ElementTree
+
+    dots = ElementTree.parse(tmp_path / "fid.svg").findall(".//{*}circle")
+    assert len(dots) == 2 and float(dots[0].get("cy")) < float(dots[1].get("cy"))  # 20 stands above 8.5

@@ -1,0 +1,237 @@
+"""``--mode=eval``: every metric of both papers by a written protocol, into report.json, report.md and plots."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from absl import flags
+
+from .checkpoints import checkpoint, companions
+
+WHAT = ("samples", "likelihood", "reconstruction")
+
+_WHAT, _NETWORKS, _HOW = "mode eval: what", "mode eval: networks", "mode eval: how"
+
+flags.DEFINE_string("protocol", "own", "eval: a protocol of docs/evaluation.md, or a .json file of its fields.", module_name=_WHAT)
+flags.DEFINE_multi_string("set", [], "eval: field=value of the protocol, changed; may be repeated.", module_name=_WHAT)
+flags.DEFINE_multi_enum("what", ["samples"], WHAT, "eval: what to measure; may be repeated.", module_name=_WHAT)
+flags.DEFINE_list("metrics", None, "eval: only these of the samples' metrics.", module_name=_WHAT)
+flags.DEFINE_string("sweep", None, "eval: field:value,value,... or table1, table2, table3, table4, figure2.", module_name=_WHAT)
+flags.DEFINE_string("data_root", None, "eval: the protocol's data set: reference pictures and captions.", module_name=_WHAT)
+flags.DEFINE_string("reference", None, "eval: an .npz of pytorch-fid or ADM in place of reference pictures.", module_name=_WHAT)
+flags.DEFINE_string("samples", None, "eval: a folder of pictures that are drawn already; no checkpoint is needed.", module_name=_WHAT)
+
+flags.DEFINE_string("inception", None, "eval: pt_inception-2015-12-05-6726825d.pth, for all that FID's network is needed for.",
+                    module_name=_NETWORKS)  # fmt: skip
+flags.DEFINE_string("score_clip", None, "eval: ViT-B-32.pt or a folder of CLIP, for the CLIP score.", module_name=_NETWORKS)
+
+flags.DEFINE_integer("chunk", 256, "eval: pictures a file of rows; a stopped run repeats at most one.", lower_bound=1, module_name=_HOW)
+flags.DEFINE_integer("likelihood_draws", 1, "eval: draws of x_t a timestep.", lower_bound=1, module_name=_HOW)
+flags.DEFINE_bool("keep_images", False, "eval: also write the samples as PNG.", module_name=_HOW)
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    import jax
+
+    from ..evaluation.protocol import with_settings
+    from ..evaluation.protocols import find_protocol
+    from ..evaluation.sweep import parse_sweep
+    from .processes import join_processes
+
+    join_processes()
+    # All that can be wrong is found before the weights are read.
+    protocol = with_settings(find_protocol(FLAGS.protocol), _settings(FLAGS.set))
+    sweep = parse_sweep(FLAGS.sweep) if FLAGS.sweep else None
+    if sweep is not None and (FLAGS.samples or list(FLAGS.what) != ["samples"]):
+        raise ValueError("--sweep draws samples with settings changed; it goes neither with --samples nor with another --what")
+    for point in sweep.points if sweep else ():
+        with_settings(protocol, point).sampling()
+    protocol.sampling()
+    with jax.default_matmul_precision("highest"):
+        setup = _setup(protocol)
+        if FLAGS.samples:
+            _samples_of_a_folder(setup)
+        elif sweep is not None:
+            _sweep(setup, sweep)
+        else:
+            _model(setup)
+
+
+def _settings(given: list[str]) -> dict[str, str]:
+    settings = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set={text} must be field=value, for instance --set=num_samples=1000")
+        settings[name] = value
+    return settings
+
+
+def _setup(protocol):
+    import jax
+    from tqdm import tqdm
+
+    from ..evaluation.metrics import choose
+    from ..evaluation.reference import open_reference
+    from ..evaluation.run import Setup
+    from ..evaluation.statistics import read_statistics
+    from .sample import read_lines
+    from .tokenize import _part
+
+    if FLAGS.reference and FLAGS.data_root is None and "likelihood" in FLAGS.what:
+        raise ValueError("the likelihood needs pictures; give --data_root, not only --reference")
+    metrics = choose(FLAGS.metrics)
+    part, parts = _part(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
+    prompts = [line for line in read_lines("prompts_file", FLAGS.prompts_file) if line.strip()] if FLAGS.prompts_file else None
+    source = open_reference(protocol, FLAGS.data_root) if FLAGS.data_root else None
+    statistics = read_statistics(FLAGS.reference) if FLAGS.reference else None
+    return Setup(
+        out=Path(FLAGS.out), protocol=protocol, source=source, source_name=f"{protocol.source} at {FLAGS.data_root}" if source else "",
+        statistics=statistics, extractors=_extractors(protocol), metrics=metrics, prompts=prompts, chunk=FLAGS.chunk,
+        batch_size=FLAGS.batch_size, part=part, parts=parts, keep_images=FLAGS.keep_images,
+        progress=lambda chunks: tqdm(chunks, unit="chunk", disable=not FLAGS.progress),
+    )  # fmt: skip
+
+
+def _extractors(protocol) -> list:
+    from ..evaluation.clip_score import CaptionScorer, load_towers
+    from ..evaluation.inception_weights import load_inception
+    from ..evaluation.networks import ClipCosines, InceptionFeatures
+
+    found = []
+    if FLAGS.inception:
+        found.append(InceptionFeatures(load_inception(FLAGS.inception), resize=protocol.resize))
+    if FLAGS.score_clip:
+        found.append(ClipCosines(CaptionScorer(*load_towers(FLAGS.score_clip))))
+    return found
+
+
+def _pipeline(protocol):
+    """The model on this process's own devices; processes share chunks, not weights."""
+    import jax
+
+    from ..config import ComputeConfig
+    from ..loading import default_compute, load
+    from ..sharding import make_mesh
+
+    path, files = checkpoint(), companions()
+    if path.suffix == ".pth" and "weights" not in files:
+        files["weights"] = protocol.weights
+    compute = ComputeConfig(dtype=FLAGS.dtype, param_dtype=FLAGS.dtype) if FLAGS.dtype else default_compute()
+    devices = jax.local_devices()
+    mesh = make_mesh(devices=devices) if len(devices) > 1 else None
+    return load(path, compute=ComputeConfig() if FLAGS.faithful else compute, mesh=mesh, **files)
+
+
+def _model(setup) -> None:
+    """Whatever --what asks for, of one checkpoint or codec."""
+    from ..evaluation import likelihood
+    from ..evaluation.metrics import Reference
+    from ..evaluation.run import (
+        evaluate_likelihood,
+        evaluate_reconstruction,
+        evaluate_samples,
+        score_reconstruction,
+        score_samples,
+    )
+
+    codec_alone = FLAGS.codec and not FLAGS.checkpoint and list(FLAGS.what) == ["reconstruction"]
+    pipeline = None if codec_alone else _pipeline(setup.protocol)
+    codec = _codec() if codec_alone else pipeline.model.codec
+    about = {"checkpoint": FLAGS.codec if codec_alone else FLAGS.checkpoint, "data": setup.source_name or FLAGS.reference}
+    stores = {}
+    for what in dict.fromkeys(FLAGS.what):
+        if what == "samples":
+            stores[what] = evaluate_samples(setup, pipeline)
+        elif what == "likelihood":
+            stores[what] = evaluate_likelihood(setup, pipeline, draws=FLAGS.likelihood_draws), Reference()
+        else:
+            stores[what] = evaluate_reconstruction(setup, codec)
+    if not _complete(*stores.values()):
+        return
+    scores, warnings, bound, speed = {}, [], None, {}
+    for what, (store, reference) in stores.items():
+        about[what], speed[what] = store.count, store.pictures_per_second()
+        if what == "likelihood":
+            bound = likelihood.summarise(store.all(likelihood.NATS), pipeline.model)
+            continue
+        results = score_samples(setup, store, reference) if what == "samples" else score_reconstruction(setup, store, reference, codec)
+        scores |= results.scores
+        warnings += results.warnings
+    _report(setup.out, setup.protocol, about, scores, warnings, bound, speed)
+
+
+def _codec():
+    from ..config import ComputeConfig
+    from ..loading import load_codec
+
+    return load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, compute=ComputeConfig())
+
+
+def _samples_of_a_folder(setup) -> None:
+    from ..data.config import DataConfig
+    from ..data.sources import open_source
+    from ..evaluation.run import evaluate_pictures, score_samples
+
+    if list(FLAGS.what) != ["samples"]:
+        raise ValueError("--samples is a folder of pictures; --what=likelihood and reconstruction need --checkpoint")
+    drawn = open_source(DataConfig(source="folder", root=FLAGS.samples), "train")
+    store, reference = evaluate_pictures(setup, drawn, FLAGS.samples)
+    if _complete((store, reference)):
+        results = score_samples(setup, store, reference)
+        about = {"samples": FLAGS.samples, "data": setup.source_name or FLAGS.reference, "pictures": store.count}
+        _report(setup.out, setup.protocol, about, results.scores, results.warnings, None, {"samples": store.pictures_per_second()})
+
+
+def _sweep(setup, sweep) -> None:
+    from ..evaluation.protocol import to_table, with_settings
+    from ..evaluation.report import write_report, write_sweep
+    from ..evaluation.run import evaluate_samples, score_samples
+    from ..evaluation.sweep import folder_name
+
+    pipeline, runs = _pipeline(setup.protocol), []
+    for point in sweep.points:
+        changed = replace(setup, protocol=with_settings(setup.protocol, point))
+        runs.append((changed, folder_name(point), *evaluate_samples(changed, pipeline, name=f"{folder_name(point)}/samples")))
+    if not _complete(*(found for _, _, *found in runs)):
+        return
+    points = []
+    for changed, name, store, reference in runs:
+        results = score_samples(changed, store, reference)
+        about = {"checkpoint": FLAGS.checkpoint, "data": setup.source_name or FLAGS.reference, "samples": store.count}
+        write_report(setup.out / name, changed.protocol, about, results.scores, results.warnings)
+        fields = to_table(changed.protocol)
+        points.append(({field: fields[field] for field in sweep.names}, results.scores))
+    write_sweep(setup.out, sweep.title, sweep.names, points)
+    print((setup.out / "sweep.md").read_text(encoding="utf-8"))
+
+
+def _complete(*found) -> bool:
+    """Whether every chunk of these (store, reference) is there and this process is the one to report."""
+    import jax
+
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("chunks are written")
+        if jax.process_index():
+            return False
+    stores = [one for store, reference in found for one in (store, reference.rows) if one is not None]
+    absent = sum(len(store.missing()) for store in stores)
+    if absent:
+        print(f"{absent} chunks belong to other parts (--part); the part that ends last reports")
+    return not absent
+
+
+def _report(out: Path, protocol, about, scores, warnings, bound, speed) -> None:
+    from ..evaluation.report import write_report
+
+    write_report(out, protocol, about, scores, warnings, bound)
+    (out / "speed.json").write_text(json.dumps({"pictures_per_second": speed}, indent=2) + "\n", encoding="utf-8")
+    print((out / "report.md").read_text(encoding="utf-8"))
+    for what, rate in speed.items():
+        print(f"{what}: {rate:.3g} pictures a second")

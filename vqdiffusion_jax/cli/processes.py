@@ -1,0 +1,106 @@
+"""Several processes that work as one: how they find each other, and that none is left waiting when one fails."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from absl import flags
+
+_MODE = "all modes"
+
+flags.DEFINE_bool(
+    "distributed", False, "Several processes, as Slurm, GKE, Open MPI or a TPU pod say; when sampling, each writes its own pictures.",
+    module_name=_MODE,
+)  # fmt: skip
+flags.DEFINE_string("coordinator", None, "host:port of process 0, for several processes where no cluster says so.", module_name=_MODE)
+flags.DEFINE_integer("num_processes", None, "How many there are, with --coordinator.", module_name=_MODE)
+flags.DEFINE_integer("process_id", None, "Which one this is, with --coordinator.", module_name=_MODE)
+
+FLAGS = flags.FLAGS
+
+SECONDS_BETWEEN_LOOKS = 2.0
+_FAILED = "vqdiffusion_jax/failed"  # a key of JAX's coordination service: the number of the process that failed first
+
+
+def join_processes() -> None:
+    """``jax.distributed``: as the flags say, or with --distributed as Slurm, GKE, Open MPI and TPU pods tell JAX."""
+    import jax
+
+    if FLAGS.coordinator:
+        if FLAGS.num_processes is None or FLAGS.process_id is None:
+            raise ValueError("--coordinator is given without --num_processes or --process_id; give all three")
+        if not 0 <= FLAGS.process_id < FLAGS.num_processes:
+            raise ValueError(f"--process_id={FLAGS.process_id} must lie from 0 to --num_processes - 1 = {FLAGS.num_processes - 1}")
+        jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+    elif FLAGS.distributed:
+        try:
+            jax.distributed.initialize()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"--distributed, but JAX finds no cluster: {str(error).splitlines()[0]}; give --coordinator") from error
+    else:
+        return
+    threading.Thread(target=_leave_when_another_fails, daemon=True).start()
+    from jax.experimental.multihost_utils import sync_global_devices
+
+    # Connections between CPUs must be made within seconds of each other, which later, when each has read its files, may be too much.
+    sync_global_devices("all are here")
+
+
+def fail_together(run: Callable[[], int]) -> int:
+    """``run()``, an exit status; among several processes a status other than 0, or an exception, ends them all.
+
+    A process that left by itself would keep the others in a collective operation
+    until JAX misses its heartbeats, and would wait for them in JAX's own shutdown.
+    """
+    try:
+        status = run()
+    except Exception:
+        if _client() is None:
+            raise
+        traceback.print_exc()
+        status = 1
+    if status and (client := _client()) is not None:
+        client.key_value_set(_FAILED, str(_index()), allow_overwrite=True)
+        _leave(status)
+    return status
+
+
+def _leave_when_another_fails() -> None:
+    while (client := _client()) is not None:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+        try:
+            failed = client.key_value_try_get(_FAILED)
+        except Exception:  # nobody has failed, or JAX is shutting down
+            continue
+        if int(failed) != _index():
+            print(f"error: process {failed} of this run failed and says why; process {_index()} ends with it", file=sys.stderr)
+            _leave(1)
+
+
+def _client():
+    """JAX's connection to the coordination service; None if this process is alone or JAX has left."""
+    if "jax" not in sys.modules:
+        return None
+    from jax._src import distributed  # there is no public way to its keys
+
+    return distributed.global_state.client
+
+
+def _index() -> int:
+    from jax._src import distributed
+
+    return distributed.global_state.process_id
+
+
+def _leave(status: int) -> None:
+    """End at once: JAX's own shutdown would wait for processes that will never come."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _index() == 0:
+        time.sleep(2 * SECONDS_BETWEEN_LOOKS)  # it keeps the keys, so it must be there when the others look
+    os._exit(status)

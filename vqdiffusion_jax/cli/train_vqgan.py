@@ -1,0 +1,58 @@
+"""``--mode=train_vqgan``: an image codec from a configuration, a data set and a folder to work in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from .processes import join_processes
+from .training import check_flags, mesh_of, run
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    check_flags("configs/vqgan_emoji.py")
+    join_processes()
+
+    import jax
+
+    from ..data.loader import make_loader
+    from ..training.config import run_config
+    from ..training.vqgan.config import VQGANTrainConfig
+    from ..training.vqgan.perceptual import load_lpips
+    from ..training.vqgan.task import VQGANTask
+
+    config = run_config(VQGANTrainConfig, FLAGS.config)
+    mesh = mesh_of(config)
+    weights = config.reconstruction
+    lpips = load_lpips(weights.vgg, weights.lins) if weights.perceptual else None
+
+    def loader(split: str):
+        return make_loader(
+            config.data, config.codec, split=split, batch_size=config.batch_size // jax.process_count(), seed=config.seed,
+            workers=config.workers, process_index=jax.process_index(), process_count=jax.process_count(),
+        )  # fmt: skip
+
+    shown = None
+    if config.watch.sample_every:
+        batches = iter(loader("validation" if config.watch.eval_every else "train"))
+        shown = next(batches)["images"][: config.watch.num_samples]
+        batches.close()
+    codec, report = _start(config)
+    run(VQGANTask(config, mesh, codec=codec, lpips=lpips, shown=shown, report=report), loader)
+
+
+def _start(config):
+    """The codec of --init_from, which must have the config's sizes, and a line that says so; or (None, ())."""
+    if not FLAGS.init_from:
+        return None, ()
+    from ..config import ConfigError
+    from ..loading import load_codec
+
+    place = Path(FLAGS.init_from)
+    codec = load_codec(place, image_size=None if place.is_dir() else config.codec.image_size, compute=config.compute)
+    if codec.config != config.codec:
+        raise ConfigError(f"{place} holds a codec of other sizes than the config; it has {codec.config}")
+    return codec, (f"starting from {place}",)

@@ -1,0 +1,104 @@
+"""Scenes composed of emoji drawings while they are read: nearly every example of a training run is a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..config import SPLITS
+from ..records import DataError, Record
+from ..scenes.captions import caption, complete_caption
+from ..scenes.concepts import choose_concepts
+from ..scenes.drawings import Drawings
+from ..scenes.grammar import Grammar, draw_scene
+from ..scenes.render import render
+from ..scenes.scene import Scene
+from ..scenes.words import CANVAS, COLOURS
+
+_LENGTHS = {"train": 1_000_000, "validation": 10_000}
+_LABELS = ("", "background", "concept")
+_SCENE, _CAPTION = 0, 1  # streams of random numbers, so that a scene does not depend on how it is worded
+
+
+class Scenes:
+    """64 x 64 pictures with captions, composed of the drawings that ``python -m vqdiffusion_jax.data.emoji`` put into ``root``.
+
+    Example i is drawn with a generator of (seed, split, i), so access is random and nothing is kept.  Training never shows a
+    held-out combination (``scenes.held_out``).
+
+    Args:
+      size: pixels a side; only 64.
+      concepts: the first so many of scenes/concepts.txt (0: all), a file of names, or names.
+      length: examples of the split; by default a million for training, 10,000 for validation.
+      combinations: ``"seen"``, ``"held_out"`` (at least one of the scene's is) or ``"both"``; training takes ``"seen"`` only.
+      complete: captions tell everything in one wording, instead of varying.
+      label: ``"background"`` or ``"concept"`` (then every scene has one drawing), for models with classes.
+      pair_rate, plain_rate, white_rate, same_style_rate, jitter: see ``scenes.grammar.Grammar``.
+    """
+
+    has_splits = True
+
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        *,
+        size: int = CANVAS,
+        concepts: int | str | Sequence[str] = 0,
+        length: int = 0,
+        seed: int = 0,
+        combinations: str = "seen",
+        complete: bool = False,
+        label: str = "",
+        pair_rate: float = 0.4,
+        plain_rate: float = 0.1,
+        white_rate: float = 0.15,
+        same_style_rate: float = 0.6,
+        jitter: int = 0,
+    ):
+        if size != CANVAS:
+            raise DataError(f"scenes: size is {size}; scenes are {CANVAS} pixels a side")
+        if label not in _LABELS:
+            raise DataError(f"scenes: label is {label!r}; allowed: {', '.join(map(repr, _LABELS))}")
+        if length < 0 or seed < 0:
+            raise DataError(f"scenes: length is {length} and seed is {seed}; neither may be negative")
+        if split == "train" and combinations != "seen":
+            raise DataError(f"scenes: combinations is {combinations!r}; training shows 'seen' ones only")
+        self.drawings = Drawings(root, choose_concepts(concepts))
+        self.grammar = Grammar(
+            pair_rate=0.0 if label == "concept" else pair_rate, plain_rate=plain_rate, white_rate=white_rate,
+            same_style_rate=same_style_rate, jitter=jitter, combinations=combinations,
+        )  # fmt: skip
+        self._split, self._seed, self._length = SPLITS.index(split), seed, length or _LENGTHS[split]
+        self._complete, self._label = complete, label
+        self._classes = {"": (), "background": tuple(COLOURS), "concept": self.drawings.concepts}[label]
+
+    @property
+    def num_classes(self) -> int | None:
+        return len(self._classes) or None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What each label stands for."""
+        return self._classes
+
+    def __len__(self) -> int:
+        return self._length
+
+    def scene(self, index: int) -> Scene:
+        """What example ``index`` shows."""
+        return draw_scene(self.grammar, self.drawings, self._rng(index, _SCENE))
+
+    def __getitem__(self, index: int) -> Record:
+        scene = self.scene(index)
+        words = complete_caption(scene) if self._complete else caption(scene, self._rng(index, _CAPTION))
+        record = Record(id=f"scene {index}", image=render(scene, self.drawings), captions=[words])
+        if self._label:
+            shown = scene.background if self._label == "background" else scene.objects[0].concept
+            record["label"] = self._classes.index(shown)
+        return record
+
+    def _rng(self, index: int, stream: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, self._split, int(index), stream))

@@ -1,0 +1,1 @@
+"""Metrics of both papers by written protocols; nothing here is imported by ``import vqdiffusion_jax``."""

@@ -1,0 +1,106 @@
+"""What an evaluation computes picture by picture, on disk in chunks: an interrupted run goes on, and several processes share one.
+
+A folder holds ``index.json`` (what is being computed) and ``chunk-000012.npz``
+files, each whole or not there.  Chunk c belongs to process c mod n; which one
+computed it, and when, changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import write_whole
+from .errors import EvaluationError
+
+SECONDS = "seconds"  # how long a chunk took; kept beside the rows and never part of a result
+
+
+class ChunkStore:
+    """Rows of named arrays for pictures 0 .. count - 1, ``chunk`` pictures a file.
+
+    identity: all that the rows depend on, in plain JSON types; a folder begun with another one is refused.
+    Raises EvaluationError, one line, naming what differs.
+    """
+
+    def __init__(self, folder: str | Path, count: int, chunk: int, identity: Mapping[str, Any]):
+        if count < 1:
+            raise EvaluationError(f"{folder}: there are no pictures to evaluate")
+        self.folder, self.count, self.chunk = Path(folder), count, chunk
+        head = json.loads(json.dumps({"count": count, "chunk": chunk, **identity}))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        index = self.folder / "index.json"
+        if index.exists():
+            self._check(json.loads(index.read_text(encoding="utf-8")), head)
+        else:
+            with write_whole(index) as place:
+                place.write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
+
+    def _check(self, found: dict, wanted: dict) -> None:
+        for name in dict.fromkeys((*found, *wanted)):
+            if found.get(name) != wanted.get(name):
+                raise EvaluationError(
+                    f"{self.folder} was begun with {name} = {found.get(name)!r}, not {wanted.get(name)!r}; name another --out, or delete it"
+                )
+
+    @property
+    def num_chunks(self) -> int:
+        return -(-self.count // self.chunk)
+
+    def pictures(self, chunk: int) -> range:
+        """Which pictures chunk number ``chunk`` holds; the last one may be shorter."""
+        return range(chunk * self.chunk, min((chunk + 1) * self.chunk, self.count))
+
+    def path(self, chunk: int) -> Path:
+        return self.folder / f"chunk-{chunk:06d}.npz"
+
+    def missing(self, part: int = 0, parts: int = 1) -> list[int]:
+        """The chunks of process ``part`` of ``parts`` that are not there yet."""
+        return [chunk for chunk in range(part, self.num_chunks, parts) if not self.path(chunk).exists()]
+
+    def fill(
+        self, rows: Callable[[range], Mapping[str, np.ndarray]], *, part: int = 0, parts: int = 1, progress=lambda chunks: chunks
+    ) -> None:
+        """Compute the missing chunks of this process; ``rows(pictures)`` gives arrays of one row a picture."""
+        for chunk in progress(self.missing(part, parts)):
+            begun = time.perf_counter()
+            found = dict(rows(self.pictures(chunk)))
+            for name, array in found.items():
+                if len(array) != len(self.pictures(chunk)):
+                    raise EvaluationError(f"{name} has {len(array)} rows for {len(self.pictures(chunk))} pictures of chunk {chunk}")
+            with write_whole(self.path(chunk)) as place, place.open("wb") as file:
+                np.savez(file, **found, **{SECONDS: np.float64(time.perf_counter() - begun)})
+
+    def stream(self, name: str) -> Iterator[np.ndarray]:
+        """The rows of ``name``, chunk by chunk, in the order of the pictures.  Raises EvaluationError for a chunk that is not there."""
+        for chunk in range(self.num_chunks):
+            try:
+                with np.load(self.path(chunk), allow_pickle=False) as arrays:
+                    rows = arrays[name]
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                raise EvaluationError(f"{self.path(chunk)} is not there, is damaged or lacks {name}; delete it and run again") from None
+            yield rows
+
+    def all(self, name: str) -> np.ndarray:
+        """All rows of ``name``: (count, ...)."""
+        return np.concatenate(list(self.stream(name)))
+
+    def names(self) -> list[str]:
+        """Which arrays the chunks hold."""
+        with np.load(self.path(0), allow_pickle=False) as arrays:
+            return [name for name in arrays if name != SECONDS]
+
+    def pictures_per_second(self) -> float:
+        """Pictures a second over all chunks but, where there are several, the first, which compiled; over processes their sum counts."""
+        chunks = range(1 if self.num_chunks > 1 else 0, self.num_chunks)
+        seconds = []
+        for chunk in chunks:
+            with np.load(self.path(chunk), allow_pickle=False) as arrays:
+                seconds.append(float(arrays[SECONDS]))
+        return sum(len(self.pictures(chunk)) for chunk in chunks) / max(sum(seconds), 1e-9)

@@ -1,0 +1,23 @@
+"""How an evaluation says that something is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class EvaluationError(ValueError):
+    """Pictures, statistics or settings that cannot be evaluated; the message is one line."""
+
+
+def check_features(features: np.ndarray, what: str, width: int | None = None) -> np.ndarray:
+    """``features`` as (n, width) float64.  Raises EvaluationError for another shape, or naming the first row that is not finite."""
+    features = np.asarray(features)
+    if features.ndim != 2 or (width is not None and features.shape[1] != width):
+        raise EvaluationError(f"{what} have shape {features.shape}; expected (pictures, {width or 'features'}), from the same network")
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise EvaluationError(
+            f"{what}: {int((~finite).sum())} of {len(features)} rows are not finite, first row {int(np.argmin(finite))}; "
+            "look at that picture and at the network's weights"
+        )
+    return features.astype(np.float64)

@@ -1,0 +1,7 @@
+"""A network that says what is in a composed picture, trained on real ones, to judge whether drawn ones follow their text."""
+
+from .files import load_judge, save_judge
+from .model import Judge, JudgeConfig
+from .verdict import Verdicts, agreement, judge_pictures
+
+__all__ = ["Judge", "JudgeConfig", "Verdicts", "agreement", "judge_pictures", "load_judge", "save_judge"]

@@ -1,0 +1,45 @@
+"""The judge on disk: one .npz with its parameters by path and its config."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from ...config import ConfigError, from_dict
+from ...files import write_whole
+from ...paths import leaves_by_path
+from ..errors import EvaluationError
+from .model import Judge, JudgeConfig
+
+_CONFIG = "config"
+
+
+def save_judge(judge: Judge, file: str | Path) -> None:
+    """Write ``file``, whole or not at all."""
+    arrays = {path: np.asarray(leaf) for path, leaf in leaves_by_path(judge).items()}
+    with write_whole(file) as place, place.open("wb") as out:
+        np.savez(out, **arrays, **{_CONFIG: np.array(json.dumps(asdict(judge.config)))})
+
+
+def load_judge(file: str | Path) -> Judge:
+    """The judge in ``file``.  Raises EvaluationError if it is none."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        table = json.loads(str(arrays.pop(_CONFIG)))
+        config = from_dict(JudgeConfig, {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()})
+    except (OSError, ValueError, KeyError, ConfigError) as error:
+        raise EvaluationError(
+            f"{file} is no judge ({error}); train one with python -m vqdiffusion_jax.evaluation.judge --data=DIR --out=FILE"
+        ) from error
+    shapes = jax.eval_shape(lambda: Judge(config, rngs=nnx.Rngs(0)))
+    expected = {path: leaf.shape for path, leaf in leaves_by_path(shapes).items()}
+    if expected != {path: array.shape for path, array in arrays.items()}:
+        raise EvaluationError(f"{file} holds other parameters than its config asks for; train the judge again")
+    leaves = [jax.numpy.asarray(arrays[path]) for path in expected]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)

@@ -1,0 +1,97 @@
+"""The judge: a small convolutional network with one answer for the picture and one for each of two slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ...config import ComputeConfig, ConfigError
+from ...data.scenes.words import AXES, CANVAS, COLOURS, STYLES
+from ...models.layers import group_norm
+from ...models.vqgan_blocks import conv, pointwise
+
+BACKGROUNDS = tuple(COLOURS)
+LAYOUTS = ("single", *AXES)
+STYLE_NAMES = tuple(STYLES)
+SLOTS = 2  # in reading order; the second means nothing where there is one drawing
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig:
+    """What the judge tells apart, and how wide it is."""
+
+    concepts: tuple[str, ...]
+    channels: tuple[int, ...] = (32, 64, 128, 128)  # after each halving but the last, which keeps 8 x 8 places
+    groups: int = 8  # of GroupNorm
+    heads: int = 4  # places a slot may look at at once
+
+    def __post_init__(self):
+        if len(self.concepts) < 2:
+            raise ConfigError(f"JudgeConfig.concepts has {len(self.concepts)} names; at least two are needed")
+        if len(self.channels) != 4 or any(width % (self.groups * self.heads) for width in self.channels):
+            raise ConfigError(f"JudgeConfig.channels is {self.channels}; four multiples of groups * heads = {self.groups * self.heads}")
+
+
+class _Stage(nnx.Module):
+    """A convolution that may halve the picture, and one added to its result."""
+
+    def __init__(self, in_channels: int, out_channels: int, strides: int, groups: int, compute: ComputeConfig, *, rngs: nnx.Rngs):
+        self.enter = conv(in_channels, out_channels, compute, strides=strides, rngs=rngs)
+        self.norm1 = group_norm(out_channels, groups, compute, rngs=rngs)
+        self.inner = conv(out_channels, out_channels, compute, rngs=rngs)
+        self.norm2 = group_norm(out_channels, groups, compute, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = jax.nn.relu(self.norm1(self.enter(x)))
+        return x + jax.nn.relu(self.norm2(self.inner(x)))
+
+
+class Judge(nnx.Module):
+    """Pictures (batch, 64, 64, 3) float32 in [0, 1] -> logits: ``background`` (batch, 10), ``layout`` (batch, 3), ``concept``
+    (batch, 2, concepts), ``style`` (batch, 2, 5).
+
+    Each slot looks at the final 8 x 8 places with ``heads`` softmax maps over them, which depend on what is there, on where
+    that is and on the whole picture; one classifier serves both slots, so what it learns of a drawing holds wherever it lies.
+    """
+
+    def __init__(self, config: JudgeConfig, *, rngs: nnx.Rngs):
+        compute = ComputeConfig(dtype="float32")
+        c1, c2, c3, c4 = config.channels
+        self.stem = conv(3, c1, compute, size=4, strides=2, rngs=rngs)
+        self.stem_norm = group_norm(c1, config.groups, compute, rngs=rngs)
+        self.stages = nnx.List(
+            _Stage(a, b, strides, config.groups, compute, rngs=rngs) for a, b, strides in ((c1, c2, 2), (c2, c3, 2), (c3, c4, 1))
+        )
+        side = CANVAS // 8
+        self.places = nnx.Param(0.02 * jax.random.normal(rngs.params(), (side * side, c4)))
+        self.gather = pointwise(c4, c4, compute, rngs=rngs)
+        self.look = pointwise(c4, SLOTS * config.heads, compute, rngs=rngs)
+        self.background = pointwise(2 * c4, len(BACKGROUNDS), compute, rngs=rngs)
+        self.layout = pointwise(2 * c4, len(LAYOUTS), compute, rngs=rngs)
+        self.hidden = pointwise(c4, c4, compute, rngs=rngs)
+        self.concept = pointwise(c4, len(config.concepts), compute, rngs=rngs)
+        self.style = pointwise(c4, len(STYLE_NAMES), compute, rngs=rngs)
+        self.config = config
+
+    def __call__(self, pictures: jax.Array) -> dict[str, jax.Array]:
+        x = jax.nn.relu(self.stem_norm(self.stem(2.0 * pictures - 1.0)))
+        for stage in self.stages:
+            x = stage(x)
+        x = x.reshape(len(x), -1, x.shape[-1])
+        whole = jnp.concatenate([x.mean(1), x.max(1)], -1)
+        # The picture as a whole decides which places are the first and the second drawing's.
+        context = jax.nn.relu(self.gather(x.mean(1)))[:, None]
+        looked = jax.nn.softmax(self.look(jax.nn.relu(x + self.places[...] + context)), axis=1)
+        looked = looked.reshape(*looked.shape[:2], SLOTS, self.config.heads)
+        seen = x.reshape(*x.shape[:2], self.config.heads, -1)
+        slots = jnp.einsum("bpsh,bphc->bshc", looked, seen)
+        slots = jax.nn.relu(self.hidden(slots.reshape(len(x), SLOTS, -1)))
+        return {
+            "background": self.background(whole),
+            "layout": self.layout(whole),
+            "concept": self.concept(slots),
+            "style": self.style(slots),
+        }

@@ -1,0 +1,130 @@
+"""Training the judge on real composed pictures, some of which it is tested on and never sees."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from ...data.scenes.render import render
+from ...data.scenes.scene import Scene
+from ...data.sources.scenes import Scenes
+from .model import Judge, JudgeConfig
+from .verdict import agreement, judge_pictures, truth
+
+_TEST_SHARE = 0.1  # of all scenes, by their hash
+_JITTER = 2  # pixels; generated drawings need not lie on the grid
+_NOISE = 0.06  # standard deviation at most, of pixels in [0, 1]
+_PLAIN_RATE = 0.1
+_PAIR_RATE = 0.5
+
+
+def is_test_scene(scene: Scene) -> bool:
+    """Whether a scene, wherever exactly its drawings lie, is for testing alone."""
+    objects = tuple(replace(placed, shift=(0, 0), drawing=0) for placed in scene.objects)
+    digest = hashlib.sha256(repr((objects, scene.background, scene.axis)).encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56 < _TEST_SHARE
+
+
+def scenes_of(data: Path, concepts: int | Sequence[str], *, test: bool, seed: int = 0) -> tuple[Scenes, Iterator[Scene]]:
+    """Scenes without end, seen and held-out combinations alike: those for training moved a little, those for testing as they are."""
+    source = Scenes(
+        data, "validation", concepts=concepts, seed=seed, combinations="both",
+        jitter=0 if test else _JITTER, pair_rate=_PAIR_RATE, plain_rate=_PLAIN_RATE,
+    )  # fmt: skip
+
+    def endless() -> Iterator[Scene]:
+        index = 0
+        while True:
+            scene = source.scene(index)
+            if is_test_scene(scene) == test:
+                yield scene
+            index += 1
+
+    return source, endless()
+
+
+def train_judge(
+    data: Path,
+    concepts: int | Sequence[str],
+    *,
+    steps: int,
+    batch_size: int = 64,
+    peak_rate: float = 2e-3,
+    seed: int = 0,
+    report: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
+) -> Judge:
+    """A judge after ``steps`` batches; ``report`` gets the losses every 100.
+
+    concepts: the first so many of scenes/concepts.txt (0: all), or names.
+    """
+    source, scenes = scenes_of(data, concepts, test=False, seed=seed)
+    judge = Judge(JudgeConfig(concepts=source.drawings.concepts), rngs=nnx.Rngs(seed))
+    warmup = min(200, steps // 10)
+    rate = optax.warmup_cosine_decay_schedule(0.0, peak_rate, warmup, steps)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=1e-2))
+    state = optimizer.init(judge)
+    key = jax.random.key(seed)
+    for step in range(1, steps + 1):
+        batch = [next(scenes) for _ in range(batch_size)]
+        pictures = np.stack([render(scene, source.drawings) for scene in batch])
+        answers = truth(batch, source.drawings.concepts)
+        targets = {name: getattr(answers, name) for name in ("background", "layout", "concept", "style")}
+        judge, state, losses = _step(optimizer, judge, state, pictures, targets, jax.random.fold_in(key, step))
+        if step % 100 == 0 or step == steps:
+            report(step, {name: float(value) for name, value in losses.items()})
+    return judge
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
+def _step(optimizer, judge, state, pictures, targets, key):
+    seen = blemish(pictures.astype(jnp.float32) / 255.0, key)
+
+    def loss(judge):
+        logits = judge(seen)
+        losses = {name: _cross_entropy(logits[name], targets[name]) for name in targets}
+        return sum(losses.values()), losses
+
+    (_, losses), gradients = jax.value_and_grad(loss, has_aux=True)(judge)
+    updates, state = optimizer.update(gradients, state, judge)
+    return optax.apply_updates(judge, updates), state, losses
+
+
+def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Mean over the targets that are not -1, an empty slot."""
+    there = targets >= 0
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(targets, 0))
+    return jnp.sum(jnp.where(there, losses, 0.0)) / jnp.maximum(there.sum(), 1)
+
+
+def blemish(pictures: jax.Array, key: jax.Array) -> jax.Array:
+    """Pictures somewhat blurred, noisy and off in colour, each to another degree, as a codec leaves them: same shape, in [0, 1]."""
+    blur, noise, level, gain, shift = jax.random.split(key, 5)
+    shape = (len(pictures), 1, 1, 1)
+    padded = jnp.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = (padded[:, :-2] + 2.0 * padded[:, 1:-1] + padded[:, 2:]) / 4.0
+    soft = (rows[:, :, :-2] + 2.0 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 4.0
+    # Half of the pictures stay sharp.
+    amount = jnp.maximum(jax.random.uniform(blur, shape, minval=-1.0, maxval=1.0), 0.0)
+    pictures = pictures + amount * (soft - pictures)
+    pictures = pictures * jax.random.uniform(gain, shape[:1] + (1, 1, 3), minval=0.94, maxval=1.06)
+    pictures = pictures + jax.random.uniform(shift, shape[:1] + (1, 1, 3), minval=-0.03, maxval=0.03)
+    deviation = jax.random.uniform(level, shape, maxval=_NOISE)
+    return jnp.clip(pictures + deviation * jax.random.normal(noise, pictures.shape), 0.0, 1.0)
+
+
+def measure_judge(judge: Judge, data: Path, count: int = 2000, *, seed: int = 1) -> dict[str, float]:
+    """How often the judge is right about ``count`` real pictures it was not trained on, by question (see ``agreement``)."""
+    source, scenes = scenes_of(data, judge.config.concepts, test=True, seed=seed)
+    shown = [next(scenes) for _ in range(count)]
+    pictures = np.stack([render(scene, source.drawings) for scene in shown])
+    right = agreement(judge_pictures(judge, pictures), shown, judge.config.concepts)
+    return {question: float(np.nanmean(answers)) for question, answers in right.items()}

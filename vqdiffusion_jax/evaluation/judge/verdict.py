@@ -1,0 +1,81 @@
+"""What the judge says of pictures, and whether that is what their scenes say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from ...data.scenes.scene import Scene
+from ..errors import EvaluationError
+from .model import BACKGROUNDS, LAYOUTS, STYLE_NAMES, Judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """What each of n pictures shows; numbers index BACKGROUNDS, LAYOUTS, the judge's concepts and STYLE_NAMES."""
+
+    background: np.ndarray  # (n,) int
+    layout: np.ndarray  # (n,) int
+    concept: np.ndarray  # (n, 2) int, in reading order
+    style: np.ndarray  # (n, 2) int
+
+
+@jax.jit
+def _answers(judge: Judge, pictures: jax.Array) -> dict[str, jax.Array]:
+    return {name: logits.argmax(-1) for name, logits in judge(pictures.astype(jax.numpy.float32) / 255.0).items()}
+
+
+def judge_pictures(judge: Judge, pictures: np.ndarray, *, batch_size: int = 100) -> Verdicts:
+    """Verdicts of ``pictures`` (n, 64, 64, 3) uint8.  Raises EvaluationError for another shape or type."""
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (64, 64, 3):
+        raise EvaluationError(f"pictures are {pictures.dtype} {pictures.shape}; the judge looks at uint8 (n, 64, 64, 3)")
+    answers = []
+    for first in range(0, len(pictures), batch_size):
+        part = pictures[first : first + batch_size]
+        filled = np.concatenate([part, np.zeros((batch_size - len(part), 64, 64, 3), np.uint8)])  # one shape, compiled once
+        answers.append({name: np.asarray(value)[: len(part)] for name, value in _answers(judge, filled).items()})
+    return Verdicts(**{name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]})
+
+
+def truth(scenes: Sequence[Scene], concepts: Sequence[str]) -> Verdicts:
+    """What a judge that is always right would say; -1 for the slot that is empty.  Raises EvaluationError for an unknown concept."""
+    numbers = {concept: number for number, concept in enumerate(concepts)}
+    slots = np.full((2, len(scenes), 2), -1)
+    for row, scene in enumerate(scenes):
+        for slot, placed in enumerate(scene.objects):
+            if placed.concept not in numbers:
+                raise EvaluationError(f"the judge does not know {placed.concept!r}; train one with more concepts")
+            slots[:, row, slot] = numbers[placed.concept], STYLE_NAMES.index(placed.style)
+    return Verdicts(
+        background=np.array([BACKGROUNDS.index(scene.background) for scene in scenes]),
+        layout=np.array([LAYOUTS.index(scene.axis) for scene in scenes]),
+        concept=slots[0],
+        style=slots[1],
+    )
+
+
+def agreement(verdicts: Verdicts, scenes: Sequence[Scene], concepts: Sequence[str]) -> dict[str, np.ndarray]:
+    """What is right of each picture: float (n,), 1 or 0, nan where the question does not arise.
+
+    ``background``, ``layout`` (one drawing, or two side by side, or one above the other); ``concept``: everything the scene names
+    is there, whichever way round; ``relation``: of two drawings, both are there and lie as they should; ``style``: every drawing
+    that is where it should be is in its style.
+    """
+    wanted = truth(scenes, concepts)
+    pairs = np.array([len(scene.objects) == 2 for scene in scenes])
+    in_place = (verdicts.concept == wanted.concept) | (wanted.concept < 0)
+    layout = verdicts.layout == wanted.layout
+    either_way = in_place.all(1) | (pairs & (verdicts.concept[:, ::-1] == wanted.concept).all(1))
+    # A single drawing must be alone, and of two both must be seen.
+    concept = either_way & ((verdicts.layout > 0) == pairs)
+    style = (verdicts.style == wanted.style) | (wanted.style < 0)
+    return {
+        "background": (verdicts.background == wanted.background).astype(float),
+        "layout": layout.astype(float),
+        "concept": concept.astype(float),
+        "relation": np.where(pairs, layout & in_place.all(1), np.nan),
+        "style": np.where(in_place.all(1), style.all(1), np.nan),
+    }

@@ -1,0 +1,83 @@
+"""How well a model explains held-out tokens: the variational bound in bits a token, whole and by timestep.
+
+Row t of the terms is KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), summed
+exactly over the codes; row 0 is the decoder's -ln p(x_0 | x_t); the prior is
+in closed form (``training.denoiser.evaluate``).  What is estimated is the
+expectation over x_t, by ``draws`` draws a timestep whose noise depends on the
+seed and on the example's number alone: neither batch size nor sharding changes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..diffusion.schedule import make_schedule
+from ..models.clip import text_embedding
+from ..models.vqdiffusion import VQDiffusionModel
+from ..models.vqgan import images_to_float
+from ..training.denoiser.evaluate import bound_terms, prior_nats
+from .errors import EvaluationError
+
+NATS = "bound_nats"
+_ENCODER_DRAW = 2**30  # the codec's own noise, apart from every draw of x_t
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The bound, in bits a token.
+
+    bits_per_token: the whole; standard_error: of its mean over examples; prior: the part that no network changes;
+    by_timestep: (num_timesteps,) the part of each timestep, the decoder's first.  They sum up: prior + by_timestep.sum() = whole.
+    """
+
+    bits_per_token: float
+    standard_error: float
+    prior: float
+    by_timestep: np.ndarray
+
+
+def make_terms(model: VQDiffusionModel, *, seed: int = 0, draws: int = 1) -> Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray]:
+    """``terms(batch, numbers) -> (n, num_timesteps) float32`` nats, summed over positions.
+
+    batch: ``tokens`` (n, length) or ``images`` (n, height, width, 3) uint8, with ``text_ids`` (n, context) or ``labels`` (n,);
+    numbers: (n,) which examples of the data set these are.
+    """
+    key = jax.random.key(seed)
+    return lambda batch, numbers: np.asarray(_terms(model, {name: jnp.asarray(a) for name, a in batch.items()}, numbers, key, draws))
+
+
+@functools.partial(jax.jit, static_argnames="draws")
+def _terms(model: VQDiffusionModel, batch: dict, numbers: jax.Array, key: jax.Array, draws: int) -> jax.Array:
+    config, schedule = model.config, make_schedule(model.config.schedule)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+    if "tokens" in batch:
+        x0 = batch["tokens"]
+    else:
+        x0 = model.codec.encode(images_to_float(batch["images"]), key=jax.vmap(jax.random.fold_in, (0, None))(keys, _ENCODER_DRAW))
+    condition = batch.get("labels")
+    if config.denoiser.condition == "text":
+        condition = text_embedding(model.text_encoder, batch["text_ids"], config.text_embedding)
+
+    def draw(number):
+        return bound_terms(model.denoiser, schedule, x0, condition, jax.vmap(jax.random.fold_in, (0, None))(keys, number))
+
+    return jax.lax.map(draw, jnp.arange(draws)).mean(axis=0).T
+
+
+def summarise(nats: np.ndarray, model: VQDiffusionModel) -> Likelihood:
+    """The bound of all examples from their terms (n, num_timesteps).  Raises EvaluationError if one is not finite."""
+    nats = np.asarray(nats, np.float64)
+    if not np.isfinite(nats).all():
+        raise EvaluationError(f"the bound of {int((~np.isfinite(nats)).any(axis=1).sum())} of {len(nats)} examples is not finite")
+    bits = nats / (model.config.denoiser.num_tokens * math.log(2.0))
+    prior = prior_nats(make_schedule(model.config.schedule)) / math.log(2.0)
+    whole = bits.sum(axis=1)
+    error = float(whole.std(ddof=1) / math.sqrt(len(whole))) if len(whole) > 1 else 0.0
+    return Likelihood(float(whole.mean()) + prior, error, prior, bits.mean(axis=0))

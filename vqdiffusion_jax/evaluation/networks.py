@@ -1,0 +1,113 @@
+"""What is computed for every picture: an extractor gives named rows, in batches of one compiled shape.
+
+To add one, write a class with ``name`` and ``__call__(pictures, subjects)``:
+pictures (n, height, width, 3) uint8, subjects a table of what each shows
+(``prompt``, ``class_label``, or nothing), and the result arrays of n rows.
+``name`` must tell its weights and settings from others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from .clip_score import CaptionScorer
+from .errors import EvaluationError
+from .inception import Inception
+from .inception_weights import fingerprint
+from .resizing import prepare
+
+POOL3, LOGITS, CLIP_COSINE = "pool3", "logits", "clip_cosine"
+
+Rows = Mapping[str, np.ndarray]
+
+
+class Extractor(Protocol):
+    """Rows for pictures (n, height, width, 3) uint8 and what each shows."""
+
+    name: str
+
+    def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]]) -> Rows: ...
+
+
+class InceptionFeatures:
+    """``pool3`` (n, 2048) and ``logits`` (n, 1008) float32 of the FID network.
+
+    resize: "pytorch_fid" or "clean_fid" (see ``resizing``); batch: pictures together.
+    """
+
+    def __init__(self, model: Inception, *, resize: str = "pytorch_fid", batch: int = 32):
+        self.model, self.resize, self.batch = model, resize, batch
+        self.name = f"inception {fingerprint(model)} {resize}"
+
+    def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]] = ()) -> Rows:
+        features, logits = in_batches(lambda part: _run(self.model, prepare(part, self.resize)), pictures, self.batch)
+        return {POOL3: features, LOGITS: logits}
+
+
+@jax.jit
+def _run(model: Inception, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return model(pictures)
+
+
+class ClipCosines:
+    """``clip_cosine`` (n,) float32: how well each picture fits its prompt."""
+
+    def __init__(self, scorer: CaptionScorer, *, batch: int = 32):
+        self.scorer, self.batch = scorer, batch
+        self.name = f"clip {fingerprint(scorer.text)}{fingerprint(scorer.image)}"
+
+    def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]]) -> Rows:
+        captions = [subject["prompt"] for subject in subjects]
+        found = []
+        for first in range(0, len(pictures), self.batch):
+            rows = np.minimum(np.arange(first, first + self.batch), len(pictures) - 1)
+            found.append(self.scorer(pictures[rows], [captions[row] for row in rows]))
+        return {CLIP_COSINE: np.concatenate(found)[: len(pictures)]}
+
+
+def in_batches(function: Callable[[np.ndarray], Any], pictures: np.ndarray, batch: int) -> Any:
+    """``function`` of (batch, ...) pieces of ``pictures``, the last one filled up; its results as arrays of one row a picture."""
+    found = []
+    for first in range(0, len(pictures), batch):
+        rows = np.minimum(np.arange(first, first + batch), len(pictures) - 1)
+        found.append(jax.tree.map(np.asarray, function(pictures[rows])))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(pictures)], *found)
+
+
+def of_one_size(pictures: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Pictures (height, width, 3) stacked.  Raises EvaluationError naming the first that is of another size."""
+    for picture, name in zip(pictures, names, strict=True):
+        if picture.shape != pictures[0].shape:
+            raise EvaluationError(
+                f"{name} is {picture.shape[1]} x {picture.shape[0]} where {names[0]} is {pictures[0].shape[1]} x {pictures[0].shape[0]}; "
+                "all pictures must be of one size (or set crop to centre)"
+            )
+    return np.stack(pictures)
+
+
+def as_saved(pictures: np.ndarray, image_format: str, quality: int) -> np.ndarray:
+    """Pictures (n, height, width, 3) uint8 as they come back from a file: unchanged for "png", with its losses for "jpeg"."""
+    if image_format == "png":
+        return pictures
+    import io
+
+    from PIL import Image
+
+    saved = []
+    for picture in pictures:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, format="JPEG", quality=quality)
+        saved.append(np.asarray(Image.open(file).convert("RGB")))
+    return np.stack(saved)
+
+
+def mean_of(rows: np.ndarray) -> float:
+    """The mean of (n,) rows, summed in float64.  Raises EvaluationError if one is not finite."""
+    rows = np.asarray(rows, np.float64)
+    if not np.isfinite(rows).all():
+        raise EvaluationError(f"{int((~np.isfinite(rows)).sum())} of {len(rows)} scores are not finite; look at those pictures")
+    return float(rows.mean())

@@ -1,0 +1,108 @@
+"""The protocols of both papers, and two for trying things out.
+
+Where a paper or its authors say how a number was made, the field says the
+same; what they do not say is chosen here and named in ``notes``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from .errors import EvaluationError
+from .protocol import Protocol, read_protocol
+
+_TEXT = "The papers do not say which pictures of the split are the reference, nor how they were resized: centre crops here."
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            name="coco30k",
+            source="coco",
+            num_samples=30000,
+            num_reference=30000,
+            published={"fid": 8.44},
+            notes=f"30000 captions of val2014 at random, each once, against 30000 pictures of val2014 at random. {_TEXT}",
+        ),
+        Protocol(
+            name="cub200",
+            source="cub200",
+            num_samples=30000,
+            num_reference=30000,
+            order="sequential",
+            notes="30000 captions of the test split against its 2933 pictures oversampled to 30000, as the authors say they did.",
+        ),
+        Protocol(
+            name="cc",
+            source="folder",
+            source_options={"captions": "captions.jsonl"},
+            reference_split="train",  # all of a folder without splits
+            num_samples=30000,
+            num_reference=30000,
+            notes=f"Conceptual Captions' validation pictures in a folder, with a captions file. {_TEXT}",
+        ),
+        Protocol(
+            name="ithq",
+            source="folder",
+            source_options={"captions": "captions.jsonl"},
+            reference_split="train",  # all of a folder without splits
+            num_samples=30000,
+            notes="ITHQ itself is not public: give pictures with captions of your own. Compare only with runs on the same ones.",
+        ),
+        Protocol(
+            name="imagenet50k",
+            source="imagenet",
+            reference_split="train",
+            num_samples=50000,
+            image_format="jpeg",
+            truncation_rate=0.869,
+            published={"fid": 11.89},
+            notes="50 samples of each class against every training picture; truncation 0.869, as the authors say the 11.89 was made. "
+            "With classifier-free guidance: guidance_scale=1.5, truncation_rate=0.94 (published FID 4.83). The released code saves "
+            "class samples as JPEG.",
+        ),
+        Protocol(
+            name="ffhq",
+            source="ffhq",
+            reference_split="train",
+            num_samples=50000,
+            truncation_rate=1.0,
+            notes="50000 samples against all training pictures; the paper does not say how many samples it drew.",
+        ),
+        Protocol(
+            name="oxford102",
+            source="oxford102",
+            num_samples=30000,
+            num_reference=30000,
+            order="sequential",
+            notes=f"As for CUB-200, whose arrangement previous work shares. {_TEXT}",
+        ),
+        Protocol(
+            name="emoji",
+            source="npz",
+            source_options={"group_field": "codepoint"},
+            validation_fraction=0.05,
+            num_samples=256,
+            order="sequential",
+            caption="first",
+            notes="Held-out emoji of 64 x 64 pixels: small enough for two CPU cores. Its numbers compare with one another only.",
+        ),
+        Protocol(
+            name="own",
+            reference_split="train",
+            notes="Any folder of pictures; change fields with --set=field=value, or write them to a JSON file.",
+        ),
+    )
+}  # fmt: skip
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of that name, or of a JSON file.  Raises EvaluationError naming the nearest one if there is none."""
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    if Path(name).suffix == ".json":
+        return read_protocol(name)
+    near = difflib.get_close_matches(name, PROTOCOLS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise EvaluationError(f"unknown protocol {name!r}{hint} Known: {', '.join(PROTOCOLS)}, or a .json file of Protocol's fields")

@@ -1,0 +1,54 @@
+"""What a codec loses: PSNR, SSIM, and which of its codes it uses; with the Inception network also the FID of its reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..models.vqgan import VQGAN, images_to_float, to_uint8
+from .image_metrics import psnr, ssim
+from .networks import Extractor, in_batches, mean_of
+
+PSNR, SSIM, TOKENS = "psnr", "ssim", "tokens"
+MOST_DECIBELS = 100.0  # an exact reconstruction counts as this, or one of them would make every mean infinite
+
+
+def reconstruction_rows(
+    codec: VQGAN, pictures_of: Callable[[range], np.ndarray], extractors: Sequence[Extractor] = (), *, batch: int = 8
+) -> Callable[[range], dict[str, np.ndarray]]:
+    """What ``ChunkStore.fill`` calls: encodes and decodes a chunk of ``pictures_of(range)`` (n, size, size, 3) uint8.
+
+    Rows: ``psnr`` and ``ssim`` (n,), ``tokens`` (n, length), and the extractors' of the reconstructions, rounded to 8 bits.
+    """
+
+    def rows(numbers: range) -> dict[str, np.ndarray]:
+        pictures = pictures_of(numbers)
+        tokens, rebuilt, ratio, similarity = in_batches(lambda part: _rebuild(codec, jnp.asarray(part)), pictures, batch)
+        found = {TOKENS: tokens, PSNR: ratio, SSIM: similarity}
+        for extractor in extractors:
+            found |= extractor(rebuilt, [{}] * len(rebuilt))
+        return found
+
+    return rows
+
+
+@jax.jit
+def _rebuild(codec: VQGAN, pictures: jax.Array):
+    tokens = codec.encode(images_to_float(pictures))
+    rebuilt = to_uint8(codec.decode(tokens), rounding="round")
+    return tokens, rebuilt, psnr(pictures, rebuilt), ssim(pictures, rebuilt)
+
+
+def code_use(tokens: np.ndarray, num_codes: int) -> dict[str, float]:
+    """Of tokens (n, length): the share of codes used at all, and the perplexity exp(entropy) of their frequencies."""
+    counts = np.bincount(np.asarray(tokens).ravel(), minlength=num_codes)
+    shares = counts[counts > 0] / counts.sum()
+    return {"codes_used": float((counts > 0).mean()), "code_perplexity": float(np.exp(-(shares * np.log(shares)).sum()))}
+
+
+def summarise(psnr_rows: np.ndarray, ssim_rows: np.ndarray, tokens: np.ndarray, num_codes: int) -> dict[str, float]:
+    """All that needs no network."""
+    return {PSNR: mean_of(np.minimum(psnr_rows, MOST_DECIBELS)), SSIM: mean_of(ssim_rows), **code_use(tokens, num_codes)}

@@ -1,0 +1,106 @@
+"""What an evaluation found, for machines (report.json), for people (report.md), and as plots; the same bits for the same chunks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import write_whole
+from .likelihood import Likelihood
+from .protocol import Protocol, to_table
+from .svg import line_plot
+
+# Name: (what it is, whether more is better).
+MEANING = {
+    "fid": ("Frechet inception distance", False),
+    "kid": ("kernel inception distance", False),
+    "kid_std": ("its deviation over subsets", None),
+    "inception_score": ("Inception Score", True),
+    "inception_score_std": ("its deviation over parts", None),
+    "precision": ("precision, k = 3", True),
+    "recall": ("recall, k = 3", True),
+    "quality_score_gmm": ("GIQA quality score, mixture of Gaussians (nats)", True),
+    "diversity_score_gmm": ("GIQA diversity score, mixture of Gaussians (nats)", True),
+    "quality_score_knn": ("GIQA quality score, nearest neighbour", True),
+    "diversity_score_knn": ("GIQA diversity score, nearest neighbour", True),
+    "clip_score": ("CLIP score, mean cosine", True),
+    "bits_per_token": ("variational bound, bits a token", False),
+    "bits_per_token_error": ("its standard error over examples", None),
+    "psnr": ("PSNR of reconstructions, dB", True),
+    "ssim": ("SSIM of reconstructions", True),
+    "rfid": ("FID of reconstructions", False),
+    "codes_used": ("share of codes used", True),
+    "code_perplexity": ("perplexity of codes", True),
+}
+
+
+def write_report(
+    out: Path, protocol: Protocol, about: Mapping[str, Any], scores: Mapping[str, float], warnings: Sequence[str],
+    likelihood: Likelihood | None = None,
+) -> None:
+    """Write report.json, report.md and, with a likelihood, likelihood.svg into ``out``.
+
+    about: what was evaluated (checkpoint, data, counts), in plain JSON types; no times, which differ from run to run.
+    """
+    scores = dict(scores)
+    if likelihood is not None:
+        scores |= {"bits_per_token": likelihood.bits_per_token, "bits_per_token_error": likelihood.standard_error}
+    table: dict[str, Any] = {"about": dict(about), "scores": scores, "warnings": list(warnings), "protocol": to_table(protocol)}
+    if likelihood is not None:
+        table["likelihood"] = {"prior": likelihood.prior, "by_timestep": likelihood.by_timestep.tolist()}
+        plot = line_plot(
+            "Bits a token by timestep", "timestep", "bits a token", np.arange(len(likelihood.by_timestep)).tolist(),
+            {"bound": likelihood.by_timestep.tolist()},
+        )  # fmt: skip
+        _write(out / "likelihood.svg", plot)
+    _write(out / "report.json", json.dumps(table, indent=2) + "\n")
+    _write(out / "report.md", as_markdown(protocol, about, scores, warnings, plot="likelihood.svg" if likelihood else None))
+
+
+def as_markdown(
+    protocol: Protocol, about: Mapping[str, Any], scores: Mapping[str, float], warnings: Sequence[str], plot: str | None = None
+) -> str:
+    """The report as a page."""
+    lines = [f"# Evaluation by the protocol {protocol.name}", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
+    lines += ["| score | value | better | published |", "|---|---|---|---|"]
+    for name, value in scores.items():
+        meaning, more = MEANING.get(name, (name, None))
+        better = "" if more is None else "higher" if more else "lower"
+        published = protocol.published.get(name)
+        lines.append(f"| {meaning} (`{name}`) | {value:.6g} | {better} | {'' if published is None else f'{published:g}'} |")
+    if plot:
+        lines += ["", f"![bits a token by timestep]({plot})"]
+    if warnings:
+        lines += ["", "Left out or to be doubted:", "", *(f"- {warning}" for warning in warnings)]
+    lines += ["", "The protocol:", "", "| field | value |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in to_table(protocol).items() if name not in ("notes", "published", "name")]
+    lines += ["", protocol.notes] if protocol.notes else []
+    return "\n".join(lines) + "\n"
+
+
+def write_sweep(out: Path, title: str, names: Sequence[str], points: Sequence[tuple[Mapping[str, Any], Mapping[str, float]]]) -> None:
+    """One table and, for each score over a numeric first setting, one plot: sweep.json, sweep.md, SCORE.svg.
+
+    names: the settings that vary; points: (settings, scores) of every run.
+    """
+    _write(out / "sweep.json", json.dumps([{"settings": dict(s), "scores": dict(r)} for s, r in points], indent=2) + "\n")
+    columns = list(dict.fromkeys(name for _, scores in points for name in scores))
+    lines = [f"# {title}", "", "| " + " | ".join([*names, *columns]) + " |", "|" + "---|" * (len(names) + len(columns))]
+    for settings, scores in points:
+        cells = [str(settings.get(name, "")) for name in names] + [f"{scores[c]:.6g}" if c in scores else "" for c in columns]
+        lines.append("| " + " | ".join(cells) + " |")
+    x = [settings.get(names[0]) for settings, _ in points]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in x) and len(set(x)) == len(x) > 1:
+        for column in (c for c in columns if all(c in scores for _, scores in points)):
+            _write(out / f"{column}.svg", line_plot(title, names[0], column, x, {column: [scores[column] for _, scores in points]}))
+            lines += ["", f"![{column} over {names[0]}]({column}.svg)"]
+    _write(out / "sweep.md", "\n".join(lines) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    with write_whole(path) as place:
+        place.write_text(text, encoding="utf-8")

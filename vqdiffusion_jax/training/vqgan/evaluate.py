@@ -1,0 +1,58 @@
+"""Held-out pictures through the averaged codec: how near they come, and which codes they use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ...models.vqgan import VQGAN, images_to_float
+from .config import VQGANTrainConfig
+from .losses import reconstruction_loss
+from .metrics import psnr, ssim, use_of_codes
+from .perceptual import LPIPS
+from .step import Batch
+
+
+def reconstruct(codec: VQGAN, images: Array) -> tuple[Array, Array]:
+    """Images (batch, height, width, channels) in [-1, 1] -> (reconstructions, not clipped; tokens (batch, length)); nothing is drawn."""
+    latents = codec.latents(images)
+    tokens = codec.quantizer.tokens(latents)
+    return codec.decode_latents(codec.quantizer.lookup(tokens)), tokens.reshape(tokens.shape[0], -1)
+
+
+def make_evaluator(config: VQGANTrainConfig) -> Callable[[VQGAN, Batch, LPIPS | None], dict[str, Array]]:
+    """``evaluate(codec, batch, lpips)``, jitted: means over the batch, and ``counts`` (codebook_size,) of codes chosen.
+
+    PSNR and SSIM are of pictures clipped to the range of pixels, but not rounded.
+    """
+
+    def evaluate(codec: VQGAN, batch: Batch, lpips: LPIPS | None) -> dict[str, Array]:
+        images = images_to_float(batch["images"])
+        reconstruction, tokens = reconstruct(codec, images)
+        shown, made = (images + 1.0) / 2.0, (jnp.clip(reconstruction, -1.0, 1.0) + 1.0) / 2.0
+        return {
+            "reconstruction_loss": reconstruction_loss(config.reconstruction, reconstruction, images, lpips),
+            "psnr": jnp.mean(psnr(shown, made)),
+            "ssim": jnp.mean(ssim(shown, made)),
+            "counts": jnp.bincount(tokens.reshape(-1), length=config.codec.codebook_size),
+        }
+
+    return jax.jit(evaluate)
+
+
+def measure(evaluate: Callable, codec: VQGAN, batches: Iterable[Any], lpips: LPIPS | None) -> dict[str, float]:
+    """reconstruction_loss, psnr (dB), ssim, codes_used (share of the codebook) and perplexity over all ``batches``, on the devices.
+
+    Raises ValueError if there are none.
+    """
+    found = [jax.device_get(evaluate(codec, batch, lpips)) for batch in batches]
+    if not found:
+        raise ValueError("validation has no whole batch; give more held-out data or a smaller batch_size")
+    used, perplexity = use_of_codes(jnp.asarray(np.sum([one["counts"] for one in found], axis=0)))
+    means = {name: float(np.mean([one[name] for one in found])) for name in ("reconstruction_loss", "psnr", "ssim")}
+    return means | {"codes_used": float(used), "perplexity": float(perplexity)}

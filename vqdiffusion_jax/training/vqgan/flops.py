@@ -1,0 +1,60 @@
+"""Floating point operations of a codec's training, counted as ``vqdiffusion_jax.flops`` counts them."""
+
+from __future__ import annotations
+
+from ...config import VQGANConfig
+from ...flops import decoder_flops
+from .config import DiscriminatorConfig
+from .discriminator import widths_of
+
+
+def _conv(area: int, wide_in: int, wide_out: int, kernel: int = 3) -> int:
+    return 2 * area * wide_in * wide_out * kernel * kernel
+
+
+def encoder_flops(config: VQGANConfig) -> int:
+    """Encoding one picture to latents."""
+
+    def resnet(area: int, wide_in: int, wide_out: int) -> int:
+        shortcut = _conv(area, wide_in, wide_out, 1) if wide_in != wide_out else 0
+        return _conv(area, wide_in, wide_out) + _conv(area, wide_out, wide_out) + shortcut
+
+    def attend(area: int, wide: int) -> int:
+        return 4 * _conv(area, wide, wide, 1) + 2 * 2 * area * area * wide
+
+    area, wide = config.image_size**2, config.channels
+    total = _conv(area, config.image_channels, wide)
+    for level, multiplier in enumerate(config.channel_multipliers):
+        for _ in range(config.num_res_blocks):
+            total += resnet(area, wide, config.channels * multiplier)
+            wide = config.channels * multiplier
+            total += attend(area, wide) if level in config.attention_levels else 0
+        if level < len(config.channel_multipliers) - 1:
+            area //= 4
+            total += _conv(area, wide, wide)
+    total += 2 * resnet(area, wide, wide) + attend(area, wide)
+    return total + _conv(area, wide, config.z_channels) + _conv(area, config.z_channels, config.embed_dim, 1)
+
+
+def quantizer_flops(config: VQGANConfig) -> int:
+    """Comparing one picture's latents with every code, or projecting them to logits."""
+    return 2 * config.grid[0] * config.grid[1] * config.embed_dim * config.codebook_size
+
+
+def discriminator_flops(config: DiscriminatorConfig, image_size: int) -> int:
+    """Judging one picture once."""
+    widths, side, total = widths_of(config), image_size, 0
+    for number, (wide_in, wide_out) in enumerate(zip(widths, [*widths[1:], 1], strict=True)):
+        side = side // 2 if number < config.num_layers else side - 1
+        total += _conv(side * side, wide_in, wide_out, 4)
+    return total
+
+
+def training_flops(codec: VQGANConfig, discriminator: DiscriminatorConfig) -> int:
+    """One picture's forward and backward pass; backward costs twice forward.
+
+    The discriminator sees the reconstruction forward and backward for the decoder (one backward product a layer) and
+    picture and reconstruction forward and backward for itself.
+    """
+    total = 3 * (encoder_flops(codec) + quantizer_flops(codec) + decoder_flops(codec))
+    return total + (7 * discriminator_flops(discriminator, codec.image_size) if discriminator.weight else 0)

@@ -1,0 +1,86 @@
+"""Everything that a codec's training carries from step to step, as one pytree that is born on its devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+
+from ...models.vqgan import VQGAN
+from ...sharding import ShardingRules, shardings
+from .. import learning_rate
+from ..optimizer import make_optimizer
+from .config import VQGANTrainConfig
+from .discriminator import Discriminator
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Adversary:
+    """The discriminator and what its own optimizer remembers."""
+
+    discriminator: Discriminator
+    optimizer: optax.OptState
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class VQGANState:
+    """A pytree; ``shardings`` finds moments and averages by the same paths as the parameters."""
+
+    step: Array  # () int32, steps taken
+    codec: VQGAN  # float32 parameters and, for ``ema``, the codebook's running sums
+    ema: VQGAN  # their average, which is what training gives
+    optimizer: optax.OptState
+    learning_rate: learning_rate.LearningRateState
+    adversary: Adversary | None  # None without a discriminator
+    key: Array  # jax.random.key; step n draws from fold_in(key, n), so nothing is lost by stopping
+
+
+def new_state(config: VQGANTrainConfig, codec: VQGAN) -> VQGANState:
+    """The state before the first step, around ``codec``; the discriminator is a function of ``config.seed``."""
+    optimizer, adversary = make_optimizer(config.optimizer), None
+    if config.discriminator.weight:
+        key = jax.random.fold_in(jax.random.key(config.seed), 1)
+        discriminator = Discriminator(config.discriminator, config.compute, rngs=nnx.Rngs(key))
+        adversary = Adversary(discriminator, optimizer.init(discriminator))
+    return VQGANState(
+        step=jnp.zeros((), jnp.int32),
+        codec=codec,
+        ema=jax.tree.map(jnp.copy, codec),  # its own buffers: the step gives both away
+        optimizer=optimizer.init(codec),
+        learning_rate=learning_rate.initial(config.learning_rate),
+        adversary=adversary,
+        key=jax.random.key(config.seed),
+    )
+
+
+def fresh_codec(config: VQGANTrainConfig) -> VQGAN:
+    """Randomly initialised parameters; a function of ``config.seed``."""
+    return VQGAN(config.codec, config.compute, rngs=nnx.Rngs(config.seed))
+
+
+def abstract_state(config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()) -> VQGANState:
+    """Shapes, dtypes and shardings of the state; nothing is computed."""
+    abstract = jax.eval_shape(lambda: new_state(config, fresh_codec(config)))
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        abstract,
+        shardings(abstract, mesh, rules),
+    )
+
+
+def create_state(config: VQGANTrainConfig, mesh: jax.sharding.Mesh, given: Any = None) -> VQGANState:
+    """A first state, every array made on the devices that hold it.
+
+    given: a VQGAN of ``config.codec`` and ``config.compute`` to start from, with arrays anywhere; None for a random one.
+    """
+    placements = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
+    if given is None:
+        return jax.jit(lambda: new_state(config, fresh_codec(config)), out_shardings=placements)()
+    return jax.jit(lambda given: new_state(config, given), out_shardings=placements)(jax.device_put(given, placements.codec))

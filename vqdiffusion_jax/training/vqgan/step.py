@@ -1,0 +1,178 @@
+"""One training step of a codec: encode, quantise, decode, compare, update; the discriminator beside it (Esser et al. 2021, section 3.1).
+
+Codec and discriminator both move by gradients at the parameters they had before the step.  A batch is
+``{"images": (batch, height, width, 3) uint8}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from ...models.quantizers import EMAQuantizer, ema_update
+from ...models.vqgan import VQGAN, images_to_float
+from ...sharding import ShardingRules
+from .. import learning_rate
+from ..average import update_average
+from ..optimizer import make_optimizer
+from .config import VQGANTrainConfig
+from .losses import adaptive_weight, discriminator_loss, generator_loss, reconstruction_loss
+from .metrics import use_of_codes
+from .perceptual import LPIPS
+from .quantize import quantize
+from .restart import restart_dead_codes
+from .state import Adversary, VQGANState, abstract_state
+
+Batch = dict[str, Array]
+Metrics = dict[str, Array]
+ADVERSARIAL_METRICS = ("adversarial_loss", "adversarial_weight", "discriminator_loss", "logits_real", "logits_fake")
+
+
+class Pass(NamedTuple):
+    """A batch through the codec, and the way back."""
+
+    reconstruction: Array  # (batch, height, width, channels), not clipped
+    penalty: Array  # () the quantizer's terms
+    latents: Array  # (batch, h, w, embed_dim)
+    tokens: Array  # (batch, length) int32
+    pull: Callable[[Array, Array | float], VQGAN]  # cotangents of reconstruction and penalty -> gradient of the codec
+
+
+def through_codec(config: VQGANTrainConfig, codec: VQGAN, images: Array, step: Array, key: Array) -> Pass:
+    """Encode, quantise and decode ``images`` in [-1, 1]; ``key`` is for dropout and the choice of a gumbel codec."""
+    choice_key, encoder_key, decoder_key = jax.random.split(key, 3)
+    dropout = config.codec.dropout > 0
+
+    def forward(codec: VQGAN):
+        latents = codec.latents(images, dropout_key=encoder_key if dropout else None)
+        quantized = quantize(codec.quantizer, latents, config.codebook, step=step, key=choice_key)
+        reconstruction = codec.decode_latents(quantized.codes, dropout_key=decoder_key if dropout else None)
+        return (reconstruction, quantized.penalty), (latents, quantized.tokens)
+
+    (reconstruction, penalty), pull, (latents, tokens) = jax.vjp(forward, codec, has_aux=True)
+
+    def pull_both(image_cotangent: Array, penalty_cotangent: Array | float) -> VQGAN:
+        return pull((image_cotangent.astype(reconstruction.dtype), jnp.asarray(penalty_cotangent, penalty.dtype)))[0]
+
+    return Pass(reconstruction, penalty, latents, tokens, pull_both)
+
+
+class Resistance(NamedTuple):
+    """What the discriminator adds to a step."""
+
+    adversary: Adversary
+    loss: Array  # () weighted, what the decoder pays
+    cotangent: Array  # like the reconstruction: gradient of that loss
+    metrics: Metrics
+
+
+def resist(
+    config: VQGANTrainConfig, adversary: Adversary, done: Pass, images: Array, reconstruction_cotangent: Array, rate: Array
+) -> Resistance:
+    """The decoder against the discriminator, and the discriminator's own update."""
+    settings, optimizer = config.discriminator, make_optimizer(config.optimizer)
+    fake = done.reconstruction
+
+    def fooled(reconstruction: Array) -> Array:
+        return generator_loss(adversary.discriminator(reconstruction))
+
+    loss, cotangent = jax.value_and_grad(fooled)(fake)
+    weight = jnp.asarray(settings.weight, jnp.float32)
+    if settings.adaptive:
+
+        def at_last_layer(image_cotangent: Array) -> Array:
+            # Only the last convolution's gradient is used, so the compiler drops the rest of the way back.
+            return done.pull(image_cotangent, 0.0).decoder.conv_out.kernel[...]
+
+        weight *= adaptive_weight(at_last_layer(reconstruction_cotangent), at_last_layer(cotangent))
+
+    def judged(discriminator):
+        real_logits, fake_logits = discriminator(images), discriminator(fake)
+        return discriminator_loss(settings.loss, real_logits, fake_logits), (real_logits.mean(), fake_logits.mean())
+
+    (judgement, (real, judged_fake)), gradients = jax.value_and_grad(judged, has_aux=True)(adversary.discriminator)
+    directions, optimizer_state = optimizer.update(gradients, adversary.optimizer, adversary.discriminator)
+    after = Adversary(jax.tree.map(lambda value, direction: value - rate * direction, adversary.discriminator, directions), optimizer_state)
+    metrics = dict(zip(ADVERSARIAL_METRICS, (loss, weight, judgement, real, judged_fake), strict=True))
+    return Resistance(after, weight * loss, weight * cotangent, metrics)
+
+
+def absent(adversary: Adversary, reconstruction: Array) -> Resistance:
+    """Before the discriminator joins."""
+    zero = jnp.zeros((), jnp.float32)
+    return Resistance(adversary, zero, jnp.zeros_like(reconstruction), dict.fromkeys(ADVERSARIAL_METRICS, zero))
+
+
+def move_codebook(config: VQGANTrainConfig, quantizer: EMAQuantizer, done: Pass, step: Array, key: Array) -> tuple[EMAQuantizer, Array]:
+    """The running codebook after this batch, and how many codes were started anew."""
+    latents = jax.lax.stop_gradient(done.latents).astype(jnp.float32)
+    latents = latents.reshape(-1, latents.shape[-1])
+    chosen = quantizer.lookup(done.tokens.reshape(-1))
+    distances = jnp.sum(jnp.square(latents - chosen), axis=-1)
+    moved = ema_update(quantizer, latents.reshape(done.latents.shape), decay=config.codebook.decay)
+    return restart_dead_codes(moved, latents, distances, key, share=config.codebook.restart_below, step=step)
+
+
+def make_step(
+    config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()
+) -> Callable[[VQGANState, Batch, LPIPS | None], tuple[VQGANState, Metrics]]:
+    """``step(state, batch, lpips) -> (state, metrics)``, jitted; the state passed in is given away.
+
+    Call it under ``jax.set_mesh(mesh)``.  Metrics, all over the whole batch: loss (what the codec pays), reconstruction_loss,
+    quantizer_loss (before its weight), grad_norm (the codec's, before clipping), learning_rate, codes_used (share of the
+    codebook), perplexity, restarted_codes (``ema``), and with a discriminator adversarial_loss, adversarial_weight,
+    discriminator_loss, logits_real and logits_fake.  Raises ConfigError if the batch does not divide over the mesh.
+    """
+    config.check_mesh(mesh)
+    optimizer, settings = make_optimizer(config.optimizer), config.discriminator
+
+    def step(state: VQGANState, batch: Batch, lpips: LPIPS | None) -> tuple[VQGANState, Metrics]:
+        pass_key, restart_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        images, rate = images_to_float(batch["images"]), state.learning_rate.rate
+        done = through_codec(config, state.codec, images, state.step, pass_key)
+
+        def held_against_picture(reconstruction: Array) -> Array:
+            return reconstruction_loss(config.reconstruction, reconstruction, images, lpips)
+
+        compared, cotangent = jax.value_and_grad(held_against_picture)(done.reconstruction)
+        loss = compared + config.codebook.weight * done.penalty
+        metrics = {"reconstruction_loss": compared, "quantizer_loss": done.penalty, "learning_rate": rate}
+        adversary = state.adversary
+        if adversary is not None:
+
+            def joined(_):
+                return resist(config, adversary, done, images, cotangent, rate)
+
+            resistance = jax.lax.cond(state.step >= settings.start, joined, lambda _: absent(adversary, done.reconstruction), None)
+            adversary, loss, cotangent = resistance.adversary, loss + resistance.loss, cotangent + resistance.cotangent
+            metrics |= resistance.metrics
+
+        gradients = done.pull(cotangent, config.codebook.weight)
+        directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.codec)
+        codec = jax.tree.map(lambda value, direction: value - rate * direction, state.codec, directions)
+        if isinstance(state.codec.quantizer, EMAQuantizer):
+            codec.quantizer, restarted = move_codebook(config, state.codec.quantizer, done, state.step, restart_key)
+            metrics["restarted_codes"] = restarted
+        used, perplexity = use_of_codes(jnp.bincount(done.tokens.reshape(-1), length=config.codec.codebook_size))
+        metrics |= {"loss": loss, "grad_norm": optax.tree.norm(gradients), "codes_used": used, "perplexity": perplexity}
+        after = VQGANState(
+            step=state.step + 1,
+            codec=codec,
+            ema=update_average(config.ema, state.step, state.ema, codec),
+            optimizer=optimizer_state,
+            learning_rate=learning_rate.advance(config.learning_rate, state.learning_rate, compared),
+            adversary=adversary,
+            key=state.key,
+        )
+        return after, metrics
+
+    # The new state lies where the old one did: its buffers are reused and the second call compiles nothing.
+    placements: Any = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh, rules))
+    return jax.jit(step, donate_argnums=0, out_shardings=(placements, NamedSharding(mesh, P())))
