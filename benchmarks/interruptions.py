@@ -52,8 +52,7 @@ def main() -> None:
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), random.Random(options.seed))
-        rows, ends = bench.interrupted(), bench.failed()
-    report = render(rows, ends)
+        report = render(bench.interrupted(), bench.ends)
     print(report)
     if options.out:
         options.out.write_text(report + "\n", encoding="utf-8")
@@ -120,7 +119,7 @@ class Run:
 
 
 class Bench:
-    """Data, configuration and compiled programs that the runs share; each method gives rows of a table."""
+    """Data, configuration and compiled programs that the runs share; ``interrupted`` makes the rows of one table, ``ends`` of another."""
 
     def __init__(self, folder: Path, moments: random.Random):
         self.folder, self.moments = folder, moments
@@ -131,16 +130,17 @@ class Bench:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }  # fmt: skip
         self.start = 0.0  # seconds until training begins
+        # What went wrong, exit statuses, seconds until the other process ended, what was said, afterwards.
+        self.ends: list[tuple] = []
 
     def interrupted(self) -> list[tuple]:
         """(what, interruptions, final step, identical) of one and of two processes."""
         rows = []
-        run = self.finish("compiles")  # fills the cache of programs
         for processes in (1, 2):
             whole = self.folder / f"whole-{processes}"
             run = Run(self, whole, processes)
             run.until(lambda: run.step() > 0)  # noqa: B023
-            self.start = run.seconds()
+            self.start = 0.3 * run.seconds()  # later starts find the programs compiled
             assert run.end() == [0] * processes, run.said()
             ways = {"kill -9 at random moments": self.kill, "kill -9 while a checkpoint is written": self.kill_saving}
             for index in range(processes):
@@ -155,12 +155,11 @@ class Bench:
                 assert again.end() == [0] * processes, again.said()
                 rows.append((processes, name, moments, same_end(whole, self.workdir)))
                 print(rows[-1], flush=True)
+            if processes == 1:
+                self.ends += self.full_disk()
+                print(self.ends, flush=True)
+        self.ends.append(self.one_of_two_fails())
         return rows
-
-    def finish(self, name: str) -> Run:
-        run = Run(self, self.folder / name)
-        assert run.end() == [0], run.said()
-        return run
 
     def kill(self, processes: int) -> list[str]:
         """Ten times: three at any moment of starting, the others at any moment of training."""
@@ -224,10 +223,6 @@ class Bench:
             assert saved, run.said()
             moments.append(f"{saved[1]}, ended after {time.perf_counter() - asked:.1f} s")
         return moments
-
-    def failed(self) -> list[tuple]:
-        """(what, exit statuses, seconds from the failure to the end of all, what was said, afterwards)."""
-        return [*self.full_disk(), self.one_of_two_fails()]
 
     def full_disk(self) -> list[tuple]:
         """A file system with room for a few checkpoints, of which all are kept."""

@@ -13,7 +13,7 @@ def get_config():
         codec=CODECS["ithq_f8_4096"],
         data=dict(source="tar_shards", root="dataset/ITHQ", options={}, cache="", validation_fraction=0.0001),
         reconstruction=dict(l1=1.0, perceptual=0.0, vgg="", lins=""),
-        codebook=dict(commitment=0.25, decay=0.99, restart_below=0.03),
+        codebook=dict(commitment=0.25, decay=0.99, restart_below=0.1),
         discriminator=dict(weight=0.75, start=50_000, num_layers=3),
         batch_size=64,
         steps=500_000,

@@ -6,6 +6,8 @@ holds and can be read by any process layout, straight to its shards.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,7 +125,7 @@ class TrainingCheckpoints:
         if step in self.steps():
             return
         items = {"state": leaves_by_path(_without_keys(state)), "position": position}
-        with failing_as_checkpoint_error(f"checkpoint {step} cannot be written to {self.folder}"):
+        with failing_as_checkpoint_error(f"checkpoint {step}, or the one before it, cannot be written to {self.folder}"):
             self._checkpointer.save_checkpointables_async(step, items, metrics=None if score is None else {"score": score})
 
     def wait(self) -> None:
@@ -175,6 +177,8 @@ def failing_as_checkpoint_error(message: str) -> Iterator[None]:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) and isinstance(error, jax.errors.JaxRuntimeError):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if (full := os.strerror(errno.ENOSPC)) in str(error) and not isinstance(error, OSError):  # tensorstore says much more
+            reason = f"{full}; make room and start again"
         raise CheckpointError(f"{message}: {reason}") from error
 
 

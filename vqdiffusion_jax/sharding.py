@@ -93,8 +93,17 @@ def shardings(tree: Any, mesh: Mesh, rules: ShardingRules = ShardingRules()) -> 
 
 
 def shard(tree: Any, mesh: Mesh, rules: ShardingRules = ShardingRules()) -> Any:
-    """``tree`` with every leaf placed by ``rules``."""
-    return jax.device_put(tree, shardings(tree, mesh, rules))
+    """``tree`` with every leaf placed by ``rules``; over several processes each has all of it, on its host or its own devices."""
+    placements = shardings(tree, mesh, rules)
+    return jax.tree.map(_from_host, tree, placements) if mesh.is_multi_process else jax.device_put(tree, placements)
+
+
+def _from_host(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """``leaf`` over devices of several processes, to which an array on the devices of one cannot be sent."""
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 def batch_spec(mesh: Mesh | AbstractMesh, batch: int, rules: ShardingRules = ShardingRules()) -> P:

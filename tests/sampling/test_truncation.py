@@ -23,6 +23,59 @@ def test_the_entry_that_crosses_the_rate_is_kept():
     np.testing.assert_allclose(TopR(0.86)(log_x0), np.log([0.1, 0.5, 1, 0.3, 1]) + [0, 0, -70, 0, -70], rtol=1e-6)
 
 
+def _row_cases():
+    """Rows of 300 codes that a search for a cut-off could get wrong, by name: unnormalised log p, float64."""
+    draw = np.random.default_rng(0)
+    k = 300
+    return {
+        "random": draw.normal(size=(40, k)) * 3,
+        "peaked": np.where(np.arange(k) == draw.integers(0, k, (20, 1)), 20.0, draw.normal(size=(20, k))),
+        "certain": np.where(np.arange(k) == 7, 0.0, np.full((1, k), -200.0)),
+        "flat": np.zeros((1, k)),
+        "nearly flat": draw.normal(size=(10, k)) * 1e-6,
+        "tied in pairs": np.repeat(draw.normal(size=(20, k // 2)) * 2, 2, axis=1),
+        "tied in blocks": draw.integers(0, 4, (20, k)).astype(float),
+        "two halves": np.where(np.arange(k) < 2, 30.0, 0.0)[None],
+        "geometric": -np.log(2.0) * np.arange(k)[None],
+        "neighbours in float32": -5.0 - np.arange(k)[None] * np.spacing(np.float32(5)),
+    }
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5, 0.86, 0.999, 1.0])
+def test_cut_without_sorting_keeps_what_sorting_keeps(rate):
+    """Row by row; where a float64 running sum crosses ``rate`` within rounding, one more or one fewer of the entries there."""
+    for name, rows in _row_cases().items():
+        log_x0 = np.maximum(np.asarray(jax.nn.log_softmax(jnp.asarray(rows, jnp.float32))), -70)
+        for row, out in zip(log_x0, np.asarray(TopR(rate)(jnp.asarray(log_x0)))):
+            kept = out > -70
+            order = np.argsort(-row, kind="stable")
+            assert (np.diff(kept[order].astype(int)) <= 0).all() and kept.any(), f"{name}: not a prefix of the sorted row"
+            np.testing.assert_array_equal(out[kept], row[kept])
+            total = np.cumsum(np.exp(row[order].astype(np.float64)))
+            allowed = [1 + np.sum(total[:-1] < rate + slack) for slack in (-1e-6, 1e-6)]
+            assert min(allowed) <= kept.sum() <= max(allowed), name
+
+
+def test_only_the_tie_at_the_cut_is_split():
+    log_x0 = jnp.log(jnp.asarray([[0.1, 0.3, 0.1, 0.1, 0.3, 0.1]]))
+    np.testing.assert_array_equal(np.asarray(TopR(0.75)(log_x0))[0] > -70, [1, 1, 1, 0, 1, 0])
+    np.testing.assert_array_equal(np.asarray(TopK(1)(log_x0))[0] > -70, [0, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(np.asarray(TopK(4)(log_x0))[0] > -70, [1, 1, 1, 0, 1, 0])
+
+
+def test_no_sort_is_compiled():
+    log_x0 = jax.ShapeDtypeStruct((2, 3, 40), jnp.float32)
+    for truncation in (TopR(0.86), TopK(5)):
+        assert "sort" not in jax.jit(truncation).lower(log_x0).as_text()
+
+
+def test_any_floats_are_ordered():
+    """Positive numbers, both zeros and infinities too: the search walks over int32 images of float32."""
+    row = jnp.asarray([[3.0, -jnp.inf, 0.0, -2.5, 1e-30, -0.0, 70.0]])
+    for k, kept in ((1, [6]), (2, [0, 6]), (3, [0, 4, 6]), (6, [0, 2, 3, 4, 5, 6])):
+        np.testing.assert_array_equal(np.flatnonzero(np.asarray(TopK(k)(row))[0] != -70), kept)
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), rate=st.sampled_from([0.01, 0.3, 0.86, 0.94]), spread=st.sampled_from([0.1, 1.0, 6.0]))
 def test_top_r_matches_the_sorted_definition(seed, rate, spread):

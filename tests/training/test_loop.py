@@ -144,7 +144,7 @@ def test_keeps_the_last_and_the_best(tmp_path):
     changed = make_config("none", **(CHANGES | {"watch": watch, "checkpoint": checkpoint}))
     lines = []
     task = DenoiserTask(changed, Parts(codec=model.codec), make_mesh(devices=jax.devices()[:1]))
-    train(task, tmp_path, ToyLoader(config), validation=ToyLoader(config), log=lines.append)
+    outcome = train(task, tmp_path, ToyLoader(config), validation=ToyLoader(config), log=lines.append)
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     scores = {r["step"]: r["validation_bits_per_token"] for r in records if "validation_bits_per_token" in r}
     assert set(scores) == {2, 4, 6}
@@ -155,8 +155,9 @@ def test_keeps_the_last_and_the_best(tmp_path):
 
     from vqdiffusion_jax import VQDiffusionPipeline
 
-    pipeline = VQDiffusionPipeline.from_pretrained(tmp_path / "model")
-    assert pipeline(num_inference_steps=2, output_type="tokens").tokens.shape == (1, 16)
+    exported = VQDiffusionPipeline.from_pretrained(tmp_path / "model").model
+    jax.tree.map(np.testing.assert_array_equal, exported.denoiser, outcome.state.ema.denoiser)
+    jax.tree.map(np.testing.assert_array_equal, exported.codec, model.codec)
 
 
 def test_non_finite_loss_names_the_batch_and_the_checkpoint(tmp_path):

@@ -2,7 +2,9 @@ import json
 import struct
 
 import numpy as np
+import pytest
 
+from vqdiffusion_jax.checkpoint import CheckpointError
 from vqdiffusion_jax.training.denoiser.task import loss_by_timestep
 from vqdiffusion_jax.training.metrics import Journal, console_line
 from vqdiffusion_jax.training.tensorboard import masked_crc
@@ -41,6 +43,15 @@ def test_journal_drops_what_a_killed_run_wrote_later(tmp_path):
     assert len(events) == 5 and b"brain.Event:2" in events[0]
     assert b"loss" in events[1] and struct.pack("<f", 0.5) in events[1] and b"loss_by_timestep" not in events[1]
     assert b"samples" in events[4] and b"\x89PNG" in events[4]
+
+
+def test_full_disk_is_one_line(tmp_path):
+    journal = Journal(tmp_path, 0)
+    with open("/dev/full", "a") as journal._file:
+        with pytest.raises(CheckpointError, match="cannot be written to: No space left on device; make room and start the run again"):
+            journal.write(1, {"loss": 1.0})
+        with pytest.raises(CheckpointError, match="No space left on device"):
+            journal.close()
 
 
 def test_loss_by_timestep_is_per_token():

@@ -7,7 +7,6 @@ import sys
 
 from absl import app, flags, logging
 
-from .processes import fail_together
 from .tools import status_of
 
 # Mode: the module of this package that runs it.
@@ -70,6 +69,8 @@ def _reason(error: Exception) -> str:
 
 
 def _dispatch(rest: list[str]) -> int:
+    from .processes import fail_together  # here, so that --mode is the first flag of the help
+
     mode = flags.FLAGS.mode
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # libraries report every file they open at INFO

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -65,7 +66,8 @@ def fail_together(run: Callable[[], int]) -> int:
         traceback.print_exc()
         status = 1
     if status and (client := _client()) is not None:
-        client.key_value_set(_FAILED, str(_index()), allow_overwrite=True)
+        with contextlib.suppress(RuntimeError):  # where the coordinator is gone, so are the others soon
+            client.key_value_set(_FAILED, str(_index()), allow_overwrite=True)
         _leave(status)
     return status
 

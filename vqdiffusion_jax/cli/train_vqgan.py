@@ -36,9 +36,10 @@ def main() -> None:
         )  # fmt: skip
 
     shown = None
-    if config.watch.sample_every:
-        batches = iter(loader("validation" if config.watch.eval_every else "train"))
-        shown = next(batches)["images"][: config.watch.num_samples]
+    if config.watch.sample_every:  # the same pictures in every process
+        split = "validation" if config.watch.eval_every else "train"
+        batches = iter(make_loader(config.data, config.codec, split=split, batch_size=config.watch.num_samples, seed=config.seed))
+        shown = next(batches)["images"]
         batches.close()
     codec, report = _start(config)
     run(VQGANTask(config, mesh, codec=codec, lpips=lpips, shown=shown, report=report), loader)

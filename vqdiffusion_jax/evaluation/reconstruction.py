@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..image_metrics import psnr, ssim
 from ..models.vqgan import VQGAN, images_to_float, to_uint8
-from .image_metrics import psnr, ssim
 from .networks import Extractor, in_batches, mean_of
 
 PSNR, SSIM, TOKENS = "psnr", "ssim", "tokens"

@@ -7,7 +7,7 @@ from numbers import Real
 import jax
 import jax.numpy as jnp
 
-from ..diffusion.transitions import LOG_FLOOR
+from ..diffusion.transitions import LOG_FLOOR, log_softmax
 
 INACTIVE_WITHIN = 1e-3  # of 1: the reference runs no null forward there
 
@@ -66,4 +66,4 @@ def combine(log_cond: jax.Array, log_null: jax.Array, scale: float | jax.Array) 
     to [-70, 0], as ``predict_start`` gives them.  Returns the same shape, clamped to [-70, 0].
     """
     mixed = log_null + jnp.asarray(scale, jnp.float32) * (log_cond - log_null)
-    return jnp.clip(jax.nn.log_softmax(mixed, axis=-1), LOG_FLOOR, 0.0)
+    return jnp.clip(log_softmax(mixed), LOG_FLOOR, 0.0)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ..diffusion.transitions import gumbel_from_uniform
+from . import random_bits
 
 _CATEGORICAL, _POSITIONS = 0, 1  # separate streams, so that a draw of one kind never repeats bits of the other
 
@@ -56,7 +57,8 @@ class KeyNoise:
 
     def gumbel(self, draw: int | jax.Array, shape: tuple[int, int, int]) -> jax.Array:
         """Standard Gumbel noise of draw number ``draw``: shape (batch, length, classes) float32."""
-        return self._rows(jax.random.gumbel, _CATEGORICAL, draw, shape)
+        threefry = str(jax.random.key_impl(self.keys)) == "threefry2x32"
+        return self._rows(random_bits.gumbel if threefry else jax.random.gumbel, _CATEGORICAL, draw, shape)
 
     def exponential(self, draw: int | jax.Array, shape: tuple[int, int]) -> jax.Array:
         """Exponential(1) noise of draw number ``draw``: shape (batch, length) float32."""
@@ -67,7 +69,7 @@ class KeyNoise:
             raise ValueError(f"KeyNoise.keys has shape {self.keys.shape} but the tokens have batch {shape[0]}; give one key an image")
 
         def row(key):
-            return distribution(jax.random.fold_in(jax.random.fold_in(key, draw), stream), shape[1:], jnp.float32)
+            return distribution(jax.random.fold_in(jax.random.fold_in(key, draw), stream), shape[1:])
 
         return jax.vmap(row)(self.keys)
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..diffusion.schedule import Jump, Schedule
-from ..diffusion.transitions import posterior, sample_categorical
+from ..diffusion.transitions import sample_categorical, sample_posterior
 from .noise import Noise
 from .reveal import REFERENCE_TOKENS, choose_positions, default_counts, purity, sharpen, split_count
 
@@ -65,8 +65,7 @@ class Strategy(Protocol):
 
 
 def _draw_posterior(call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
-    log_prob = posterior(log_x0, tokens, call.jump)
-    return sample_categorical(log_prob, noise.gumbel(draw, log_prob.shape))
+    return sample_posterior(log_x0, tokens, call.jump, noise.gumbel(draw, (*tokens.shape, log_x0.shape[-1] + 1)))
 
 
 @jax.tree_util.register_dataclass

@@ -10,13 +10,14 @@ from flax import nnx
 
 from vqdiffusion_jax.checkpoint import _without_keys
 from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.image_metrics import psnr
 from vqdiffusion_jax.interop.codecs import read_reduction
 from vqdiffusion_jax.loading import load_codec, write_folder
-from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float, to_uint8
+from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float, to_255, to_uint8
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
 from vqdiffusion_jax.training.loop import train
 from vqdiffusion_jax.training.vqgan.config import DiscriminatorConfig, VQGANTrainConfig
-from vqdiffusion_jax.training.vqgan.metrics import psnr, use_of_codes
+from vqdiffusion_jax.training.vqgan.metrics import use_of_codes
 from vqdiffusion_jax.training.vqgan.task import VQGANTask
 from vqdiffusion_jax.training.vqgan.usage import count_codes, kept_codes, reduced_part
 
@@ -65,7 +66,7 @@ def test_what_a_run_leaves(whole):
     images = images_to_float(np.concatenate([make_images(8), make_images(9)]))
     tokens = state.ema.encode(images)
     made = state.ema.decode(tokens)
-    assert measured["validation_psnr"] == pytest.approx(float(psnr((images + 1) / 2, (made + 1) / 2).mean()), rel=1e-4)
+    assert measured["validation_psnr"] == pytest.approx(float(psnr(to_255(images), to_255(made)).mean()), rel=1e-4)
     assert measured["validation_codes_used"] == pytest.approx(len(np.unique(tokens)) / 24)
     assert measured["validation_reconstruction_loss"] > 0 and -1 <= measured["validation_ssim"] <= 1
     assert {"loss", "reconstruction_loss", "discriminator_loss", "perplexity", "restarted_codes"} <= set(records[0])

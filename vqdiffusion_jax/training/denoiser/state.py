@@ -13,7 +13,7 @@ from jax import Array
 from ...diffusion.objective import LossState
 from ...models.clip import CLIPTextEncoder
 from ...models.denoiser import Denoiser
-from ...sharding import ShardingRules, shardings
+from ...sharding import ShardingRules, shard, shardings
 from .. import learning_rate
 from ..optimizer import make_optimizer
 from .config import TrainConfig
@@ -82,4 +82,4 @@ def create_state(config: TrainConfig, mesh: jax.sharding.Mesh, given: Trained | 
     placements = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
     if given is None:
         return jax.jit(lambda: new_state(config, fresh_networks(config)), out_shardings=placements)()
-    return jax.jit(lambda given: new_state(config, given), out_shardings=placements)(jax.device_put(given, placements.trained))
+    return jax.jit(lambda given: new_state(config, given), out_shardings=placements)(shard(given, mesh))

@@ -79,9 +79,13 @@ class DenoiserTask:
             return []
         return export(folder, self._whole_model(state), self._parts.tokenizer, int(state.step))
 
+    @cached_property
+    def _abstract_model(self) -> VQDiffusionModel:
+        return jax.eval_shape(lambda: VQDiffusionModel(self.config.model, self.config.compute, rngs=nnx.Rngs(0)))
+
     def _whole_model(self, state: TrainState) -> VQDiffusionModel:
         """Averaged and frozen networks, all on the mesh, as the model that sampling and saving take."""
-        model = jax.eval_shape(lambda: VQDiffusionModel(self.config.model, self.config.compute, rngs=nnx.Rngs(0)))
+        model = jax.tree.map(lambda leaf: leaf, self._abstract_model)  # a copy
         model.denoiser, model.codec = state.ema.denoiser, self._towers.codec
         model.text_encoder = text_encoder_of(state.ema, self._towers)
         return model

@@ -35,7 +35,7 @@ class CodebookConfig:
     weight: float = 1.0  # of all of the quantizer's terms together
     commitment: float = 0.25  # vq, ema: beta of van den Oord et al. 2017, equation 3
     decay: float = 0.99  # ema: of the running sums
-    restart_below: float = 0.03  # ema: codes used less than this share of the mean use start anew; 0: none do
+    restart_below: float = 0.1  # ema: codes used less than this share of the mean use start anew; 0: none do, nor from data
     kl_weight: float = 5.0e-4  # gumbel: of KL(choice || uniform)
     temperature_start: float = 1.0  # gumbel: of the relaxed choice
     temperature_end: float = 0.0625

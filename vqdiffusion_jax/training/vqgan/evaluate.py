@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ...models.vqgan import VQGAN, images_to_float
+from ...image_metrics import psnr, ssim
+from ...models.vqgan import VQGAN, images_to_float, to_255
+from ...sharding import on_mesh
 from .config import VQGANTrainConfig
 from .losses import reconstruction_loss
-from .metrics import psnr, ssim, use_of_codes
+from .metrics import use_of_codes
 from .perceptual import LPIPS
 from .step import Batch
 
@@ -25,7 +27,7 @@ def reconstruct(codec: VQGAN, images: Array) -> tuple[Array, Array]:
     return codec.decode_latents(codec.quantizer.lookup(tokens)), tokens.reshape(tokens.shape[0], -1)
 
 
-def make_evaluator(config: VQGANTrainConfig) -> Callable[[VQGAN, Batch, LPIPS | None], dict[str, Array]]:
+def make_evaluator(config: VQGANTrainConfig, mesh: jax.sharding.Mesh) -> Callable[[VQGAN, Batch, LPIPS | None], dict[str, Array]]:
     """``evaluate(codec, batch, lpips)``, jitted: means over the batch, and ``counts`` (codebook_size,) of codes chosen.
 
     PSNR and SSIM are of pictures clipped to the range of pixels, but not rounded.
@@ -34,7 +36,7 @@ def make_evaluator(config: VQGANTrainConfig) -> Callable[[VQGAN, Batch, LPIPS | 
     def evaluate(codec: VQGAN, batch: Batch, lpips: LPIPS | None) -> dict[str, Array]:
         images = images_to_float(batch["images"])
         reconstruction, tokens = reconstruct(codec, images)
-        shown, made = (images + 1.0) / 2.0, (jnp.clip(reconstruction, -1.0, 1.0) + 1.0) / 2.0
+        shown, made = to_255(images), to_255(jnp.clip(reconstruction, -1.0, 1.0))
         return {
             "reconstruction_loss": reconstruction_loss(config.reconstruction, reconstruction, images, lpips),
             "psnr": jnp.mean(psnr(shown, made)),
@@ -42,7 +44,7 @@ def make_evaluator(config: VQGANTrainConfig) -> Callable[[VQGAN, Batch, LPIPS | 
             "counts": jnp.bincount(tokens.reshape(-1), length=config.codec.codebook_size),
         }
 
-    return jax.jit(evaluate)
+    return jax.jit(on_mesh(evaluate, mesh))
 
 
 def measure(evaluate: Callable, codec: VQGAN, batches: Iterable[Any], lpips: LPIPS | None) -> dict[str, float]:

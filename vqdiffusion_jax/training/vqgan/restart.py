@@ -8,6 +8,10 @@ from jax import Array
 
 from ...models.quantizers import EMAQuantizer
 
+# A restarted code begins with so many times the use below which it is dead.  Unchosen it is judged again after
+# ln(GRACE) / (1 - decay) steps, 110 for a decay of 0.99, while the encoder is still near where the latent came from.
+GRACE = 3.0
+
 
 def restart_dead_codes(
     quantizer: EMAQuantizer, latents: Array, distances: Array, key: Array, *, share: float, step: Array
@@ -36,10 +40,10 @@ def restart_dead_codes(
     restarted = dead & (rank < drawn.shape[0])
     chosen = jax.lax.stop_gradient(latents).astype(jnp.float32)[drawn[jnp.clip(rank, 0, drawn.shape[0] - 1)]]
     moved = jnp.where(restarted[:, None], chosen, codebook)
-    use = jnp.where(restarted, mean_use, use)
+    first_use = GRACE * share * mean_use
 
     updated = jax.tree.map(lambda leaf: leaf, quantizer)
     updated.codebook[...] = moved
-    updated.cluster_size[...] = use
-    updated.codebook_sum[...] = jnp.where(restarted[:, None], mean_use * chosen, quantizer.codebook_sum[...])
+    updated.cluster_size[...] = jnp.where(restarted, first_use, use)
+    updated.codebook_sum[...] = jnp.where(restarted[:, None], first_use * chosen, quantizer.codebook_sum[...])
     return updated, restarted.sum().astype(jnp.int32)

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from ...models.quantizers import EMAQuantizer, ema_update
 from ...models.vqgan import VQGAN, images_to_float
-from ...sharding import ShardingRules
+from ...sharding import ShardingRules, on_mesh
 from .. import learning_rate
 from ..average import update_average
 from ..optimizer import make_optimizer
@@ -117,6 +117,8 @@ def move_codebook(config: VQGANTrainConfig, quantizer: EMAQuantizer, done: Pass,
     chosen = quantizer.lookup(done.tokens.reshape(-1))
     distances = jnp.sum(jnp.square(latents - chosen), axis=-1)
     moved = ema_update(quantizer, latents.reshape(done.latents.shape), decay=config.codebook.decay)
+    if not config.codebook.restart_below:
+        return moved, jnp.zeros((), jnp.int32)
     return restart_dead_codes(moved, latents, distances, key, share=config.codebook.restart_below, step=step)
 
 
@@ -125,7 +127,7 @@ def make_step(
 ) -> Callable[[VQGANState, Batch, LPIPS | None], tuple[VQGANState, Metrics]]:
     """``step(state, batch, lpips) -> (state, metrics)``, jitted; the state passed in is given away.
 
-    Call it under ``jax.set_mesh(mesh)``.  Metrics, all over the whole batch: loss (what the codec pays), reconstruction_loss,
+    Metrics, all over the whole batch: loss (what the codec pays), reconstruction_loss,
     quantizer_loss (before its weight), grad_norm (the codec's, before clipping), learning_rate, codes_used (share of the
     codebook), perplexity, restarted_codes (``ema``), and with a discriminator adversarial_loss, adversarial_weight,
     discriminator_loss, logits_real and logits_fake.  Raises ConfigError if the batch does not divide over the mesh.
@@ -175,4 +177,4 @@ def make_step(
 
     # The new state lies where the old one did: its buffers are reused and the second call compiles nothing.
     placements: Any = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh, rules))
-    return jax.jit(step, donate_argnums=0, out_shardings=(placements, NamedSharding(mesh, P())))
+    return jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(placements, NamedSharding(mesh, P())))

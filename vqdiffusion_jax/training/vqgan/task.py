@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from ...config import ConfigError
 from ...models.parts import CodecPart
 from ...models.vqgan import VQGAN, images_to_float, to_uint8
+from ...sharding import on_mesh, shard
+from ..export import export
 from .config import VQGANTrainConfig
 from .evaluate import make_evaluator, measure, reconstruct
 from .flops import training_flops
@@ -44,7 +47,7 @@ class VQGANTask:
         self.config, self.mesh, self.report = config, mesh, report
         self.flops_per_sample = training_flops(config.codec, config.discriminator)
         self._codec, self._shown = codec, shown
-        self._lpips = jax.device_put(lpips, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+        self._lpips = shard(lpips, mesh)
         self._step = make_step(config, mesh)
 
     def abstract_state(self) -> VQGANState:
@@ -62,8 +65,7 @@ class VQGANTask:
             raise ConfigError(f"the data gives images of {batch['images'].shape[1:]} a sample, but this codec expects {expected}")
 
     def step(self, state: VQGANState, batch: Batch) -> tuple[VQGANState, dict[str, jax.Array]]:
-        with jax.set_mesh(self.mesh):
-            return self._step(state, {"images": batch["images"]}, self._lpips)
+        return self._step(state, {"images": batch["images"]}, self._lpips)
 
     def record(self, state: VQGANState) -> dict[str, Any]:
         if self.config.codec.quantizer != "gumbel":
@@ -72,36 +74,29 @@ class VQGANTask:
 
     @cached_property
     def _evaluate(self):
-        return make_evaluator(self.config)
+        return make_evaluator(self.config, self.mesh)
 
     def validate(self, state: VQGANState, batches: Iterable[Batch]) -> dict[str, float]:
         """How well the averaged codec reconstructs, and how much of its codebook it uses."""
-        with jax.set_mesh(self.mesh):
-            return measure(self._evaluate, state.ema, ({"images": batch["images"]} for batch in batches), self._lpips)
+        return measure(self._evaluate, state.ema, ({"images": batch["images"]} for batch in batches), self._lpips)
 
     @cached_property
     def _reconstruct(self):
-        return jax.jit(lambda codec, images: to_uint8(reconstruct(codec, images_to_float(images))[0], rounding="round"))
+        def made(codec: VQGAN, images: jax.Array) -> jax.Array:
+            return to_uint8(reconstruct(codec, images_to_float(images))[0], rounding="round")
+
+        return jax.jit(on_mesh(made, self.mesh), out_shardings=NamedSharding(self.mesh, P()))
 
     def pictures(self, state: VQGANState) -> np.ndarray | str:
         """The pictures to watch, and below them what the averaged codec makes of them."""
-        if self._shown is None or jax.process_count() > 1:
-            why = "none were given to watch" if self._shown is None else "several processes cannot draw together"
-            return f"no pictures: {why}; reconstruct some with the exported codec"
-        with jax.set_mesh(self.mesh):
-            made = np.asarray(self._reconstruct(state.ema, self._shown))
+        if self._shown is None:
+            return "no pictures: none were given to watch; reconstruct some with the exported codec"
+        made = np.asarray(self._reconstruct(state.ema, self._shown))
         rows = [np.concatenate(list(row), axis=1) for row in (self._shown, made)]
         return np.concatenate(rows, axis=0)
 
     def export(self, state: VQGANState, folder: Path) -> list[str]:
         """The averaged codec as a native codec folder ``model``; one of an earlier end of the run is replaced."""
-        if jax.process_count() > 1:
-            return ["several processes cannot write the codec's folder; continue the finished run in one process and it will"]
-        from ...loading import write_folder
-
-        place = folder / "model"
-        shutil.rmtree(place, ignore_errors=True)
         part = jax.eval_shape(lambda: CodecPart(self.config.codec, self.config.compute, rngs=nnx.Rngs(0)))
         part.codec = state.ema
-        write_folder(place, part, None, provenance=f"Trained for {int(state.step)} steps.")
-        return [f"written: {place}"]
+        return export(folder, part, None, int(state.step))

@@ -1,0 +1,143 @@
+"""Timing side by side: contestants take turns in one process, so that a busy machine slows them alike."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
+PACKAGES = ("jax", "jaxlib", "flax", "torch", "diffusers", "transformers")
+COLUMNS = ("name", "contestant", "median_ms", "spread_percent", "cpu_ms", "ratio_to_peer", "tflops", "share_of_matmul")
+
+
+def arguments(doc: str, name: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7, help="turns each contestant takes after one that warms up")
+    parser.add_argument("--layers", type=int, help="only so many denoiser layers: for trials")
+    parser.add_argument("--dtype", default="float32", help="of our weights and matmuls; the peer takes float16 in place of bfloat16")
+    parser.add_argument("--out", type=Path, help=f"JSON file; default docs/results/benchmarks/{name}-DEVICE.json")
+    return parser
+
+
+def alternate(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
+    """Seconds of each contestant, in turns: median, spread (middle half, as a share of the median), processor seconds.
+
+    A contestant waits for its own device before it returns.
+    """
+    wall, cpu = {name: [] for name in contestants}, {name: [] for name in contestants}
+    for run in contestants.values():
+        run()
+    for _ in range(repeats):
+        for name, run in contestants.items():
+            started, busy = time.perf_counter(), time.process_time()
+            run()
+            wall[name].append(time.perf_counter() - started)
+            cpu[name].append(time.process_time() - busy)
+    return {
+        name: {"median": statistics.median(seconds), "spread": _spread(seconds), "cpu": statistics.median(cpu[name])}
+        for name, seconds in wall.items()
+    }
+
+
+def rows_of(
+    name: str, timings: dict[str, dict[str, float]], *, flops: float | None = None, ceiling: float | None = None, **facts: Any
+) -> list[dict[str, Any]]:
+    """A row a contestant; every other contestant is a peer of "ours".  ``ceiling`` in FLOP/s.
+
+    On a CPU the ratio of processor times stands beside that of wall times: other programs hardly change it.
+    """
+    rows = []
+    ours = timings["ours"]
+    for contestant, timing in timings.items():
+        rate = None if flops is None else flops / timing["median"]
+        peer = contestant != "ours"
+        rows.append({
+            "name": name, "contestant": contestant, **facts,
+            "median_ms": timing["median"] * 1e3, "spread_percent": timing["spread"] * 100, "cpu_ms": timing["cpu"] * 1e3,
+            "ratio_to_peer": ours["median"] / timing["median"] if peer else None,
+            "cpu_ratio_to_peer": ours["cpu"] / timing["cpu"] if peer else None,
+            "tflops": None if rate is None else rate / 1e12,
+            "share_of_matmul": None if rate is None or ceiling is None or peer else rate / ceiling,
+        })  # fmt: skip
+    return rows
+
+
+def matmul_ceiling(dtype: str) -> float:
+    """FLOP/s of a square matrix product in ``dtype``, the best of five: what no network can exceed here."""
+    import jax
+    import jax.numpy as jnp
+
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    a, b = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32).astype(dtype)
+    rounds = 1 if jax.default_backend() == "cpu" else 20
+    product = jax.jit(lambda a, b: jax.lax.fori_loop(0, rounds, lambda _, a: (a @ b) * 0.02, a))
+    product(a, b).block_until_ready()
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        product(a, b).block_until_ready()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 * rounds / best
+
+
+def peak_gib() -> float:
+    """Most memory held so far: of the accelerator, or resident in this process, everything of every contestant included."""
+    import jax
+
+    statistics_of_device = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in statistics_of_device:
+        return statistics_of_device["peak_bytes_in_use"] / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def finish(benchmark: str, rows: list[dict[str, Any]], out: Path | None, **facts: Any) -> None:
+    """Print the table and write the JSON."""
+    import jax
+
+    device = jax.devices()[0]
+    record = {
+        "benchmark": benchmark, "date": time.strftime("%Y-%m-%d %H:%M"), "device": device.device_kind, "platform": device.platform,
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
+        "load": [round(load, 1) for load in os.getloadavg()], "versions": {name: _version(name) for name in PACKAGES},
+        "peak_gib": round(peak_gib(), 2), **facts, "rows": rows,
+    }  # fmt: skip
+    print("\n".join(_table(rows)), f"\npeak {record['peak_gib']} GiB, load {record['load']}", flush=True)
+    out = out or RESULTS / f"{benchmark}-{device.device_kind.replace(' ', '_').lower()}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"written to {out}")
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    shown = [column for column in COLUMNS if any(row.get(column) is not None for row in rows)]
+    cells = [shown] + [[_cell(row.get(column)) for column in shown] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(shown))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells]
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:,.3f}" if isinstance(value, float) else str(value)
+
+
+def _spread(values: list[float]) -> float:
+    if len(values) < 4:
+        return (max(values) - min(values)) / statistics.median(values)
+    low, _, high = statistics.quantiles(values, n=4)
+    return (high - low) / statistics.median(values)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

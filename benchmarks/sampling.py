@@ -1,0 +1,58 @@
+"""A guided, truncated denoising step beside diffusers with the same weights; with --steps above 1, several in one program.
+
+    python -m benchmarks.sampling [--models coco_cf,ithq] [--batches 1,4] [--steps 1] [--layers 2]
+
+Two network evaluations, guidance, truncation, posterior and draw.  Our keys and values of the prompt and our AdaLN
+tables are made before, once a picture; diffusers makes its own in every step.  ``--models emoji --steps 100``
+times a whole run of the embedded model's shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks._measure import alternate, arguments, finish, matmul_ceiling, rows_of
+from benchmarks._models import config_of, peer_of, random_model
+from benchmarks._step import RATE, SCALE, compiled_steps, request_of
+from vqdiffusion_jax.flops import denoiser_flops
+
+
+def main() -> None:
+    parser = arguments(__doc__, "sampling")
+    parser.add_argument("--models", default="coco_cf,ithq")
+    parser.add_argument("--batches", default="1,4")
+    parser.add_argument("--steps", type=int, default=1)
+    options = parser.parse_args()
+    ceiling, rows, notes = matmul_ceiling(options.dtype), [], {}
+    for name in options.models.split(","):
+        config = config_of(name, options.layers)
+        model = random_model(config, options.dtype)
+        peer = peer_of(model, options.dtype)
+        for batch in map(int, options.batches.split(",")):
+            request = request_of(model, batch, options.steps)
+            contestants = {"ours": compiled_steps(model, request)}
+            if isinstance(peer, str):
+                notes[name] = peer
+            else:
+                contestants["diffusers"] = _peer_steps(peer, request)
+            flops = 2 * batch * options.steps * denoiser_flops(config.denoiser)
+            facts = {"batch": batch, "steps": options.steps, "layers": config.denoiser.num_layers, "dtype": options.dtype}
+            rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, ceiling=ceiling, **facts)
+    finish("sampling", rows, options.out, matmul_tflops=ceiling / 1e12, missing=notes)
+
+
+def _peer_steps(peer, request):
+    null, text = (np.asarray(condition.embedding) for condition in (request.null, request.condition))
+    condition = peer.tensor(np.concatenate([null, text])).to(peer.transformer.dtype)
+    start = peer.tensor(request.start).long()
+
+    def run():
+        tokens = start
+        for timestep in request.plan.timestep:
+            tokens = peer.step(tokens, int(timestep), condition, SCALE, RATE)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
