@@ -54,7 +54,8 @@ def main() -> None:
         facts = {"batch": options.batch, "steps": options.steps, "layers": config.denoiser.num_layers}
         shares = [{"percent_of_step": timing["median"] / timings["ours"]["median"] * 100} for timing in timings.values()]
         facts |= {"target_percent": TARGETS.get(name, 3.0)}
-        rows += [row | {"ratio_to_peer": None, "cpu_ratio_to_peer": None} | share for row, share in zip(rows_of(name, timings, **facts), shares)]
+        no_peer = {"ratio_to_peer": None, "cpu_ratio_to_peer": None}
+        rows += [row | no_peer | share for row, share in zip(rows_of(name, timings, **facts), shares)]
         for kind in ("median", "cpu"):
             shares = [f"{tail} {timings[tail][kind] / timings['ours'][kind]:.1%}" for tail in ("tail", "tail, sorted")]
             print(f"{name}, share of a step by {kind} time: {', '.join(shares)}", flush=True)

@@ -90,7 +90,7 @@ def _log_x0(model: VQDiffusionModel, prepared: Prepared, request: Request) -> Lo
     """log p(x_0 | x_t) of the request's condition, guided and truncated."""
 
     def forward(tokens, timestep, conditioning):
-        # Whole rows of logits on each device: truncation sorts them.
+        # Whole rows of logits on each device: guidance, truncation and the draw reduce over them.
         return over_batch(model.denoiser(tokens, timestep, conditioning=conditioning, modulation=prepared.modulation))
 
     return predictor(paired_logits(forward, prepared.conditional, prepared.both), request.guidance, request.truncation)
