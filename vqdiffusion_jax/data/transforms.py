@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 RESIZE_RANGE = 9 / 8  # the reference resizes to 256..288 before it crops 256
 
@@ -26,7 +26,10 @@ def decode(image: bytes | np.ndarray) -> Image.Image:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"pixels are {image.dtype} {image.shape}; they must be uint8 (height, width, 3)")
         return Image.fromarray(image)
-    picture = Image.open(io.BytesIO(image))
+    try:
+        picture = Image.open(io.BytesIO(image))
+    except UnidentifiedImageError as error:  # its message names the buffer, which tells nobody anything
+        raise ValueError("it is in no format that Pillow knows") from error
     picture.load()  # reads to the end, so that a cut file is found here
     return picture.convert("RGB")
 
