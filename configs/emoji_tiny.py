@@ -24,7 +24,7 @@ def get_config():
         model=model,
         train_text_encoder=True,
         data=dict(
-            source="npz", root="../shared/data/emoji64", options=dict(caption_template="{caption}, {style_word}", group_field="codepoint"),
+            source="npz", root="data/emoji64", options=dict(caption_template="{caption}, {style_word}", group_field="codepoint"),
             cache="", drop_rate=0.1, validation_fraction=0.05,
         ),  # fmt: skip
         batch_size=32,

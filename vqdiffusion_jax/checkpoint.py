@@ -146,6 +146,8 @@ class TrainingCheckpoints:
             try:
                 found = self._checkpointer.load_checkpointables(step, {"state": leaves_by_path(placed), "position": None})
             except Exception as error:  # what a damaged file raises depends on where it is damaged
+                if _out_of_memory(error):
+                    raise
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 complaints.append(f"checkpoint {step} in {self.folder} cannot be read: {reason}")
                 continue
@@ -174,12 +176,16 @@ def failing_as_checkpoint_error(message: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a full disk or a short file reaches us as an error of tensorstore, orbax or the system
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) and isinstance(error, jax.errors.JaxRuntimeError):
+        if _out_of_memory(error):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if (full := os.strerror(errno.ENOSPC)) in str(error) and not isinstance(error, OSError):  # tensorstore says much more
             reason = f"{full}; make room and start again"
         raise CheckpointError(f"{message}: {reason}") from error
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) and isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def _is_key(leaf: Any) -> bool:

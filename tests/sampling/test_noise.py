@@ -43,7 +43,8 @@ def test_recorded_noise_replays_and_may_be_traced():
     noise = RecordedNoise(uniforms, exponentials)
     assert noise.num_draws == 3 and KeyNoise(image_keys(0, 0, 1)).num_draws is None
     out = jax.jit(lambda n, i: n.gumbel(i, (2, 4, 5)))(noise, jnp.int32(1))
-    np.testing.assert_allclose(out, gumbel_from_uniform(uniforms[1]), rtol=1e-6)
+    # -log(y) moves by dy / y, so where y = -log(u) is near 1 one rounding of y shows as that much in a result near 0.
+    np.testing.assert_allclose(out, gumbel_from_uniform(uniforms[1]), rtol=1e-6, atol=np.finfo(np.float32).eps)
     assert noise.exponential(2, (2, 4)).shape == (2, 4)
 
 

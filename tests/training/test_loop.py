@@ -174,8 +174,8 @@ def test_non_finite_loss_names_the_batch_and_the_checkpoint(tmp_path):
 
 
 def test_folder_is_looked_at_first(tmp_path):
-    with pytest.raises(CheckpointError, match="GiB free, but two checkpoints"):
-        check_folder(tmp_path, 2**60)
+    with pytest.raises(CheckpointError, match="MiB free, but 3 more checkpoints"):
+        check_folder(tmp_path, 2**60, 3)
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot be written to"):
-        check_folder(tmp_path / "file" / "below", 1)
+        check_folder(tmp_path / "file" / "below", 1, 2)

@@ -1,8 +1,10 @@
 """What is wrong with a run is said in one line before its first step, through the command line itself."""
 
 import sys
+from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from absl.testing import flagsaver
 from flax import nnx
@@ -112,3 +114,10 @@ def test_batch_that_the_mesh_does_not_divide(fails, monkeypatch):
 def test_batch_that_the_processes_do_not_divide(fails, monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     assert "batch_size 8 is not divisible by the 3 processes" in fails()
+
+
+def test_a_tensor_axis_over_processes(fails, monkeypatch):
+    devices = np.array([SimpleNamespace(process_index=index) for index in range(2)]).reshape(1, 1, 2)
+    mesh = SimpleNamespace(devices=devices, shape=dict(zip(AXES, devices.shape, strict=True)))
+    monkeypatch.setattr("vqdiffusion_jax.sharding.make_mesh", lambda *sizes: mesh)
+    assert "mesh.tensor=2 spans several processes" in fails("--config.mesh.tensor=2")

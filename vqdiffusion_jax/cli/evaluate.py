@@ -80,12 +80,12 @@ def _setup(protocol):
     from ..evaluation.run import Setup
     from ..evaluation.statistics import read_statistics
     from .sample import read_lines
-    from .tokenize import _part
+    from .tools import part_of
 
     if FLAGS.reference and FLAGS.data_root is None and "likelihood" in FLAGS.what:
         raise ValueError("the likelihood needs pictures; give --data_root, not only --reference")
     metrics = choose(FLAGS.metrics)
-    part, parts = _part(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
+    part, parts = part_of(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
     prompts = [line for line in read_lines("prompts_file", FLAGS.prompts_file) if line.strip()] if FLAGS.prompts_file else None
     source = open_reference(protocol, FLAGS.data_root) if FLAGS.data_root else None
     statistics = read_statistics(FLAGS.reference) if FLAGS.reference else None

@@ -67,7 +67,7 @@ def fail_together(run: Callable[[], int]) -> int:
         status = 1
     if status and (client := _client()) is not None:
         with contextlib.suppress(RuntimeError):  # where the coordinator is gone, so are the others soon
-            client.key_value_set(_FAILED, str(_index()), allow_overwrite=True)
+            client.key_value_set(_FAILED, str(_index()), allow_overwrite=False)
         _leave(status)
     return status
 
@@ -103,6 +103,5 @@ def _leave(status: int) -> None:
     """End at once: JAX's own shutdown would wait for processes that will never come."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if _index() == 0:
-        time.sleep(2 * SECONDS_BETWEEN_LOOKS)  # it keeps the keys, so it must be there when the others look
+    time.sleep(2 * SECONDS_BETWEEN_LOOKS)  # the others shall read who failed before they miss this one in a collective operation
     os._exit(status)

@@ -7,6 +7,7 @@ from pathlib import Path
 from absl import flags
 
 from .checkpoints import checkpoint, companions
+from .tools import part_of
 
 _WHERE = "mode tokenize"
 
@@ -34,7 +35,7 @@ def main() -> None:
     if not (FLAGS["out"].present or data.cache):
         raise ValueError("--out is needed: the folder to write to (or set data.cache in the config)")
     out = Path(FLAGS.out if FLAGS["out"].present else data.cache)
-    part, parts = _part(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
+    part, parts = part_of(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
     codec, tokenizer = _codec_and_tokenizer(config.model)
     for split in FLAGS.split:
         done = write_cache(
@@ -54,13 +55,6 @@ def main() -> None:
             progress=lambda items, total, split=split: tqdm(items, total=total, desc=split, unit="image", disable=not FLAGS.progress),
         )
         print(f"written: {out / split}: {done['shards']} shards, {done['examples']} examples, {done['broken']} broken ones left out")
-
-
-def _part(text: str) -> tuple[int, int]:
-    part, slash, parts = text.partition("/")
-    if not (slash and part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
-        raise ValueError(f"--part={text} is not i/n with i from 0 to n - 1, for instance 0/4")
-    return int(part), int(parts)
 
 
 def _codec_and_tokenizer(model):

@@ -1,4 +1,4 @@
-"""What every command does alike: an expected mistake becomes one line on stderr and an exit status."""
+"""What several commands do alike: an expected mistake becomes one line on stderr and an exit status."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import sys
 from collections.abc import Callable
 
 INTERRUPTED = 130  # as shells count a process ended by Ctrl-C
+_LESS = (
+    "draw fewer pictures at a time (--batch_size) or in fewer bits (--dtype=bfloat16); "
+    "in training, more rounds (--config.accumulation) or more devices a copy (--config.mesh.fsdp)"
+)
 
 
 def report_mistakes(main: Callable[[], None]) -> None:
@@ -32,7 +36,7 @@ def status_of(main: Callable[[], None]) -> int:
 def describe(error: Exception) -> str | None:
     """What went wrong and what to do about it; None for an error that is ours to mend, whose traceback is wanted."""
     if isinstance(error, MemoryError):
-        return "out of memory; draw fewer pictures at a time (--batch_size), or in fewer bits (--dtype=bfloat16)"
+        return f"out of memory; {_LESS}"
     if isinstance(error, RuntimeError):
         return _of_device(error)
     if isinstance(error, OSError) and error.strerror:
@@ -47,5 +51,13 @@ def _of_device(error: RuntimeError) -> str | None:
         return None
     first = (str(error).splitlines() or [""])[0]
     if "RESOURCE_EXHAUSTED" in first or "out of memory" in first.lower():
-        return f"out of device memory; draw fewer pictures at a time (--batch_size), or in fewer bits (--dtype=bfloat16): {first}"
+        return f"out of device memory; {_LESS}: {first}"
     return f"the device failed: {first}"
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """--part=i/n as (i, n)."""
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise ValueError(f"--part={text} is not i/n with i from 0 to n - 1, for instance 0/4")
+    return int(part), int(parts)

@@ -9,7 +9,8 @@ from .processes import join_processes
 from .training import check_flags, mesh_of, run
 
 flags.DEFINE_string(
-    "init_from", None, "train: start from a model folder, a diffusers folder or a .pth file.", module_name="mode train"
+    "init_from", None, "train: start from a model folder, a diffusers folder or a .pth file; train_vqgan: from a codec.",
+    module_name="mode train",
 )
 
 FLAGS = flags.FLAGS

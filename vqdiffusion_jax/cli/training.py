@@ -12,7 +12,9 @@ from ml_collections import config_flags
 _MODE = "mode train"
 
 config_flags.DEFINE_config_file("config", None, "A file of configs/; change a field with --config.a.b=c.")
-flags.DEFINE_string("workdir", None, "train: folder for checkpoints, metrics and pictures; a run there is continued.", module_name=_MODE)
+flags.DEFINE_string(
+    "workdir", None, "train, train_vqgan: folder for checkpoints, metrics and pictures; a run there is continued.", module_name=_MODE
+)
 
 FLAGS = flags.FLAGS
 
@@ -39,6 +41,12 @@ def mesh_of(config: Any) -> Any:
     config.check_mesh(mesh)
     if config.batch_size % jax.process_count():
         raise ValueError(f"batch_size {config.batch_size} is not divisible by the {jax.process_count()} processes")
+    for devices in mesh.devices.reshape(-1, mesh.shape["tensor"]):
+        # Such processes would have to read the same samples, but each reads its own.
+        if len({device.process_index for device in devices}) > 1:
+            raise ValueError(
+                f"mesh.tensor={config.mesh.tensor} spans several processes; make it no more than a process's devices, and mesh.fsdp larger"
+            )
     return mesh
 
 

@@ -171,17 +171,20 @@ def gumbel_noise(key: jax.Array, batch: int, length: int, codebook_size: int) ->
     return jax.vmap(lambda k: jax.random.gumbel(k, (length, codebook_size), jnp.float32))(key)
 
 
-def ema_update(quantizer: EMAQuantizer, latents: jax.Array, *, decay: float = 0.99, epsilon: float = 1.0e-5) -> EMAQuantizer:
+def ema_update(
+    quantizer: EMAQuantizer, latents: jax.Array, *, tokens: jax.Array | None = None, decay: float = 0.99, epsilon: float = 1.0e-5
+) -> EMAQuantizer:
     """The quantizer after one training batch; the one passed in is left as it is.
 
     Each code becomes the moving average of the latents nearest to it (van den Oord et al. 2017, appendix A.1, equations 6 to 8),
     cluster sizes being smoothed as (n_i + epsilon) / (N + n epsilon) N so that no code divides by zero.
 
     Args:
+      tokens: (...) int32, the nearest codes, where they are at hand.
       latents: (..., embed_dim), the whole batch; under jit with a sharded batch the sums are over all devices.
     """
     codebook = quantizer.codebook[...]
-    tokens = quantizer.tokens(latents).reshape(-1)
+    tokens = (quantizer.tokens(latents) if tokens is None else tokens).reshape(-1)
     latents = jax.lax.stop_gradient(latents).astype(jnp.float32).reshape(-1, codebook.shape[-1])
     counts = jnp.zeros(codebook.shape[0], jnp.float32).at[tokens].add(1.0)
     sums = jnp.zeros(codebook.shape, jnp.float32).at[tokens].add(latents)

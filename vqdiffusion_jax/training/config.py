@@ -99,7 +99,7 @@ class CheckpointConfig:
 
     every: int = 1000
     keep_last: int = 2
-    keep_best: int = 1  # by validation bits per token; 0 keeps none for that
+    keep_best: int = 1  # by the task's validation score; 0 keeps none for that
 
     def __post_init__(self):
         _whole(self, 1, "every", "keep_last")

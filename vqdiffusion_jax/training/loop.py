@@ -68,7 +68,8 @@ def train(
     and NonFiniteLoss, each one line.
     """
     config, watch, workdir = task.config, task.config.watch, Path(workdir)
-    check_folder(workdir, state_bytes(task.abstract_state()))
+    kept = config.checkpoint.keep_last + config.checkpoint.keep_best
+    check_folder(workdir, state_bytes(task.abstract_state()), kept + 1)  # an old one goes only when the new one is whole
     log = log if jax.process_index() == 0 else lambda line: None
     checkpoints = TrainingCheckpoints(
         workdir / "checkpoints", keep_last=config.checkpoint.keep_last, keep_best=config.checkpoint.keep_best
@@ -90,10 +91,11 @@ def train(
             latest.update({name: float(value) for name, value in jax.device_get(measured).items()})
             if not math.isfinite(latest["loss"]) or not math.isfinite(latest["grad_norm"]):
                 saved = checkpoints.steps()
+                part = f" of process {jax.process_index()}" if jax.process_count() > 1 else ""
                 go_on = f"the last good checkpoint is {saved[-1]} in {checkpoints.folder}" if saved else "there is no checkpoint yet"
                 raise NonFiniteLoss(
                     f"step {step}: loss {latest['loss']}, gradient norm {latest['grad_norm']}; "
-                    f"batch: {', '.join(names) or 'unnamed'}; {go_on}"
+                    f"batch{part}: {', '.join(names) or 'unnamed'}; {go_on}"
                 )
 
     stopped = False
@@ -190,8 +192,9 @@ def state_bytes(abstract: Any) -> int:
     return sum(math.prod(leaf.shape) * getattr(leaf.dtype, "itemsize", 4) for leaf in jax.tree.leaves(abstract))
 
 
-def check_folder(folder: Path, needed: int) -> None:
-    """Raise CheckpointError unless ``folder`` can be made and written to and has room for two checkpoints of ``needed`` bytes."""
+def check_folder(folder: Path, size: int, most: int) -> None:
+    """Raise CheckpointError unless ``folder`` can be made and written to and has room for as many checkpoints
+    of ``size`` bytes as are still to come of the ``most`` that will ever be there at once."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{jax.process_index()}-{os.getpid()}"
@@ -199,11 +202,12 @@ def check_folder(folder: Path, needed: int) -> None:
         probe.unlink()
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written to: {error.strerror or error}; choose another --workdir") from error
-    free = shutil.disk_usage(folder).free
-    if free < 2 * needed:  # the old one is removed only when the new one is whole
+    there = sum(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
+    free, missing = shutil.disk_usage(folder).free, max(most - there, 1)
+    if free < missing * size:
         raise CheckpointError(
-            f"{folder} has {free / 2**30:.3g} GiB free, but two checkpoints of this model take {2 * needed / 2**30:.3g} GiB; "
-            "make room or choose another --workdir"
+            f"{folder} has {free / 2**20:.4g} MiB free, but {missing} more checkpoints of this model take "
+            f"{missing * size / 2**20:.4g} MiB; make room or choose another --workdir"
         )
 
 

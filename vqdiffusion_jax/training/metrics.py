@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,10 @@ import numpy as np
 from ..checkpoint import CheckpointError
 from .tensorboard import EventFile
 
-# Dense bfloat16 operations a second of one device, by a part of jax's name for it.
+# Dense bfloat16 operations a second of one device, by words of jax's name for it; the first that fits.
 PEAK_FLOPS = {
     "H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12, "V100": 125e12,
-    "v6 lite": 918e12, "v6e": 918e12, "v5p": 459e12, "v5 lite": 197e12, "v5e": 197e12, "v4": 275e12,
+    "v6 lite": 918e12, "v6e": 918e12, "v5 lite": 197e12, "v5e": 197e12, "v5p": 459e12, "v5": 459e12, "v4": 275e12,
 }  # fmt: skip
 
 
@@ -27,8 +28,8 @@ PACE = ("samples_per_second", "hours_left", "mfu")
 
 def peak_flops() -> float | None:
     """Of one device of this machine; None if unknown, as for CPUs."""
-    kind = jax.devices()[0].device_kind.lower()
-    return next((peak for name, peak in PEAK_FLOPS.items() if name.lower() in kind), None)
+    kind = jax.devices()[0].device_kind
+    return next((peak for name, peak in PEAK_FLOPS.items() if re.search(rf"\b{name}\b", kind, re.IGNORECASE)), None)
 
 
 class Pace:

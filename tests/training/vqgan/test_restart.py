@@ -20,7 +20,7 @@ def quantizer_used(*used: int) -> EMAQuantizer:
 
 
 def restart(quantizer, distances, latents=LATENTS, seed=0, step=7):
-    return restart_dead_codes(quantizer, latents, distances, jax.random.key(seed), share=0.1, step=jnp.int32(step))
+    return restart_dead_codes(quantizer, latents, distances, jax.random.key(seed), share=0.1, everything=step == 0)
 
 
 def test_dead_codes_take_latents_and_the_others_stay():

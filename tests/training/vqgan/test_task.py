@@ -137,3 +137,11 @@ def test_config_comes_back_from_a_table():
     assert to_table(run_config(VQGANTrainConfig, get_config())) == get_config().to_dict() | {"codec": get_config().codec.to_dict()}
     assert run_config(VQGANTrainConfig, table(codec=CODEC, batch_size=4, steps=1)).optimizer.b1 == 0.5
     assert float(use_of_codes(np.ones(4))[0]) == 1.0
+
+
+def test_a_given_codec_keeps_its_codes(monkeypatch):
+    fresh = []
+    monkeypatch.setattr("vqdiffusion_jax.training.vqgan.task.make_step", lambda *_, **options: fresh.append(options["fresh"]))
+    VQGANTask(CONFIG, one_device())
+    VQGANTask(CONFIG, one_device(), codec=make_task(CONFIG)._codec)
+    assert fresh == [True, False]

@@ -57,7 +57,7 @@ _tasks = {}
 def make_task(config: VQGANTrainConfig) -> VQGANTask:
     """A task, compiled once for all tests of a process that ask for the same."""
     if repr(config) not in _tasks:
-        _tasks[repr(config)] = VQGANTask(config, one_device(), codec=make_codec(config), shown=make_images()[:3])
+        _tasks[repr(config)] = VQGANTask(config, one_device(), codec=make_codec(config), fresh=True, shown=make_images()[:3])
     return _tasks[repr(config)]
 
 

@@ -4,7 +4,8 @@
 
 (paper section 4.2; Austin et al. 2021, equation 1.)  Every KL is summed exactly
 over the codes; x_t is drawn once for each timestep, with noise that depends on
-the sample's place in the data alone, so two evaluations differ by their weights only.
+the batch's number and the sample's place in it, so two evaluations in batches of
+one size differ by their weights only.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ dict of arrays with a leading batch axis:
     labels    (batch,) int32            class models; dropped ones hold ``config.null_label``
 
 Noise belongs to a sample's place in the global batch and to the step, so
-neither the mesh nor the number of accumulation rounds changes it.
+neither the mesh nor, without dropout, the number of accumulation rounds changes it.
 """
 
 from __future__ import annotations

@@ -70,13 +70,13 @@ class DenoiserTask:
     def pictures(self, state: TrainState) -> np.ndarray | str:
         """A grid from the averaged weights, fixed prompts and seeds."""
         if self._parts.codec is None:
-            return "no pictures: no codec was given; draw them from a checkpoint with --mode=sample"
+            return "no pictures: no codec was given (--codec)"
         return draw(self.config, self._whole_model(state), self._parts.tokenizer, self.mesh)
 
     def export(self, state: TrainState, folder: Path) -> list[str]:
         """The averaged weights as a native model folder ``model``; one of an earlier end of the run is replaced."""
         if self._parts.codec is None:
-            return []
+            return ["no model folder is written without a codec; repeat the command with --codec=FILE_OR_FOLDER, and it will be"]
         return export(folder, self._whole_model(state), self._parts.tokenizer, int(state.step))
 
     @cached_property

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from ...image_metrics import psnr, ssim
 from ...models.vqgan import VQGAN, images_to_float, to_255
@@ -44,7 +46,7 @@ def make_evaluator(config: VQGANTrainConfig, mesh: jax.sharding.Mesh) -> Callabl
             "counts": jnp.bincount(tokens.reshape(-1), length=config.codec.codebook_size),
         }
 
-    return jax.jit(on_mesh(evaluate, mesh))
+    return jax.jit(on_mesh(evaluate, mesh), out_shardings=NamedSharding(mesh, P()))  # whole in every process
 
 
 def measure(evaluate: Callable, codec: VQGAN, batches: Iterable[Any], lpips: LPIPS | None) -> dict[str, float]:

@@ -14,12 +14,12 @@ GRACE = 3.0
 
 
 def restart_dead_codes(
-    quantizer: EMAQuantizer, latents: Array, distances: Array, key: Array, *, share: float, step: Array
+    quantizer: EMAQuantizer, latents: Array, distances: Array, key: Array, *, share: float, everything: Array | bool = False
 ) -> tuple[EMAQuantizer, Array]:
     """Put dead codes where latents of this batch are badly met; the quantizer passed in is left as it is.
 
-    A code is dead if its running use is below ``share`` of the mean use; before the first step (``step`` 0) every code is, so
-    that the codebook starts from data.  Latents are drawn without replacement, each with probability proportional to its
+    A code is dead if its running use is below ``share`` of the mean use, or if ``everything`` is: so a fresh codebook starts from
+    data.  Latents are drawn without replacement, each with probability proportional to its
     squared distance from its code (as k-means++ seeds its centres; Arthur and Vassilvitskii 2007): a uniform draw would
     mostly give the flat backgrounds that have codes enough.
 
@@ -32,7 +32,7 @@ def restart_dead_codes(
     """
     codebook, use = quantizer.codebook[...], quantizer.cluster_size[...]
     mean_use = latents.shape[0] / codebook.shape[0]
-    dead = (use < share * mean_use) | (step == 0)
+    dead = (use < share * mean_use) | everything
     # The largest of log weight + Gumbel noise are a draw without replacement (Efraimidis and Spirakis 2006).
     order = jnp.log(jnp.maximum(distances, 1e-12)) + jax.random.gumbel(key, distances.shape)
     _, drawn = jax.lax.top_k(order, min(latents.shape[0], codebook.shape[0]))

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import Array
 
 from ...models.vqgan import VQGAN
-from ...sharding import ShardingRules, shardings
+from ...sharding import ShardingRules, shard, shardings
 from .. import learning_rate
 from ..optimizer import make_optimizer
 from .config import VQGANTrainConfig
@@ -83,4 +83,4 @@ def create_state(config: VQGANTrainConfig, mesh: jax.sharding.Mesh, given: Any =
     placements = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
     if given is None:
         return jax.jit(lambda: new_state(config, fresh_codec(config)), out_shardings=placements)()
-    return jax.jit(lambda given: new_state(config, given), out_shardings=placements)(jax.device_put(given, placements.codec))
+    return jax.jit(lambda given: new_state(config, given), out_shardings=placements)(shard(given, mesh))

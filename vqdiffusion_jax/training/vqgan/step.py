@@ -110,22 +110,26 @@ def absent(adversary: Adversary, reconstruction: Array) -> Resistance:
     return Resistance(adversary, zero, jnp.zeros_like(reconstruction), dict.fromkeys(ADVERSARIAL_METRICS, zero))
 
 
-def move_codebook(config: VQGANTrainConfig, quantizer: EMAQuantizer, done: Pass, step: Array, key: Array) -> tuple[EMAQuantizer, Array]:
+def move_codebook(
+    config: VQGANTrainConfig, quantizer: EMAQuantizer, done: Pass, everything: Array, key: Array
+) -> tuple[EMAQuantizer, Array]:
     """The running codebook after this batch, and how many codes were started anew."""
     latents = jax.lax.stop_gradient(done.latents).astype(jnp.float32)
     latents = latents.reshape(-1, latents.shape[-1])
     chosen = quantizer.lookup(done.tokens.reshape(-1))
     distances = jnp.sum(jnp.square(latents - chosen), axis=-1)
-    moved = ema_update(quantizer, latents.reshape(done.latents.shape), decay=config.codebook.decay)
+    moved = ema_update(quantizer, latents, tokens=done.tokens.reshape(-1), decay=config.codebook.decay)
     if not config.codebook.restart_below:
         return moved, jnp.zeros((), jnp.int32)
-    return restart_dead_codes(moved, latents, distances, key, share=config.codebook.restart_below, step=step)
+    return restart_dead_codes(moved, latents, distances, key, share=config.codebook.restart_below, everything=everything)
 
 
 def make_step(
-    config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()
+    config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules(), *, fresh: bool = True
 ) -> Callable[[VQGANState, Batch, LPIPS | None], tuple[VQGANState, Metrics]]:
     """``step(state, batch, lpips) -> (state, metrics)``, jitted; the state passed in is given away.
+
+    fresh: the codebook was not trained before, so that an ``ema`` one starts from the first batch's latents.
 
     Metrics, all over the whole batch: loss (what the codec pays), reconstruction_loss,
     quantizer_loss (before its weight), grad_norm (the codec's, before clipping), learning_rate, codes_used (share of the
@@ -160,7 +164,7 @@ def make_step(
         directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.codec)
         codec = jax.tree.map(lambda value, direction: value - rate * direction, state.codec, directions)
         if isinstance(state.codec.quantizer, EMAQuantizer):
-            codec.quantizer, restarted = move_codebook(config, state.codec.quantizer, done, state.step, restart_key)
+            codec.quantizer, restarted = move_codebook(config, state.codec.quantizer, done, fresh & (state.step == 0), restart_key)
             metrics["restarted_codes"] = restarted
         used, perplexity = use_of_codes(jnp.bincount(done.tokens.reshape(-1), length=config.codec.codebook_size))
         metrics |= {"loss": loss, "grad_norm": optax.tree.norm(gradients), "codes_used": used, "perplexity": perplexity}

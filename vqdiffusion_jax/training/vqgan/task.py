@@ -32,6 +32,7 @@ class VQGANTask:
 
     Args:
       codec: what to start from, a VQGAN of ``config.codec`` and ``config.compute`` with arrays anywhere; None for random weights.
+      fresh: whether an ``ema`` codebook is to start from the first batch; by default if no codec is given.
       lpips: needed where ``config.reconstruction.perceptual`` is above 0.
       shown: (n, height, width, 3) uint8 pictures to watch.
     """
@@ -40,7 +41,7 @@ class VQGANTask:
 
     def __init__(
         self, config: VQGANTrainConfig, mesh: jax.sharding.Mesh, *, codec: VQGAN | None = None, lpips: LPIPS | None = None,
-        shown: np.ndarray | None = None, report: tuple[str, ...] = (),
+        fresh: bool | None = None, shown: np.ndarray | None = None, report: tuple[str, ...] = (),
     ):  # fmt: skip
         if config.reconstruction.perceptual and lpips is None:
             raise ConfigError("ReconstructionConfig.perceptual is above 0, but no LPIPS network was given; load one with load_lpips")
@@ -48,7 +49,7 @@ class VQGANTask:
         self.flops_per_sample = training_flops(config.codec, config.discriminator)
         self._codec, self._shown = codec, shown
         self._lpips = shard(lpips, mesh)
-        self._step = make_step(config, mesh)
+        self._step = make_step(config, mesh, fresh=codec is None if fresh is None else fresh)
 
     def abstract_state(self) -> VQGANState:
         return abstract_state(self.config, self.mesh)
