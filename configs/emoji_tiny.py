@@ -1,12 +1,13 @@
 """A run of minutes on two CPU cores: 64 x 64 emoji and their names, as tokens of a small codec.
 
+    python -m vqdiffusion_jax.data.emoji --out=data/emoji
     python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --workdir=runs/vqgan_emoji
     python main.py --mode=tokenize --config=configs/emoji_tiny.py --codec=runs/vqgan_emoji/model --out=runs/emoji_tokens
     python main.py --mode=train --config=configs/emoji_tiny.py --config.data.cache=runs/emoji_tokens \\
         --codec=runs/vqgan_emoji/model --workdir=runs/emoji_tiny
 
-Without a codec (leave out the first two, and cache and codec of the third) codec and text tower keep random weights, which is
-enough to see a loss fall and a run resume.
+Without a codec (leave out train_vqgan and tokenize, and cache and codec of the last) codec and text tower keep random weights,
+which is enough to see a loss fall and a run resume.
 """
 
 from configs._table import table
@@ -24,7 +25,7 @@ def get_config():
         model=model,
         train_text_encoder=True,
         data=dict(
-            source="npz", root="data/emoji64", options=dict(caption_template="{caption}, {style_word}", group_field="codepoint"),
+            source="npz", root="data/emoji", options=dict(caption_template="{caption}, {style_word}", group_field="codepoint"),
             cache="", drop_rate=0.1, validation_fraction=0.05,
         ),  # fmt: skip
         batch_size=32,

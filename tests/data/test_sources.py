@@ -70,6 +70,13 @@ def test_holding_out_is_stable_and_by_group(tmp_path):
     refused("npz", root, "set validation_fraction to hold some of it out", "validation")
 
 
+def test_npz_with_alpha_is_shown_on_white(tmp_path):
+    pixels = np.array([[[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 128]]]], np.uint8)
+    np.savez(tmp_path / "drawings.npz", images=pixels)
+    shown = opened("npz", tmp_path, options={"captions": ""})[0]["image"]
+    np.testing.assert_array_equal(shown, [[[10, 20, 30], [255, 255, 255], [127, 127, 127]]])
+
+
 def test_npz_options(tmp_path):
     root = layouts.npz(tmp_path / "data")
     source = opened("npz", root, options={"caption_template": "{kind}: {caption}"})

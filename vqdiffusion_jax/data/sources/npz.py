@@ -11,7 +11,7 @@ from .folder import read_rows
 
 
 class Npz:
-    """``images`` (n, height, width, 3) uint8 of ``root`` (a file, or a folder with one .npz) and the lines of ``captions``.
+    """``images`` (n, height, width, 3) uint8, or with 4 channels, the last one alpha, shown on white, of ``root`` (a file, or a folder with one .npz) and the lines of ``captions``.
 
     Args:
       captions: file beside the array; ``""`` for none.
@@ -59,8 +59,8 @@ class Npz:
                 images = arrays["images"]
         except (KeyError, ValueError, OSError) as error:
             raise DataError(f"{self._path} holds no array 'images' that can be read ({error})") from error
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-            raise DataError(f"{self._path}: images is {images.dtype} {images.shape}; it must be uint8 (n, height, width, 3)")
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (3, 4):
+            raise DataError(f"{self._path}: images is {images.dtype} {images.shape}; it must be uint8 (n, height, width, 3) or (.., 4)")
         return images
 
     def __getstate__(self) -> dict:
@@ -81,7 +81,10 @@ class Npz:
         return self._groups[index] if self._groups else str(index)
 
     def __getitem__(self, index: int) -> Record:
-        record = Record(id=f"{self._path.name}[{index}]", image=self._images[index])
+        image = self._images[index]
+        if image.shape[-1] == 4:
+            image = on_white(image)
+        record = Record(id=f"{self._path.name}[{index}]", image=image)
         if self._captions:
             record["captions"] = [self._captions[index]]
         if self._labels:
@@ -94,3 +97,9 @@ def _only(folder: Path) -> Path:
     if len(files) != 1:
         raise DataError(f"{folder} has {len(files)} .npz files; name one as root")
     return files[0]
+
+
+def on_white(image: np.ndarray) -> np.ndarray:
+    """(height, width, 4) uint8 with straight alpha -> (height, width, 3) uint8 on white."""
+    colour, alpha = image[..., :3].astype(np.uint16), image[..., 3:].astype(np.uint16)
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
