@@ -11,7 +11,9 @@ from .folder import read_rows
 
 
 class Npz:
-    """``images`` (n, height, width, 3) uint8, or with 4 channels, the last one alpha, shown on white, of ``root`` (a file, or a folder with one .npz) and the lines of ``captions``.
+    """``images`` (n, height, width, 3) uint8 of ``root`` (a file, or a folder with one .npz) and the lines of ``captions``.
+
+    With a fourth channel, alpha, they are shown on white.
 
     Args:
       captions: file beside the array; ``""`` for none.
