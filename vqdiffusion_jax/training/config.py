@@ -13,23 +13,23 @@ SCHEDULES = ("plateau", "cosine")
 DECAYED = ("all", "matrices")
 
 
-def _check(config: Any, condition: bool, name: str, allowed: str) -> None:
+def check(config: Any, condition: bool, name: str, allowed: str) -> None:
     if not condition:
         raise ConfigError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}; {allowed}")
 
 
-def _whole(config: Any, lowest: int, *names: str) -> None:
+def whole(config: Any, lowest: int, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         good = isinstance(value, int) and not isinstance(value, bool) and value >= lowest
-        _check(config, good, name, f"it must be a whole number of at least {lowest}")
+        check(config, good, name, f"it must be a whole number of at least {lowest}")
 
 
-def _number(config: Any, low: float, high: float, *names: str) -> None:
+def number(config: Any, low: float, high: float, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-        _check(config, good, name, f"it must be a number from {low:g} to {high:g}")
+        check(config, good, name, f"it must be a number from {low:g} to {high:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +44,10 @@ class OptimizerConfig:
     decayed: str = "all"  # "matrices" spares biases, norms, embeddings and the null condition; the reference decays all
 
     def __post_init__(self):
-        _number(self, 0.0, 0.999999, "b1", "b2")
-        _number(self, 0.0, 1.0, "epsilon", "weight_decay")
-        _check(self, self.clip_norm > 0, "clip_norm", "it must be above 0")
-        _check(self, self.decayed in DECAYED, "decayed", f"allowed: {', '.join(DECAYED)}")
+        number(self, 0.0, 0.999999, "b1", "b2")
+        number(self, 0.0, 1.0, "epsilon", "weight_decay")
+        check(self, self.clip_norm > 0, "clip_norm", "it must be above 0")
+        check(self, self.decayed in DECAYED, "decayed", f"allowed: {', '.join(DECAYED)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +65,11 @@ class LearningRateConfig:
     total_steps: int = 0  # cosine: where it ends
 
     def __post_init__(self):
-        _check(self, self.schedule in SCHEDULES, "schedule", f"allowed: {', '.join(SCHEDULES)}")
-        _number(self, 0.0, 1.0, "start", "peak", "floor", "threshold", "factor")
-        _whole(self, 0, "warmup_steps", "patience", "total_steps")
+        check(self, self.schedule in SCHEDULES, "schedule", f"allowed: {', '.join(SCHEDULES)}")
+        number(self, 0.0, 1.0, "start", "peak", "floor", "threshold", "factor")
+        whole(self, 0, "warmup_steps", "patience", "total_steps")
         if self.schedule == "cosine":
-            _check(self, self.total_steps > self.warmup_steps, "total_steps", f"a cosine must end after its warm-up of {self.warmup_steps}")
+            check(self, self.total_steps > self.warmup_steps, "total_steps", f"a cosine must end after its warm-up of {self.warmup_steps}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +80,8 @@ class EMAConfig:
     interval: int = 25
 
     def __post_init__(self):
-        _number(self, 0.0, 1.0, "decay")
-        _whole(self, 1, "interval")
+        number(self, 0.0, 1.0, "decay")
+        whole(self, 1, "interval")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,8 @@ class CheckpointConfig:
     keep_best: int = 1  # by the task's validation score; 0 keeps none for that
 
     def __post_init__(self):
-        _whole(self, 1, "every", "keep_last")
-        _whole(self, 0, "keep_best")
+        whole(self, 1, "every", "keep_last")
+        whole(self, 0, "keep_best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +120,8 @@ class WatchConfig:
     sample_seed: int = 0
 
     def __post_init__(self):
-        _whole(self, 1, "log_every", "eval_batches", "num_samples")
-        _whole(self, 0, "eval_every", "sample_every", "sample_seed")
+        whole(self, 1, "log_every", "eval_batches", "num_samples")
+        whole(self, 0, "eval_every", "sample_every", "sample_seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +143,8 @@ class RunConfig:
     seed: int = 0
 
     def __post_init__(self):
-        _whole(self, 1, "batch_size", "steps", "accumulation")
-        _whole(self, 0, "workers", "seed")
+        whole(self, 1, "batch_size", "steps", "accumulation")
+        whole(self, 0, "workers", "seed")
         if self.batch_size % self.accumulation:
             raise ConfigError(f"{type(self).__name__}.batch_size={self.batch_size} is not divisible by accumulation={self.accumulation}")
 

@@ -13,8 +13,9 @@ from jax import Array
 from ...diffusion.objective import LossState
 from ...models.clip import CLIPTextEncoder
 from ...models.denoiser import Denoiser
-from ...sharding import ShardingRules, shard, shardings
+from ...sharding import ShardingRules
 from .. import learning_rate
+from ..born import abstract_on, born_on
 from ..optimizer import make_optimizer
 from .config import TrainConfig
 
@@ -66,12 +67,7 @@ def fresh_networks(config: TrainConfig) -> Trained:
 
 def abstract_state(config: TrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()) -> TrainState:
     """Shapes, dtypes and shardings of the state; nothing is computed."""
-    abstract = jax.eval_shape(lambda: new_state(config, fresh_networks(config)))
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        abstract,
-        shardings(abstract, mesh, rules),
-    )
+    return abstract_on(mesh, lambda: new_state(config, fresh_networks(config)), rules)
 
 
 def create_state(config: TrainConfig, mesh: jax.sharding.Mesh, given: Trained | None = None) -> TrainState:
@@ -79,7 +75,7 @@ def create_state(config: TrainConfig, mesh: jax.sharding.Mesh, given: Trained | 
 
     given: parameters to start from, of ``config.compute``, with arrays anywhere; None for random ones.
     """
-    placements = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
+    abstract = abstract_state(config, mesh)
     if given is None:
-        return jax.jit(lambda: new_state(config, fresh_networks(config)), out_shardings=placements)()
-    return jax.jit(lambda given: new_state(config, given), out_shardings=placements)(shard(given, mesh))
+        return born_on(mesh, abstract, lambda: new_state(config, fresh_networks(config)))
+    return born_on(mesh, abstract, lambda given: new_state(config, given), given)

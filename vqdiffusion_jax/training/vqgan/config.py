@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...config import ComputeConfig, ConfigError, VQGANConfig
-from ..config import EMAConfig, LearningRateConfig, OptimizerConfig, RunConfig, _check, _number, _whole
+from ..config import EMAConfig, LearningRateConfig, OptimizerConfig, RunConfig, check, number, whole
 
 ADVERSARIAL_LOSSES = ("hinge", "vanilla")
 
@@ -21,7 +21,7 @@ class ReconstructionConfig:
     lins: str = ""  # perceptual: file of LPIPS' channel weights, lpips' weights/v0.1/vgg.pth or an .npz of the same names
 
     def __post_init__(self):
-        _number(self, 0.0, 1.0e6, "l1", "l2", "perceptual")
+        number(self, 0.0, 1.0e6, "l1", "l2", "perceptual")
         if not (self.l1 or self.l2 or self.perceptual):
             raise ConfigError("ReconstructionConfig: l1, l2 and perceptual are all 0; one must be above, or nothing is learned")
         if self.perceptual and not (self.vgg and self.lins):
@@ -42,10 +42,10 @@ class CodebookConfig:
     temperature_steps: int = 100_000  # gumbel: how long the temperature takes from one to the other
 
     def __post_init__(self):
-        _number(self, 0.0, 1.0e6, "weight", "commitment", "kl_weight")
-        _number(self, 0.0, 0.999999, "decay", "restart_below")
-        _number(self, 1.0e-9, 1.0e3, "temperature_start", "temperature_end")
-        _whole(self, 0, "temperature_steps")
+        number(self, 0.0, 1.0e6, "weight", "commitment", "kl_weight")
+        number(self, 0.0, 0.999999, "decay", "restart_below")
+        number(self, 1.0e-9, 1.0e3, "temperature_start", "temperature_end")
+        whole(self, 0, "temperature_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,10 @@ class DiscriminatorConfig:
     norm_groups: int = 32
 
     def __post_init__(self):
-        _number(self, 0.0, 1.0e6, "weight")
-        _whole(self, 0, "start")
-        _whole(self, 1, "channels", "num_layers", "norm_groups")
-        _check(self, self.loss in ADVERSARIAL_LOSSES, "loss", f"allowed: {', '.join(ADVERSARIAL_LOSSES)}")
+        number(self, 0.0, 1.0e6, "weight")
+        whole(self, 0, "start")
+        whole(self, 1, "channels", "num_layers", "norm_groups")
+        check(self, self.loss in ADVERSARIAL_LOSSES, "loss", f"allowed: {', '.join(ADVERSARIAL_LOSSES)}")
         if 2 * self.channels % self.norm_groups:
             raise ConfigError(f"DiscriminatorConfig: 2 x {self.channels} channels are not divisible by norm_groups={self.norm_groups}")
 

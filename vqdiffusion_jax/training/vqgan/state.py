@@ -12,8 +12,9 @@ from flax import nnx
 from jax import Array
 
 from ...models.vqgan import VQGAN
-from ...sharding import ShardingRules, shard, shardings
+from ...sharding import ShardingRules
 from .. import learning_rate
+from ..born import abstract_on, born_on
 from ..optimizer import make_optimizer
 from .config import VQGANTrainConfig
 from .discriminator import Discriminator
@@ -67,12 +68,7 @@ def fresh_codec(config: VQGANTrainConfig) -> VQGAN:
 
 def abstract_state(config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()) -> VQGANState:
     """Shapes, dtypes and shardings of the state; nothing is computed."""
-    abstract = jax.eval_shape(lambda: new_state(config, fresh_codec(config)))
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        abstract,
-        shardings(abstract, mesh, rules),
-    )
+    return abstract_on(mesh, lambda: new_state(config, fresh_codec(config)), rules)
 
 
 def create_state(config: VQGANTrainConfig, mesh: jax.sharding.Mesh, given: Any = None) -> VQGANState:
@@ -80,7 +76,7 @@ def create_state(config: VQGANTrainConfig, mesh: jax.sharding.Mesh, given: Any =
 
     given: a VQGAN of ``config.codec`` and ``config.compute`` to start from, with arrays anywhere; None for a random one.
     """
-    placements = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
+    abstract = abstract_state(config, mesh)
     if given is None:
-        return jax.jit(lambda: new_state(config, fresh_codec(config)), out_shardings=placements)()
-    return jax.jit(lambda given: new_state(config, given), out_shardings=placements)(shard(given, mesh))
+        return born_on(mesh, abstract, lambda: new_state(config, fresh_codec(config)))
+    return born_on(mesh, abstract, lambda given: new_state(config, given), given)
