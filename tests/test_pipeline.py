@@ -6,7 +6,18 @@ from flax import nnx
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
-from vqdiffusion_jax.sampling import Ancestral, FewerTokens, KeyNoise, PurityPrior, RecordedNoise, ReferenceFast, image_keys
+from vqdiffusion_jax.sampling import (
+    Ancestral,
+    EntropyBound,
+    FewerTokens,
+    KeyNoise,
+    MaskGIT,
+    PurityPrior,
+    RecordedNoise,
+    ReferenceFast,
+    Remask,
+    image_keys,
+)
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -90,6 +101,32 @@ def test_strategies_end_without_masks(text, classes, unconditional, strategy):
         assert tokens.max() < pipeline.config.denoiser.num_codes
 
 
+@pytest.mark.parametrize("strategy", [MaskGIT(5), Remask(0.1, num_steps=5)])
+def test_strategies_that_are_faster_than_exact_end_without_masks(text, strategy):
+    out = text("a dog", strategy=strategy, output_type="tokens", return_trajectory=True)
+    assert out.tokens.max() < text.config.denoiser.num_codes and out.trajectory.shape == (1, 5, 16)
+
+
+def test_a_run_of_as_many_calls_as_the_pictures_need(text):
+    """Ends before its plan does, in pieces as in one; a callback sees each piece and may stop the run."""
+    arguments = {"prompt": ["a dog", "a cat"], "strategy": EntropyBound(6.0), "guidance_scale": 3.0, "guidance_interval": (0, 6)}
+    arguments |= {"return_trajectory": True, "batch_size": 2}
+    whole = text(**arguments, output_type="tokens")
+    masked = (whole.trajectory == text.config.denoiser.mask_token).any(-1)
+    calls = masked.sum(1).max() + 1
+    assert whole.trajectory.shape == (2, 16, 16) and 1 < calls < 12 and not masked[:, -1].any()
+
+    seen = []
+    watch = {"callback": lambda *call: seen.append(call[:2]), "callback_steps": 2}
+    np.testing.assert_array_equal(text(**arguments, **watch, output_type="tokens").trajectory, whole.trajectory)
+    assert len(seen) == -(-calls // 2) and seen[-1][1] == 0
+
+    stopped = text(**arguments, callback=lambda *_: True, callback_steps=2, output_type="uint8")
+    assert stopped.trajectory.shape == (2, 2, 16) and (stopped.tokens == text.config.denoiser.mask_token).any()
+    np.testing.assert_array_equal(stopped.trajectory, whole.trajectory[:, :2])
+    assert stopped.images.std() > 0
+
+
 def test_conditions_and_null_conditions_matter(text, classes):
     def tokens(pipeline, *args, **kwargs):
         return pipeline(*args, output_type="tokens", **kwargs).tokens
@@ -104,6 +141,14 @@ def test_conditions_and_null_conditions_matter(text, classes):
     np.testing.assert_array_equal(guided, tokens(text, "a dog", guidance_scale=8.0, guidance_interval=(0, 9)))
     assert np.any(guided != tokens(text, "a dog", guidance_scale=8.0, guidance_interval=(6, 9)))
     assert np.any(tokens(classes, class_labels=1, guidance_scale=500.0) != tokens(classes, class_labels=1))
+
+
+def test_callback_may_be_told_what_the_network_expects(text):
+    seen = []
+    text("a dog", output_type="tokens", callback=lambda *now: seen.append(now[2:]), callback_steps=5, callback_prediction=True)
+    for tokens, codes, probability in seen:
+        assert codes.shape == probability.shape == tokens.shape == (1, 16)
+        assert np.all(codes < text.config.denoiser.num_codes) and np.all((probability > 0) & (probability <= 1))
 
 
 def test_callback_sees_every_step_and_may_stop(text):

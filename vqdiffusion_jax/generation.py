@@ -19,7 +19,7 @@ from .models.clip import text_embedding
 from .models.layers import over_batch
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import to_255, to_uint8
-from .sampling import Guidance, Noise, Plan, Strategy, Truncation, denoise, paired_logits, predictor
+from .sampling import Guidance, Noise, Plan, Strategy, Truncation, denoise, noise_level, paired_logits, predictor
 from .sampling.loop import LogX0Fn
 
 
@@ -108,10 +108,18 @@ def advance(
     return tokens, None if trajectory is None else jnp.swapaxes(trajectory, 0, 1)
 
 
+def likeliest(
+    model: VQDiffusionModel, prepared: Prepared, request: Request, tokens: jax.Array, timestep: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The likeliest code of every position and its p(x_0 | x_t), guided and truncated: (batch, length) int32 and float32."""
+    log_x0 = _log_x0(model, prepared, request)(tokens, timestep)
+    return jnp.argmax(log_x0, axis=-1).astype(tokens.dtype), jnp.exp(jnp.max(log_x0, axis=-1))
+
+
 def complete(model: VQDiffusionModel, prepared: Prepared, request: Request, tokens: jax.Array, timestep: jax.Array) -> jax.Array:
     """``tokens`` with the likeliest code in place of every [MASK], as the network sees it at ``timestep``."""
-    likeliest = jnp.argmax(_log_x0(model, prepared, request)(tokens, timestep), axis=-1).astype(tokens.dtype)
-    return jnp.where(tokens == model.config.denoiser.mask_token, likeliest, tokens)
+    codes, _ = likeliest(model, prepared, request, tokens, timestep)
+    return jnp.where(tokens == model.config.denoiser.mask_token, codes, tokens)
 
 
 def render(model: VQDiffusionModel, tokens: jax.Array, output: str, rounding: str) -> jax.Array | None:
@@ -134,16 +142,26 @@ def generate(
 _prepare = jax.jit(prepare)
 _advance = jax.jit(advance, static_argnames=("keep_trajectory",))
 _complete = jax.jit(complete)
+_likeliest = jax.jit(likeliest)
 render_tokens = jax.jit(render, static_argnames=("output", "rounding"))
 
 
+def calls_a_piece(calls: int, pieces: int) -> int:
+    """How many of ``calls`` network calls to make a piece, for at most so many pieces: a divisor, as pieces of one length compile once."""
+    least = -(-calls // pieces)
+    return next((count for count in range(least, 2 * least + 1) if calls % count == 0), least)
+
+
 def generate_in_pieces(
-    model: VQDiffusionModel, request: Request, callback, every: int, *, output: str, rounding: str, keep_trajectory: bool
-) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+    model: VQDiffusionModel, request: Request, callback, every: int, *, output: str, rounding: str, keep_trajectory: bool,
+    predict: bool = False,
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:  # fmt: skip
     """``generate``, with ``callback(calls done, timestep, tokens)`` after every ``every`` network calls.
 
+    predict: also give the callback what ``likeliest`` says of the tokens at the next call's timestep, or after the last at its own.
     The callback ends the run early by returning True.  The tokens come back as they are then, [MASK] among them; for
-    the pictures, one more network call puts the likeliest codes in place of the masks.
+    the pictures, one more network call puts the likeliest codes in place of the masks.  A strategy that sees for itself
+    how far the pictures are may have made fewer calls than are counted; the timestep is then that of the noisiest.
     """
     prepared = _prepare(model, request)
     plan, tokens, pieces = request.plan, request.start, []
@@ -153,10 +171,15 @@ def generate_in_pieces(
         tokens, trajectory = _advance(model, prepared, part, keep_trajectory)
         pieces.append(trajectory)
         done = first + len(piece)
-        if callback(done, int(piece.timestep[-1]), tokens):
+        reached = int(jnp.max(noise_level(request.strategy, piece[-1], tokens)))  # -1 where all pictures are clean before the plan ends
+        upcoming = jnp.maximum(noise_level(request.strategy, plan[min(done, len(plan) - 1)], tokens), 0)
+        seen = _likeliest(model, prepared, request, tokens, upcoming) if predict else ()
+        if callback(done, max(reached, 0), tokens, *seen) or reached < 0:
             break
     shown = tokens
-    if done < len(plan) and output != "tokens":
-        shown = _complete(model, prepared, request, tokens, plan.timestep[done])
+    if done < len(plan) and reached >= 0 and output != "tokens":
+        shown = _complete(model, prepared, request, tokens, upcoming)
     trajectory = jnp.concatenate(pieces, axis=1) if keep_trajectory else None
+    if keep_trajectory and reached < 0:  # as long as ``generate`` gives it
+        trajectory = jnp.pad(trajectory, ((0, 0), (0, len(plan) - done), (0, 0)), mode="edge")
     return tokens, render_tokens(model, shown, output, rounding), trajectory

@@ -117,8 +117,9 @@ class VQDiffusionPipeline:
         rounding: str = "truncate",
         return_dict: bool = True,
         return_trajectory: bool = False,
-        callback: Callable[[int, int, jax.Array], Any] | None = None,
+        callback: Callable[..., Any] | None = None,
         callback_steps: int = 1,
+        callback_prediction: bool = False,
     ) -> VQDiffusionOutput | tuple:
         """Draw pictures.
 
@@ -133,7 +134,7 @@ class VQDiffusionPipeline:
           guidance_scale: 1 is none; None for the model's default.
           guidance_interval: (lowest, highest) timestep, both included, at which guidance acts; None for all.
           null: which null condition guides: "learnable", "text" (the empty prompt, zero-shot), or "auto".
-          truncation_rate: keep the likeliest codes up to this probability; 1 keeps (nearly) all; None for the model's default.
+          truncation_rate: keep the likeliest codes up to this probability; 1 keeps all; None for the model's default.
           top_k: keep so many codes instead; the codebook's size or more truncates nothing.
           seed, generator: two names for a whole number (0 by default), a jax.random.key, or a list with one of them a
             picture; give one.  A picture depends on its seed, its prompt and how many pictures of the same prompt
@@ -155,6 +156,8 @@ class VQDiffusionPipeline:
           callback: called as callback(calls done, timestep, tokens) every ``callback_steps`` calls; calls done counts from 1.
             If it returns True the batch stops there: its tokens come back as they are, its trajectory repeats the last
             of them up to the longest batch's, and pictures show the likeliest codes where tokens are still [MASK].
+          callback_prediction: give the callback two more arguments, the likeliest code of every position and its
+            p(x_0 | x_t), (batch, length) int32 and float32, as the next call sees them; each time costs a network call.
 
         Returns:
           VQDiffusionOutput, or (images,) if not return_dict.
@@ -201,7 +204,7 @@ class VQDiffusionPipeline:
                 if callback is None:
                     made.append(generate(self.model, request, **options))
                 else:
-                    made.append(generate_in_pieces(self.model, request, callback, callback_steps, **options))
+                    made.append(generate_in_pieces(self.model, request, callback, callback_steps, predict=callback_prediction, **options))
         made = _equally_long(made)
         # Over several processes each keeps the pictures that lie on its own devices.
         made = [self._spread(batch) for batch in made]
@@ -237,7 +240,7 @@ class VQDiffusionPipeline:
     def num_calls(
         self, *, strategy: Strategy | None = None, num_inference_steps: int | None = None, strength: float | None = None
     ) -> int:
-        """How many network calls a picture takes with these arguments."""
+        """How many network calls a picture takes with these arguments, at most."""
         return len(args.planned(self.config, self.schedule, strategy, num_inference_steps, strength)[1])
 
     def pictures_together(self, noise: Noise, count: int) -> int:

@@ -1,28 +1,42 @@
 """Sampling: strategies, guidance and truncation as data, and one loop that runs them."""
 
+from .ancestral import Ancestral, ReferenceFast
 from .editing import all_mask_start, composite, first_timestep_of, inpainting_start, noised_start, outpaint, token_mask
+from .entropy_bound import EntropyBound
+from .fewer_tokens import FewerTokens, PurityPrior
 from .guidance import Guidance, combine
+from .infer_speed import strategy_from_infer_speed
 from .loop import denoise, paired_logits, predictor
+from .maskgit import MaskGIT
+from .named import STRATEGIES
 from .noise import KeyNoise, Noise, RecordedNoise, image_keys
+from .remask import Remask
 from .reveal import default_counts, even_counts, reference_counts
-from .steppers import Ancestral, FewerTokens, Plan, PurityPrior, ReferenceFast, Strategy, strategy_from_infer_speed
+from .step_schedule import best_timesteps, bound_of
+from .strategy import Plan, Strategy, noise_level
 from .truncation import TopK, TopR, Truncation
 
 __all__ = [
     "Ancestral",
+    "EntropyBound",
     "FewerTokens",
     "Guidance",
     "KeyNoise",
+    "MaskGIT",
     "Noise",
     "Plan",
     "PurityPrior",
     "RecordedNoise",
     "ReferenceFast",
+    "Remask",
+    "STRATEGIES",
     "Strategy",
     "TopK",
     "TopR",
     "Truncation",
     "all_mask_start",
+    "best_timesteps",
+    "bound_of",
     "combine",
     "composite",
     "default_counts",
@@ -31,6 +45,7 @@ __all__ = [
     "first_timestep_of",
     "image_keys",
     "inpainting_start",
+    "noise_level",
     "noised_start",
     "outpaint",
     "paired_logits",

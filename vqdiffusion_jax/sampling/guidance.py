@@ -54,7 +54,7 @@ class Guidance:
         return new
 
     def applies_at(self, timestep: jax.Array) -> jax.Array:
-        """Whether ``timestep`` () lies inside the interval: () bool."""
+        """Whether ``timestep``, () or (batch,), lies inside the interval: bool of its shape."""
         low, high = self.interval
         return (timestep >= low) & (timestep <= high)
 

@@ -1,4 +1,4 @@
-"""From logits to p(x_0 | x_t), and the sampling loop: one ``lax.scan`` over a plan.
+"""From logits to p(x_0 | x_t), and the sampling loop over a plan: one ``lax.scan``, or a ``while_loop`` that may end early.
 
 Everything here is traceable and meant to run inside the caller's ``jax.jit``;
 strategies, guidance, truncation, plans and noise are pytrees, to be passed as
@@ -16,12 +16,12 @@ import jax.numpy as jnp
 from ..diffusion.transitions import predict_start
 from .guidance import Guidance, combine
 from .noise import Noise
-from .steppers import Plan, Strategy
+from .strategy import Plan, Strategy
 from .truncation import Truncation
 
-# (tokens (B, L) int32, timestep () int32, guided) -> (conditional, null) logits (B, L, K); null is None unless guided
+# (tokens (B, L) int32, timestep () or (B,) int32, guided) -> (conditional, null) logits (B, L, K); null is None unless guided
 LogitsFn = Callable[[jax.Array, jax.Array, bool], tuple[jax.Array, jax.Array | None]]
-# (tokens (B, L) int32, timestep () int32) -> log p(x_0 | x_t) (B, L, K) float32
+# (tokens (B, L) int32, timestep () or (B,) int32) -> log p(x_0 | x_t) (B, L, K) float32
 LogX0Fn = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -39,7 +39,8 @@ def paired_logits(forward: Callable[[jax.Array, jax.Array, Any], jax.Array], con
             return forward(tokens, timestep, conditional), None
         if both is None:
             raise ValueError("guidance is active but no null condition was given; pass both=, or a Guidance of scale 1")
-        cond, null = jnp.split(forward(jnp.concatenate([tokens, tokens]), timestep, both), 2)
+        twice = timestep if jnp.ndim(timestep) == 0 else jnp.concatenate([timestep, timestep])
+        cond, null = jnp.split(forward(jnp.concatenate([tokens, tokens]), twice, both), 2)
         return cond, null
 
     return logits_fn
@@ -52,7 +53,8 @@ def predictor(logits_fn: LogitsFn, guidance: Guidance | None = None, truncation:
     is a Python bool, so each case is traced once.  With False it runs the
     conditional forward alone and returns None for null.  It is called with
     True only if ``guidance.active``; with an interval both cases are compiled
-    and one of them runs at each timestep.
+    and one of them runs at each timestep: with a timestep a picture, the guided
+    one where it applies to any of them.
     """
 
     def plain(tokens, timestep):
@@ -60,8 +62,11 @@ def predictor(logits_fn: LogitsFn, guidance: Guidance | None = None, truncation:
         return predict_start(cond)
 
     def guided(tokens, timestep):
-        cond, null = logits_fn(tokens, timestep, True)
-        return combine(predict_start(cond), predict_start(null), guidance.scale)
+        cond, null = (predict_start(logits) for logits in logits_fn(tokens, timestep, True))
+        mixed = combine(cond, null, guidance.scale)
+        if guidance.interval is None or jnp.ndim(timestep) == 0:
+            return mixed
+        return jnp.where(guidance.applies_at(timestep)[:, None, None], mixed, cond)
 
     def log_x0_fn(tokens, timestep):
         if guidance is None or not guidance.active:
@@ -69,7 +74,7 @@ def predictor(logits_fn: LogitsFn, guidance: Guidance | None = None, truncation:
         elif guidance.interval is None:
             log_x0 = guided(tokens, timestep)
         else:
-            log_x0 = jax.lax.cond(guidance.applies_at(timestep), guided, plain, tokens, timestep)
+            log_x0 = jax.lax.cond(jnp.any(guidance.applies_at(timestep)), guided, plain, tokens, timestep)
         return log_x0 if truncation is None else truncation(log_x0)
 
     return log_x0_fn
@@ -86,7 +91,7 @@ def denoise(
     first_call: int | jax.Array = 0,
     keep_trajectory: bool = False,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Run every call of ``plan``, in order, on tokens (batch, length) int32.
+    """Run the calls of ``plan``, in order, on tokens (batch, length) int32: all of them, or until every picture is clean.
 
     known: (mask, tokens), both (batch, length): where mask is True the tokens
     are imposed before the first call and after every one (inpainting).
@@ -96,7 +101,9 @@ def denoise(
     the other (with progress in between) give what the whole plan gives.
 
     Returns the tokens (batch, length) and, if keep_trajectory, those after
-    every call, (calls, batch, length); else None.
+    every call, (calls, batch, length); else None.  Where the strategy has a
+    ``noise_level``, a clean picture stays as it is, the loop ends when all are
+    clean, and the trajectory repeats the last tokens.
     Raises ValueError if recorded noise has too few draws.
     """
     if noise.num_draws is not None and isinstance(first_call, int) and first_call + len(plan) > noise.num_draws:
@@ -108,11 +115,39 @@ def denoise(
         mask, values = known
         return jnp.where(mask, values, tokens).astype(jnp.int32)
 
+    def after(call, timestep, draw, tokens):
+        return impose(strategy.step(call, log_x0_fn(tokens, timestep), tokens, noise, draw))
+
     def body(tokens, inputs):
         call, draw = inputs
-        log_x0 = log_x0_fn(tokens, call.timestep)
-        tokens = impose(strategy.step(call, log_x0, tokens, noise, draw))
+        tokens = after(call, call.timestep, draw, tokens)
         return tokens, tokens if keep_trajectory else None
 
-    draws = first_call + jnp.arange(len(plan))
-    return jax.lax.scan(body, impose(jnp.asarray(tokens, jnp.int32)), (plan, draws))
+    tokens = impose(jnp.asarray(tokens, jnp.int32))
+    if hasattr(strategy, "noise_level"):
+        return _until_clean(after, strategy, plan, tokens, first_call, keep_trajectory)
+    return jax.lax.scan(body, tokens, (plan, first_call + jnp.arange(len(plan))))
+
+
+def _until_clean(after, strategy, plan, tokens, first_call, keep_trajectory) -> tuple[jax.Array, jax.Array | None]:
+    """``denoise`` for a strategy that sees for itself how far each picture is."""
+    plan = jax.tree.map(jnp.asarray, plan)
+
+    def unfinished(state):
+        calls, _, level, _ = state
+        return (calls < len(plan)) & jnp.any(level >= 0)
+
+    def body(state):
+        calls, tokens, level, path = state
+        call = plan[calls]
+        drawn = after(call, jnp.maximum(level, 0), first_call + calls, tokens)
+        # Whatever a step does, what becomes of a picture must not depend on how long its neighbours take.
+        tokens = jnp.where(level[:, None] >= 0, drawn, tokens)
+        path = path.at[calls].set(tokens) if keep_trajectory else None
+        return calls + 1, tokens, strategy.noise_level(call, tokens), path
+
+    path = jnp.zeros((len(plan), *tokens.shape), jnp.int32) if keep_trajectory else None
+    calls, tokens, _, path = jax.lax.while_loop(unfinished, body, (0, tokens, strategy.noise_level(plan[0], tokens), path))
+    if keep_trajectory:
+        path = jnp.where(jnp.arange(len(plan))[:, None, None] < calls, path, tokens)
+    return tokens, path

@@ -1,11 +1,13 @@
-"""How many masked positions to reveal, and which (improved VQ-Diffusion, Algorithms 1 and 2)."""
+"""How many masked positions to reveal, which, and with what codes: what the strategies that reveal share."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ..diffusion.transitions import LOG_FLOOR
+from ..diffusion.transitions import LOG_FLOOR, sample_categorical
+from .noise import Noise
 
 REFERENCE_TOKENS = 1024  # the released tables are for 32 x 32 grids only
 REFERENCE_TIMESTEPS = (100, 50, 25, 10)
@@ -95,10 +97,34 @@ def choose_positions(score: jax.Array, masked: jax.Array, count: jax.Array, expo
     count: () int32.  Returns (batch, length) bool with exactly
     min(count, number masked) set a row, all of them masked.
     """
-    priority = jnp.where(masked, score / exponential, -1.0)
-    by_priority = jnp.argsort(priority, axis=-1, descending=True)
+    return first_masked(score / exponential, masked, count)
+
+
+def first_masked(priority: jax.Array, masked: jax.Array, count: jax.Array) -> jax.Array:
+    """The ``count`` masked positions of highest priority, equals by index.
+
+    priority: (batch, length) float32; masked: (batch, length) bool; count: ()
+    or (batch, 1) int32.  Returns (batch, length) bool with exactly
+    min(count, number masked) set a row, all of them masked.
+    """
+    by_priority = jnp.argsort(jnp.where(masked, priority, -jnp.inf), axis=-1, descending=True)
     rank = jnp.argsort(by_priority, axis=-1)
     return masked & (rank < count)
+
+
+def draw_codes(log_prob: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+    """A code for every position, (batch, length) int32, drawn from log_prob (batch, length, num_codes), normalised or not."""
+    *positions, num_codes = log_prob.shape
+    # the mask row of the noise is drawn, as the reference does, but at -70 it never wins
+    return sample_categorical(log_prob, noise.gumbel(draw, (*positions, num_codes + 1))[..., :num_codes])
+
+
+def nearest_timestep(mask_share: np.ndarray | jax.Array, share: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
+    """The timestep at which so many tokens are [MASK] as nearly as can be: what the network was told of such tokens in training.
+
+    mask_share: (num_timesteps,) of the schedule, share: (...) of the tokens at hand, both from 0 to 1.  Returns (...) whole numbers.
+    """
+    return abs(share[..., None] - mask_share).argmin(axis=-1)
 
 
 def purity(log_x0: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ than float32 can hold to any running sum and is -70 whether kept or dropped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
 
@@ -14,6 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from ..diffusion.transitions import LOG_FLOOR
+
+_ROUNDING = 1e-5  # of a float32 sum of probabilities, with room to spare
 
 
 def _in_order(x: jax.Array) -> jax.Array:
@@ -23,48 +26,70 @@ def _in_order(x: jax.Array) -> jax.Array:
     return flipped if x.dtype == jnp.float32 else jax.lax.bitcast_convert_type(flipped, jnp.float32)
 
 
-def _halve(low: jax.Array, high: jax.Array, high_will_do) -> jax.Array:
-    """The smallest whole number above ``low`` that will do, row by row, given that ``high`` will (all int32)."""
+def _middle(low: jax.Array, high: jax.Array) -> jax.Array:
+    return (low & high) + ((low ^ high) >> 1)  # their sum could overflow
 
-    def middle(low, high):
-        return (low & high) + ((low ^ high) >> 1)  # their sum could overflow
+
+def _nth_index(of: jax.Array, count: jax.Array) -> jax.Array:
+    """Index of the ``count``-th True entry of each row, or of any later one before the next: (..., K), (..., 1) -> (..., 1) int32."""
+    index = jnp.arange(of.shape[-1], dtype=jnp.int32)
+    last = jnp.full_like(count, of.shape[-1] - 1, jnp.int32)
+    # Where no other comes after it, which is nearly always, there is nothing to halve.
+    first = jnp.where(count < _count(of), -1, last)
 
     def unsettled(ends):
-        return jnp.any(middle(*ends) != ends[0])
+        return jnp.any(_middle(*ends) != ends[0])
 
     def body(ends):
         low, high = ends
-        at = middle(low, high)
-        moves = (at != low) & high_will_do(at)
-        return jnp.where(moves, low, at), jnp.where(moves, at, high)
+        at = _middle(low, high)
+        enough = (at != low) & (_count(of & (index <= at)) >= count)
+        return jnp.where(enough, low, at), jnp.where(enough, at, high)
 
-    return jax.lax.while_loop(unsettled, body, (low, high))[1]
+    return jax.lax.while_loop(unsettled, body, (first, last))[1]
 
 
-def _keep_largest(log_x0: jax.Array, weight: jax.Array, budget: jax.Array | float) -> jax.Array:
+def _count(of: jax.Array) -> jax.Array:
+    """How many are True in each row, float32: such sums are vectorised on a CPU, those of whole numbers are not."""
+    return jnp.sum(of, axis=-1, keepdims=True, dtype=jnp.float32)
+
+
+def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], budget: jax.Array | float) -> jax.Array:
     """Keep an entry while those before it weigh less than ``budget``, from the largest down, equals by index as in a stable sort.
 
+    weigh: from an entry to its weight, which must not fall as the entry grows.
+
     Nothing is sorted: the smallest kept value is found by halving, each time
-    weighing the entries above a cut in one read.  An array of 1024 x 4096 takes
-    a tenth of the time of its sort on a CPU.
+    weighing the entries above a cut in one read, until no row has more than one
+    value between two cuts.  An array of 1024 x 4096 takes a tenth of the time of its sort on a CPU.
     """
+    weight = weigh(log_x0)
 
-    def above(cut):
-        return jnp.sum(jnp.where(log_x0 > cut, weight, 0.0), axis=-1, keepdims=True)
+    def single(low, high, above_low, above_high):
+        """No room for a second entry: each of those above low weighs as much as low at least."""
+        return (_middle(low, high) == low) | (above_low - above_high + _ROUNDING < 2.0 * weigh(_in_order(low)))
 
-    ordered_min, ordered_max = (_in_order(extreme(log_x0, axis=-1, keepdims=True)) for extreme in (jnp.min, jnp.max))
-    cut = _in_order(_halve(ordered_min - 1, ordered_max, lambda at: above(_in_order(at)) < budget))
+    def unsettled(state):
+        return ~jnp.all(single(*state))
 
-    tied = log_x0 == cut
-    num_tied = jnp.sum(tied, axis=-1, keepdims=True, dtype=jnp.float32)  # float sums are vectorised on a CPU, whole ones are not
+    def body(state):
+        low, high, above_low, above_high = state
+        at = _middle(low, high)
+        above = jnp.sum(jnp.where(log_x0 > _in_order(at), weight, 0.0), axis=-1, keepdims=True)
+        reaches = (at != low) & (above < budget)  # the budget is not used up above this cut
+        ends = jnp.where(reaches, low, at), jnp.where(reaches, at, high)
+        return *ends, jnp.where(reaches, above_low, above), jnp.where(reaches, above, above_high)
+
+    lowest, highest = (_in_order(extreme(log_x0, axis=-1, keepdims=True)) for extreme in (jnp.min, jnp.max))
+    nothing = jnp.zeros(lowest.shape, jnp.float32)
+    low, high, _, above = jax.lax.while_loop(unsettled, body, (lowest - 1, highest, nothing + jnp.inf, nothing))
+
+    larger = log_x0 > _in_order(high)
+    tied = (log_x0 > _in_order(low)) & ~larger  # one, or all of one value
     each = jnp.max(jnp.where(tied, weight, 0.0), axis=-1, keepdims=True)
-    room = jnp.clip(jnp.ceil((budget - above(cut)) / each), 1, num_tied)
-    # Where all equals stay, which is nearly always, there is nothing to halve.
+    room = jnp.clip(jnp.ceil((budget - above) / each), 1, _count(tied))
     index = jnp.arange(log_x0.shape[-1], dtype=jnp.int32)
-    last = jnp.full_like(num_tied, log_x0.shape[-1] - 1, jnp.int32)
-    first = jnp.where(room < num_tied, -1, last)
-    last = _halve(first, last, lambda at: jnp.sum(tied & (index <= at), axis=-1, keepdims=True, dtype=jnp.float32) >= room)
-    return jnp.where((log_x0 > cut) | (tied & (index <= last)), log_x0, LOG_FLOOR)
+    return jnp.where(larger | (tied & (index <= _nth_index(tied, room))), log_x0, LOG_FLOOR)
 
 
 @jax.tree_util.register_dataclass
@@ -72,9 +97,9 @@ def _keep_largest(log_x0: jax.Array, weight: jax.Array, budget: jax.Array | floa
 class TopR:
     """Keep the fewest likeliest codes whose probabilities reach ``rate``; the one that crosses it is kept.
 
-    rate: in (0, 1], traced data (another rate recompiles nothing).  1.0 still
-    drops the far tail, of about 1e-7 in all, where the float32 running sum has
-    reached 1: so did the reference.
+    rate: in (0, 1], traced data (another rate recompiles nothing).  1.0 keeps
+    everything at no cost.  (The reference then still reaches what comes after
+    its float32 running sum has reached 1, about 1e-7 in all.)
     What is kept is what sorting and a running float32 sum would keep, except
     that such sums depend on their order: where probabilities sum to ``rate``
     within about 1e-6, the entry that crosses it may be one later or earlier.
@@ -89,7 +114,7 @@ class TopR:
 
     def __call__(self, log_x0: jax.Array) -> jax.Array:
         """log_x0: (..., num_codes) float32 -> the same shape, dropped codes at -70."""
-        return _keep_largest(log_x0, jnp.exp(log_x0), self.rate)
+        return jax.lax.cond(self.rate < 1.0, lambda x: _keep_largest(x, jnp.exp, self.rate), lambda x: x, log_x0)
 
 
 @jax.tree_util.register_dataclass
@@ -110,7 +135,7 @@ class TopK:
         """log_x0: (..., num_codes) float32 -> the same shape, dropped codes at -70."""
         if self.k >= log_x0.shape[-1]:
             return log_x0
-        return _keep_largest(log_x0, jnp.ones_like(log_x0), self.k)
+        return _keep_largest(log_x0, jnp.ones_like, self.k)
 
 
 Truncation = TopR | TopK

@@ -1,0 +1,71 @@
+"""The timesteps of a short run, from an evaluation's report to a flag of --mode=sample."""
+
+import json
+import sys
+
+import pytest
+from absl.testing import flagsaver
+from flax import nnx
+
+from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.cli import run
+from vqdiffusion_jax.cli.main import mode_modules
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("step_schedule") / "model"
+    VQDiffusionPipeline(VQDiffusionModel(preset("tiny_unconditional"), rngs=nnx.Rngs(0))).save_pretrained(folder)
+    reports = {
+        # ten timesteps, each of which masks as many tokens; what is known at timestep 6 is known ever after
+        "report": {"likelihood": {"prior": 0.5, "by_timestep": [0.1] * 7 + [0.4] * 3}},
+        "short": {"likelihood": {"prior": 0.5, "by_timestep": [0.1] * 9}},
+        "samples": {"scores": {"fid": 3.0}},
+    }
+    for name, report in reports.items():
+        (folder.parent / f"{name}.json").write_text(json.dumps(report))
+    return folder
+
+
+@pytest.fixture
+def said(folder, capsys, monkeypatch):
+    """Runs the mode in this process: (exit status, what it printed, what it said on stderr)."""
+    mode_modules()
+
+    def attempt(*arguments: str):
+        command = ["main.py", "--mode=step_schedule", f"--checkpoint={folder}", *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        with flagsaver.flagsaver():
+            status = run(command)
+        return status, *capsys.readouterr()
+
+    return attempt
+
+
+def test_a_flag_and_the_bounds_are_printed(said, folder):
+    status, printed, _ = said(f"--report={folder.parent / 'report.json'}", "--steps=2")
+    assert status == 0
+    first, second = printed.splitlines()
+    assert first == "--timesteps=9,6"
+    bits = [float(word) for word in second.split() if word[0].isdigit()]
+    # the best two cost as much as all; of two evenly spaced ones the first guess, 0.4 a timestep, serves for all but the last
+    assert bits == pytest.approx([2.4, 4.2, 2.4], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("report", "steps", "message"),
+    [
+        (None, "2", "--report is needed"),
+        ("report", None, "--steps is needed"),
+        ("nowhere", "2", "nowhere.json cannot be read: No such file"),
+        ("samples", "2", "samples.json holds no bound by timestep"),
+        ("short", "2", "give 10 finite numbers"),
+        ("report", "11", "num_steps is 11; there are 1 to 10"),
+    ],
+)
+def test_mistakes_are_one_line(said, folder, report, steps, message):
+    given = [f"--report={folder.parent / report}.json"] if report else []
+    status, printed, error = said(*given, *([f"--steps={steps}"] if steps else []))
+    assert status == 1 and not printed
+    assert error.startswith("error: ") and message in error and len(error.splitlines()) == 1

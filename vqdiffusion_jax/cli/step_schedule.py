@@ -1,0 +1,46 @@
+"""``--mode=step_schedule``: the timesteps that a run of few steps should visit, from the bound that an evaluation measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, companions, model_config
+
+SHARED = ("checkpoint", *COMPANIONS, "steps")
+_MODE = "mode step_schedule"
+
+flags.DEFINE_string("report", None, "step_schedule: the report.json of --mode=eval --what=likelihood.", module_name=_MODE)
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    from ..diffusion.schedule import make_schedule
+    from ..sampling import Ancestral, best_timesteps, bound_of
+
+    for flag, what in (("report", "the report.json of --mode=eval --what=likelihood"), ("steps", "how many timesteps to visit")):
+        if FLAGS[flag].value is None:
+            raise ValueError(f"--{flag} is needed: {what}")
+    config = model_config(checkpoint_or_embedded(), companions())
+    schedule = make_schedule(config.schedule)
+    prior, terms = _measured(Path(FLAGS.report))
+    best = best_timesteps(terms, schedule, FLAGS.steps)
+    even = Ancestral(num_steps=FLAGS.steps).plan(schedule, config.denoiser.num_tokens).timestep
+    every = range(schedule.num_timesteps - 1, -1, -1)
+    best_bits, even_bits, every_bits = (prior + bound_of(run, terms, schedule) for run in (best, even, every))
+    print(f"--timesteps={','.join(map(str, best))}")
+    print(f"bound {best_bits:.4f} bits a token; {even_bits:.4f} for as many evenly spaced, {every_bits:.4f} for every timestep")
+
+
+def _measured(report: Path) -> tuple[float, list[float]]:
+    """The prior and the terms of the bound, in bits a token.  Raises ValueError, one line, for what is no such report."""
+    try:
+        likelihood = json.loads(report.read_text(encoding="utf-8"))["likelihood"]
+        return float(likelihood["prior"]), [float(term) for term in likelihood["by_timestep"]]
+    except OSError as error:
+        raise ValueError(f"--report={report} cannot be read: {error.strerror}; give the report.json of --mode=eval") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--report={report} holds no bound by timestep; give the report.json of --mode=eval --what=likelihood") from error

@@ -1,0 +1,69 @@
+"""Entropy-bounded unmasking (Ben-Hamu et al. 2025, "Accelerated Sampling from Masked Diffusion Models via Entropy Bounded Unmasking")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..diffusion.schedule import Schedule
+from ..diffusion.transitions import log_softmax
+from .noise import Noise
+from .reveal import draw_codes, nearest_timestep
+from .strategy import Plan
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class EntropyBound:
+    """Reveal, least uncertain first, as many tokens a call as their entropies allow; as many calls as the picture needs.
+
+    Tokens drawn together are drawn as if they were independent.  What that
+    costs, the sum of their entropies less the entropy of them all together, is
+    at most that sum less the largest: a call reveals so many that this stays within ``gamma``.
+    At least one is revealed a call, and a revealed token is never drawn again.
+    The network is told, picture by picture, the timestep at which so many
+    tokens are masked in training.
+
+    gamma: nats, at least 0, traced data: 0 reveals one token a call, infinity all of them.
+    Raises ValueError if gamma is negative.
+    """
+
+    gamma: float | jax.Array = 1.0
+
+    def __post_init__(self):
+        if isinstance(self.gamma, Real) and not self.gamma >= 0.0:
+            raise ValueError(f"EntropyBound.gamma is {self.gamma}; it must be at least 0 nats (0 reveals one token a call)")
+
+    def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
+        """The longest run there can be, one token a call."""
+        mask_share = schedule.cum_mask[:-1].astype(np.float32)
+        t = nearest_timestep(mask_share, np.arange(num_tokens, 0, -1) / num_tokens).astype(np.int32)
+        extra = {
+            "mask_share": np.broadcast_to(mask_share, (num_tokens, len(mask_share))),
+            "mask_token": np.full(num_tokens, schedule.num_codes, np.int32),
+        }
+        return Plan(timestep=t, jump=schedule.jumps(t, t - 1), reveal=np.zeros(num_tokens, np.int32), extra=extra)
+
+    def noise_level(self, call: Plan, tokens: jax.Array) -> jax.Array:
+        share = jnp.mean(tokens == call.extra["mask_token"], axis=-1)
+        return jnp.where(share > 0.0, nearest_timestep(call.extra["mask_share"], share), -1)
+
+    def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+        masked = tokens == log_x0.shape[-1]
+        uncertainty = jnp.where(masked, entropy(log_x0), jnp.inf)
+        by_entropy = jnp.argsort(uncertainty, axis=-1)
+        ordered = jnp.take_along_axis(uncertainty, by_entropy, axis=-1)
+        # The largest of the first n is the nth: their sum less it is the sum of those before.
+        before = jnp.pad(jnp.cumsum(ordered, axis=-1)[:, :-1], ((0, 0), (1, 0)))
+        allowed = jnp.take_along_axis(before <= self.gamma, jnp.argsort(by_entropy, axis=-1), axis=-1)
+        return jnp.where(masked & allowed, draw_codes(log_x0, noise, draw), tokens)
+
+
+def entropy(log_x0: jax.Array) -> jax.Array:
+    """Entropy of each position's p(x_0) in nats: (batch, length, num_codes) -> (batch, length), renormalised after truncation."""
+    log_prob = log_softmax(log_x0)
+    return jnp.maximum(-jnp.sum(jnp.exp(log_prob) * log_prob, axis=-1), 0.0)

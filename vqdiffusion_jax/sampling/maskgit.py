@@ -1,0 +1,70 @@
+"""Confidence-based parallel decoding (Chang et al. 2022, "MaskGIT: Masked Generative Image Transformer", section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..diffusion.schedule import Schedule
+from .noise import Noise
+from .reveal import draw_codes, first_masked, nearest_timestep
+from .strategy import Plan, static
+
+MASK_SCHEDULES = ("cosine", "linear")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MaskGIT:
+    """Draw every masked token from p(x_0), keep those the network is surest of, and ask again about the rest.
+
+    A revealed token is never drawn again.  Confidence is ln p(x_0 = the drawn
+    code) + temperature * (1 - i/N) * Gumbel noise at call i of N.  The network
+    is told the timestep at which so many tokens are masked in training.
+
+    num_steps: network calls N, at most one a token.
+    temperature: at least 0, traced data; 0 always keeps the likeliest.
+    mask_schedule: "cosine" or "linear"; how the share that stays masked falls,
+    cos(pi i / 2N) or 1 - i/N.  At least one token is revealed a call; of a
+    start that is partly known, the same share of what is masked as of a whole picture.
+    Raises ValueError for values outside these, and in ``plan`` for more steps than tokens.
+    """
+
+    num_steps: int = static(default=12)
+    temperature: float | jax.Array = 4.5
+    mask_schedule: str = static(default="cosine")
+
+    def __post_init__(self):
+        if self.num_steps < 1:
+            raise ValueError(f"MaskGIT.num_steps is {self.num_steps}; it must be at least 1")
+        if isinstance(self.temperature, Real) and not 0.0 <= self.temperature < float("inf"):
+            raise ValueError(f"MaskGIT.temperature is {self.temperature}; it must be at least 0 and finite")
+        if self.mask_schedule not in MASK_SCHEDULES:
+            raise ValueError(f"MaskGIT.mask_schedule is {self.mask_schedule!r}; allowed: {', '.join(MASK_SCHEDULES)}")
+
+    def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
+        if self.num_steps > num_tokens:
+            raise ValueError(f"MaskGIT.num_steps is {self.num_steps}; a picture has {num_tokens} tokens, so at most as many steps")
+        progress = np.arange(1, self.num_steps + 1) / self.num_steps
+        share = np.cos(progress * np.pi / 2) if self.mask_schedule == "cosine" else 1.0 - progress
+        masked = [num_tokens]
+        for left in np.floor(share * num_tokens + 1e-9).astype(int):  # the sum forgives the rounding of the share
+            masked.append(min(left, masked[-1] - 1))
+        masked = np.asarray(masked, np.int32)
+        t = nearest_timestep(schedule.cum_mask[:-1], masked[:-1] / num_tokens).astype(np.int32)
+        extra = {"masked": masked[:-1], "heat": np.asarray(1.0 - progress, np.float32)}
+        return Plan(timestep=t, jump=schedule.jumps(t, t - 1), reveal=-np.diff(masked), extra=extra)
+
+    def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+        code = draw_codes(log_x0, noise, draw)
+        log_prob = jnp.take_along_axis(log_x0, code[..., None], axis=-1)[..., 0]
+        exponential = jnp.maximum(noise.exponential(draw, tokens.shape), jnp.finfo(jnp.float32).tiny)
+        confidence = log_prob - self.temperature * call.extra["heat"] * jnp.log(exponential)  # -ln Exponential(1) is Gumbel noise
+        masked = tokens == log_x0.shape[-1]
+        share_of = jnp.sum(masked, axis=-1, keepdims=True) * call.reveal
+        count = -(-share_of // call.extra["masked"])
+        return jnp.where(first_masked(confidence, masked, count), code, tokens)
