@@ -30,6 +30,17 @@ def put(path: Path, data: bytes | str) -> None:
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
 
 
+def drawings(root: Path, concepts, styles, size: int = 8) -> Path:
+    """What ``python -m vqdiffusion_jax.data.emoji`` writes: a plain square of its own colour for each concept and style."""
+    rows = [{"caption": concept, "style": style} for style in styles for concept in concepts]
+    images = np.full((len(rows), size, size, 4), 255, np.uint8)
+    images[..., :3] = np.random.default_rng(0).integers(0, 256, (len(rows), 1, 1, 3))
+    root.mkdir(parents=True, exist_ok=True)
+    np.savez(root / "emoji.npz", images=images)
+    (root / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
 def folder(root: Path, count: int = 8, captions: bool = True) -> Path:
     for i in range(count):
         put(root / f"{i:03d}.png", encoded(i))

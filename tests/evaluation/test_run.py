@@ -79,7 +79,7 @@ def setup_of(out, folder, **changes):
 
 def finish(setup, pipeline):
     results = score_samples(setup, *evaluate_samples(setup, pipeline))
-    write_report(setup.out, setup.protocol, {"samples": setup.protocol.num_samples}, results.scores, results.warnings)
+    write_report(setup.out, setup.protocol, {"samples": setup.protocol.num_samples}, results)
     return [(setup.out / name).read_bytes() for name in ("report.json", "report.md")]
 
 
@@ -169,7 +169,7 @@ def test_likelihood_and_reconstruction_of_a_data_set(pipeline, folder, tmp_path)
     results = score_reconstruction(setup, store, reference, pipeline.model.codec)
     assert results.scores.keys() == {"psnr", "ssim", "codes_used", "code_perplexity", "rfid"}
     assert 1 <= results.scores["code_perplexity"] <= 16 and 0 < results.scores["codes_used"] <= 1
-    write_report(setup.out, setup.protocol, {}, results.scores, results.warnings, found[0])
+    write_report(setup.out, setup.protocol, {}, results, found[0])
     report = json.loads((setup.out / "report.json").read_text())
     assert report["scores"]["bits_per_token"] == found[0].bits_per_token and len(report["likelihood"]["by_timestep"]) == 10
     assert (setup.out / "likelihood.svg").read_text().startswith("<svg")
@@ -235,11 +235,18 @@ def test_protocols_and_settings(tmp_path):
     for settings, message in (
         ({"scale": "3"}, "a protocol has no field 'scale'; it has name, source"), ({"steps": "many"}, "whole number"),
         ({"steps": "0"}, "steps is 0; it must be a whole number of at least 1"), ({"resize": "lanczos"}, "allowed: pytorch_fid, clean_fid"),
+        ({"jpeg_quality": "high"}, "jpeg_quality is 'high'; it must be a whole number"), ({"jpeg_quality": "200"}, "must lie in 1..100"),
+        ({"purity_weight": "much"}, "purity_weight is 'much'; it must be a number"), ({"what": '["noise"]'}, "must list some of samples"),
+        ({"guidance_interval": "[1]"}, "must be a list of 2"), ({"num_likelihood": "0"}, "num_likelihood is 0; it must be a whole number"),
     ):  # fmt: skip
         with pytest.raises((EvaluationError, ConfigError), match=message):
             with_settings(mine, settings)
-    with pytest.raises(EvaluationError, match="strategy posterior; purity takes none"):
+    with pytest.raises(EvaluationError, match="steps=5 goes with the strategies posterior, maskgit, remask; purity takes none"):
         with_settings(mine, {"steps": "5"}).sampling()
+    other = with_settings(mine, {"strategy": "maskgit", "steps": "5", "strategy_options": '{"temperature": 2}'})
+    assert (other.sampling()["strategy"].num_steps, other.sampling()["strategy"].temperature) == (5, 2)
+    with pytest.raises(EvaluationError, match="strategy_options has heat; maskgit takes num_steps, temperature"):
+        with_settings(other, {"strategy_options": '{"heat": 2}'}).sampling()
     with pytest.raises(EvaluationError, match="unknown protocol 'coco'; did you mean 'coco30k'?"):
         find_protocol("coco")
     (tmp_path / "broken.json").write_text("{")

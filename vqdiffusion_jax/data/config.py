@@ -19,6 +19,7 @@ SOURCES = {
     "npz": "npz:Npz",
     "oxford102": "oxford102:Oxford102",
     "parquet": "parquet:Parquet",
+    "scene_questions": "scene_questions:SceneQuestions",
     "scenes": "scenes:Scenes",
     "tar_shards": "tar_shards:TarShards",
     "tfds": "tfds:Tfds",

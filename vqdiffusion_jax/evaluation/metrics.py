@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 
 from .chunks import ChunkStore
 from .errors import EvaluationError
+from .following import Share, following, share
 from .frechet import frechet_distance
 from .inception_score import SPLITS, inception_score
+from .judge.extractors import FEATURES, HELD_OUT, QUESTIONS, RIGHT
 from .kid import kid
 from .networks import CLIP_COSINE, LOGITS, POOL3, mean_of
 from .precision_recall import precision_recall
@@ -37,10 +39,15 @@ class Reference:
 
 @dataclass
 class Results:
-    """Numbers by name, and what has to be said about them."""
+    """Numbers by name, of how many pictures and how sure those that are shares are, and what has to be said about them."""
 
     scores: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, Share] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    def merge(self, other: Results) -> Results:
+        """These and the other's."""
+        return Results(self.scores | other.scores, self.shares | other.shares, [*self.warnings, *other.warnings])
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,16 @@ class Metric:
 def _fid(samples: ChunkStore, reference: Reference, network: str, results: Results) -> dict[str, float]:
     drawn = FeatureStatistics.of(samples.stream(POOL3), network)
     real = reference.statistics or FeatureStatistics.of(reference.rows.stream(POOL3), network)
-    for statistics, what in ((drawn, "samples"), (real, "reference")):
-        if statistics is reference.statistics and statistics.count == UNKNOWN_COUNT:
-            continue
+    _note_if_few(results, samples=drawn)
+    if reference.statistics is None or real.count != UNKNOWN_COUNT:
+        _note_if_few(results, reference=real)
+    return {"fid": frechet_distance(drawn, real)}
+
+
+def _note_if_few(results: Results, **sides: FeatureStatistics) -> None:
+    for what, statistics in sides.items():
         if warning := warn_if_few(statistics.count, statistics.width, what):
             results.warnings.append(warning)
-    return {"fid": frechet_distance(drawn, real)}
 
 
 def _kid(samples: ChunkStore, reference: Reference, network: str, results: Results) -> dict[str, float]:
@@ -95,6 +106,27 @@ def _clip_score(samples: ChunkStore, reference: Reference, network: str, results
     return {"clip_score": mean_of(samples.all(CLIP_COSINE))}
 
 
+def _following(samples: ChunkStore, reference: Reference, network: str, results: Results) -> dict[str, float]:
+    """Of the samples, and of the reference, real pictures, how often the judge itself is right."""
+    found = following(samples.all(RIGHT), samples.all(HELD_OUT))
+    for question, right in zip(QUESTIONS, reference.rows.all(RIGHT).T):
+        if (real := share(right)) is not None:
+            found[f"judge_{question}"] = real
+    results.shares |= found
+    return {name: one.value for name, one in found.items()}
+
+
+def _judge_fid(samples: ChunkStore, reference: Reference, network: str, results: Results) -> dict[str, float]:
+    drawn, real = (FeatureStatistics.of(store.stream(FEATURES)) for store in (samples, reference.rows))
+    _note_if_few(results, samples=drawn, reference=real)
+    return {"judge_fid": frechet_distance(drawn, real)}
+
+
+def _judge_precision_recall(samples: ChunkStore, reference: Reference, network: str, results: Results) -> dict[str, float]:
+    precision, recall = precision_recall(samples.all(FEATURES), reference.rows.all(FEATURES))
+    return {"judge_precision": precision, "judge_recall": recall}
+
+
 METRICS = (
     Metric("fid", POOL3, "statistics", _fid),
     Metric("kid", POOL3, POOL3, _kid),
@@ -102,6 +134,9 @@ METRICS = (
     Metric("precision_recall", POOL3, POOL3, _precision_recall),
     Metric("quality_diversity", POOL3, POOL3, _quality_diversity),
     Metric("clip_score", CLIP_COSINE, "", _clip_score),
+    Metric("following", RIGHT, RIGHT, _following),
+    Metric("judge_fid", FEATURES, FEATURES, _judge_fid),
+    Metric("judge_precision_recall", FEATURES, FEATURES, _judge_precision_recall),
 )
 
 
@@ -135,4 +170,6 @@ _NEEDS = {
     POOL3: "the FID Inception network (--inception=pt_inception-2015-12-05-6726825d.pth)",
     LOGITS: "the FID Inception network (--inception=pt_inception-2015-12-05-6726825d.pth)",
     CLIP_COSINE: "CLIP (--score_clip=ViT-B-32.pt) and a model that draws from text",
+    RIGHT: "the judge (--judge=FILE) and a model that draws composed scenes from text",
+    FEATURES: "the judge (--judge=FILE)",
 }

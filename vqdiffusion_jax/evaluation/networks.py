@@ -1,9 +1,10 @@
 """What is computed for every picture: an extractor gives named rows, in batches of one compiled shape.
 
-To add one, write a class with ``name`` and ``__call__(pictures, subjects)``:
+To add one, write a class with ``name``, ``needs`` and ``__call__(pictures, subjects)``:
 pictures (n, height, width, 3) uint8, subjects a table of what each shows
-(``prompt``, ``class_label``, or nothing), and the result arrays of n rows.
-``name`` must tell its weights and settings from others.
+(``prompt``, ``scene``, ``class_label``, or nothing), and the result arrays of n rows.
+``name`` must tell its weights and settings from others; ``needs`` is what a
+subject must have, or "": without it the extractor is left out.
 """
 
 from __future__ import annotations
@@ -29,8 +30,14 @@ class Extractor(Protocol):
     """Rows for pictures (n, height, width, 3) uint8 and what each shows."""
 
     name: str
+    needs: str
 
     def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]]) -> Rows: ...
+
+
+def fitting(extractors: Sequence[Extractor], subject: Mapping[str, Any]) -> list[Extractor]:
+    """Those whose needs a subject meets."""
+    return [one for one in extractors if not one.needs or one.needs in subject]
 
 
 class InceptionFeatures:
@@ -38,6 +45,8 @@ class InceptionFeatures:
 
     resize: "pytorch_fid" or "clean_fid" (see ``resizing``); batch: pictures together.
     """
+
+    needs = ""
 
     def __init__(self, model: Inception, *, resize: str = "pytorch_fid", batch: int = 32):
         self.model, self.resize, self.batch = model, resize, batch
@@ -55,6 +64,8 @@ def _run(model: Inception, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 class ClipCosines:
     """``clip_cosine`` (n,) float32: how well each picture fits its prompt."""
+
+    needs = "prompt"
 
     def __init__(self, scorer: CaptionScorer, *, batch: int = 32):
         self.scorer, self.batch = scorer, batch

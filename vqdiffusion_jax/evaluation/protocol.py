@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError, from_dict
+from ..sampling import STRATEGIES
 from .errors import EvaluationError
 from .resizing import RESIZES
+from .strategies import strategy_of
 
 CAPTIONS = ("first", "random")
 ORDERS = ("shuffled", "sequential")
 CROPS = ("centre", "none")
 FORMATS = ("png", "jpeg")
-STRATEGIES = ("posterior", "fast", "fewer_tokens", "purity")
 WEIGHTS = ("ema", "model")
+WHAT = ("samples", "likelihood", "reconstruction")
+OF_THE_PAPERS = ("fid", "kid", "inception_score", "precision_recall", "quality_diversity", "clip_score")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +49,21 @@ class Protocol:
     jpeg_quality: int = 75
     # How samples are drawn.
     strategy: str = "posterior"
-    steps: int | None = None
+    steps: int | None = None  # posterior, maskgit, remask
     skip_step: int = 1  # fast
     tokens_per_step: int | None = None  # fewer_tokens, purity
     purity_weight: float = 1.0  # purity
+    strategy_options: Mapping[str, Any] = field(default_factory=dict)  # further arguments of the strategy's class
     guidance_scale: float | None = None  # None: the checkpoint's
+    guidance_interval: tuple[int, int] | None = None  # lowest and highest timestep guided; None: all
     null: str = "auto"
     truncation_rate: float | None = None  # None: the checkpoint's
     weights: str = "ema"
     seed: int = 0
+    # What is measured.
+    what: tuple[str, ...] = ("samples",)
+    metrics: tuple[str, ...] = OF_THE_PAPERS  # of the samples; see ``metrics.METRICS``
+    num_likelihood: int | None = None  # pictures of the reference whose bits are counted; None: all
     # Numbers the papers print, for the report, and what is chosen here because they do not say.
     published: Mapping[str, float] = field(default_factory=dict)
     notes: str = ""
@@ -66,29 +75,24 @@ class Protocol:
         ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"Protocol.{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
-        for name, least in (("num_samples", 1), ("num_reference", 1), ("steps", 1), ("tokens_per_step", 1), ("skip_step", 0), ("seed", 0)):
+        if not self.what or not set(self.what) <= set(WHAT):
+            raise ConfigError(f"Protocol.what is {self.what!r}; it must list some of {', '.join(WHAT)}")
+        for name, least in (
+            ("num_samples", 1), ("num_reference", 1), ("num_likelihood", 1), ("steps", 1), ("tokens_per_step", 1), ("skip_step", 0),
+            ("jpeg_quality", 1), ("seed", 0),
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise ConfigError(f"Protocol.{name} is {value!r}; it must be a whole number of at least {least}")
-        if not 1 <= self.jpeg_quality <= 100:
+        if self.jpeg_quality > 100:
             raise ConfigError(f"Protocol.jpeg_quality is {self.jpeg_quality!r}; it must lie in 1..100")
 
     def sampling(self) -> dict[str, Any]:
         """The pipeline's arguments that draw by this protocol."""
-        from ..sampling import FewerTokens, PurityPrior, ReferenceFast
-
-        strategy = {
-            "posterior": lambda: None,
-            "fast": lambda: ReferenceFast(self.skip_step),
-            "fewer_tokens": lambda: FewerTokens(tokens_per_call=self.tokens_per_step),
-            "purity": lambda: PurityPrior(self.purity_weight, tokens_per_call=self.tokens_per_step),
-        }[self.strategy]()
-        if self.strategy != "posterior" and self.steps is not None:
-            raise EvaluationError(f"steps={self.steps} goes with the strategy posterior; {self.strategy} takes none")
         return {
-            "strategy": strategy,
-            "num_inference_steps": self.steps,
+            "strategy": strategy_of(self),
             "guidance_scale": self.guidance_scale,
+            "guidance_interval": self.guidance_interval,
             "null": self.null,
             "truncation_rate": self.truncation_rate,
         }
@@ -97,8 +101,8 @@ class Protocol:
         """The fields that change the samples, in plain JSON types."""
         names = (
             "source", "source_options", "reference_split", "validation_fraction", "num_samples", "order", "caption", "image_format",
-            "jpeg_quality", "strategy", "steps", "skip_step", "tokens_per_step", "purity_weight", "guidance_scale", "null",
-            "truncation_rate", "weights", "seed",
+            "jpeg_quality", "strategy", "steps", "skip_step", "tokens_per_step", "purity_weight",
+            "strategy_options", "guidance_scale", "guidance_interval", "null", "truncation_rate", "weights", "seed",
         )  # fmt: skip
         return {name: value for name, value in to_table(self).items() if name in names}
 

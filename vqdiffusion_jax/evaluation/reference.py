@@ -69,7 +69,7 @@ def reference_pictures(source: Source, indices: Sequence[int], size: int | None)
 def subjects(
     protocol: Protocol, config: ModelConfig, source: Source | None, prompts: Sequence[str] | None = None
 ) -> list[Mapping[str, Any]]:
-    """What each of ``protocol.num_samples`` samples shows: {"prompt": ...}, {"class_label": ...} or {}.
+    """What each of ``protocol.num_samples`` samples shows: {"prompt": ...}, {"class_label": ...} or {}; of composed scenes also "scene".
 
     prompts: texts to use, in turn, instead of the data set's captions.
     Raises EvaluationError if a text model has nothing to draw from.
@@ -87,7 +87,13 @@ def subjects(
     order = np.arange(len(source))
     if protocol.order == "shuffled":
         order = np.random.default_rng((protocol.seed, _SUBJECTS)).permutation(len(source))
-    return [{"prompt": _caption(source, int(order[i % len(source)]), i, protocol)} for i in range(count)]
+    chosen = [int(order[i % len(source)]) for i in range(count)]
+    return [{"prompt": _caption(source, index, i, protocol)} | scene_of(source, index) for i, index in enumerate(chosen)]
+
+
+def scene_of(source: Source, index: int) -> Mapping[str, Any]:
+    """What record ``index`` of composed scenes is composed of, as {"scene": ...}; {} for other data sets."""
+    return {"scene": source.scene(index)} if hasattr(source, "scene") else {}
 
 
 def _caption(source: Source, index: int, sample: int, protocol: Protocol) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ..files import write_whole
 from .likelihood import Likelihood
+from .metrics import Results
 from .protocol import Protocol, to_table
 from .svg import line_plot
 
@@ -28,6 +30,18 @@ MEANING = {
     "quality_score_knn": ("GIQA quality score, nearest neighbour", True),
     "diversity_score_knn": ("GIQA diversity score, nearest neighbour", True),
     "clip_score": ("CLIP score, mean cosine", True),
+    "concept_seen": ("everything named is there, seen combinations", True),
+    "concept_held_out": ("everything named is there, held-out combinations", True),
+    "background_seen": ("background right, seen combinations", True),
+    "background_held_out": ("background right, held out with the concept", True),
+    "relation_seen": ("two drawings lie as asked, seen combinations", True),
+    "relation_held_out": ("two drawings lie as asked, held-out relation", True),
+    "judge_concept": ("the judge itself on real pictures: concepts", None),
+    "judge_background": ("the judge itself on real pictures: background", None),
+    "judge_relation": ("the judge itself on real pictures: relation", None),
+    "judge_fid": ("Frechet distance of the judge's features", False),
+    "judge_precision": ("precision on the judge's features, k = 3", True),
+    "judge_recall": ("recall on the judge's features, k = 3", True),
     "bits_per_token": ("variational bound, bits a token", False),
     "bits_per_token_error": ("its standard error over examples", None),
     "psnr": ("PSNR of reconstructions, dB", True),
@@ -39,17 +53,16 @@ MEANING = {
 
 
 def write_report(
-    out: Path, protocol: Protocol, about: Mapping[str, Any], scores: Mapping[str, float], warnings: Sequence[str],
-    likelihood: Likelihood | None = None,
+    out: Path, protocol: Protocol, about: Mapping[str, Any], results: Results, likelihood: Likelihood | None = None
 ) -> None:
     """Write report.json, report.md and, with a likelihood, likelihood.svg into ``out``.
 
     about: what was evaluated (checkpoint, data, counts), in plain JSON types; no times, which differ from run to run.
     """
-    scores = dict(scores)
     if likelihood is not None:
-        scores |= {"bits_per_token": likelihood.bits_per_token, "bits_per_token_error": likelihood.standard_error}
-    table: dict[str, Any] = {"about": dict(about), "scores": scores, "warnings": list(warnings), "protocol": to_table(protocol)}
+        bound = {"bits_per_token": likelihood.bits_per_token, "bits_per_token_error": likelihood.standard_error}
+        results = replace(results, scores=results.scores | bound)
+    table: dict[str, Any] = {"about": dict(about), **to_plain(results), "protocol": to_table(protocol)}
     if likelihood is not None:
         table["likelihood"] = {"prior": likelihood.prior, "by_timestep": likelihood.by_timestep.tolist()}
         plot = line_plot(
@@ -58,24 +71,37 @@ def write_report(
         )  # fmt: skip
         _write(out / "likelihood.svg", plot)
     _write(out / "report.json", json.dumps(table, indent=2) + "\n")
-    _write(out / "report.md", as_markdown(protocol, about, scores, warnings, plot="likelihood.svg" if likelihood else None))
+    _write(out / "report.md", as_markdown(protocol, about, results, plot="likelihood.svg" if likelihood else None))
 
 
-def as_markdown(
-    protocol: Protocol, about: Mapping[str, Any], scores: Mapping[str, float], warnings: Sequence[str], plot: str | None = None
-) -> str:
+def to_plain(results: Results) -> dict[str, Any]:
+    """Results in plain JSON types: ``scores``, ``warnings`` and, where there are any, ``shares`` with their 95 % intervals."""
+    table: dict[str, Any] = {"scores": dict(results.scores), "warnings": list(results.warnings)}
+    if results.shares:
+        table["shares"] = {
+            name: {"right": one.right, "count": one.count, "interval": list(one.interval)} for name, one in results.shares.items()
+        }
+    return table
+
+
+def as_markdown(protocol: Protocol, about: Mapping[str, Any], results: Results, plot: str | None = None) -> str:
     """The report as a page."""
     lines = [f"# Evaluation by the protocol {protocol.name}", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
     lines += ["| score | value | better | published |", "|---|---|---|---|"]
-    for name, value in scores.items():
+    for name, value in results.scores.items():
         meaning, more = MEANING.get(name, (name, None))
         better = "" if more is None else "higher" if more else "lower"
         published = protocol.published.get(name)
-        lines.append(f"| {meaning} (`{name}`) | {value:.6g} | {better} | {'' if published is None else f'{published:g}'} |")
+        found = f"{value:.6g}"
+        if name in results.shares:
+            one = results.shares[name]
+            low, high = one.interval
+            found = f"{value:.1%} ({one.right} of {one.count}; 95 %: {low:.1%} to {high:.1%})"
+        lines.append(f"| {meaning} (`{name}`) | {found} | {better} | {'' if published is None else f'{published:g}'} |")
     if plot:
         lines += ["", f"![bits a token by timestep]({plot})"]
-    if warnings:
-        lines += ["", "Left out or to be doubted:", "", *(f"- {warning}" for warning in warnings)]
+    if results.warnings:
+        lines += ["", "Left out or to be doubted:", "", *(f"- {warning}" for warning in results.warnings)]
     lines += ["", "The protocol:", "", "| field | value |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in to_table(protocol).items() if name not in ("notes", "published", "name")]
     lines += ["", protocol.notes] if protocol.notes else []

@@ -18,9 +18,9 @@ from .chunks import ChunkStore
 from .errors import EvaluationError
 from .inception_weights import fingerprint
 from .metrics import METRICS, Metric, Reference, Results, measure
-from .networks import POOL3, ClipCosines, Extractor, InceptionFeatures
+from .networks import POOL3, Extractor, InceptionFeatures, fitting
 from .protocol import Protocol
-from .reference import reference_indices, reference_pictures, subjects
+from .reference import reference_indices, reference_pictures, scene_of, subjects
 from .samples import extract, sample_rows
 from .statistics import FeatureStatistics
 
@@ -64,18 +64,26 @@ def identity_of(model: Any, extractors: Sequence[Extractor]) -> dict[str, Any]:
 
 
 def reference_of(setup: Setup, size: int | None) -> Reference:
-    """The reference's rows, computed once a folder; only the Inception network's, and none without it.
+    """The reference's rows, computed once a folder, of every extractor that needs no caption; none without such a one.
 
     size: of the central crops; None leaves pictures as they are.
     """
-    if setup.statistics is not None or setup.inception is None or setup.source is None:
+    protocol, source = setup.protocol, setup.source
+    if setup.statistics is not None or source is None:
         return Reference(statistics=setup.statistics)
-    protocol, network = setup.protocol, setup.inception
-    indices = reference_indices(setup.source, protocol)
-    identity = {"data": setup.source_name, "size": size, "network": network.name, **protocol.comparing()}
+    extractors = fitting(setup.extractors, scene_of(source, 0))
+    if not extractors:
+        return Reference()
+    indices = reference_indices(source, protocol)
+    identity = {"data": setup.source_name, "size": size, "networks": [one.name for one in extractors], **protocol.comparing()}
     store = ChunkStore(setup.out / "reference", len(indices), setup.chunk, identity)
     crop = size if protocol.crop == "centre" else None
-    setup.fill(store, lambda numbers: network(reference_pictures(setup.source, indices[numbers.start : numbers.stop], crop)))
+
+    def rows(numbers: range) -> dict[str, np.ndarray]:
+        chosen = indices[numbers.start : numbers.stop]
+        return extract(extractors, reference_pictures(source, chosen, crop), [scene_of(source, int(index)) for index in chosen])
+
+    setup.fill(store, rows)
     return Reference(rows=store)
 
 
@@ -83,8 +91,7 @@ def evaluate_samples(setup: Setup, pipeline: VQDiffusionPipeline, *, name: str =
     """Draw the protocol's samples and extract their rows into ``out/name``; resumes what is there."""
     protocol, config = setup.protocol, pipeline.config
     shown = subjects(protocol, config, setup.source, setup.prompts)
-    text = config.denoiser.condition == "text"
-    extractors = [one for one in setup.extractors if text or not isinstance(one, ClipCosines)]
+    extractors = fitting(setup.extractors, shown[0])
     identity = identity_of(pipeline.model, extractors) | protocol.drawing()
     identity |= {"data": setup.source_name, "batch_size": setup.batch_size, "prompts": setup.prompts and list(setup.prompts)}
     store = ChunkStore(setup.out / name, protocol.num_samples, setup.chunk, identity)
@@ -96,7 +103,7 @@ def evaluate_samples(setup: Setup, pipeline: VQDiffusionPipeline, *, name: str =
 
 def evaluate_pictures(setup: Setup, drawn: Source, drawn_name: str) -> tuple[ChunkStore, Reference]:
     """Rows of pictures that are drawn already, as they are; the reference is cropped to their size."""
-    extractors = [one for one in setup.extractors if not isinstance(one, ClipCosines)]
+    extractors = fitting(setup.extractors, {})
     first = reference_pictures(drawn, [0], None)[0]
     identity = {"data": drawn_name, "networks": [one.name for one in extractors]}
     store = ChunkStore(setup.out / "samples", len(drawn), setup.chunk, identity)
@@ -119,7 +126,7 @@ def score_samples(setup: Setup, store: ChunkStore, reference: Reference) -> Resu
 def evaluate_likelihood(setup: Setup, pipeline: VQDiffusionPipeline, *, draws: int = 1, batch: int = 8) -> ChunkStore:
     """The bound's terms of the reference pictures (central crops, first captions) into ``out/likelihood``; resumes what is there."""
     source, protocol = _needed(setup), setup.protocol
-    indices = reference_indices(source, protocol)
+    indices = reference_indices(source, protocol)[: protocol.num_likelihood]
     identity = identity_of(pipeline.model, ()) | {"data": setup.source_name, "draws": draws, **protocol.comparing()}
     store = ChunkStore(setup.out / "likelihood", len(indices), setup.chunk, identity)
     terms = likelihood.make_terms(pipeline.model, seed=protocol.seed, draws=draws)

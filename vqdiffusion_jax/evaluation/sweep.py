@@ -38,16 +38,16 @@ SWEEPS = {
     "table3": _over(
         "Table 3: purity prior",
         {"strategy": "posterior"},
-        {"strategy": "fewer_tokens"},
-        {"strategy": "purity", "purity_weight": "0"},
-        {"strategy": "purity", "purity_weight": "1"},
+        {"strategy": "fewer_tokens", "steps": "none"},
+        {"strategy": "purity", "steps": "none", "purity_weight": "0"},
+        {"strategy": "purity", "steps": "none", "purity_weight": "1"},
     ),
     "table4": _over(
         "Table 4: both improvements",
         {"strategy": "posterior", "guidance_scale": "1"},
-        {"strategy": "purity", "guidance_scale": "1"},
+        {"strategy": "purity", "steps": "none", "guidance_scale": "1"},
         {"strategy": "posterior", "guidance_scale": "none"},
-        {"strategy": "purity", "guidance_scale": "none"},
+        {"strategy": "purity", "steps": "none", "guidance_scale": "none"},
     ),
     "figure2": _over(
         "Figure 2: guidance scale against quality and diversity",

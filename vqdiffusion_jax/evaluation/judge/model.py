@@ -76,12 +76,19 @@ class Judge(nnx.Module):
         self.style = pointwise(c4, len(STYLE_NAMES), compute, rngs=rngs)
         self.config = config
 
-    def __call__(self, pictures: jax.Array) -> dict[str, jax.Array]:
+    def features(self, pictures: jax.Array) -> jax.Array:
+        """What background and layout are told by: (batch, 2 * channels[-1]), mean and maximum over the final places."""
+        return _whole(self._places(pictures))
+
+    def _places(self, pictures: jax.Array) -> jax.Array:
         x = jax.nn.relu(self.stem_norm(self.stem(2.0 * pictures - 1.0)))
         for stage in self.stages:
             x = stage(x)
-        x = x.reshape(len(x), -1, x.shape[-1])
-        whole = jnp.concatenate([x.mean(1), x.max(1)], -1)
+        return x.reshape(len(x), -1, x.shape[-1])
+
+    def __call__(self, pictures: jax.Array) -> dict[str, jax.Array]:
+        x = self._places(pictures)
+        whole = _whole(x)
         # The picture as a whole decides which places are the first and the second drawing's.
         context = jax.nn.relu(self.gather(x.mean(1)))[:, None]
         looked = jax.nn.softmax(self.look(jax.nn.relu(x + self.places[...] + context)), axis=1)
@@ -95,3 +102,7 @@ class Judge(nnx.Module):
             "concept": self.concept(slots),
             "style": self.style(slots),
         }
+
+
+def _whole(x: jax.Array) -> jax.Array:
+    return jnp.concatenate([x.mean(1), x.max(1)], -1)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -14,24 +12,17 @@ import numpy as np
 import optax
 from flax import nnx
 
+from ...data.scenes.questions import is_for_judging
 from ...data.scenes.render import render
 from ...data.scenes.scene import Scene
 from ...data.sources.scenes import Scenes
 from .model import Judge, JudgeConfig
 from .verdict import agreement, judge_pictures, truth
 
-_TEST_SHARE = 0.1  # of all scenes, by their hash
 _JITTER = 2  # pixels; generated drawings need not lie on the grid
 _NOISE = 0.06  # standard deviation at most, of pixels in [0, 1]
 _PLAIN_RATE = 0.1
 _PAIR_RATE = 0.5
-
-
-def is_test_scene(scene: Scene) -> bool:
-    """Whether a scene, wherever exactly its drawings lie, is for testing alone."""
-    objects = tuple(replace(placed, shift=(0, 0), drawing=0) for placed in scene.objects)
-    digest = hashlib.sha256(repr((objects, scene.background, scene.axis)).encode()).digest()
-    return int.from_bytes(digest[:7], "big") / 2**56 < _TEST_SHARE
 
 
 def scenes_of(data: Path, concepts: int | Sequence[str], *, test: bool, seed: int = 0) -> tuple[Scenes, Iterator[Scene]]:
@@ -45,7 +36,7 @@ def scenes_of(data: Path, concepts: int | Sequence[str], *, test: bool, seed: in
         index = 0
         while True:
             scene = source.scene(index)
-            if is_test_scene(scene) == test:
+            if is_for_judging(scene) == test:
                 yield scene
             index += 1
 

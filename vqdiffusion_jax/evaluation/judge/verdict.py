@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ...data.scenes.scene import Scene
+from ...data.scenes.words import CANVAS
 from ..errors import EvaluationError
+from ..networks import in_batches
 from .model import BACKGROUNDS, LAYOUTS, STYLE_NAMES, Judge
+
+BATCH = 50  # pictures together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,21 +28,34 @@ class Verdicts:
     style: np.ndarray  # (n, 2) int
 
 
+def judge_pictures(judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH) -> Verdicts:
+    """Verdicts of ``pictures`` (n, 64, 64, 3) uint8.  Raises EvaluationError for another shape or type."""
+    return Verdicts(**in_batches(lambda part: _answers(judge, part), _checked(pictures), batch_size))
+
+
+def judge_features(judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH) -> np.ndarray:
+    """``Judge.features`` of ``pictures`` (n, 64, 64, 3) uint8.  Raises EvaluationError for another shape or type."""
+    return in_batches(lambda part: _features(judge, part), _checked(pictures), batch_size)
+
+
 @jax.jit
 def _answers(judge: Judge, pictures: jax.Array) -> dict[str, jax.Array]:
-    return {name: logits.argmax(-1) for name, logits in judge(pictures.astype(jax.numpy.float32) / 255.0).items()}
+    return {name: logits.argmax(-1) for name, logits in judge(_in_one(pictures)).items()}
 
 
-def judge_pictures(judge: Judge, pictures: np.ndarray, *, batch_size: int = 100) -> Verdicts:
-    """Verdicts of ``pictures`` (n, 64, 64, 3) uint8.  Raises EvaluationError for another shape or type."""
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (64, 64, 3):
-        raise EvaluationError(f"pictures are {pictures.dtype} {pictures.shape}; the judge looks at uint8 (n, 64, 64, 3)")
-    answers = []
-    for first in range(0, len(pictures), batch_size):
-        part = pictures[first : first + batch_size]
-        filled = np.concatenate([part, np.zeros((batch_size - len(part), 64, 64, 3), np.uint8)])  # one shape, compiled once
-        answers.append({name: np.asarray(value)[: len(part)] for name, value in _answers(judge, filled).items()})
-    return Verdicts(**{name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]})
+@jax.jit
+def _features(judge: Judge, pictures: jax.Array) -> jax.Array:
+    return judge.features(_in_one(pictures))
+
+
+def _in_one(pictures: jax.Array) -> jax.Array:
+    return pictures.astype(jnp.float32) / 255.0
+
+
+def _checked(pictures: np.ndarray) -> np.ndarray:
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (CANVAS, CANVAS, 3):
+        raise EvaluationError(f"pictures are {pictures.dtype} {pictures.shape}; the judge looks at uint8 (n, {CANVAS}, {CANVAS}, 3)")
+    return pictures
 
 
 def truth(scenes: Sequence[Scene], concepts: Sequence[str]) -> Verdicts:

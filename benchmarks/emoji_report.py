@@ -1,0 +1,111 @@
+"""Everything that is claimed of the emoji model, measured, as one page with contact sheets.
+
+    python -m vqdiffusion_jax.data.emoji --out=data/emoji
+    python -m vqdiffusion_jax.evaluation.judge --data=data/emoji --out=runs/judge.npz
+    python -m benchmarks.emoji_report --checkpoint=emoji --judge=runs/judge.npz --data=data/emoji --out=docs/results
+
+writes OUT/emoji.md and, in OUT/emoji, a JSON a part, plots and sheets.  A part whose JSON is there, made of the same weights with the
+same options, is not measured again; one that was stopped goes on from the pictures that are counted in --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import jax
+
+from vqdiffusion_jax.cli.tools import report_mistakes
+from vqdiffusion_jax.files import write_whole
+
+from .emoji_report_page import page
+from .emoji_report_parts import PARTS, Study
+from .emoji_report_sheets import sheets
+
+
+def main() -> None:
+    options = arguments().parse_args()
+    with jax.default_matmul_precision("highest"):
+        study = Study.open(
+            options.checkpoint, options.judge, options.data, options.work, photographs=options.photographs,
+            null_text_checkpoint=options.null_text_checkpoint, training_checkpoints=labelled(options.training_checkpoints),
+            samples=options.samples, pictures=options.pictures, steps=options.steps, batch_size=options.batch_size,
+        )  # fmt: skip
+        folder = options.out / "emoji"
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = PARTS | {"sheets": lambda study: sheets(study, folder)}
+        for name in options.parts or parts:
+            measured(name, parts[name], study, folder)
+        tables = {name: read(folder / f"{name}.json") for name in parts}
+        found = {name: table for name, table in tables.items() if table and same_weights(table["of"], study.identity(name))}
+    for name, text in page(found).items():
+        with write_whole(options.out / name) as place:
+            place.write_text(text, encoding="utf-8")
+    absent = [name for name in parts if name not in found]
+    print(f"written: {options.out / 'emoji.md'}; parts that are not there, or of other weights: {', '.join(absent) or 'none'}")
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="the model: a folder, or emoji for the embedded one")
+    parser.add_argument("--judge", required=True, type=Path, help="file that python -m vqdiffusion_jax.evaluation.judge wrote")
+    parser.add_argument("--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"), help="default docs/results")
+    parser.add_argument("--work", type=Path, default=Path("runs/emoji_report"), help="for what is counted picture by picture")
+    parser.add_argument("--photographs", type=Path, help="folder of one .npz of 64 x 64 photographs, to try the codec on")
+    parser.add_argument("--null_text_checkpoint", help="a model whose dropped captions were the empty prompt, for table 1")
+    parser.add_argument("--training_checkpoints", default="", help="NAME:DIR,... for table 2; default the checkpoint alone")
+    parser.add_argument("--samples", type=int, default=1000, help="pictures that the main figures are of")
+    parser.add_argument("--pictures", type=int, default=300, help="pictures a row of the other tables")
+    parser.add_argument("--steps", type=int, default=25, help="of the exact posterior, where a table does not vary them")
+    parser.add_argument("--batch_size", type=int, default=8, help="pictures drawn together")
+    parser.add_argument("--parts", nargs="+", choices=[*PARTS, "sheets"], help="measure only these; the page has all that are there")
+    return parser
+
+
+def labelled(text: str) -> dict[str, str]:
+    """NAME:DIR,... as a table.  Raises ValueError, one line, for anything else."""
+    pairs = [pair.partition(":") for pair in text.split(",") if pair]
+    if not all(name and colon and folder for name, colon, folder in pairs):
+        raise ValueError(f"--training_checkpoints={text} is not NAME:DIR,NAME:DIR,...")
+    return {name: folder for name, _, folder in pairs}
+
+
+def measured(name: str, part, study: Study, folder: Path) -> None:
+    """Write the part's JSON unless it is there, of the same weights and options."""
+    path = folder / f"{name}.json"
+    identity = study.identity(name)
+    if (table := read(path)) and table["of"] == identity:
+        print(f"{name}: {path} is there", flush=True)
+        return
+    print(f"{name}: begun", flush=True)
+    begun = time.monotonic()
+    result = part(study)
+    table = {"of": identity, "measured": machine() | {"seconds": round(time.monotonic() - begun, 1)}, "result": result}
+    with write_whole(path) as place:
+        place.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{name}: written to {path} after {table['measured']['seconds']} s", flush=True)
+
+
+def read(path: Path) -> dict | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def same_weights(one: dict, other: dict) -> bool:
+    """Whether two parts are about one model and one judge, so that a page can hold both."""
+    return all(one[name] == other[name] for name in ("model", "judge"))
+
+
+def machine() -> dict:
+    return {
+        "date": time.strftime("%Y-%m-%d"), "device": jax.devices()[0].device_kind, "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 1), "python": platform.python_version(), "jax": jax.__version__,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    report_mistakes(main)

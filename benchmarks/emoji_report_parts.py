@@ -1,0 +1,309 @@
+"""What ``emoji_report`` measures: each part is a function from a Study to a table of plain JSON types."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vqdiffusion_jax import VQDiffusionPipeline
+from vqdiffusion_jax.data.config import DataConfig
+from vqdiffusion_jax.data.scenes.render import render
+from vqdiffusion_jax.data.scenes.scene import Placed, Scene
+from vqdiffusion_jax.data.sources import open_source
+from vqdiffusion_jax.data.sources.scene_questions import SceneQuestions
+from vqdiffusion_jax.evaluation.diversity import mean_pairwise_distance
+from vqdiffusion_jax.evaluation.inception_weights import fingerprint
+from vqdiffusion_jax.evaluation.judge import Judge, judge_features, judge_pictures, load_judge
+from vqdiffusion_jax.evaluation.judge.extractors import JudgeAnswers, JudgeFeatures
+from vqdiffusion_jax.evaluation.judge.model import BACKGROUNDS
+from vqdiffusion_jax.evaluation.likelihood import NATS, summarise
+from vqdiffusion_jax.evaluation.metrics import choose
+from vqdiffusion_jax.evaluation.protocol import Protocol, to_table
+from vqdiffusion_jax.evaluation.protocols import find_protocol
+from vqdiffusion_jax.evaluation.report import to_plain
+from vqdiffusion_jax.evaluation.run import (
+    Setup,
+    evaluate_likelihood,
+    evaluate_reconstruction,
+    evaluate_samples,
+    score_reconstruction,
+    score_samples,
+)
+from vqdiffusion_jax.sampling import FewerTokens
+
+CHUNK = 50
+GUIDANCE_SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+INFERENCE_STEPS = (10, 25, 50, 100)
+PURITY_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+# Name: the fields of the protocol that it changes; what another table measures too is written alike, and drawn once.
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "posterior, 100 steps": {"steps": 100},
+    "posterior, 50 steps": {"steps": 50},
+    "posterior, 25 steps": {"steps": 25},
+    "posterior, 10 steps": {"steps": 10},
+    "25 steps, guided from timestep 20 up": {"steps": 25, "guidance_interval": (20, 99)},
+    "reference's fast, skipping 3": {"strategy": "fast", "skip_step": 3, "steps": None},
+    "fewer tokens": {"strategy": "fewer_tokens", "steps": None},
+    "purity prior": {"strategy": "purity", "steps": None, "purity_weight": 1.0},
+    "MaskGIT, 12 steps": {"strategy": "maskgit", "steps": 12},
+    "entropy bound, 1 nat": {"strategy": "entropy_bound", "steps": None, "strategy_options": {"gamma": 1.0}},
+    "remasking, 25 steps": {"strategy": "remask", "steps": 25},
+}
+UNKNOWN_WORDS = (
+    "a zorbl on a blue background",
+    "qwxyz vrrpt",
+    "a glimmerfitz to the left of a red apple on a yellow background",
+    "the 1997 treaty of obfuscation",
+    "ein roter apfel auf blauem grund",
+    "赤いりんご 🍎",
+    "!!! ??? ...",
+    "very " * 200 + "red apple",
+)
+OPEN_PROMPTS = 16  # names alone, which leave the style open
+PICTURES_A_PROMPT = 8
+UNCONDITIONAL = 96
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What all parts share; ``open`` makes one from paths."""
+
+    pipeline: VQDiffusionPipeline
+    judge: Judge
+    source: SceneQuestions
+    data: Path
+    work: Path
+    samples: int
+    pictures: int
+    steps: int
+    batch_size: int
+    photographs: Path | None = None
+    null_text: VQDiffusionPipeline | None = None
+    training: Mapping[str, VQDiffusionPipeline] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls, checkpoint: str, judge: Path, data: Path, work: Path, *, samples: int, null_text_checkpoint: str | None = None,
+        training_checkpoints: Mapping[str, str] | None = None, **options,
+    ) -> Study:  # fmt: skip
+        """Raises what loading and the data raise, before anything is measured."""
+        load, loaded = VQDiffusionPipeline.from_pretrained, load_judge(judge)
+        return cls(
+            pipeline=load(checkpoint), judge=loaded, data=data, work=work, samples=samples,
+            source=SceneQuestions(data, "validation", concepts=loaded.config.concepts, length=samples),
+            null_text=load(null_text_checkpoint) if null_text_checkpoint else None,
+            training={name: load(folder) for name, folder in (training_checkpoints or {}).items()}, **options,
+        )  # fmt: skip
+
+    def identity(self, part: str) -> dict[str, Any]:
+        """What a part's figures depend on, besides the code."""
+        table = {"model": fingerprint(self.pipeline.model), "judge": fingerprint(self.judge), "steps": self.steps}
+        table |= {"samples": self.samples} if part in ("following", "codec") else {"pictures": self.pictures}
+        if part == "codec":
+            table["photographs"] = self.photographs is not None
+        if part == "null_conditions":
+            table["null_text_model"] = fingerprint(self.null_text.model) if self.null_text else None
+        if part == "inference_steps":
+            table["training"] = {name: fingerprint(pipeline.model) for name, pipeline in self.training.items()}
+        return table
+
+    @property
+    def protocol(self) -> Protocol:
+        options = {"concepts": list(self.judge.config.concepts), "length": self.samples}
+        return replace(find_protocol("emoji"), source_options=options, steps=self.steps)
+
+    @functools.cached_property
+    def model_names(self) -> dict[int, str]:
+        """Folder of each model's pictures, by its identity in this process: hashing weights takes a moment."""
+        models = [self.pipeline, self.null_text, *self.training.values()]
+        return {id(one): fingerprint(one.model) for one in models if one is not None}
+
+    def setup(self, **changes: Any) -> Setup:
+        protocol = replace(self.protocol, **changes)
+        return Setup(
+            out=self.work / f"{fingerprint(self.judge)},{self.samples}", protocol=protocol, source=self.source,
+            source_name=f"scene_questions at {self.data}", extractors=[JudgeFeatures(self.judge), JudgeAnswers(self.judge)],
+            metrics=choose(list(protocol.metrics)), chunk=CHUNK, batch_size=self.batch_size,
+        )  # fmt: skip
+
+    def measure(self, pipeline: VQDiffusionPipeline | None = None, *, count: int | None = None, **changes: Any) -> dict[str, Any]:
+        """Scores, shares and speed of ``count`` pictures by the protocol with fields changed; equal settings are drawn once."""
+        pipeline, count = pipeline or self.pipeline, count or self.pictures
+        setup = self.setup(num_samples=count, **changes)
+        settings = {"steps": self.steps} | changes
+        name = ",".join(f"{field}={value}" for field, value in sorted(settings.items())).replace("/", "").replace(" ", "")
+        store, reference = evaluate_samples(setup, pipeline, name=f"{self.model_names[id(pipeline)]}/{count},{name}")
+        return {
+            "settings": {field: to_table(setup.protocol)[field] for field in settings}, "pictures": count,
+            "seconds_a_picture": 1.0 / store.pictures_per_second(),
+            "most_network_calls": pipeline.num_calls(strategy=setup.protocol.sampling()["strategy"]),
+            **to_plain(score_samples(setup, store, reference)),
+        }  # fmt: skip
+
+    def draw(self, prompts: Sequence[str], count: int = 1, *, seed: int | list[int] = 0, **changes: Any) -> np.ndarray:
+        """``count`` pictures of each prompt by the protocol with fields changed, (prompts, count, 64, 64, 3) uint8.
+
+        seed: one a picture, or one for all: picture i of every prompt then has the same noise.
+        """
+        pictures = self.pipeline(
+            list(prompts), num_images_per_prompt=count, seed=seed, batch_size=self.batch_size, output_type="uint8",
+            **replace(self.protocol, **changes).sampling(),
+        ).images  # fmt: skip
+        return pictures.reshape(len(prompts), count, *pictures.shape[1:])
+
+    def distance_within(self, pictures: list[np.ndarray] | np.ndarray) -> float:
+        """Mean over texts of the mean distance, in the judge's features, of two pictures of one text."""
+        return float(np.mean([mean_pairwise_distance(judge_features(self.judge, of_one)) for of_one in pictures]))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.judge.config.concepts[:OPEN_PROMPTS])
+
+
+def about(study: Study) -> dict[str, Any]:
+    """What model this is."""
+    config, model = study.pipeline.config, study.pipeline.model
+    parts = {"codec": model.codec, "denoiser": model.denoiser, "text_encoder": model.text_encoder}
+    return {
+        "parameters": {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in parts.items()},
+        "num_timesteps": config.denoiser.num_timesteps, "guidance_scale": config.sampling.guidance_scale,
+        "truncation_rate": config.sampling.truncation_rate, "num_codes": config.denoiser.num_codes, "grid": list(config.denoiser.grid),
+        "concepts": len(study.judge.config.concepts),
+        "inference_steps": study.steps,
+    }  # fmt: skip
+
+
+def codec(study: Study) -> dict[str, Any]:
+    """Reconstructions of scenes that were not trained on, and of photographs."""
+    setups = {"scenes": study.setup()}
+    if study.photographs:
+        source = open_source(DataConfig(source="npz", root=str(study.photographs), options={"captions": ""}), "train")
+        photographs = replace(setups["scenes"].protocol, source="npz", source_options={}, num_reference=min(study.samples, len(source)))
+        setups["photographs"] = replace(setups["scenes"], protocol=photographs, source=source, source_name=str(study.photographs))
+    model, found = study.pipeline.model.codec, {}
+    for name, setup in setups.items():
+        setup = replace(setup, out=setup.out / f"codec {fingerprint(model)}" / name, extractors=())
+        store, reference = evaluate_reconstruction(setup, model)
+        found[name] = {"pictures": store.count, **score_reconstruction(setup, store, reference, model).scores}
+    return found
+
+
+def following(study: Study) -> dict[str, Any]:
+    """The emoji protocol whole, and bits a token of some of its real pictures."""
+    setup = study.setup()
+    setup = replace(setup, out=setup.out / study.model_names[id(study.pipeline)])
+    store = evaluate_likelihood(setup, study.pipeline)
+    bound = summarise(store.all(NATS), study.pipeline.model)
+    bits = {"pictures": store.count, "bits_per_token": bound.bits_per_token, "standard_error": bound.standard_error}
+    return study.measure(count=study.samples) | {"likelihood": bits}
+
+
+def null_conditions(study: Study) -> list[dict[str, Any]]:
+    """Table 1 of the improved paper."""
+    scale = study.pipeline.config.sampling.guidance_scale
+    rows = [
+        {"name": "no guidance"} | study.measure(guidance_scale=1.0),
+        {"name": "zero-shot: the empty prompt, never trained as one"} | study.measure(guidance_scale=scale, null="text"),
+        {"name": "learnable null embedding"} | study.measure(guidance_scale=scale, null="learnable"),
+    ]
+    trained = study.measure(study.null_text, guidance_scale=scale, null="text") if study.null_text else {}
+    return [*rows[:2], {"name": "null text, trained: a model of its own"} | trained, rows[2]]
+
+
+def guidance_scales(study: Study) -> list[dict[str, Any]]:
+    """Figure 2 of the improved paper."""
+    rows = []
+    for scale in GUIDANCE_SCALES:
+        drawn = study.draw(study.names, PICTURES_A_PROMPT // 2, guidance_scale=scale)
+        rows.append({"scale": scale, "distance": study.distance_within(drawn)} | study.measure(guidance_scale=scale))
+    return rows
+
+
+def inference_steps(study: Study) -> list[dict[str, Any]]:
+    """Table 2 of the improved paper: each model with as many steps as it has timesteps at most."""
+    rows = []
+    for name, pipeline in (study.training or {"the checkpoint": study.pipeline}).items():
+        timesteps = pipeline.config.denoiser.num_timesteps
+        found = [study.measure(pipeline, steps=steps) for steps in INFERENCE_STEPS if steps <= timesteps]
+        rows.append({"name": name, "num_timesteps": timesteps, "by_steps": found})
+    return rows
+
+
+def purity_prior(study: Study) -> list[dict[str, Any]]:
+    """Table 3 of the improved paper: as many network calls each."""
+    calls = study.pipeline.num_calls(strategy=FewerTokens())
+    rows = [
+        {"name": f"none: the posterior in {calls} steps"} | study.measure(steps=calls),
+        {"name": "none: tokens at random places"} | study.measure(strategy="fewer_tokens", steps=None),
+    ]
+    purity = {f"purity, weight {weight:g}": weight for weight in PURITY_WEIGHTS}
+    return rows + [{"name": name} | study.measure(strategy="purity", steps=None, purity_weight=w) for name, w in purity.items()]
+
+
+def strategies(study: Study) -> list[dict[str, Any]]:
+    """Accuracy against time."""
+    return [{"name": name} | study.measure(**changes) for name, changes in STRATEGIES.items()]
+
+
+def variety(study: Study) -> dict[str, Any]:
+    """Whether seeds and prompts change pictures, what the empty prompt gives, and what unknown words do."""
+    drawn = study.draw(study.names, PICTURES_A_PROMPT)
+    of_one_seed = drawn[:, 0]
+    empty = study.draw([""], UNCONDITIONAL, guidance_scale=1.0)[0]
+    seen = judge_pictures(study.judge, empty)
+    concepts, backgrounds = Counter(seen.concept[:, 0].tolist()), Counter(seen.background.tolist())
+    unknown = study.draw(UNKNOWN_WORDS)[:, 0]
+    reals = [_real_pictures(study, name) for name in study.names]
+    return {
+        "seeds": {
+            "prompts": len(study.names), "pictures_a_prompt": PICTURES_A_PROMPT, "distance": study.distance_within(drawn),
+            "distance_of_real": study.distance_within([real for real in reals if len(real) > 1]),
+            "different_pictures": len(_different(drawn)), "pictures": drawn.shape[0] * drawn.shape[1],
+        },
+        "prompts": {
+            "distance": mean_pairwise_distance(judge_features(study.judge, of_one_seed)),
+            "different_pictures": len(_different(of_one_seed)), "pictures": len(of_one_seed),
+        },
+        "empty_prompt": {
+            "pictures": len(empty), "different_pictures": len(_different(empty)), "concepts": len(concepts),
+            "commonest_concept": study.judge.config.concepts[concepts.most_common(1)[0][0]],
+            "commonest_concept_pictures": concepts.most_common(1)[0][1],
+            "backgrounds": {BACKGROUNDS[number]: count for number, count in backgrounds.most_common()},
+            "distance": mean_pairwise_distance(judge_features(study.judge, empty)),
+        },
+        "unknown_words": {"prompts": list(UNKNOWN_WORDS), "different_pictures": len(_different(unknown)), "pictures": len(unknown)},
+    }  # fmt: skip
+
+
+def _real_pictures(study: Study, concept: str) -> np.ndarray:
+    """The concept alone, large on white, as training shows it under its name, in every style that there is."""
+    drawings = study.source.drawings
+    placed = [
+        Placed(drawing=row, concept=concept, style=style, size="large", position="centre")
+        for style, row in drawings.styles_of(concept).items()
+    ]
+    return np.stack([render(Scene(objects=(one,), background="white"), drawings) for one in placed])
+
+
+def _different(pictures: np.ndarray) -> set[bytes]:
+    return {picture.tobytes() for picture in pictures.reshape(-1, *pictures.shape[-3:])}
+
+
+PARTS: dict[str, Callable[[Study], Any]] = {
+    "about": about,
+    "codec": codec,
+    "following": following,
+    "null_conditions": null_conditions,
+    "guidance_scales": guidance_scales,
+    "inference_steps": inference_steps,
+    "purity_prior": purity_prior,
+    "strategies": strategies,
+    "variety": variety,
+}

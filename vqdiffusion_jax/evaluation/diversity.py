@@ -1,0 +1,16 @@
+"""How far pictures, of one text for instance, are apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import EvaluationError, check_features
+
+
+def mean_pairwise_distance(features: np.ndarray) -> float:
+    """The mean Euclidean distance of two different rows of features (pictures, width).  Raises EvaluationError for fewer than two."""
+    features = check_features(features, "features")
+    if len(features) < 2:
+        raise EvaluationError(f"a distance needs at least 2 pictures; there are {len(features)}")
+    first, second = np.triu_indices(len(features), k=1)
+    return float(np.linalg.norm(features[first] - features[second], axis=1).mean())
