@@ -1,0 +1,55 @@
+import json
+import socket
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.cli import demo, main, sample
+from vqdiffusion_jax.cli.again import take_flags_from
+from vqdiffusion_jax.demo.limits import Limits
+from vqdiffusion_jax.demo.requests import default_form, read_form
+from vqdiffusion_jax.sampling import STRATEGIES
+
+
+@pytest.fixture
+def command_line():
+    main.mode_modules()
+    with flagsaver.flagsaver():
+        flags.FLAGS(["main.py"])
+        yield flags.FLAGS
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_recipe_means_what_the_arguments_mean(command_line, tmp_path, strategy):
+    pipeline = VQDiffusionPipeline(SimpleNamespace(config=preset("tiny_text")))
+    form = replace(default_form(pipeline.config), prompt="a dog", seed=3, num_images=2, strategy=strategy, steps=5)
+    order = read_form(form, pipeline, Limits(), {"mode": "sample", "checkpoint": "somewhere", "dtype": "float32"})
+    (tmp_path / "again.json").write_text(json.dumps(order.recipe_of(1)))
+    take_flags_from(tmp_path / "again.json")
+    settings = sample.call_settings()
+    assert settings["prompt"] == ["a dog"] and (settings["num_images_per_prompt"], settings["first_image"]) == (1, 1)
+    for name in ("strategy", "num_inference_steps", "guidance_scale", "truncation_rate", "seed"):
+        assert settings[name] == order.arguments.get(name), name
+
+
+def test_pictures_lie_beside_the_json(command_line, tmp_path):
+    (tmp_path / "again.json").write_text(json.dumps({"image": "image.png", "mask": "/elsewhere/mask.png"}))
+    take_flags_from(tmp_path / "again.json")
+    assert (command_line.image, command_line.mask) == (str(tmp_path / "image.png"), "/elsewhere/mask.png")
+
+
+def test_only_this_machine_is_listened_to_unless_asked_otherwise(command_line):
+    assert command_line.host == "127.0.0.1"
+
+
+def test_an_address_in_use_is_said_in_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"--host=127.0.0.1 --port={port} cannot be listened on: .*; name another") as caught:
+            demo.check_free("127.0.0.1", port)
+    assert len(str(caught.value).splitlines()) == 1
+    demo.check_free("127.0.0.1", port)

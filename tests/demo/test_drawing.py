@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.demo.drawing import draw
+from vqdiffusion_jax.demo.limits import Limits
+from vqdiffusion_jax.demo.requests import MASK, default_form, read_form
+from vqdiffusion_jax.models.clip import text_embedding
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+
+
+@pytest.fixture(scope="module")
+def text():
+    return VQDiffusionPipeline(VQDiffusionModel(preset("tiny_text"), rngs=nnx.Rngs(0)))
+
+
+def order_of(pipeline, **filled_in):
+    return read_form(replace(default_form(pipeline.config), **filled_in), pipeline, Limits(), {})
+
+
+def test_frames_lead_to_the_pictures_of_the_pipeline(text):
+    order = order_of(text, prompt="a dog", num_images=2, seed=3)
+    frames = []
+    assert draw(text, order, frames.append)
+    assert [frame.calls for frame in frames] == list(range(1, 21)) and {frame.of for frame in frames} == {20}
+    drawn = text.decode(text("a dog", num_images_per_prompt=2, seed=3, output_type="tokens", callback=lambda *_: None).tokens)
+    first, second = frames[-1].moments
+    np.testing.assert_array_equal([first.picture, second.picture], drawn)
+    assert not first.masked.any() and not second.masked.any() and frames[0].moments[0].masked.any()
+    # The second picture is begun when the first is done, which is not touched any more.
+    first, second = frames[9].moments
+    assert first is frames[-1].moments[0]
+    assert (second.picture == 128).all() and second.masked.all() and not second.confidence.any()
+    assert frames[-1].caption.startswith("call 20 of 20, timestep 0: 0 of 32 tokens masked, confidence 0.")
+
+
+def test_confidence_is_the_largest_probability_that_the_next_call_sees(text):
+    order = order_of(text, prompt="a dog", truncation_rate=1.0)
+    frames, tokens = [], []
+    draw(text, order, frames.append)
+    text("a dog", truncation_rate=1.0, output_type="tokens", callback=lambda *now: tokens.append(now[2]))
+
+    @jax.jit
+    def logits_of(model, ids, tokens):
+        return model.denoiser(tokens, 5, text_embedding(model.text_encoder, ids, model.config.text_embedding))
+
+    logits = logits_of(text.model, text.tokenizer(["a dog"])[0], tokens[3])  # the fifth of ten calls is at timestep 5
+    np.testing.assert_allclose(frames[3].moments[0].confidence.reshape(1, -1), jax.nn.softmax(logits).max(-1), rtol=1e-4)
+
+
+def test_a_run_stops_when_it_is_told_to(text):
+    order, frames = order_of(text, prompt="a dog", num_images=2), []
+    assert not draw(text, order, lambda frame: frames.append(frame) or frame.calls == 4)
+    assert len(frames) == 4
+
+
+def test_only_what_is_painted_changes_also_where_a_picture_ends_early(text):
+    size = text.config.codec.image_size
+    picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    mask = np.zeros((size, size), bool)
+    mask[:5, :5] = True
+    frames = []
+    assert draw(text, order_of(text, prompt="a", start=MASK, picture=picture, mask=mask, strategy="entropy_bound"), frames.append)
+    assert frames[-1].calls < frames[-1].of
+    for frame in frames:
+        np.testing.assert_array_equal(frame.moments[0].picture[~mask], picture[~mask])
+    assert (frames[-1].moments[0].picture[mask] != picture[mask]).any()

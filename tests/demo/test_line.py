@@ -1,0 +1,80 @@
+import threading
+
+import pytest
+
+from vqdiffusion_jax.demo.line import DONE, DRAWING, FAILED, STOPPED, WAITING, Line, Run
+
+SECONDS = 10  # more than any of this takes
+
+
+class Held:
+    """A run that goes on until it is let go or told to stop."""
+
+    def __init__(self):
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.run = Run(1, self.work)
+
+    def work(self, run) -> bool:
+        self.begun.set()
+        while not self.go.wait(0.01):
+            if run.show(0, None):
+                return False
+        return True
+
+
+def ended(run) -> str:
+    wait = threading.Event()
+    for _ in range(SECONDS * 100):
+        if run.ended:
+            return run.state
+        wait.wait(0.01)
+    raise TimeoutError(run.state)
+
+
+def test_runs_go_one_at_a_time_in_the_order_they_came():
+    line, (first, second, third) = Line(5), (Held() for _ in range(3))
+    for held in (first, second, third):
+        line.join(held.run)
+    assert first.begun.wait(SECONDS)
+    assert [line.before(held.run) for held in (first, second, third)] == [0, 1, 2]
+    assert (first.run.state, second.run.state) == (DRAWING, WAITING)
+    first.go.set()
+    assert second.begun.wait(SECONDS) and first.run.state == DONE and not third.begun.is_set()
+    second.run.stop()
+    assert ended(second.run) == STOPPED and third.begun.wait(SECONDS)
+    third.go.set()
+    assert ended(third.run) == DONE
+
+
+def test_a_waiting_run_stops_at_once_and_never_begins():
+    line, (first, second) = Line(5), (Held() for _ in range(2))
+    line.join(first.run)
+    line.join(second.run)
+    second.run.stop()
+    assert second.run.state == STOPPED
+    first.go.set()
+    last = Held()
+    line.join(last.run)
+    assert last.begun.wait(SECONDS) and not second.begun.is_set()
+    last.go.set()
+
+
+def test_a_line_that_is_full_says_so():
+    line, (first, second, third) = Line(1), (Held() for _ in range(3))
+    line.join(first.run)
+    line.join(second.run)
+    with pytest.raises(ValueError, match="the line is full, with 1 waiting"):
+        line.join(third.run)
+    first.go.set(), second.go.set()
+
+
+@pytest.mark.parametrize("error, logged", [(ValueError("no such prompt\nat all"), False), (RuntimeError("broken"), True)])
+def test_a_run_that_fails_says_why_and_the_next_one_is_drawn(error, logged, caplog):
+    def fail(run):
+        raise error
+
+    line, failing, after = Line(5), Run(1, fail), Run(1, lambda run: True)
+    line.join(failing)
+    line.join(after)
+    assert ended(failing) == FAILED and failing.message == str(error).splitlines()[0]
+    assert ended(after) == DONE and bool(caplog.records) == logged

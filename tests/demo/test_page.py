@@ -1,0 +1,167 @@
+"""The page as a visitor sees it, in a headless browser."""
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+
+from tests.demo.browser import REPO, choose, draw, fill, launched, open_page, paint, press, served, source
+from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+
+
+def slow(model):
+    """The same model over more timesteps, so that there is time to stop a run."""
+    return replace(model, denoiser=replace(model.denoiser, num_timesteps=100), schedule=replace(model.schedule, num_timesteps=100))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(launched())
+        except Exception as error:  # Playwright is not there, or finds no browser
+            reason = f"no browser for the tests of the page ({(str(error).splitlines() or [''])[0]}); make test installs one"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address(browser, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page") / "model"
+    VQDiffusionPipeline(VQDiffusionModel(slow(preset("tiny_text")), rngs=nnx.Rngs(0))).save_pretrained(folder)
+    with served(f"--checkpoint={folder}") as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Opens the page, each time as another visitor; in the end nothing may have been asked of any other host."""
+    asked, contexts = [], []
+
+    def visitor():
+        contexts.append(browser.new_context(viewport={"width": 1400, "height": 1400}))
+        contexts[-1].on("request", lambda request: asked.append(request.url))
+        page = open_page(contexts[-1], address)
+        fill(page, Prompt="a red apple")
+        return page
+
+    yield visitor
+    for context in contexts:
+        context.close()
+    assert asked and all(url.startswith((address, "data:", "blob:")) for url in asked)
+
+
+def state(page, text):
+    page.locator(".status", has_text=text).wait_for()
+
+
+def pixels(page, which=".picture"):
+    return np.asarray(Image.open(BytesIO(base64.b64decode(source(page, which).partition(",")[2]))))
+
+
+def test_the_same_seed_draws_the_same_again_and_the_slider_goes_back(visit):
+    page = visit()
+    first = draw(page, Seed=1, Steps=10)
+    assert draw(page, Seed=2) != first
+    assert draw(page, Seed=1) == first
+    page.locator(".caption", has_text="call 10 of 10, timestep 0: 0 of 16 tokens masked").wait_for()
+    tokens = source(page, ".tokens")
+    page.locator(".slider").click(position={"x": 1, "y": 5})
+    page.locator(".caption", has_text="call 1 of 10, timestep 99").wait_for()
+    assert source(page, ".tokens") != tokens
+
+
+def test_two_strategies_side_by_side(visit):
+    page = visit()
+    choose(page, "Compare with", "maskgit")
+    draw(page, Steps=4, Images=2)
+    assert page.locator(".panel:visible").count() == 2 and page.locator(".picture").count() == 4 == page.locator(".kept").count()
+    assert [label.split(",")[0] for label in page.locator(".caption").all_inner_texts()] == ["call 8 of 8"] * 2
+
+
+def test_inpainting_changes_the_inside_alone_and_the_download_draws_it_again(visit, tmp_path):
+    page = visit()
+    draw(page, Steps=10)
+    before = pixels(page)
+    press(page, "edit")
+    choose(page, "Start from", "the picture, but where it is red")
+    press(page, "Draw")
+    page.locator(".mistake", has_text="nothing is painted").wait_for()
+    paint(page, (0.1, 0.1), (0.25, 0.1))
+    draw(page, Seed=5)
+    after = pixels(page)
+    changed = (after != before).any(-1)
+    assert changed.any() and not changed[8:].any() and not changed[:, 8:].any()
+
+    with page.expect_download() as download:
+        page.locator(".kept").first.get_by_role("button", name="download").click()
+    with zipfile.ZipFile(Path(download.value.path())) as file:
+        file.extractall(tmp_path)
+    assert json.loads((tmp_path / "000002.json").read_text())["seed"] == 5
+    command = [sys.executable, str(REPO / "main.py"), "--mode=sample", f"--again={tmp_path / '000002.json'}", f"--out={tmp_path / 'out'}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "000000.png")), after)
+
+
+def test_a_run_waits_for_its_turn_and_stops_when_told_to(visit):
+    page, another = visit(), visit()
+    fill(page, Images=8, Steps=25)
+    press(page, "Draw")
+    page.locator(".caption", has_text="call").wait_for()
+    press(another, "Draw")
+    state(another, "waiting, 1 before this one")
+    press(another, "Stop")
+    state(another, "stopped")
+    press(page, "Stop")
+    state(page, "stopped")
+    calls = int(page.locator(".caption").first.inner_text().split()[1])
+    assert 0 < calls < 200 and page.locator(".kept").count() == 0
+    draw(page, Images=1, Steps=10)
+
+
+def test_absurd_numbers_are_refused_with_a_message(visit):
+    page = visit()
+    for field, value, message in (
+        ("Images", 1_000_000, "images is 1000000; give a whole number from 1 to 8"),
+        ("Steps", -3, "steps is -3; give a whole number from 1 to 100"),
+        ("Seed", "", "seed is empty"),
+        ("Guidance", "1e99", "guidance is 1e+99; give a number from 0 to 30"),
+        ("Prompt", "apple " * 1000, "prompt has 5,999 characters; give at most 300"),
+    ):
+        before = page.get_by_label(field, exact=True).input_value()
+        fill(page, **{field: value})
+        press(page, "Draw")
+        page.locator(".mistake", has_text=message).wait_for()
+        fill(page, **{field: before})
+    draw(page, Steps=10)
+    assert page.locator(".mistake").inner_text() == ""
+
+
+def test_bad_uploads_are_refused_with_a_message(visit, address):
+    page = visit()
+    page.get_by_text("Start from a picture").click()
+    many = BytesIO()
+    Image.new("1", (6000, 6000)).save(many, format="PNG")
+    for name, data, message in (
+        ("notes.png", b"no picture at all", "the file is no picture"),
+        ("huge.png", many.getvalue(), "the picture is 6000 x 6000; at most"),
+        ("long.png", bytes(11 * 2**20), "the file has more than 10 MiB"),
+    ):
+        page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
+        page.locator(".mistake", has_text=message).wait_for()
+    assert page.request.post(address, data=bytes(11 * 2**20)).status == 413

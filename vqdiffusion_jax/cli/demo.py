@@ -1,0 +1,48 @@
+"""``--mode=demo``: a page to play on, on this machine: draw, watch, compare, paint over, and take pictures home."""
+
+from __future__ import annotations
+
+import socket
+
+from absl import flags
+
+from .again import record
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, companions
+
+SHARED = ("checkpoint", *COMPANIONS, "dtype")
+LOOPBACK = "127.0.0.1"
+_MODE = "mode demo"
+
+flags.DEFINE_string("host", LOOPBACK, "Address to listen on; 0.0.0.0 lets other machines in.", module_name=_MODE)
+flags.DEFINE_integer("port", 8080, "Port to listen on.", lower_bound=1, upper_bound=65535, module_name=_MODE)
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    from ..config import ComputeConfig
+    from ..demo.limits import Limits
+    from ..loading import default_compute, load
+
+    try:
+        from ..demo.view import serve
+    except ModuleNotFoundError as error:
+        if error.name != "nicegui":
+            raise
+        raise ValueError("--mode=demo needs NiceGUI; install it with pip install nicegui") from error
+    check_free(FLAGS.host, FLAGS.port)
+    compute = ComputeConfig(dtype=FLAGS.dtype, param_dtype=FLAGS.dtype) if FLAGS.dtype else default_compute()
+    path = checkpoint_or_embedded()
+    pipeline = load(path, compute=compute, **companions())
+    print(f"the page is at http://{FLAGS.host}:{FLAGS.port}; Ctrl-C ends it", flush=True)
+    serve(pipeline, Limits(), record(checkpoint=path, dtype=compute.dtype), host=FLAGS.host, port=FLAGS.port)
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise ValueError, naming the flag, if the address cannot be listened on; before any weight is read."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"--host={host} --port={port} cannot be listened on: {reason}; name another port or address") from error

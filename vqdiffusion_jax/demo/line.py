@@ -1,0 +1,90 @@
+"""The queue: one run at a time, in the order in which they came."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from .drawing import Frame
+
+WAITING, DRAWING, DONE, STOPPED, FAILED = "waiting", "drawing", "done", "stopped", "failed"
+
+
+class Run:
+    """A visitor's run of one or more orders; written by the line's thread, read by the page.
+
+    orders: how many; work: draws them, shows the run their frames, and returns whether it came to the end.
+    frames: of each order, the moments so far; state: one of those above; message: why it failed.
+    """
+
+    def __init__(self, orders: int, work: Callable[[Run], bool]):
+        self.frames: list[list[Frame]] = [[] for _ in range(orders)]
+        self.state = WAITING
+        self.message = ""
+        self._work = work
+        self._stop = threading.Event()
+
+    @property
+    def ended(self) -> bool:
+        return self.state in (DONE, STOPPED, FAILED)
+
+    @property
+    def progress(self) -> float:
+        """How much is done, in [0, 1]."""
+        return sum(frames[-1].calls / frames[-1].of for frames in self.frames if frames) / len(self.frames)
+
+    def stop(self) -> None:
+        """End after the network calls under way, or, if it waits, at once."""
+        self._stop.set()
+        if self.state == WAITING:
+            self.state = STOPPED
+
+    def show(self, order: int, frame: Frame) -> bool:
+        """Take the next frame of an order, by its number; returns whether to stop, as a pipeline's callback does."""
+        self.frames[order].append(frame)
+        return self._stop.is_set()
+
+    def __call__(self) -> None:
+        if self._stop.is_set():
+            return
+        self.state = DRAWING
+        try:
+            self.state = DONE if self._work(self) else STOPPED
+        except Exception as error:  # whatever it is, the runs behind it go on
+            if not isinstance(error, ValueError):
+                logging.exception("a run of the page failed")
+            self.message = (str(error).splitlines() or [type(error).__name__])[0]
+            self.state = FAILED
+
+
+class Line:
+    """Runs that wait for the one thread that draws."""
+
+    def __init__(self, most: int):
+        self._most = most
+        self._runs: list[Run] = []
+        self._changed = threading.Condition()
+        threading.Thread(target=self._serve, name="line", daemon=True).start()
+
+    def join(self, run: Run) -> None:
+        """Put a run at the end.  Raises ValueError if ``most`` are waiting."""
+        with self._changed:
+            if len(self._runs) > self._most:  # one of them is being drawn
+                raise ValueError(f"the line is full, with {self._most} waiting; try again when some have been drawn")
+            self._runs.append(run)
+            self._changed.notify()
+
+    def before(self, run: Run) -> int:
+        """How many runs come before this one."""
+        with self._changed:
+            return self._runs.index(run) if run in self._runs else 0
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._runs)
+                run = self._runs[0]
+            run()
+            with self._changed:
+                self._runs.remove(run)
