@@ -1,6 +1,7 @@
 # make test       build a virtual environment, install, run every test
 # make test-tree  the same with NNX modules as trees only, and 64-bit types off
 # make lint       static checks
+# make sample PROMPT="a red apple"   the embedded model draws it, into RESULT
 # Set PYTHON to choose an interpreter (3.11 or newer), VENV to put the environment elsewhere.
 
 PYTHON ?= python3
@@ -9,7 +10,10 @@ TORCH ?= torch==2.13.0
 PY = $(VENV)/bin/python
 PYTEST_ARGS ?= -n 2
 
-.PHONY: install test test-tree lint clean
+PROMPT ?= a red apple
+export PROMPT
+
+.PHONY: install sample test test-tree lint clean
 
 install: $(VENV)/.installed
 
@@ -19,16 +23,26 @@ $(VENV)/.installed: pyproject.toml requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
+sample: $(VENV)/.installed
+	$(PY) main.py --mode=sample --prompt="$$PROMPT" --num_images=4
+
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps pytorch-fid==0.3.0
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@
 
-test: $(VENV)/.installed-test
+# A browser for the tests of the page: what is there, or Debian's, or Playwright's own; without one they are skipped, but not in CI.
+$(VENV)/.installed-browser: $(VENV)/.installed-test
+	command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		{ apt-get -qq update && apt-get -qq -y install --no-install-recommends chromium; } >/dev/null || \
+		$(PY) -m playwright install chromium || echo "no browser: the tests of the page will be skipped"
+	touch $@
+
+test: $(VENV)/.installed-browser
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-test-tree: $(VENV)/.installed-test
+test-tree: $(VENV)/.installed-browser
 	NNX_GRAPH_MODE=false JAX_ENABLE_X64=0 $(PY) -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test

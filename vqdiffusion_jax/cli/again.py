@@ -8,6 +8,8 @@ from typing import Any
 
 from absl import flags
 
+from ..embedded import is_embedded
+
 FLAGS = flags.FLAGS
 
 _GROUPS = ("mode sample: what", "mode sample: strategy")
@@ -17,6 +19,7 @@ _OTHERS = (
     "faithful", "rounding", "batch_size", "mesh",
 )  # fmt: skip
 _OF_EACH = ("prompt", "class_label", "num_images", "first_image")  # which the record of each picture adds to that of the run
+_BESIDE = ("image", "mask")  # which may be named from the folder of the JSON
 _PATHS = ("checkpoint", "image", "mask", "reference_config", "codec_config", "mapping", "codec", "clip")
 _ABOUT = ("mode", "version")  # in the JSON, and not flags to set
 
@@ -37,7 +40,7 @@ def record(**settled: Any) -> dict[str, Any]:
     values |= {name: value for name, value in settled.items() if value is not None}
     for name in _PATHS:
         if name in values:
-            values[name] = str(Path(values[name]).absolute())
+            values[name] = str(values[name] if is_embedded(values[name]) else Path(values[name]).absolute())
     return {"mode": "sample"} | values
 
 
@@ -56,6 +59,8 @@ def take_flags_from(file: Path) -> None:
             continue
         if name not in allowed:
             raise ValueError(f"--again={file}: {name!r} is no setting of a picture; give the JSON beside one")
+        if name in _BESIDE and isinstance(value, str):
+            value = str(file.parent / value)
         if not FLAGS[name].present:
             _set(file, name, value)
 

@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from ..embedded import DEFAULT, folder_of
+
 if TYPE_CHECKING:
     from ..config import ModelConfig
 
 _WHERE = "checkpoints"
+# Flags that complete a file given as --checkpoint or --init_from.
+COMPANIONS = ("reference_config", "codec_config", "mapping", "codec", "clip", "weights", "clip_weights", "clip_dtype")
 
-flags.DEFINE_string("checkpoint", None, "A model folder, a diffusers folder, or a .pth file of the reference.", module_name=_WHERE)
+flags.DEFINE_string(
+    "checkpoint", None,
+    "A model folder, a diffusers folder, or a .pth file of the reference.  sample, demo, eval: by default emoji, which comes along.",
+    module_name=_WHERE,
+)  # fmt: skip
 flags.DEFINE_string("reference_config", None, "For a .pth file: the model's yaml, where it is not a released one.", module_name=_WHERE)
 flags.DEFINE_string("codec_config", None, "For a .pth file: the codec's yaml.", module_name=_WHERE)
 flags.DEFINE_string("mapping", None, "For a .pth file: taming_vqvae_2887.pt or taming_vqvae_974.pt.", module_name=_WHERE)
@@ -31,9 +39,15 @@ FLAGS = flags.FLAGS
 
 
 def checkpoint() -> Path:
+    """What --checkpoint names, which has to be given."""
     if not FLAGS.checkpoint:
         raise ValueError("--checkpoint is needed: a model folder, a diffusers folder or a .pth file")
     return Path(FLAGS.checkpoint)
+
+
+def checkpoint_or_embedded() -> Path:
+    """What --checkpoint names, by default the model that comes with the package."""
+    return Path(FLAGS.checkpoint or DEFAULT)
 
 
 def companions() -> dict[str, str]:
@@ -52,6 +66,7 @@ def model_config(path: Path, files: dict[str, str]) -> ModelConfig:
     from ..loading import check_exists
     from ..native import read_config
 
+    path = folder_of(path)
     check_exists(path)
     if not path.is_dir():
         from ..interop.load import plan_reference

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from absl import flags
 
-from .checkpoints import checkpoint, companions
+from .checkpoints import COMPANIONS, checkpoint, companions
+
+SHARED = ("checkpoint", *COMPANIONS, "out")
 
 flags.DEFINE_bool("quiet", False, "convert: print no table of keys.", module_name="mode convert")
 

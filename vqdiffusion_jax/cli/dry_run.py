@@ -39,13 +39,14 @@ def describe(config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: 
     prompts = 0 if call.condition.ids is None else 1 if call.against is None or call.against.ids is None else 2
     text = prompts * text_encoder_flops(config.text_encoder) if prompts else 0
     total = forwards * denoiser_flops(denoiser) + decoder_flops(codec) + text
+    most = "at most " if hasattr(call.strategy, "noise_level") else ""
     parts = " and the decoder" if not text else ", the decoder and CLIP's text tower"
     return "\n".join([
         *lines,
         f"condition {denoiser.condition}; tokens ({batch}, {denoiser.num_tokens}) of {denoiser.num_codes} codes, grid {denoiser.grid};"
         f" pictures ({batch}, {codec.image_size}, {codec.image_size}, {codec.image_channels}) uint8",
         f"working memory about {_bytes(activations)}{'' if mesh is None else ' a device'} for a batch of {batch} in {compute.dtype}",
-        f"{type(call.strategy).__name__}: {len(call.plan)} network calls a picture, {guided} of them guided, which makes {forwards}"
+        f"{type(call.strategy).__name__}: {most}{len(call.plan)} network calls a picture, {guided} of them guided, which makes {forwards}"
         f" forwards of {denoiser_flops(denoiser) / 1e9:,.1f} GFLOP; with them{parts}:"
         f" {total * batch / 1e12:,.1f} TFLOP for a batch of {batch}",
     ])  # fmt: skip

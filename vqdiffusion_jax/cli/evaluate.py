@@ -8,16 +8,17 @@ from pathlib import Path
 
 from absl import flags
 
-from .checkpoints import checkpoint, companions
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, companions
+from .processes import PROCESSES
 
-WHAT = ("samples", "likelihood", "reconstruction")
-
+SHARED = ("checkpoint", *COMPANIONS, "dtype", "faithful", "prompts_file", "batch_size", "part", "out", "progress", *PROCESSES)
 _WHAT, _NETWORKS, _HOW = "mode eval: what", "mode eval: networks", "mode eval: how"
 
 flags.DEFINE_string("protocol", "own", "eval: a protocol of docs/evaluation.md, or a .json file of its fields.", module_name=_WHAT)
 flags.DEFINE_multi_string("set", [], "eval: field=value of the protocol, changed; may be repeated.", module_name=_WHAT)
-flags.DEFINE_multi_enum("what", ["samples"], WHAT, "eval: what to measure; may be repeated.", module_name=_WHAT)
-flags.DEFINE_list("metrics", None, "eval: only these of the samples' metrics.", module_name=_WHAT)
+flags.DEFINE_multi_enum("what", None, ["samples", "likelihood", "reconstruction"],
+                        "eval: what to measure, in place of what the protocol says; may be repeated.", module_name=_WHAT)  # fmt: skip
+flags.DEFINE_list("metrics", None, "eval: the samples' metrics, in place of the protocol's.", module_name=_WHAT)
 flags.DEFINE_string("sweep", None, "eval: field:value,value,... or table1, table2, table3, table4, figure2.", module_name=_WHAT)
 flags.DEFINE_string("data_root", None, "eval: the protocol's data set: reference pictures and captions.", module_name=_WHAT)
 flags.DEFINE_string("reference", None, "eval: an .npz of pytorch-fid or ADM in place of reference pictures.", module_name=_WHAT)
@@ -26,6 +27,8 @@ flags.DEFINE_string("samples", None, "eval: a folder of pictures that are drawn 
 flags.DEFINE_string("inception", None, "eval: pt_inception-2015-12-05-6726825d.pth, for all that FID's network is needed for.",
                     module_name=_NETWORKS)  # fmt: skip
 flags.DEFINE_string("score_clip", None, "eval: ViT-B-32.pt or a folder of CLIP, for the CLIP score.", module_name=_NETWORKS)
+flags.DEFINE_string("judge", None, "eval: file that python -m vqdiffusion_jax.evaluation.judge wrote, for composed scenes.",
+                    module_name=_NETWORKS)  # fmt: skip
 
 flags.DEFINE_integer("chunk", 256, "eval: pictures a file of rows; a stopped run repeats at most one.", lower_bound=1, module_name=_HOW)
 flags.DEFINE_integer("likelihood_draws", 1, "eval: draws of x_t a timestep.", lower_bound=1, module_name=_HOW)
@@ -45,8 +48,12 @@ def main() -> None:
     join_processes()
     # All that can be wrong is found before the weights are read.
     protocol = with_settings(find_protocol(FLAGS.protocol), _settings(FLAGS.set))
+    if FLAGS.what:
+        protocol = replace(protocol, what=tuple(dict.fromkeys(FLAGS.what)))
+    elif FLAGS.sweep or FLAGS.samples:
+        protocol = replace(protocol, what=("samples",))
     sweep = parse_sweep(FLAGS.sweep) if FLAGS.sweep else None
-    if sweep is not None and (FLAGS.samples or list(FLAGS.what) != ["samples"]):
+    if sweep is not None and (FLAGS.samples or protocol.what != ("samples",)):
         raise ValueError("--sweep draws samples with settings changed; it goes neither with --samples nor with another --what")
     for point in sweep.points if sweep else ():
         with_settings(protocol, point).sampling()
@@ -82,9 +89,9 @@ def _setup(protocol):
     from .sample import read_lines
     from .tools import part_of
 
-    if FLAGS.reference and FLAGS.data_root is None and "likelihood" in FLAGS.what:
+    if FLAGS.reference and FLAGS.data_root is None and "likelihood" in protocol.what:
         raise ValueError("the likelihood needs pictures; give --data_root, not only --reference")
-    metrics = choose(FLAGS.metrics)
+    metrics = choose(protocol.metrics if FLAGS.metrics is None else FLAGS.metrics)
     part, parts = part_of(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
     prompts = [line for line in read_lines("prompts_file", FLAGS.prompts_file) if line.strip()] if FLAGS.prompts_file else None
     source = open_reference(protocol, FLAGS.data_root) if FLAGS.data_root else None
@@ -100,11 +107,16 @@ def _setup(protocol):
 def _extractors(protocol) -> list:
     from ..evaluation.clip_score import CaptionScorer, load_towers
     from ..evaluation.inception_weights import load_inception
+    from ..evaluation.judge import load_judge
+    from ..evaluation.judge.extractors import JudgeAnswers, JudgeFeatures
     from ..evaluation.networks import ClipCosines, InceptionFeatures
 
     found = []
     if FLAGS.inception:
         found.append(InceptionFeatures(load_inception(FLAGS.inception), resize=protocol.resize))
+    if FLAGS.judge:
+        judge = load_judge(FLAGS.judge)
+        found += [JudgeFeatures(judge), JudgeAnswers(judge)]
     if FLAGS.score_clip:
         found.append(ClipCosines(CaptionScorer(*load_towers(FLAGS.score_clip))))
     return found
@@ -118,7 +130,7 @@ def _pipeline(protocol):
     from ..loading import default_compute, load
     from ..sharding import make_mesh
 
-    path, files = checkpoint(), companions()
+    path, files = checkpoint_or_embedded(), companions()
     if path.suffix == ".pth" and "weights" not in files:
         files["weights"] = protocol.weights
     compute = ComputeConfig(dtype=FLAGS.dtype, param_dtype=FLAGS.dtype) if FLAGS.dtype else default_compute()
@@ -130,7 +142,7 @@ def _pipeline(protocol):
 def _model(setup) -> None:
     """Whatever --what asks for, of one checkpoint or codec."""
     from ..evaluation import likelihood
-    from ..evaluation.metrics import Reference
+    from ..evaluation.metrics import Reference, Results
     from ..evaluation.run import (
         evaluate_likelihood,
         evaluate_reconstruction,
@@ -139,12 +151,12 @@ def _model(setup) -> None:
         score_samples,
     )
 
-    codec_alone = FLAGS.codec and not FLAGS.checkpoint and list(FLAGS.what) == ["reconstruction"]
+    codec_alone = FLAGS.codec and not FLAGS.checkpoint and setup.protocol.what == ("reconstruction",)
     pipeline = None if codec_alone else _pipeline(setup.protocol)
     codec = _codec() if codec_alone else pipeline.model.codec
-    about = {"checkpoint": FLAGS.codec if codec_alone else FLAGS.checkpoint, "data": setup.source_name or FLAGS.reference}
+    about = {"checkpoint": FLAGS.codec if codec_alone else str(checkpoint_or_embedded()), "data": setup.source_name or FLAGS.reference}
     stores = {}
-    for what in dict.fromkeys(FLAGS.what):
+    for what in setup.protocol.what:
         if what == "samples":
             stores[what] = evaluate_samples(setup, pipeline)
         elif what == "likelihood":
@@ -153,16 +165,15 @@ def _model(setup) -> None:
             stores[what] = evaluate_reconstruction(setup, codec)
     if not _complete(*stores.values()):
         return
-    scores, warnings, bound, speed = {}, [], None, {}
+    results, bound, speed = Results(), None, {}
     for what, (store, reference) in stores.items():
         about[what], speed[what] = store.count, store.pictures_per_second()
         if what == "likelihood":
             bound = likelihood.summarise(store.all(likelihood.NATS), pipeline.model)
             continue
-        results = score_samples(setup, store, reference) if what == "samples" else score_reconstruction(setup, store, reference, codec)
-        scores |= results.scores
-        warnings += results.warnings
-    _report(setup.out, setup.protocol, about, scores, warnings, bound, speed)
+        found = score_samples(setup, store, reference) if what == "samples" else score_reconstruction(setup, store, reference, codec)
+        results = results.merge(found)
+    _report(setup.out, setup.protocol, about, results, bound, speed)
 
 
 def _codec():
@@ -177,14 +188,14 @@ def _samples_of_a_folder(setup) -> None:
     from ..data.sources import open_source
     from ..evaluation.run import evaluate_pictures, score_samples
 
-    if list(FLAGS.what) != ["samples"]:
+    if setup.protocol.what != ("samples",):
         raise ValueError("--samples is a folder of pictures; --what=likelihood and reconstruction need --checkpoint")
     drawn = open_source(DataConfig(source="folder", root=FLAGS.samples), "train")
     store, reference = evaluate_pictures(setup, drawn, FLAGS.samples)
     if _complete((store, reference)):
         results = score_samples(setup, store, reference)
         about = {"samples": FLAGS.samples, "data": setup.source_name or FLAGS.reference, "pictures": store.count}
-        _report(setup.out, setup.protocol, about, results.scores, results.warnings, None, {"samples": store.pictures_per_second()})
+        _report(setup.out, setup.protocol, about, results, None, {"samples": store.pictures_per_second()})
 
 
 def _sweep(setup, sweep) -> None:
@@ -202,8 +213,8 @@ def _sweep(setup, sweep) -> None:
     points = []
     for changed, name, store, reference in runs:
         results = score_samples(changed, store, reference)
-        about = {"checkpoint": FLAGS.checkpoint, "data": setup.source_name or FLAGS.reference, "samples": store.count}
-        write_report(setup.out / name, changed.protocol, about, results.scores, results.warnings)
+        about = {"checkpoint": str(checkpoint_or_embedded()), "data": setup.source_name or FLAGS.reference, "samples": store.count}
+        write_report(setup.out / name, changed.protocol, about, results)
         fields = to_table(changed.protocol)
         points.append(({field: fields[field] for field in sweep.names}, results.scores))
     write_sweep(setup.out, sweep.title, sweep.names, points)
@@ -227,10 +238,10 @@ def _complete(*found) -> bool:
     return not absent
 
 
-def _report(out: Path, protocol, about, scores, warnings, bound, speed) -> None:
+def _report(out: Path, protocol, about, results, bound, speed) -> None:
     from ..evaluation.report import write_report
 
-    write_report(out, protocol, about, scores, warnings, bound)
+    write_report(out, protocol, about, results, bound)
     (out / "speed.json").write_text(json.dumps({"pictures_per_second": speed}, indent=2) + "\n", encoding="utf-8")
     print((out / "report.md").read_text(encoding="utf-8"))
     for what, rate in speed.items():

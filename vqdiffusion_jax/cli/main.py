@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import sys
+from types import ModuleType
 
 from absl import app, flags, logging
 
+from .compiled import keep_compiled
+from .help import check_taken, unknown_flag, usage
 from .tools import status_of
 
-# Mode: the module of this package that runs it.
+# Mode: the module of this package that runs it.  It has main(), flags in groups of the mode's name, and in SHARED the names of others.
 MODES = {
     "sample": "sample", "convert": "convert", "train": "train", "train_vqgan": "train_vqgan", "tokenize": "tokenize", "eval": "evaluate",
-    "reduce_codebook": "reduce_codebook",
+    "reduce_codebook": "reduce_codebook", "demo": "demo", "step_schedule": "step_schedule",
 }  # fmt: skip
 
 flags.DEFINE_enum("mode", "sample", list(MODES), "What to do.", module_name="all modes")
@@ -24,32 +27,29 @@ class UsageError(ValueError):
 
 def run(argv: list[str]) -> int:
     """Parse ``argv`` and run its mode; returns the exit status."""
-    for module in MODES.values():
-        importlib.import_module(f".{module}", __package__)  # defines the mode's flags
+    modules = mode_modules()
     if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
-        print(usage())
-        return 0
+        modes = [argument for argument in argv[1:] if argument.startswith(("--mode=", "-mode="))]
+        mode = modes[-1].partition("=")[2] if modes else None
+        if mode is None or mode in MODES:
+            print(usage(modules, mode))
+            return 0
+        argv = [argv[0], *modes]  # whose mistake is told below
     status = []
     try:
-        app.run(lambda rest: status.append(_dispatch(rest)), argv, flags_parser=_parse)
+        app.run(lambda rest: status.append(dispatch(rest)), argv, flags_parser=parse)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else status[0] if status else 1
     return status[0] if status else 1
 
 
-def usage() -> str:
-    """Every flag of ours, grouped by mode, with its default."""
-    lines = ["python main.py --mode=MODE [--flag=value ...]"]
-    for group, members in flags.FLAGS.flags_by_module_dict().items():
-        if group == "all modes" or group == "checkpoints" or group.startswith("mode "):
-            lines += ["", f"{group}:"]
-            for flag in members:
-                default = "" if flag.default is None else f" [{flag.default_as_str}]".replace("'", "")
-                lines.append(f"  --{flag.name:<18} {flag.help}{default}")
-    return "\n".join(lines)
+def mode_modules() -> dict[str, ModuleType]:
+    """The module of every mode; importing it defines its flags."""
+    return {mode: importlib.import_module(f".{name}", __package__) for mode, name in MODES.items()}
 
 
-def _parse(argv: list[str]) -> list[str]:
+def parse(argv: list[str]) -> list[str]:
+    """Set the flags from ``argv``; returns what is no flag.  A mistake is told in one line and ends the program with status 1."""
     try:
         return flags.FLAGS(argv)
     except (flags.Error, ValueError, OSError, AttributeError, KeyError) as error:
@@ -59,6 +59,8 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _reason(error: Exception) -> str:
     """Why the flags, or a --config file, cannot be taken, in one line."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        return unknown_flag(error.flagname)
     if isinstance(error, AttributeError | KeyError):  # a field that the --config file does not have, as ml_collections wraps it
         cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
         return f"the --config file has no field {' '.join(str(cause.args[0] if isinstance(cause, KeyError) else cause).split())}"
@@ -68,7 +70,8 @@ def _reason(error: Exception) -> str:
     return " ".join(said.split())
 
 
-def _dispatch(rest: list[str]) -> int:
+def dispatch(rest: list[str]) -> int:
+    """Run the mode that the flags name; returns the exit status.  ``rest``: what ``parse`` returned."""
     from .processes import fail_together  # here, so that --mode is the first flag of the help
 
     mode = flags.FLAGS.mode
@@ -80,4 +83,7 @@ def _dispatch(rest: list[str]) -> int:
 def _run_mode(mode: str, rest: list[str]) -> None:
     if len(rest) > 1:
         raise UsageError(f"unexpected argument {rest[1]!r}; every setting is a flag, --name=value")
-    importlib.import_module(f".{MODES[mode]}", __package__).main()
+    modules = mode_modules()
+    check_taken(modules, mode)
+    keep_compiled()
+    modules[mode].main()

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from absl import flags
 
-_MODE = "all modes"
+_MODE = "several processes"
+PROCESSES = ("distributed", "coordinator", "num_processes", "process_id")
 
 flags.DEFINE_bool(
     "distributed", False, "Several processes, as Slurm, GKE, Open MPI or a TPU pod say; when sampling, each writes its own pictures.",

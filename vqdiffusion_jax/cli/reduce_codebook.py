@@ -7,6 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
+SHARED = ("config", "codec", "codec_config", "out", "dtype", "seed", "batch_size", "progress")
 _MODE = "mode reduce_codebook"
 
 flags.DEFINE_integer("least", 1, "reduce_codebook: how often a code must occur to be kept.", lower_bound=1, module_name=_MODE)

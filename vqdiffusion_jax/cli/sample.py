@@ -7,12 +7,12 @@ from pathlib import Path
 
 from absl import flags
 
+from ..sampling import STRATEGIES
 from .again import record, take_flags_from
-from .checkpoints import checkpoint, companions, model_config
-from .processes import join_processes
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, companions, model_config
+from .processes import PROCESSES, join_processes
 
-STRATEGIES = ("posterior", "fast", "fewer_tokens", "purity")
-
+SHARED = ("checkpoint", *COMPANIONS, "dtype", *PROCESSES)
 _WHAT, _HOW, _WHERE, _OUT = "mode sample: what", "mode sample: strategy", "mode sample: where", "mode sample: output"
 
 flags.DEFINE_multi_string("prompt", None, "Text to draw; repeat the flag for more.", module_name=_WHAT)
@@ -30,12 +30,19 @@ flags.DEFINE_list(
 )
 flags.DEFINE_float("strength", None, "How far --image is noised first: above 0, up to 1.", module_name=_WHAT)
 
-flags.DEFINE_enum("strategy", "posterior", STRATEGIES, "Step rule; see docs/strategies.md.", module_name=_HOW)
-flags.DEFINE_integer("steps", None, "posterior: network calls, evenly spaced over the timesteps; default all.", module_name=_HOW)
-flags.DEFINE_list("timesteps", None, "posterior: the timesteps themselves, from high to low, instead of --steps.", module_name=_HOW)
+flags.DEFINE_enum("strategy", "posterior", list(STRATEGIES), "Step rule; see docs/strategies.md.", module_name=_HOW)
+flags.DEFINE_integer(
+    "steps", None, "Network calls.  posterior, remask: even over the timesteps; default all.  maskgit: default 12.", module_name=_HOW
+)
+flags.DEFINE_list("timesteps", None, "posterior, remask: the timesteps themselves, from high to low, not --steps.", module_name=_HOW)
 flags.DEFINE_integer("skip_step", None, "fast: timesteps skipped after each call (the reference's infer_speed minus 1).", module_name=_HOW)
 flags.DEFINE_integer("tokens_per_step", None, "fewer_tokens, purity: most tokens a call; default the reference's table.", module_name=_HOW)
 flags.DEFINE_float("purity_weight", None, "purity: the r of Algorithm 2; default 1.", module_name=_HOW)
+flags.DEFINE_float("temperature", None, "maskgit: noise in the choice of what stays, 0 for none; default 4.5.", module_name=_HOW)
+flags.DEFINE_enum("mask_schedule", None, ["cosine", "linear"], "maskgit: how the masked share falls; default cosine.", module_name=_HOW)
+flags.DEFINE_float("entropy_bound", None, "entropy_bound: nats of entropy a call may reveal together; default 1.", module_name=_HOW)
+flags.DEFINE_float("remask_rate", None, "remask: share of the tokens masked again a call, 0 to 1; default 0.02.", module_name=_HOW)
+flags.DEFINE_enum("remask_schedule", None, ["cap", "rescale"], "remask: --remask_rate as limit or factor; default cap.", module_name=_HOW)
 flags.DEFINE_float("guidance_scale", None, "1 is none; default the checkpoint's.", module_name=_HOW)
 flags.DEFINE_list("guidance_interval", None, "low,high: timesteps at which guidance acts; default all.", module_name=_HOW)
 flags.DEFINE_enum("null", "auto", ["auto", "learnable", "text"], "Null condition of guidance.", module_name=_HOW)
@@ -47,7 +54,7 @@ flags.DEFINE_list("mesh", None, "data,fsdp,tensor: sizes of the device mesh; -1 
 flags.DEFINE_bool("faithful", False, "Full float32 everywhere, to match the reference's numbers.", module_name=_WHERE)
 flags.DEFINE_bool("dry_run", False, "Say shapes, memory and operations, and draw nothing.", module_name=_WHERE)
 
-flags.DEFINE_string("out", "RESULT", "Folder to write to.", module_name=_OUT)
+flags.DEFINE_string("out", "RESULT", "Folder to write to; convert, tokenize and reduce_codebook need it.", module_name=_OUT)
 flags.DEFINE_enum("rounding", "truncate", ["truncate", "round"], "To 8 bits, as the reference or to the nearest.", module_name=_OUT)
 flags.DEFINE_bool("trajectory", False, "Also write a GIF of the denoising.", module_name=_OUT)
 flags.DEFINE_bool("progress", True, "Show a progress bar.", module_name=_OUT)
@@ -80,7 +87,7 @@ def main() -> None:
     out = Path(FLAGS.out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out} is a file; name a folder")
-    path, files = checkpoint(), companions()
+    path, files = checkpoint_or_embedded(), companions()
     config = model_config(path, files)
     call = settle_call(config, settings)
     settings |= fit_pictures(given, config.codec.image_size) | {"output_type": "uint8", "return_trajectory": FLAGS.trajectory}
@@ -108,9 +115,11 @@ def main() -> None:
 
 def draw(pipeline, settings: dict, shown: list[dict], together: int, calls: int, watch, writer) -> None:
     """Draw and write ``together`` pictures at a time, so that what is drawn is on disk whatever happens later."""
+    from ..generation import calls_a_piece
+
     noise = noise_of(settings, shown)
     common = {name: value for name, value in settings.items() if name not in ("seed", "first_image", "num_images_per_prompt")}
-    common |= {"batch_size": together, "callback_steps": update_every(calls)}
+    common |= {"batch_size": together, "callback_steps": calls_a_piece(calls, UPDATES)}
     for first in range(0, len(shown), together):
         part = shown[first : first + together]
         common["prompt"] = [one["prompt"] for one in part] if settings["prompt"] else None
@@ -157,7 +166,7 @@ def call_settings() -> dict:
         "first_image": FLAGS.first_image,
         "seed": FLAGS.seed,
         "strategy": chosen_strategy(),
-        "num_inference_steps": FLAGS.steps,
+        "num_inference_steps": FLAGS.steps if FLAGS.strategy == "posterior" else None,
         "guidance_scale": FLAGS.guidance_scale,
         "guidance_interval": interval,
         "null": FLAGS.null,
@@ -179,30 +188,20 @@ def read_lines(flag: str, file: str) -> list[str]:
 
 def chosen_strategy():
     """The strategy that the flags name; None for the default.  Raises ValueError for a flag of another strategy."""
-    from ..sampling import Ancestral, FewerTokens, PurityPrior, ReferenceFast
-
-    belongs = {
-        "steps": ("posterior",),
-        "timesteps": ("posterior",),
-        "skip_step": ("fast",),
-        "tokens_per_step": ("fewer_tokens", "purity"),
-        "purity_weight": ("purity",),
-    }
-    for flag, strategies in belongs.items():
-        if FLAGS[flag].value is not None and FLAGS.strategy not in strategies:
-            raise ValueError(f"--{flag} goes with --strategy={' or '.join(strategies)}, not {FLAGS.strategy}")
+    for flag in dict.fromkeys(flag for named in STRATEGIES.values() for flag in named.settings):
+        takers = [strategy for strategy, named in STRATEGIES.items() if flag in named.settings]
+        if FLAGS[flag].value is not None and FLAGS.strategy not in takers:
+            raise ValueError(f"--{flag} goes with --strategy={' or '.join(takers)}, not {FLAGS.strategy}")
+    chosen = STRATEGIES[FLAGS.strategy]
+    given = {flag: FLAGS[flag].value for flag in chosen.settings}
     if FLAGS.timesteps is not None:
         for flag in ("steps", "strength"):
             if FLAGS[flag].value is not None:
                 raise ValueError(f"--timesteps and --{flag} are both given; --timesteps is the whole schedule")
-        return Ancestral(timesteps=_integers("timesteps", FLAGS.timesteps))
-    if FLAGS.strategy == "fast":
-        return ReferenceFast(1 if FLAGS.skip_step is None else FLAGS.skip_step)
-    if FLAGS.strategy == "fewer_tokens":
-        return FewerTokens(tokens_per_call=FLAGS.tokens_per_step)
-    if FLAGS.strategy == "purity":
-        return PurityPrior(1.0 if FLAGS.purity_weight is None else FLAGS.purity_weight, tokens_per_call=FLAGS.tokens_per_step)
-    return None
+        given["timesteps"] = _integers("timesteps", FLAGS.timesteps)
+    elif FLAGS.strategy == "posterior":
+        return None  # --steps and --strength are arguments of the call itself
+    return chosen.make(**given)
 
 
 def open_pictures() -> dict:
@@ -274,32 +273,27 @@ def subjects(settings: dict) -> list[dict]:
     return [{name: value} if values else {} for value in values or [None] for _ in range(settings["num_images_per_prompt"])]
 
 
-def update_every(calls: int) -> int:
-    """How many network calls go by between updates of the progress bar: a divisor, as pieces of one length compile once."""
-    least = -(-calls // UPDATES)
-    return next((count for count in range(least, 2 * least + 1) if calls % count == 0), least)
-
-
 @contextlib.contextmanager
 def progress_bar(shown: bool, calls: int, pictures: int):
-    """A bar of ``calls`` a picture; gives what makes, for a batch of so many pictures, the pipeline's callback."""
+    """A bar of ``calls`` a picture, at most; gives what makes, for a batch of so many pictures, the pipeline's callback."""
     if not shown:
         yield lambda count: None
         return
     from tqdm import tqdm
 
     with tqdm(total=calls * pictures, unit="step", desc="denoising", delay=0.2) as bar:
+        drawn = 0
 
         def watch(count: int):
-            before = 0
+            nonlocal drawn
+            first, drawn = drawn * calls, drawn + count
 
             def callback(done: int, timestep: int, tokens) -> None:
-                nonlocal before
                 tokens.block_until_ready()
                 bar.set_postfix(timestep=timestep, refresh=False)
-                bar.update((done - before) * count)
-                before = done
+                bar.update(first + done * count - bar.n)
 
             return callback
 
         yield watch
+        bar.update(bar.total - bar.n)  # calls that a strategy did not need

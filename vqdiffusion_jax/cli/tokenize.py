@@ -6,8 +6,10 @@ from pathlib import Path
 
 from absl import flags
 
-from .checkpoints import checkpoint, companions
+from .checkpoints import COMPANIONS, checkpoint, companions
 from .tools import part_of
+
+SHARED = ("config", "out", "checkpoint", *COMPANIONS, "dtype", "seed", "batch_size", "progress")
 
 _WHERE = "mode tokenize"
 

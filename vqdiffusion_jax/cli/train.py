@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from absl import flags
 
-from .checkpoints import companions
-from .processes import join_processes
+from .checkpoints import COMPANIONS, companions
+from .processes import PROCESSES, join_processes
 from .training import check_flags, mesh_of, run
+
+SHARED = (*COMPANIONS, *PROCESSES)
 
 flags.DEFINE_string(
     "init_from", None, "train: start from a model folder, a diffusers folder or a .pth file; train_vqgan: from a codec.",

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from absl import flags
 
-from .processes import join_processes
+from .processes import PROCESSES, join_processes
 from .training import check_flags, mesh_of, run
+
+SHARED = ("config", "workdir", "init_from", *PROCESSES)
 
 FLAGS = flags.FLAGS
 
@@ -47,10 +49,13 @@ def main() -> None:
 
 def _start(config):
     """The codec of --init_from, which must have the config's sizes, and a line that says so; or (None, ())."""
-    if not FLAGS.init_from:
-        return None, ()
     from ..config import ConfigError
     from ..loading import load_codec
+
+    if not FLAGS.init_from:
+        if config.decoder_only:
+            raise ConfigError("decoder_only is True, but there is no codec whose decoder to train; name one with --init_from")
+        return None, ()
 
     place = Path(FLAGS.init_from)
     codec = load_codec(place, image_size=None if place.is_dir() else config.codec.image_size, compute=config.compute)

@@ -1,0 +1,213 @@
+"""One command line of a document: run, or parsed by the program's own parser.
+
+Run, in a folder with stand-ins for the files that documents name (``stand_ins``):
+
+- ``python main.py --mode=sample`` (the default mode): with the embedded model it draws; with another checkpoint, a picture to start
+  from, or a mesh, it goes as far as --dry_run, which reads flags, files and pictures and compiles nothing;
+- ``python main.py --mode=convert`` and the scripts of convert/.
+
+Parsed only, because they need data sets, downloads, several processes or hours:
+
+- the other modes: flags, which of them the mode takes, the --config file with its changed fields, the evaluation protocol;
+- ``python -m``: the module's own argparse, up to the point where arguments are known, or that it takes none;
+- ``make``: the target and its variables are in the Makefile; ``pip install``: the extras are in pyproject.toml;
+- ``git clone``, ``hf download``, ``cd``: that they have as many arguments as they need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import runpy
+import sys
+import tomllib
+from contextlib import nullcontext
+from pathlib import Path
+from unittest import mock
+
+from absl import flags, logging
+from absl.testing import flagsaver
+from packaging.requirements import Requirement
+
+from vqdiffusion_jax.cli import main as cli
+from vqdiffusion_jax.cli.help import check_taken
+
+REPO = Path(__file__).resolve().parents[2]
+EMBEDDED = "emoji"
+
+
+class WrongCommand(AssertionError):
+    """A command that would not do what the document says."""
+
+
+def check(words: list[str]) -> None:
+    """Run or parse one command in the current folder.  Raises WrongCommand."""
+    program, rest = words[0], words[1:]
+    if program == "vqdiffusion-jax":
+        return _main(rest)
+    if program == "python" and rest[:1] == ["main.py"]:
+        return _main(rest[1:])
+    if program == "python" and rest[:1] == ["-m"] and len(rest) > 1:
+        return _module(rest[1], rest[2:])
+    if program == "python" and rest and rest[0].startswith("convert/"):
+        return _script(REPO / rest[0], rest[1:])
+    known = {"make": _make, "pip": _pip, "git": _git, "hf": _hf, "cd": _cd}
+    if program not in known:
+        raise WrongCommand(f"{' '.join(words[:2])} is no command that the check of documents knows")
+    known[program](rest)
+
+
+def _main(arguments: list[str]) -> None:
+    modules, argv, before = cli.mode_modules(), ["main.py", *arguments], sys.argv
+    if "--help" in arguments:
+        return _succeeds(cli.run, argv)
+    level = logging.get_verbosity()
+    with flagsaver.flagsaver():
+        try:
+            sys.argv = argv  # where ml_collections looks for changed fields of a --config
+            _succeeds(lambda: len(cli.parse(argv)) - 1)  # what is left over is no flag
+            mode = flags.FLAGS.mode
+            if mode not in ("sample", "convert") or flags.FLAGS.distributed or flags.FLAGS.coordinator:
+                return _succeeds(lambda: _settles(modules, mode))
+            more = _for_trial(mode)
+            sys.argv = argv + more
+            untold = mock.patch("vqdiffusion_jax.cli.dry_run.describe", return_value="") if "--dry_run" in more else nullcontext()
+            with untold:  # its table takes longer than all the rest
+                _succeeds(lambda: cli.dispatch(cli.parse(argv + more)))
+        finally:
+            sys.argv = before
+            logging.set_verbosity(level)
+
+
+def _for_trial(mode: str) -> list[str]:
+    """What makes a trial of the command: a stand-in for the embedded model, and no drawing that takes long."""
+    given = flags.FLAGS
+    if mode == "convert" or given.again or given.dry_run:
+        return []
+    embedded = given.checkpoint in (None, EMBEDDED)
+    short = embedded and given.image is None and given.mesh is None
+    return [f"--checkpoint={EMBEDDED}"] * embedded + ["--dry_run"] * (not short)
+
+
+def _settles(modules: dict, mode: str) -> None:
+    """What a mode finds out before it opens its data: that its flags and its configuration go together."""
+    from vqdiffusion_jax.evaluation.protocol import with_settings
+    from vqdiffusion_jax.evaluation.protocols import find_protocol
+    from vqdiffusion_jax.evaluation.sweep import parse_sweep
+    from vqdiffusion_jax.training.config import run_config
+    from vqdiffusion_jax.training.denoiser.config import train_config
+    from vqdiffusion_jax.training.vqgan.config import VQGANTrainConfig
+
+    given = flags.FLAGS
+    check_taken(modules, mode)
+    if mode in ("train", "tokenize"):
+        train_config(given.config)
+    elif mode == "train_vqgan":
+        run_config(VQGANTrainConfig, given.config)
+    elif mode == "eval":
+        protocol = with_settings(find_protocol(given.protocol), dict(text.split("=", 1) for text in given.set))
+        for point in parse_sweep(given.sweep).points if given.sweep else ():
+            with_settings(protocol, point).sampling()
+    needed = {"train": ["config", "workdir"], "train_vqgan": ["config", "workdir"], "tokenize": ["config"]}
+    if missing := [name for name in needed.get(mode, []) if not given[name].present]:
+        raise ValueError(f"--{missing[0]} is needed")
+
+
+class _Parsed(Exception):
+    """The arguments are good; what comes next is not for a test."""
+
+
+def _module(name: str, arguments: list[str]) -> None:
+    if "parse_args" not in _source(name):  # it would run at once
+        if arguments:
+            raise WrongCommand(f"python -m {name} takes no arguments")
+        return
+    original, before = argparse.ArgumentParser.parse_args, sys.argv
+
+    def parse_and_stop(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        raise _Parsed
+
+    argparse.ArgumentParser.parse_args = parse_and_stop
+    sys.argv = [name, *arguments]
+    try:
+        runpy.run_module(name, run_name="__main__")
+    except _Parsed:
+        return
+    except SystemExit as stop:
+        raise WrongCommand(f"python -m {name} ends with status {stop.code} (see above)") from stop
+    finally:
+        argparse.ArgumentParser.parse_args = original
+        sys.argv = before
+    raise WrongCommand(f"python -m {name} parses no arguments")
+
+
+def _source(module: str) -> str:
+    """What ``python -m module`` would run.  Raises WrongCommand if there is nothing of that name."""
+    place = REPO / module.replace(".", "/")
+    found = [path for path in (place / "__main__.py", place.with_suffix(".py")) if path.is_file()]
+    if not found:
+        raise WrongCommand(f"there is no module {module} to run")
+    return found[0].read_text(encoding="utf-8")
+
+
+def _script(path: Path, arguments: list[str]) -> None:
+    if not path.is_file():
+        raise WrongCommand(f"there is no {path.name}")
+    before = sys.argv
+    sys.argv = [str(path), *arguments]
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as stop:
+        if stop.code:
+            raise WrongCommand(f"{path.name} ends with status {stop.code} (see above)") from stop
+    finally:
+        sys.argv = before
+
+
+def _succeeds(run, *arguments) -> None:
+    """``run`` returns 0 or None; its mistakes are told on stderr, which a failing test shows."""
+    try:
+        status = run(*arguments)
+    except (ValueError, OSError, AttributeError, KeyError) as error:
+        raise WrongCommand(str(error)) from error
+    except SystemExit as stop:
+        status = stop.code
+    if status:
+        raise WrongCommand(f"status {status} (see above)")
+
+
+def _make(arguments: list[str]) -> None:
+    makefile = (REPO / "Makefile").read_text()
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        kind, pattern = ("variable", r"^{} *\??=") if equals else ("target", r"^{}:")
+        if not re.search(pattern.format(re.escape(name)), makefile, re.MULTILINE):
+            raise WrongCommand(f"make {argument}: the Makefile has no such {kind}")
+
+
+def _pip(arguments: list[str]) -> None:
+    if arguments[:1] != ["install"] or len(arguments) < 2:
+        raise WrongCommand(f"pip {' '.join(arguments)} installs nothing")
+    extras = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for argument in (argument for argument in arguments[1:] if not argument.startswith("-")):
+        if ours := re.fullmatch(r"\.(?:\[([\w,-]+)\])?", argument):
+            if unknown := set((ours[1] or "").split(",")) - {""} - set(extras):
+                raise WrongCommand(f"pyproject.toml has no extra {', '.join(unknown)}")
+        else:
+            Requirement(argument)
+
+
+def _git(arguments: list[str]) -> None:
+    if arguments[:1] != ["clone"] or len(arguments) != 2 or not arguments[1].startswith("https://"):
+        raise WrongCommand(f"git {' '.join(arguments)} is not git clone https://...")
+
+
+def _hf(arguments: list[str]) -> None:
+    if len(arguments) != 4 or arguments[0] != "download" or "/" not in arguments[1] or arguments[2] != "--local-dir":
+        raise WrongCommand(f"hf {' '.join(arguments)} is not hf download OWNER/NAME --local-dir FOLDER")
+
+
+def _cd(arguments: list[str]) -> None:
+    if len(arguments) != 1:
+        raise WrongCommand("cd takes one folder")

@@ -1,0 +1,27 @@
+"""A folder that is, for every command of the documents, a person's working directory."""
+
+import jax
+import pytest
+
+from tests.docs import stand_ins
+from tests.docs.commands import REPO
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stand_ins")
+    stand_ins.make(folder)
+    return folder
+
+
+@pytest.fixture
+def place(files, tmp_path, monkeypatch):
+    """The stand-ins and the configurations, in a folder of the test's own that is the current one."""
+    for path in files.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "configs").symlink_to(REPO / "configs")
+    monkeypatch.chdir(tmp_path)
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)  # nearly all of the time is compilation
+    yield tmp_path
+    jax.config.update("jax_disable_most_optimizations", before)
