@@ -24,7 +24,7 @@ def config_of(name: str, layers: int | None = None) -> ModelConfig:
     if layers is not None:
         denoiser = replace(denoiser, num_layers=layers)
     if denoiser.condition == "text":
-        codec = replace(codec, quantizer="vq", codebook_size=codec.num_codes, reduced_codebook_size=None)
+        codec = replace(codec, quantizer="vq", codebook_size=codec.num_codes, reduced_codebook_size=None, encoder_window=None)
     return replace(config, denoiser=denoiser, codec=codec)
 
 

@@ -4,8 +4,8 @@
     python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --workdir=runs/vqgan_emoji
     python main.py --mode=train --config=configs/emoji.py --workdir=runs/emoji --codec=runs/vqgan_emoji/model
 
-Denoiser and text tower learn together.  ``concepts`` is how many of data/scenes/concepts.txt there are: 64 is what two CPU
-cores can be taught in hours; with an accelerator take them all (0), and a wider denoiser.
+Denoiser and text tower learn together.  ``concepts`` is how many of data/scenes/concepts.txt there are: 32 is what two CPU
+cores can be taught in an hour or two; with an accelerator take them all (0), and a wider denoiser.
 """
 
 from configs._table import table
@@ -15,19 +15,20 @@ def get_config():
     return table(
         model="emoji",
         train_text_encoder=True,
-        data=dict(source="scenes", root="data/emoji", options=dict(concepts=64), cache="", drop_rate=0.1),
-        batch_size=32,
-        steps=10_000,
-        optimizer=dict(clip_norm=1.0, decayed="matrices"),
-        learning_rate=dict(schedule="cosine", start=1.0e-5, peak=1.0e-3, floor=1.0e-5, warmup_steps=300, total_steps=10_000),
+        data=dict(source="scenes", root="data/emoji", options=dict(concepts=32), cache="", drop_rate=0.1),
+        batch_size=16,
+        accumulation=2,  # activations of 8 pictures stay in a core's cache
+        steps=7000,
+        optimizer=dict(b2=0.99, clip_norm=1.0, decayed="matrices"),
+        learning_rate=dict(schedule="cosine", start=1.0e-5, peak=7.0e-4, floor=1.0e-5, warmup_steps=300, total_steps=7000),
         ema=dict(decay=0.99, interval=5),
         compute=dict(dtype="float32", remat=False),
-        checkpoint=dict(every=500),
+        checkpoint=dict(every=300),
         watch=dict(
             log_every=50,
-            eval_every=2500,
+            eval_every=1500,
             eval_batches=2,
-            sample_every=2500,
+            sample_every=1500,
             prompts=(
                 "a red apple",
                 "a cat face on a blue background",

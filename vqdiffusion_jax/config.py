@@ -156,6 +156,7 @@ class VQGANConfig:
     norm_groups: int = 32
     dropout: float = 0.0
     reduced_codebook_size: int | None = None  # K, where only some codes are kept
+    encoder_window: int | None = None  # pixels a side of the squares that the encoder sees one at a time; None: the whole picture
 
     def __post_init__(self):
         _positive(self, "codebook_size", "embed_dim", "image_size", "channels", "num_res_blocks")
@@ -166,6 +167,12 @@ class VQGANConfig:
             raise ConfigError("VQGANConfig.channel_multipliers is empty; give one whole number a level")
         if self.image_size % self.downsampling:
             raise ConfigError(f"VQGANConfig.image_size={self.image_size} is not divisible by its downsampling of {self.downsampling}")
+        window = self.encoder_window
+        if window is not None and (window < 1 or window % self.downsampling or self.image_size % window):
+            raise ConfigError(
+                f"VQGANConfig.encoder_window is {window}; it must be a multiple of the downsampling of {self.downsampling} that divides"
+                f" image_size={self.image_size}, or None"
+            )
         for channels in (self.channels, *(self.channels * multiplier for multiplier in self.channel_multipliers)):
             if channels % self.norm_groups:
                 raise ConfigError(f"VQGANConfig: {channels} channels are not divisible by norm_groups={self.norm_groups}")

@@ -26,6 +26,7 @@ from flax import nnx
 
 from .checkpoint import failing_as_checkpoint_error, load_weights, save_weights
 from .config import ComputeConfig, ConfigError
+from .embedded import folder_of
 from .files import check_empty, whole_or_not_at_all
 from .interop.kinds import DIFFUSERS, NATIVE, kind_of_folder
 from .models.clip import CLIPTextEncoder, CLIPVisionEncoder
@@ -75,7 +76,8 @@ def load(
     """A pipeline from whatever ``path`` is.
 
     Args:
-        path: a folder written by ``save``, a diffusers VQDiffusionPipeline folder, or one of the reference's .pth files.
+        path: a folder written by ``save``, a diffusers VQDiffusionPipeline folder, one of the reference's .pth files, or
+            "emoji", the model that comes with the package.
         compute: precision and execution; by default bfloat16 on accelerators and float32 on the CPU.
         mesh: devices to spread weights and pictures over (see ``sharding.make_mesh``).
         clip_dtype: "float32" or "float16", what the text tower computes in; by default as the rest.  The reference ran it in
@@ -87,7 +89,7 @@ def load(
     """
     from .pipeline import VQDiffusionPipeline
 
-    path = Path(path)
+    path = folder_of(path)
     compute = compute or default_compute()
     check_exists(path)
     text_compute = _text_compute(clip_dtype, compute)
@@ -108,7 +110,9 @@ def check_exists(path: Path) -> None:
     if not path.exists():
         hub = f"; a hub id is not fetched by itself: first download the folder (hf download {path} --local-dir DIR)"
         is_id = len(path.parts) == 2 and not path.is_absolute() and not path.suffix and not path.parent.exists()
-        raise FileNotFoundError(f"{path} does not exist; give a model folder, a diffusers folder or a .pth file{hub if is_id else ''}")
+        raise FileNotFoundError(
+            f"{path} does not exist; give a model folder, a diffusers folder, a .pth file or the name emoji{hub if is_id else ''}"
+        )
 
 
 def _text_compute(clip_dtype: str | None, compute: ComputeConfig) -> ComputeConfig | None:

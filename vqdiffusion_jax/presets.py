@@ -31,9 +31,9 @@ CODECS = {
         quantizer="vq", codebook_size=1024, embed_dim=256, channel_multipliers=(1, 1, 2, 2, 4), attention_levels=(4,)
     ),
     "ithq_f8_4096": VQGANConfig(quantizer="ema", codebook_size=4096, embed_dim=128, channels=64, channel_multipliers=(1, 2, 4, 8)),
-    "emoji_f8_1024": VQGANConfig(
+    "emoji_f8_1024": VQGANConfig(  # a drawing has the same tokens wherever it lies, so that little training can tell them
         quantizer="ema", codebook_size=1024, embed_dim=32, image_size=64, channels=16, channel_multipliers=(1, 1, 2, 4),
-        num_res_blocks=1, attention_levels=(), z_channels=64, norm_groups=8,
+        num_res_blocks=1, attention_levels=(), z_channels=64, norm_groups=8, encoder_window=8,
     ),
 }
 
@@ -111,6 +111,7 @@ def _emoji() -> ModelConfig:
             condition_width=128, condition_length=words,
         ),
         CODECS["emoji_f8_1024"],
+        auxiliary_weight=0.01,  # weighs up to as much as the bound: a short run soon learns to leave alone what is not masked
         text_encoder=CLIPTextConfig(
             vocab_size=2 * 256 + merges + 2, context_length=words, width=128, num_layers=2, num_heads=4, projection_width=128
         ),

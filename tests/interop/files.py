@@ -21,6 +21,11 @@ from vqdiffusion_jax.config import (
     VQGANConfig,
 )
 from vqdiffusion_jax.diffusion.schedule import make_schedule
+from vqdiffusion_jax.interop.clip_rules import text_rules
+from vqdiffusion_jax.interop.codec_rules import codec_rules
+from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules
+from vqdiffusion_jax.interop.table import unapply
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.models.vqgan import VQGAN
 
 
@@ -101,3 +106,21 @@ def schedule_buffers(config: ScheduleConfig) -> dict[str, np.ndarray]:
         buffers["log_1_min_cumprod_ct"] = np.log(1 - schedule.cum_mask)
     buffers |= {"Lt_history": np.zeros(config.num_timesteps), "Lt_count": np.zeros(config.num_timesteps)}
     return {f"transformer.{name}": values.astype(np.float32) for name, values in buffers.items()}
+
+
+def tensors_of(model: VQDiffusionModel) -> dict[str, np.ndarray]:
+    """A model as the reference's ``model`` state dict, with all that is beside the weights."""
+    config = model.config
+    codec = codec_rules("content_codec.enc.", "content_codec.dec.", quantizer=config.codec.quantizer)
+    tensors = unapply(codec, model.codec, skip=["full_to_reduced", "reduced_to_full"])
+    tensors |= {key.replace(".enc.", ".dec."): value for key, value in tensors.items() if ".quantize." in key}
+    tensors |= unapply(denoiser_rules(condition=config.denoiser.condition, mlp=config.denoiser.mlp), model.denoiser)
+    tensors |= schedule_buffers(config.schedule)
+    if config.denoiser.condition == "text":
+        tensors |= unapply(text_rules("transformer.condition_emb."), model.text_encoder)
+        tokens = config.denoiser.num_tokens
+        for i in range(config.denoiser.num_layers):
+            tensors[f"transformer.transformer.blocks.{i}.attn2.mask"] = np.tril(np.ones((1, 1, tokens, tokens), np.float32))
+    if "transformer.empty_text_embed" in tensors:
+        tensors["transformer.empty_text_embed"] = tensors["transformer.empty_text_embed"].astype(np.float64)
+    return tensors

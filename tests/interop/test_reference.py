@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.interop.files import model_config, perturbed, same_leaves, save, schedule_buffers
+from tests.interop.files import model_config, perturbed, same_leaves, save, schedule_buffers, tensors_of
 from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.interop.clip_rules import text_rules
 from vqdiffusion_jax.interop.codec_rules import codec_rules
 from vqdiffusion_jax.interop.codecs import read_reduction
-from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules
 from vqdiffusion_jax.interop.load import load_reference
 from vqdiffusion_jax.interop.reference import plan
 from vqdiffusion_jax.interop.reference_yaml import config_from_yaml
@@ -55,24 +54,6 @@ def test_every_released_key_is_accounted_for(reference_root, name):
     ignored = {key.rsplit(".", 1)[-1] for key, _ in report.ignored if "dec.quantize." not in key}
     assert all(key == "mask" or key.startswith(("log_", "Lt_")) for key in ignored)
     assert len(report.table().splitlines()) < 420
-
-
-def tensors_of(model: VQDiffusionModel) -> dict[str, np.ndarray]:
-    """A model as the reference's ``model`` state dict, with all that is beside the weights."""
-    config = model.config
-    codec = codec_rules("content_codec.enc.", "content_codec.dec.", quantizer=config.codec.quantizer)
-    tensors = unapply(codec, model.codec, skip=["full_to_reduced", "reduced_to_full"])
-    tensors |= {key.replace(".enc.", ".dec."): value for key, value in tensors.items() if ".quantize." in key}
-    tensors |= unapply(denoiser_rules(condition=config.denoiser.condition, mlp=config.denoiser.mlp), model.denoiser)
-    tensors |= schedule_buffers(config.schedule)
-    if config.denoiser.condition == "text":
-        tensors |= unapply(text_rules("transformer.condition_emb."), model.text_encoder)
-        tokens = config.denoiser.num_tokens
-        for i in range(config.denoiser.num_layers):
-            tensors[f"transformer.transformer.blocks.{i}.attn2.mask"] = np.tril(np.ones((1, 1, tokens, tokens), np.float32))
-    if "transformer.empty_text_embed" in tensors:
-        tensors["transformer.empty_text_embed"] = tensors["transformer.empty_text_embed"].astype(np.float64)
-    return tensors
 
 
 class Saved:

@@ -98,6 +98,21 @@ def test_decode_clips(codec):
     assert float(pixels.max()) == 1.0 and float(pixels.min()) == -1.0
 
 
+def test_a_token_of_a_windowed_encoder_depends_on_its_window_alone():
+    windowed = build(replace(TINY, encoder_window=4))
+    shown = images()
+    before = windowed.encode(shown).reshape(2, 4, 4)
+    after = windowed.encode(shown.at[:, :4, 4:].set(-shown[:, :4, 4:])).reshape(2, 4, 4)
+    changed = np.asarray(before != after)
+    assert changed[:, :2, 2:].any() and not changed[:, 2:].any() and not changed[:, :, :2].any()
+    moved = windowed.encode(jnp.roll(shown, 4, axis=2)).reshape(2, 4, 4)
+    np.testing.assert_array_equal(moved, jnp.roll(before, 2, axis=2))
+    alone = build(replace(TINY, image_size=4))
+    np.testing.assert_array_equal(alone.encode(shown[:, 4:, :4]).reshape(2, 2, 2), before[:, 2:, :2])
+    with pytest.raises(ConfigError, match="encoder_window is 3; it must be a multiple of the downsampling of 2"):
+        replace(TINY, encoder_window=3)
+
+
 @pytest.mark.parametrize("images_at_once", [1, 2, 5])
 def test_decoding_in_pieces_gives_the_same_images(codec, images_at_once):
     tokens = jax.random.randint(jax.random.key(0), (5, 16), 0, 24)

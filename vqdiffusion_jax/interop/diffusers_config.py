@@ -188,6 +188,7 @@ def obstacles(config: ModelConfig) -> list[str]:
         ),
         (codec.quantizer in ("vq", "ema"), f"quantizer={codec.quantizer!r}, where diffusers takes the nearest code only"),
         (codec.reduced_codebook_size is None, f"reduced_codebook_size={codec.reduced_codebook_size}, where diffusers keeps all codes"),
+        (codec.encoder_window is None, f"encoder_window={codec.encoder_window}, where diffusers encodes pictures whole"),
         (
             codec.channel_multipliers[0] == 1,
             f"channel_multipliers={codec.channel_multipliers}, where diffusers' first level has as many channels as conv_in",

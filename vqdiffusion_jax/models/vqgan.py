@@ -42,6 +42,20 @@ def to_uint8(images, *, rounding: str = "truncate") -> jax.Array:
     return (jnp.round(pixels) if rounding == "round" else pixels).astype(jnp.uint8)
 
 
+def windows(images: jax.Array, side: int) -> jax.Array:
+    """Images (batch, height, width, channels), cut into squares row by row: (batch x squares, side, side, channels)."""
+    batch, height, width, channels = images.shape
+    cut = images.reshape(batch, height // side, side, width // side, side, channels).swapaxes(2, 3)
+    return cut.reshape(-1, side, side, channels)
+
+
+def joined(squares: jax.Array, count: int) -> jax.Array:
+    """The inverse of ``windows`` for ``count`` squares a side: (batch x count x count, h, w, channels) -> (batch, ..., channels)."""
+    _, h, w, channels = squares.shape
+    rows = squares.reshape(-1, count, count, h, w, channels).swapaxes(2, 3)
+    return rows.reshape(-1, count * h, count * w, channels)
+
+
 class VQGAN(nnx.Module):
     """Encoder, codebook and decoder of one codec.
 
@@ -64,6 +78,8 @@ class VQGAN(nnx.Module):
     def latents(self, images: jax.Array, *, dropout_key: jax.Array | None = None) -> jax.Array:
         """What is quantised: images (batch, height, width, channels) in [-1, 1] -> (batch, h, w, embed_dim) float32.
 
+        With an ``encoder_window`` a token depends on its window alone: what lies elsewhere, or where the window lies, changes nothing.
+
         Raises:
           ValueError: images of another size than the codec's, or not of a float dtype.
         """
@@ -72,7 +88,8 @@ class VQGAN(nnx.Module):
             raise ValueError(f"images have shape {images.shape}; this codec takes (batch, {size}, {size}, {channels})")
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise ValueError(f"images are {images.dtype}; give floats in [-1, 1], for instance images_to_float(images)")
-        return self.quant_conv(self.encoder(images, dropout_key))
+        window = self.config.encoder_window or size
+        return self.quant_conv(joined(self.encoder(windows(images, window), dropout_key), size // window))
 
     def encode(
         self, images: jax.Array, *, key: jax.Array | None = None, gumbel: jax.Array | None = None, temperature: float = 1.0

@@ -99,6 +99,23 @@ def test_step_is_the_gradient_of_the_loss():
     np.testing.assert_allclose(metrics["grad_norm"], size, rtol=1e-4)
 
 
+@pytest.mark.parametrize("quantizer", ["ema", "gumbel"])
+def test_decoder_alone(quantizer):
+    task = make_task(make_config(quantizer, decoder_only=True))
+    state, batch, losses = task.first_state(), placed(make_images()), []
+    before = jax.tree.map(jnp.copy, state.codec)
+    for _ in range(8):
+        state, metrics = task.step(state, batch)
+        losses.append(float(metrics["reconstruction_loss"]))
+    assert losses[-1] < losses[0]
+    for name in ("encoder", "quant_conv", "quantizer"):
+        for codec in (state.codec, state.ema):
+            jax.tree.map(np.testing.assert_array_equal, getattr(codec, name), getattr(before, name))
+    for name in ("post_quant_conv", "decoder"):
+        changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), getattr(state.ema, name), getattr(before, name))
+        assert all(jax.tree.leaves(changed)), name
+
+
 def test_discriminator_joins_late_with_the_adaptive_weight():
     config = make_config("ema", discriminator=ADVERSARY)
     task = make_task(config)

@@ -88,9 +88,12 @@ class VQGANTrainConfig(RunConfig):
     learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)  # the discriminator's too
     ema: EMAConfig = field(default_factory=lambda: EMAConfig(decay=0.999, interval=1))
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    decoder_only: bool = False  # encoder and codebook stay, so that a denoiser trained on their tokens can use the better decoder
 
     def __post_init__(self):
         super().__post_init__()
+        if self.decoder_only and self.optimizer.weight_decay:
+            raise ConfigError("VQGANTrainConfig.decoder_only is True, but weight_decay would shrink the encoder; set weight_decay to 0")
         if self.accumulation != 1:
             raise ConfigError(f"VQGANTrainConfig.accumulation is {self.accumulation}; a codec is trained on whole batches, so it must be 1")
         if self.codec.reduced_codebook_size is not None:

@@ -53,6 +53,8 @@ def through_codec(config: VQGANTrainConfig, codec: VQGAN, images: Array, step: A
     def forward(codec: VQGAN):
         latents = codec.latents(images, dropout_key=encoder_key if dropout else None)
         quantized = quantize(codec.quantizer, latents, config.codebook, step=step, key=choice_key)
+        if config.decoder_only:  # without a way back to them, encoder and codebook have no gradient
+            quantized = jax.lax.stop_gradient(quantized)
         reconstruction = codec.decode_latents(quantized.codes, dropout_key=decoder_key if dropout else None)
         return (reconstruction, quantized.penalty), (latents, quantized.tokens)
 
@@ -133,7 +135,7 @@ def make_step(
 
     Metrics, all over the whole batch: loss (what the codec pays), reconstruction_loss,
     quantizer_loss (before its weight), grad_norm (the codec's, before clipping), learning_rate, codes_used (share of the
-    codebook), perplexity, restarted_codes (``ema``), and with a discriminator adversarial_loss, adversarial_weight,
+    codebook), perplexity, restarted_codes (``ema``, if its codebook moves), and with a discriminator adversarial_loss, adversarial_weight,
     discriminator_loss, logits_real and logits_fake.  Raises ConfigError if the batch does not divide over the mesh.
     """
     config.check_mesh(mesh)
@@ -163,7 +165,7 @@ def make_step(
         gradients = done.pull(cotangent, config.codebook.weight)
         directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.codec)
         codec = jax.tree.map(lambda value, direction: value - rate * direction, state.codec, directions)
-        if isinstance(state.codec.quantizer, EMAQuantizer):
+        if isinstance(state.codec.quantizer, EMAQuantizer) and not config.decoder_only:
             codec.quantizer, restarted = move_codebook(config, state.codec.quantizer, done, fresh & (state.step == 0), restart_key)
             metrics["restarted_codes"] = restarted
         used, perplexity = use_of_codes(jnp.bincount(done.tokens.reshape(-1), length=config.codec.codebook_size))
