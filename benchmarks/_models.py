@@ -13,18 +13,19 @@ import numpy as np
 from flax import nnx
 
 from vqdiffusion_jax import preset
-from vqdiffusion_jax.config import ComputeConfig, ModelConfig
+from vqdiffusion_jax.config import ComputeConfig, ModelConfig, TextEmbeddingConfig
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
 def config_of(name: str, layers: int | None = None) -> ModelConfig:
-    """A preset; a text model in the form that diffusers can hold too: a whole codebook, nearest code.  Shapes stay as they are."""
+    """A preset, its shapes as they are; a text model in a form that diffusers can hold too (codebook, encoder and text states differ)."""
     config = preset(name)
     denoiser, codec = config.denoiser, config.codec
     if layers is not None:
         denoiser = replace(denoiser, num_layers=layers)
     if denoiser.condition == "text":
         codec = replace(codec, quantizer="vq", codebook_size=codec.num_codes, reduced_codebook_size=None, encoder_window=None)
+        config = replace(config, text_embedding=TextEmbeddingConfig())
     return replace(config, denoiser=denoiser, codec=codec)
 
 

@@ -18,17 +18,17 @@ def get_config():
         data=dict(source="scenes", root="data/emoji", options=dict(concepts=32), cache="", drop_rate=0.1),
         batch_size=16,
         accumulation=2,  # activations of 8 pictures stay in a core's cache
-        steps=7000,
+        steps=20_000,
         optimizer=dict(b2=0.99, clip_norm=1.0, decayed="matrices"),
-        learning_rate=dict(schedule="cosine", start=1.0e-5, peak=7.0e-4, floor=1.0e-5, warmup_steps=300, total_steps=7000),
+        learning_rate=dict(schedule="cosine", start=1.0e-5, peak=1.5e-3, floor=1.0e-5, warmup_steps=300, total_steps=20_000),
         ema=dict(decay=0.99, interval=5),
         compute=dict(dtype="float32", remat=False),
-        checkpoint=dict(every=300),
+        checkpoint=dict(every=500),
         watch=dict(
             log_every=50,
-            eval_every=1500,
+            eval_every=1000,
             eval_batches=2,
-            sample_every=1500,
+            sample_every=500,
             prompts=(
                 "a red apple",
                 "a cat face on a blue background",
