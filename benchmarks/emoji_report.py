@@ -2,7 +2,7 @@
 
     python -m vqdiffusion_jax.data.emoji --out=data/emoji
     python -m vqdiffusion_jax.evaluation.judge --data=data/emoji --out=runs/judge.npz
-    python -m benchmarks.emoji_report --checkpoint=emoji --judge=runs/judge.npz --data=data/emoji --out=docs/results
+    python -m benchmarks.emoji_report --checkpoint=runs/emoji/model --judge=runs/judge.npz --data=data/emoji --out=docs/results
 
 writes OUT/emoji.md and, in OUT/emoji, a JSON a part, plots and sheets.  A part whose JSON is there, made of the same weights with the
 same options, is not measured again; one that was stopped goes on from the pictures that are counted in --work.
@@ -51,7 +51,7 @@ def main() -> None:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="the model: a folder, or emoji for the embedded one")
+    parser.add_argument("--checkpoint", required=True, help="the model: a folder")
     parser.add_argument("--judge", required=True, type=Path, help="file that python -m vqdiffusion_jax.evaluation.judge wrote")
     parser.add_argument("--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="default docs/results")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ..embedded import DEFAULT, folder_of
+from ..embedded import DEFAULT, folder_of, is_embedded
 
 if TYPE_CHECKING:
     from ..config import ModelConfig
@@ -18,7 +18,7 @@ COMPANIONS = ("reference_config", "codec_config", "mapping", "codec", "clip", "w
 
 flags.DEFINE_string(
     "checkpoint", None,
-    "A model folder, a diffusers folder, or a .pth file of the reference.  sample, demo, eval: by default emoji, which comes along.",
+    "A model folder, a diffusers folder, or a .pth file of the reference.",
     module_name=_WHERE,
 )  # fmt: skip
 flags.DEFINE_string("reference_config", None, "For a .pth file: the model's yaml, where it is not a released one.", module_name=_WHERE)
@@ -46,8 +46,8 @@ def checkpoint() -> Path:
 
 
 def checkpoint_or_embedded() -> Path:
-    """What --checkpoint names, by default the model that comes with the package."""
-    return Path(FLAGS.checkpoint or DEFAULT)
+    """What --checkpoint names, by default the model that comes with the package; a copy may have been made without its weights."""
+    return Path(DEFAULT) if not FLAGS.checkpoint and is_embedded(DEFAULT) else checkpoint()
 
 
 def companions() -> dict[str, str]:
