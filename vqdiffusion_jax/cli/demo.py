@@ -7,7 +7,7 @@ import socket
 from absl import flags
 
 from .again import record
-from .checkpoints import COMPANIONS, checkpoint_or_embedded, companions
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype")
 LOOPBACK = "127.0.0.1"
@@ -20,9 +20,8 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    from ..config import ComputeConfig
     from ..demo.limits import Limits
-    from ..loading import default_compute, load
+    from ..loading import load
 
     try:
         from ..demo.view import serve
@@ -31,7 +30,7 @@ def main() -> None:
             raise
         raise ValueError("--mode=demo needs NiceGUI; install it with pip install nicegui") from error
     check_free(FLAGS.host, FLAGS.port)
-    compute = ComputeConfig(dtype=FLAGS.dtype, param_dtype=FLAGS.dtype) if FLAGS.dtype else default_compute()
+    compute = chosen_compute()
     path = checkpoint_or_embedded()
     pipeline = load(path, compute=compute, **companions())
     print(f"the page is at http://{FLAGS.host}:{FLAGS.port}; Ctrl-C ends it", flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import flags
 
-from .checkpoints import COMPANIONS, checkpoint_or_embedded, companions
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
 from .processes import PROCESSES
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype", "faithful", "prompts_file", "batch_size", "part", "out", "progress", *PROCESSES)
@@ -127,13 +127,13 @@ def _pipeline(protocol):
     import jax
 
     from ..config import ComputeConfig
-    from ..loading import default_compute, load
+    from ..loading import load
     from ..sharding import make_mesh
 
     path, files = checkpoint_or_embedded(), companions()
     if path.suffix == ".pth" and "weights" not in files:
         files["weights"] = protocol.weights
-    compute = ComputeConfig(dtype=FLAGS.dtype, param_dtype=FLAGS.dtype) if FLAGS.dtype else default_compute()
+    compute = chosen_compute()
     devices = jax.local_devices()
     mesh = make_mesh(devices=devices) if len(devices) > 1 else None
     return load(path, compute=ComputeConfig() if FLAGS.faithful else compute, mesh=mesh, **files)

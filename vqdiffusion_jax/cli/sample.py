@@ -9,7 +9,7 @@ from absl import flags
 
 from ..sampling import STRATEGIES
 from .again import record, take_flags_from
-from .checkpoints import COMPANIONS, checkpoint_or_embedded, companions, model_config
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions, model_config
 from .processes import PROCESSES, join_processes
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype", *PROCESSES)
@@ -70,7 +70,7 @@ def main() -> None:
     import jax
 
     from ..config import ComputeConfig
-    from ..loading import default_compute, load
+    from ..loading import load
     from .dry_run import describe
     from .pictures import Writer, first_free
 
@@ -79,7 +79,7 @@ def main() -> None:
         take_flags_from(Path(FLAGS.again))
     # All that can be wrong is found before the weights are read.
     settings, given = call_settings(), open_pictures()
-    compute = ComputeConfig(dtype=FLAGS.dtype, param_dtype=FLAGS.dtype) if FLAGS.dtype else default_compute()
+    compute = chosen_compute()
     if FLAGS.faithful:
         if FLAGS.dtype not in (None, "float32"):
             raise ValueError(f"--faithful and --dtype={FLAGS.dtype} are both given; faithful runs are float32")
