@@ -4,8 +4,9 @@
     python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --workdir=runs/vqgan_emoji
     python main.py --mode=train --config=configs/emoji.py --workdir=runs/emoji --codec=runs/vqgan_emoji/model
 
-Denoiser and text tower learn together.  ``concepts`` is how many of data/scenes/concepts.txt there are: 32 is what two CPU
-cores can be taught in an hour or two; with an accelerator take them all (0), and a wider denoiser.
+Denoiser and text tower learn together.  ``concepts`` is how many of data/scenes/concepts.txt there are: 16 is what two CPU
+cores can be taught in an hour or two; with an accelerator take them all (0), and a wider denoiser.  Muon learns the text
+several times as fast as AdamW, whose steps drown the small gradients of rare words.
 """
 
 from configs._table import table
@@ -15,12 +16,12 @@ def get_config():
     return table(
         model="emoji",
         train_text_encoder=True,
-        data=dict(source="scenes", root="data/emoji", options=dict(concepts=32), cache="", drop_rate=0.1),
-        batch_size=16,
-        accumulation=2,  # activations of 8 pictures stay in a core's cache
-        steps=20_000,
-        optimizer=dict(b2=0.99, clip_norm=1.0, decayed="matrices"),
-        learning_rate=dict(schedule="cosine", start=1.0e-5, peak=1.5e-3, floor=1.0e-5, warmup_steps=300, total_steps=20_000),
+        data=dict(source="scenes", root="data/emoji", options=dict(concepts=16, complete_rate=0.5), cache="", drop_rate=0.1),
+        batch_size=32,
+        accumulation=4,  # activations of 8 pictures stay in a core's cache
+        steps=6000,
+        optimizer=dict(name="muon", b2=0.99, clip_norm=1.0, decayed="matrices"),
+        learning_rate=dict(schedule="cosine", start=1.0e-5, peak=1.5e-3, floor=1.0e-5, warmup_steps=100, total_steps=6000),
         ema=dict(decay=0.99, interval=5),
         compute=dict(dtype="float32", remat=False),
         checkpoint=dict(every=500),

@@ -38,3 +38,29 @@ def test_is_adamw_after_clipping(decayed):
         ours = jax.tree.map(lambda value, direction: value - rate * direction, ours, directions)  # noqa: B023
         for name, parameter in theirs.items():
             np.testing.assert_allclose(ours[name], parameter.detach().numpy(), rtol=2e-5, atol=2e-6)
+
+
+def test_muon_makes_directions_of_stacked_matrices_orthogonal_and_leaves_the_rest_to_adamw():
+    random = np.random.default_rng(0)
+
+    def values(scale=1.0):
+        shapes = {
+            "blocks.mlp": {"kernel": (2, 6, 24), "bias": (2, 24)},
+            "blocks.cross_norm": {"kernel": (2, 6, 12)},
+            "logits": {"kernel": (6, 9)},
+        }
+        return jax.tree.map(
+            lambda shape: jnp.asarray(random.normal(size=shape) * scale, jnp.float32), shapes, is_leaf=lambda x: isinstance(x, tuple)
+        )
+
+    parameters, gradients = values(), values()
+    found = {}
+    for name in ("adamw", "muon"):
+        optimizer = make_optimizer(OptimizerConfig(name=name, weight_decay=0.0))
+        found[name], _ = optimizer.update(gradients, optimizer.init(parameters), parameters)
+    for layer in np.asarray(found["muon"]["blocks.mlp"]["kernel"]):
+        spread = np.linalg.svd(layer, compute_uv=False) / (0.2 * np.sqrt(24))
+        assert 0.6 < spread.min() <= spread.max() < 1.25  # five Newton-Schulz steps come so near to 1
+    for part, name in (("blocks.mlp", "bias"), ("blocks.cross_norm", "kernel"), ("logits", "kernel")):
+        np.testing.assert_array_equal(found["muon"][part][name], found["adamw"][part][name])
+    assert np.abs(found["muon"]["blocks.mlp"]["kernel"] - found["adamw"]["blocks.mlp"]["kernel"]).max() > 0.1

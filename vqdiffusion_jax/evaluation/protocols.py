@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from ..data.scenes.concepts import EMBEDDED
 from .errors import EvaluationError
 from .protocol import Protocol, read_protocol
 
@@ -84,7 +85,7 @@ PROTOCOLS = {
             metrics=("following", "judge_fid", "judge_precision_recall"),
             num_likelihood=100,
             source="scene_questions",
-            source_options={"concepts": 64},
+            source_options={"concepts": EMBEDDED},
             num_samples=1000,
             order="sequential",
             caption="first",

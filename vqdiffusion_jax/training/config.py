@@ -11,6 +11,7 @@ from ..config import ConfigError, from_dict
 
 SCHEDULES = ("plateau", "cosine")
 DECAYED = ("all", "matrices")
+OPTIMIZERS = ("adamw", "muon")
 
 
 def check(config: Any, condition: bool, name: str, allowed: str) -> None:
@@ -34,8 +35,9 @@ def number(config: Any, low: float, high: float, *names: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW after clipping by the global norm."""
+    """AdamW after clipping by the global norm; ``name="muon"`` treats the matrices inside a transformer's blocks by Muon instead."""
 
+    name: str = "adamw"
     b1: float = 0.9
     b2: float = 0.96
     epsilon: float = 1.0e-8
@@ -44,6 +46,7 @@ class OptimizerConfig:
     decayed: str = "all"  # "matrices" spares biases, norms, embeddings and the null condition; the reference decays all
 
     def __post_init__(self):
+        check(self, self.name in OPTIMIZERS, "name", f"allowed: {', '.join(OPTIMIZERS)}")
         number(self, 0.0, 0.999999, "b1", "b2")
         number(self, 0.0, 1.0, "epsilon", "weight_decay")
         check(self, self.clip_norm > 0, "clip_norm", "it must be above 0")

@@ -1,25 +1,34 @@
-"""AdamW after clipping (Loshchilov and Hutter 2019), as optax transformations; the learning rate is applied by the step."""
+"""AdamW, or Muon for the matrices inside blocks, after clipping; as optax transformations.  The step applies the learning rate."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
 import optax
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from ..sharding import path_of
 from .config import OptimizerConfig
+
+_MUON_MOMENTUM = 0.95
+_MUON_SCALE = 0.2  # root mean square of a direction's entries: about that of Adam's, so that one learning rate serves both
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """Gradients to directions of unit learning rate: parameters <- parameters - rate * direction.
 
-    Clipping by the global norm, Adam's moments with bias correction, then the
-    decoupled decay of the parameters that ``config.decayed`` names.
+    Clipping by the global norm, moments, then the decoupled decay (Loshchilov and Hutter 2019) of the parameters that
+    ``config.decayed`` names.  Moments are Adam's with bias correction; ``"muon"`` makes the momentum of ``hidden_matrices``
+    orthogonal instead (Jordan 2024, "Muon"; scaled as by Liu et al. 2025, "Muon is scalable for LLM training", section 2.2).
     """
+    moments = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.epsilon)
+    if config.name == "muon":
+        moments = optax.partition({"muon": _muon(), "adamw": moments}, hidden_matrices)
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.epsilon),
+        moments,
         optax.add_decayed_weights(config.weight_decay, mask=None if config.decayed == "all" else matrices),
     )
 
@@ -27,3 +36,27 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def matrices(parameters: Any) -> Any:
     """True for weights of linear layers and convolutions; False for biases, norms, embeddings and the null condition."""
     return jax.tree_util.tree_map_with_path(lambda key_path, _: path_of(key_path).split(".")[-1] == "kernel", parameters)
+
+
+def hidden_matrices(parameters: Any) -> Any:
+    """``"muon"`` for the stacked matrices (layers, in, out) of attention and MLP in the blocks of a transformer, else ``"adamw"``."""
+
+    def kind(key_path: Any, leaf: Any) -> str:
+        path = path_of(key_path)
+        hidden = "blocks." in path and path.endswith(".kernel") and "norm" not in path and leaf.ndim == 3
+        return "muon" if hidden else "adamw"
+
+    return jax.tree_util.tree_map_with_path(kind, parameters)
+
+
+def _muon() -> optax.GradientTransformation:
+    def dimensions(parameters: Any) -> Any:
+        return jax.tree.map(lambda _: MuonDimensionNumbers(reduction_axis=(1,), output_axis=(2,)), parameters)
+
+    def scaled(direction: jax.Array) -> jax.Array:
+        return direction * (_MUON_SCALE * math.sqrt(max(direction.shape[1:])))
+
+    return optax.chain(
+        scale_by_muon(beta=_MUON_MOMENTUM, weight_dimension_numbers=dimensions),
+        optax.stateless(lambda updates, _: jax.tree.map(scaled, updates)),
+    )

@@ -7,6 +7,8 @@ from importlib.resources import files
 
 from ..records import DataError
 
+EMBEDDED = 16  # the first so many are what the embedded model draws
+
 
 def all_concepts() -> list[str]:
     """The lines of concepts.txt: CLDR names as they are written there, everyday things that look like nothing else first."""

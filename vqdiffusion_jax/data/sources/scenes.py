@@ -33,7 +33,7 @@ class Scenes:
       concepts: the first so many of scenes/concepts.txt (0: all), a file of names, or names.
       length: examples of the split; by default a million for training, 10,000 for validation.
       combinations: ``"seen"``, ``"held_out"`` (at least one of the scene's is) or ``"both"``; training takes ``"seen"`` only.
-      complete: captions tell everything in one wording, instead of varying.
+      complete_rate: share of the captions that tell everything in one wording; the others vary and leave things out.
       label: ``"background"`` or ``"concept"`` (then every scene has one drawing), for models with classes.
       pair_rate, plain_rate, white_rate, same_style_rate, jitter: see ``scenes.grammar.Grammar``.
     """
@@ -50,7 +50,7 @@ class Scenes:
         length: int = 0,
         seed: int = 0,
         combinations: str = "seen",
-        complete: bool = False,
+        complete_rate: float = 0.0,
         label: str = "",
         pair_rate: float = 0.4,
         plain_rate: float = 0.1,
@@ -62,6 +62,8 @@ class Scenes:
             raise DataError(f"scenes: size is {size}; scenes are {CANVAS} pixels a side")
         if label not in _LABELS:
             raise DataError(f"scenes: label is {label!r}; allowed: {', '.join(map(repr, _LABELS))}")
+        if not 0.0 <= complete_rate <= 1.0:
+            raise DataError(f"scenes: complete_rate is {complete_rate}; it must lie in [0, 1]")
         if length < 0 or seed < 0:
             raise DataError(f"scenes: length is {length} and seed is {seed}; neither may be negative")
         if split == "train" and combinations != "seen":
@@ -72,7 +74,7 @@ class Scenes:
             same_style_rate=same_style_rate, jitter=jitter, combinations=combinations,
         )  # fmt: skip
         self._split, self._seed, self._length = SPLITS.index(split), seed, length or _LENGTHS[split]
-        self._complete, self._label = complete, label
+        self._complete_rate, self._label = complete_rate, label
         self._classes = {"": (), "background": tuple(COLOURS), "concept": self.drawings.concepts}[label]
 
     @property
@@ -93,12 +95,16 @@ class Scenes:
 
     def __getitem__(self, index: int) -> Record:
         scene = self.scene(index)
-        words = complete_caption(scene) if self._complete else caption(scene, self._rng(index, _CAPTION))
+        words = self._caption(scene, self._rng(index, _CAPTION))
         record = Record(id=f"scene {index}", image=render(scene, self.drawings), captions=[words])
         if self._label:
             shown = scene.background if self._label == "background" else scene.objects[0].concept
             record["label"] = self._classes.index(shown)
         return record
+
+    def _caption(self, scene: Scene, rng: np.random.Generator) -> str:
+        # A rate of 0 takes nothing from the generator, and a rate of 1 needs nothing of it.
+        return complete_caption(scene) if self._complete_rate and rng.random() < self._complete_rate else caption(scene, rng)
 
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._split, int(index), stream))

@@ -1,6 +1,6 @@
 """Train a judge of composed pictures and test it on real ones it has not seen.
 
-    python -m vqdiffusion_jax.evaluation.judge --data=DIR --out=FILE.npz --concepts=64
+    python -m vqdiffusion_jax.evaluation.judge --data=DIR --out=FILE.npz
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from ...cli.tools import report_mistakes
+from ...data.scenes.concepts import EMBEDDED
 from .files import save_judge
 from .train import measure_judge, train_judge
 
@@ -21,7 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote")
     parser.add_argument("--out", required=True, type=Path, help="file to write")
-    parser.add_argument("--concepts", type=int, default=64, help="the first so many of data/scenes/concepts.txt (0: all)")
+    parser.add_argument(
+        "--concepts", type=int, default=EMBEDDED, help=f"the first so many of data/scenes/concepts.txt (0: all; default {EMBEDDED})"
+    )
     parser.add_argument("--steps", type=int, default=2000, help="batches to train on (default 2000)")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
