@@ -35,7 +35,7 @@ def number(config: Any, low: float, high: float, *names: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW after clipping by the global norm; ``name="muon"`` treats the matrices inside a transformer's blocks by Muon instead."""
+    """AdamW after clipping by the global norm; ``name="muon"`` moves the weights inside blocks by Muon instead."""
 
     name: str = "adamw"
     b1: float = 0.9

@@ -1,8 +1,9 @@
-"""AdamW, or Muon for the matrices inside blocks, after clipping; as optax transformations.  The step applies the learning rate."""
+"""AdamW, or Muon for the weights inside blocks, after clipping; as optax transformations.  The step applies the learning rate."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from optax.contrib import MuonDimensionNumbers, scale_by_muon
 from ..sharding import path_of
 from .config import OptimizerConfig
 
+_INSIDE = re.compile(r"(^|\.)(blocks|middle|resample)\.")
 _MUON_MOMENTUM = 0.95
 _MUON_SCALE = 0.2  # root mean square of a direction's entries: about that of Adam's, so that one learning rate serves both
 
@@ -39,24 +41,34 @@ def matrices(parameters: Any) -> Any:
 
 
 def hidden_matrices(parameters: Any) -> Any:
-    """``"muon"`` for the stacked matrices (layers, in, out) of attention and MLP in the blocks of a transformer, else ``"adamw"``."""
+    """``"muon"`` for the weights of attention, MLP and convolutions inside blocks, else ``"adamw"``.
 
-    def kind(key_path: Any, leaf: Any) -> str:
+    What reads tokens or pixels, what writes logits or pixels, and what makes a norm's scale and shift is not among them.
+    """
+
+    def kind(key_path: Any, _: Any) -> str:
         path = path_of(key_path)
-        hidden = "blocks." in path and path.endswith(".kernel") and "norm" not in path and leaf.ndim == 3
-        return "muon" if hidden else "adamw"
+        return "muon" if _INSIDE.search(path) and path.endswith(".kernel") and "norm" not in path else "adamw"
 
     return jax.tree_util.tree_map_with_path(kind, parameters)
 
 
 def _muon() -> optax.GradientTransformation:
-    def dimensions(parameters: Any) -> Any:
-        return jax.tree.map(lambda _: MuonDimensionNumbers(reduction_axis=(1,), output_axis=(2,)), parameters)
-
     def scaled(direction: jax.Array) -> jax.Array:
-        return direction * (_MUON_SCALE * math.sqrt(max(direction.shape[1:])))
+        out = direction.shape[-1]
+        return direction * (_MUON_SCALE * math.sqrt(max(math.prod(direction.shape[_stacked(direction) : -1]), out)))
 
     return optax.chain(
-        scale_by_muon(beta=_MUON_MOMENTUM, weight_dimension_numbers=dimensions),
+        scale_by_muon(beta=_MUON_MOMENTUM, weight_dimension_numbers=lambda parameters: jax.tree.map(_dimensions, parameters)),
         optax.stateless(lambda updates, _: jax.tree.map(scaled, updates)),
     )
+
+
+def _stacked(kernel: Any) -> int:
+    """How many leading axes count layers: a linear kernel is (in, out), a convolution's (height, width, in, out), a stack has one more."""
+    return kernel.ndim % 2
+
+
+def _dimensions(kernel: Any) -> MuonDimensionNumbers:
+    """A kernel as matrices: what is summed over against what comes out."""
+    return MuonDimensionNumbers(reduction_axis=tuple(range(_stacked(kernel), kernel.ndim - 1)), output_axis=(kernel.ndim - 1,))

@@ -94,8 +94,6 @@ class VQGANTrainConfig(RunConfig):
         super().__post_init__()
         if self.decoder_only and self.optimizer.weight_decay:
             raise ConfigError("VQGANTrainConfig.decoder_only is True, but weight_decay would shrink the encoder; set weight_decay to 0")
-        if self.optimizer.name != "adamw":
-            raise ConfigError(f"VQGANTrainConfig.optimizer.name is {self.optimizer.name!r}; a codec has no blocks of a transformer: adamw")
         if self.accumulation != 1:
             raise ConfigError(f"VQGANTrainConfig.accumulation is {self.accumulation}; a codec is trained on whole batches, so it must be 1")
         if self.codec.reduced_codebook_size is not None:
