@@ -1,6 +1,7 @@
 # make test       build a virtual environment, install, run every test
 # make test-tree  the same with NNX modules as trees only, and 64-bit types off
 # make lint       static checks
+# make sample PROMPT="a red apple"   the embedded model draws it, into RESULT
 # Set PYTHON to choose an interpreter (3.11 or newer), VENV to put the environment elsewhere.
 
 PYTHON ?= python3
@@ -9,7 +10,10 @@ TORCH ?= torch==2.13.0
 PY = $(VENV)/bin/python
 PYTEST_ARGS ?= -n 2
 
-.PHONY: install test test-tree lint clean
+PROMPT ?= a red apple
+export PROMPT
+
+.PHONY: install sample test test-tree lint clean
 
 install: $(VENV)/.installed
 
@@ -18,6 +22,9 @@ $(VENV)/.installed: pyproject.toml requirements.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
+
+sample: $(VENV)/.installed
+	$(PY) main.py --mode=sample --prompt="$$PROMPT" --num_images=4
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH)

@@ -2,7 +2,7 @@
 
     python -m vqdiffusion_jax.data.emoji --out=data/emoji
     python -m vqdiffusion_jax.evaluation.judge --data=data/emoji --out=runs/judge.npz
-    python -m benchmarks.emoji_report --checkpoint=runs/emoji/model --judge=runs/judge.npz --data=data/emoji --out=docs/results
+    python -m benchmarks.emoji_report --checkpoint=emoji --judge=runs/judge.npz --data=data/emoji --out=docs/results
 
 writes OUT/emoji.md and, in OUT/emoji, a JSON a part, plots and sheets.  A part whose JSON is there, made of the same weights with the
 same options, is not measured again; one that was stopped goes on from the pictures that are counted in --work.
@@ -20,6 +20,7 @@ from pathlib import Path
 import jax
 
 from vqdiffusion_jax.cli.tools import report_mistakes
+from vqdiffusion_jax.data.scenes.concepts import EMBEDDED
 from vqdiffusion_jax.files import write_whole
 
 from .emoji_report_page import page
@@ -33,7 +34,8 @@ def main() -> None:
         study = Study.open(
             options.checkpoint, options.judge, options.data, options.work, photographs=options.photographs,
             null_text_checkpoint=options.null_text_checkpoint, training_checkpoints=labelled(options.training_checkpoints),
-            samples=options.samples, pictures=options.pictures, steps=options.steps, batch_size=options.batch_size,
+            samples=options.samples, concepts=options.concepts, pictures=options.pictures, steps=options.steps,
+            batch_size=options.batch_size,
         )  # fmt: skip
         folder = options.out / "emoji"
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,7 @@ def main() -> None:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="the model: a folder")
+    parser.add_argument("--checkpoint", required=True, help="the model: a folder, or emoji for the embedded one")
     parser.add_argument("--judge", required=True, type=Path, help="file that python -m vqdiffusion_jax.evaluation.judge wrote")
     parser.add_argument("--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="default docs/results")
@@ -60,6 +62,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--null_text_checkpoint", help="a model whose dropped captions were the empty prompt, for table 1")
     parser.add_argument("--training_checkpoints", default="", help="NAME:DIR,... for table 2; default the checkpoint alone")
     parser.add_argument("--samples", type=int, default=1000, help="pictures that the main figures are of")
+    parser.add_argument("--concepts", type=int, default=EMBEDDED, help="what the model was trained on: the first so many of concepts.txt")
     parser.add_argument("--pictures", type=int, default=300, help="pictures a row of the other tables")
     parser.add_argument("--steps", type=int, default=25, help="of the exact posterior, where a table does not vary them")
     parser.add_argument("--batch_size", type=int, default=8, help="pictures drawn together")

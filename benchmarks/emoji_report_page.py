@@ -60,8 +60,9 @@ def _about(found: Mapping[str, Any]) -> tuple[list[str], dict]:
     numbers = ", ".join(f"{name} {count:,}" for name, count in found["parameters"].items())
     return [
         f"Parameters: {numbers}; {found['grid'][0]} x {found['grid'][1]} tokens of {found['num_codes']} codes, {found['num_timesteps']} "
-        f"timesteps, {found['concepts']} concepts. Guidance scale {found['guidance_scale']:g}, truncation {found['truncation_rate']:g} "
-        f"and {found['inference_steps']} strided steps, unless a table says otherwise.",
+        f"timesteps, {found['concepts']} concepts; the judge knows {found['judge_concepts']}. Guidance scale "
+        f"{found['guidance_scale']:g}, truncation {found['truncation_rate']:g} and {found['inference_steps']} strided steps, "
+        "unless a table says otherwise.",
     ], {}
 
 

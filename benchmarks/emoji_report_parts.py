@@ -84,27 +84,29 @@ class Study:
     pictures: int
     steps: int
     batch_size: int
+    concepts: int
     photographs: Path | None = None
     null_text: VQDiffusionPipeline | None = None
     training: Mapping[str, VQDiffusionPipeline] = field(default_factory=dict)
 
     @classmethod
     def open(
-        cls, checkpoint: str, judge: Path, data: Path, work: Path, *, samples: int, null_text_checkpoint: str | None = None,
+        cls, checkpoint: str, judge: Path, data: Path, work: Path, *, samples: int, concepts: int, null_text_checkpoint: str | None = None,
         training_checkpoints: Mapping[str, str] | None = None, **options,
     ) -> Study:  # fmt: skip
         """Raises what loading and the data raise, before anything is measured."""
         load, loaded = VQDiffusionPipeline.from_pretrained, load_judge(judge)
         return cls(
-            pipeline=load(checkpoint), judge=loaded, data=data, work=work, samples=samples,
-            source=SceneQuestions(data, "validation", concepts=loaded.config.concepts, length=samples),
+            pipeline=load(checkpoint), judge=loaded, data=data, work=work, samples=samples, concepts=concepts,
+            source=SceneQuestions(data, "validation", concepts=concepts, length=samples),
             null_text=load(null_text_checkpoint) if null_text_checkpoint else None,
             training={name: load(folder) for name, folder in (training_checkpoints or {}).items()}, **options,
         )  # fmt: skip
 
     def identity(self, part: str) -> dict[str, Any]:
         """What a part's figures depend on, besides the code."""
-        table = {"model": fingerprint(self.pipeline.model), "judge": fingerprint(self.judge), "steps": self.steps}
+        table = {"model": fingerprint(self.pipeline.model), "judge": fingerprint(self.judge)}
+        table |= {"steps": self.steps, "concepts": self.concepts}
         table |= {"samples": self.samples} if part in ("following", "codec") else {"pictures": self.pictures}
         if part == "codec":
             table["photographs"] = self.photographs is not None
@@ -116,7 +118,7 @@ class Study:
 
     @property
     def protocol(self) -> Protocol:
-        options = {"concepts": list(self.judge.config.concepts), "length": self.samples}
+        options = {"concepts": self.concepts, "length": self.samples}
         return replace(find_protocol("emoji"), source_options=options, steps=self.steps)
 
     @functools.cached_property
@@ -128,7 +130,7 @@ class Study:
     def setup(self, **changes: Any) -> Setup:
         protocol = replace(self.protocol, **changes)
         return Setup(
-            out=self.work / f"{fingerprint(self.judge)},{self.samples}", protocol=protocol, source=self.source,
+            out=self.work / f"{fingerprint(self.judge)},{self.concepts},{self.samples}", protocol=protocol, source=self.source,
             source_name=f"scene_questions at {self.data}", extractors=[JudgeFeatures(self.judge), JudgeAnswers(self.judge)],
             metrics=choose(list(protocol.metrics)), chunk=CHUNK, batch_size=self.batch_size,
         )  # fmt: skip
@@ -164,7 +166,7 @@ class Study:
 
     @property
     def names(self) -> list[str]:
-        return list(self.judge.config.concepts[:OPEN_PROMPTS])
+        return list(self.source.drawings.concepts[:OPEN_PROMPTS])
 
 
 def about(study: Study) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def about(study: Study) -> dict[str, Any]:
         "parameters": {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in parts.items()},
         "num_timesteps": config.denoiser.num_timesteps, "guidance_scale": config.sampling.guidance_scale,
         "truncation_rate": config.sampling.truncation_rate, "num_codes": config.denoiser.num_codes, "grid": list(config.denoiser.grid),
-        "concepts": len(study.judge.config.concepts),
+        "concepts": len(study.source.drawings.concepts), "judge_concepts": len(study.judge.config.concepts),
         "inference_steps": study.steps,
     }  # fmt: skip
 

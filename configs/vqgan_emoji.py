@@ -4,6 +4,8 @@
     python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --workdir=runs/vqgan_emoji
 
 Two cores of a CPU take about 45 pictures a second.  There is no discriminator: it would double the work of a step.
+The codec that comes with the package was trained in three pieces, which the card beside its weights lists
+(vqdiffusion_jax/assets/emoji/README.md).
 """
 
 from configs._vqgan_table import table

@@ -10,6 +10,8 @@ REPO = Path(__file__).resolve().parents[1]
 # Most of a run is compilation, much of it the same in several processes; they share what one has compiled.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Nor is it worth while to optimise what runs once on tiny shapes.  What is compared with recordings is compiled as users compile it.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
 def pytest_addoption(parser):

@@ -7,8 +7,8 @@ import warnings
 import jax
 import jax.numpy as jnp
 import pytest
-from flax import nnx
 
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, checkpoint, preset
 from vqdiffusion_jax.checkpoint import CheckpointError, failing_as_checkpoint_error
 from vqdiffusion_jax.config import ComputeConfig
@@ -16,7 +16,7 @@ from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
 def pipeline(**compute) -> VQDiffusionPipeline:
-    return VQDiffusionPipeline(VQDiffusionModel(preset("tiny_unconditional"), ComputeConfig(**compute), rngs=nnx.Rngs(0)))
+    return VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_unconditional"), ComputeConfig(**compute)))
 
 
 @pytest.fixture(scope="module")

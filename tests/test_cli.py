@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flax import nnx
 from PIL import Image
 
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
@@ -24,7 +24,7 @@ def run(*arguments: str, script: str = "main.py"):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "model"
-    VQDiffusionPipeline(VQDiffusionModel(preset("tiny_text"), rngs=nnx.Rngs(0))).save_pretrained(folder)
+    VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_text"))).save_pretrained(folder)
     (folder / "weights.bin").write_bytes(b"\xff\xfe\x00")
     for name, content in {
         "list": [1], "strategy": {"strategy": "purityy"}, "steps": {"steps": "3"}, "seed": {"seed": [1]}, "out": {"out": "elsewhere"},
@@ -153,8 +153,8 @@ def test_dry_run_says_what_it_would_take(folder):
 
 MISTAKES = [
     (("--checkpoint=nowhere", "--prompt=a"), "nowhere does not exist"),
-    ((), "--checkpoint is needed"),
-    (("--mode=convert", "--out=nowhere"), "--checkpoint is needed"),
+    ((), "give prompt or prompt_embeds"),
+    (("--mode=convert",), "--checkpoint is needed"),
     (("stray",), "unexpected argument 'stray'"),
     (("--checkpoint={folder}",), "give prompt or prompt_embeds"),
     (("--checkpoint={folder}", "--prompt=a", "--steps=99"), "1 to 10 steps"),
@@ -213,7 +213,7 @@ for argv in json.loads(sys.argv[1]):
 def test_convert_and_export_round_trip(tmp_path):
     config = preset("tiny_text")
     config = replace(config, denoiser=replace(config.denoiser, position_grid=config.denoiser.grid))  # all that diffusers can hold
-    first = VQDiffusionPipeline(VQDiffusionModel(config, rngs=nnx.Rngs(0)))
+    first = VQDiffusionPipeline(random_network(VQDiffusionModel, config))
     first.save_pretrained(tmp_path / "model")
     done = run(f"--checkpoint={tmp_path / 'model'}", f"--out={tmp_path / 'diffusers'}", script="convert/flax_to_diffusers.py")
     assert done.returncode == 0, done.stderr

@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.interop.files import codec_config, codec_module, model_config, perturbed, same_leaves, save, schedule_buffers
+from tests.networks import random_network
 from vqdiffusion_jax import loading
 from vqdiffusion_jax.checkpoint import CheckpointError
 from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ConfigError
@@ -33,7 +33,7 @@ def codec():
 
 @pytest.fixture(scope="module")
 def model():
-    return perturbed(VQDiffusionModel(model_config("text"), rngs=nnx.Rngs(0)))
+    return perturbed(random_network(VQDiffusionModel, model_config("text")))
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,8 @@ def test_a_codec_with_kept_codes(tmp_path, codec):
 
 def test_both_towers_of_clip(tmp_path):
     sizes = {"width": 64, "num_layers": 2, "num_heads": 1, "mlp_ratio": 2, "projection_width": 6}
-    text = perturbed(CLIPTextEncoder(CLIPTextConfig(vocab_size=40, context_length=5, **sizes), rngs=nnx.Rngs(0)))
-    image = perturbed(CLIPVisionEncoder(CLIPVisionConfig(image_size=8, patch_size=4, **sizes), rngs=nnx.Rngs(1)))
+    text = perturbed(random_network(CLIPTextEncoder, CLIPTextConfig(vocab_size=40, context_length=5, **sizes)))
+    image = perturbed(random_network(CLIPVisionEncoder, CLIPVisionConfig(image_size=8, patch_size=4, **sizes), seed=1))
     source = save(tmp_path / "clip.pt", unapply(text_rules(), text) | unapply(vision_rules(), image))
     loading.convert(source, tmp_path / "native")
     for path in (source, tmp_path / "native"):

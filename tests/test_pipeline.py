@@ -1,8 +1,8 @@
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -23,7 +23,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def make(name: str) -> VQDiffusionPipeline:
-    return VQDiffusionPipeline(VQDiffusionModel(preset(name), rngs=nnx.Rngs(0)))
+    return VQDiffusionPipeline(random_network(VQDiffusionModel, preset(name)))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from tests.multiprocess_sampling import SETTINGS
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
@@ -23,7 +24,7 @@ REPO = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharded") / "model"
-    VQDiffusionPipeline(VQDiffusionModel(preset("tiny_text"), rngs=nnx.Rngs(0))).save_pretrained(folder)
+    VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_text"))).save_pretrained(folder)
     return folder
 
 
@@ -115,6 +116,6 @@ def test_meshes_that_cannot_be_made(sizes, message):
 def test_one_device_is_a_mesh_of_one():
     mesh = make_mesh(devices=jax.devices()[:1])
     assert dict(mesh.shape) == {"data": 1, "fsdp": 1, "tensor": 1}
-    pipeline = VQDiffusionPipeline(VQDiffusionModel(preset("tiny_class"), rngs=nnx.Rngs(0)), mesh=mesh)
+    pipeline = VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_class")), mesh=mesh)
     plain = VQDiffusionPipeline(pipeline.model)
     assert jnp.array_equal(pipeline(class_labels=1, output_type="tokens").tokens, plain(class_labels=1, output_type="tokens").tokens)

@@ -11,13 +11,14 @@ SCRIPT = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
 from flax import nnx
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.diffusion import loss_terms, make_schedule, predict_start
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 jax.config.update("jax_enable_x64", False)
 for name, subject in (("tiny_text", {"prompt": "a dog"}), ("tiny_class", {"class_labels": 1}), ("tiny_unconditional", {})):
-    pipeline = VQDiffusionPipeline(VQDiffusionModel(preset(name), rngs=nnx.Rngs(0)))
+    pipeline = VQDiffusionPipeline(random_network(VQDiffusionModel, preset(name)))
     images = pipeline(**subject, output_type="uint8").images
     assert images.shape == (1, 16, 16, 3), images.shape
     assert pipeline.encode(images).shape == (1, 16)

@@ -9,8 +9,8 @@ _FOLDERS = {DEFAULT: Path(__file__).parent / "assets" / "emoji"}
 
 
 def is_embedded(path: str | Path) -> bool:
-    """Whether ``path`` is the name of an embedded model that is there; a file or folder of that name comes first."""
-    return str(path) in _FOLDERS and not Path(path).exists() and _FOLDERS[str(path)].is_dir()
+    """Whether ``path`` is the name of an embedded model; a file or folder of that name comes first."""
+    return str(path) in _FOLDERS and not Path(path).exists()
 
 
 def folder_of(path: str | Path) -> Path:

@@ -76,8 +76,8 @@ def load(
     """A pipeline from whatever ``path`` is.
 
     Args:
-        path: a folder written by ``save``, a diffusers VQDiffusionPipeline folder, one of the reference's .pth files, or the
-            name of a model that comes with the package (see ``embedded``).
+        path: a folder written by ``save``, a diffusers VQDiffusionPipeline folder, one of the reference's .pth files, or
+            "emoji", the model that comes with the package.
         compute: precision and execution; by default bfloat16 on accelerators and float32 on the CPU.
         mesh: devices to spread weights and pictures over (see ``sharding.make_mesh``).
         clip_dtype: "float32" or "float16", what the text tower computes in; by default as the rest.  The reference ran it in
@@ -110,7 +110,9 @@ def check_exists(path: Path) -> None:
     if not path.exists():
         hub = f"; a hub id is not fetched by itself: first download the folder (hf download {path} --local-dir DIR)"
         is_id = len(path.parts) == 2 and not path.is_absolute() and not path.suffix and not path.parent.exists()
-        raise FileNotFoundError(f"{path} does not exist; give a model folder, a diffusers folder or a .pth file{hub if is_id else ''}")
+        raise FileNotFoundError(
+            f"{path} does not exist; give a model folder, a diffusers folder, a .pth file or the name emoji{hub if is_id else ''}"
+        )
 
 
 def _text_compute(clip_dtype: str | None, compute: ComputeConfig) -> ComputeConfig | None:

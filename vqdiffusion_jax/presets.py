@@ -118,7 +118,7 @@ def _emoji() -> ModelConfig:
         text_embedding=TextEmbeddingConfig(normalize=False),
         tokenizer=TokenizerConfig(end_index=256 + 2 + merges, context_length=words),
     )  # fmt: skip
-    return _with_null(model, guidance_scale=2.0)
+    return _with_null(model, guidance_scale=1.5)
 
 
 def _tiny(condition: str, quantizer: str) -> ModelConfig:

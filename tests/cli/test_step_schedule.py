@@ -5,8 +5,8 @@ import sys
 
 import pytest
 from absl.testing import flagsaver
-from flax import nnx
 
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli import run
 from vqdiffusion_jax.cli.main import mode_modules
@@ -16,7 +16,7 @@ from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("step_schedule") / "model"
-    VQDiffusionPipeline(VQDiffusionModel(preset("tiny_unconditional"), rngs=nnx.Rngs(0))).save_pretrained(folder)
+    VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_unconditional"))).save_pretrained(folder)
     reports = {
         # ten timesteps, each of which masks as many tokens; what is known at timestep 6 is known ever after
         "report": {"likelihood": {"prior": 0.5, "by_timestep": [0.1] * 7 + [0.4] * 3}},

@@ -214,6 +214,16 @@ def test_rates(root):
     assert 0.15 < plain < 0.4 and 0.35 < len(pairs) / 400 < 0.6 and all(s.objects[0].style == s.objects[1].style for s in pairs)
 
 
+def test_a_share_of_captions_tells_everything(root, source):
+    def shares(**options):
+        some = opened(root, **options)
+        return np.mean([some[i]["captions"] == [complete_caption(some.scene(i))] for i in range(300)])
+
+    assert shares(complete_rate=1.0) == 1.0
+    assert shares() < 0.1 and 0.4 < shares(complete_rate=0.5) < 0.62
+    np.testing.assert_array_equal(opened(root, complete_rate=0.5)[3]["image"], source[3]["image"])
+
+
 def test_the_loader_leaves_pictures_as_they_are(root, source):
     tiny = preset("tiny_text")
     model = replace(tiny, codec=replace(tiny.codec, image_size=64), denoiser=replace(tiny.denoiser, grid=(16, 16), position_grid=(16, 16)))
@@ -238,6 +248,7 @@ def test_mistakes_are_named(root, tmp_path):
     refused("no drawing of 'banana'", concepts=["red apple", "banana"])
     refused("at least two are needed", concepts=["red apple"])
     refused("no file of names", concepts=str(tmp_path / "none.txt"))
+    refused("complete_rate is 2", complete_rate=2.0)
     refused("jitter is 3", ConfigError, jitter=3)
     refused("must be at most 1", ConfigError, pair_rate=0.9, plain_rate=0.2)
     with pytest.raises(FileNotFoundError, match="python -m vqdiffusion_jax.data.emoji"):

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.data import layouts
+from tests.networks import random_network
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.data import DataConfig, DataError, make_loader
 from vqdiffusion_jax.data.cache_writer import write_cache
@@ -23,7 +23,7 @@ COUNT = 10
 
 @pytest.fixture(scope="module")
 def codecs():
-    return {model: VQGAN(model.codec, rngs=nnx.Rngs(0)) for model in (TEXT, GUMBEL, CLASS)}
+    return {model: random_network(VQGAN, model.codec) for model in (TEXT, GUMBEL, CLASS)}
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_labels(codecs, tmp_path):
 def test_fingerprint_is_of_the_encoding_weights_alone(codecs):
     codec = codecs[TEXT]
     same_in_bfloat16 = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if jnp.issubdtype(x.dtype, jnp.floating) else x, codec)
-    assert codec_fingerprint(codec) == codec_fingerprint(same_in_bfloat16) == codec_fingerprint(VQGAN(TEXT.codec, rngs=nnx.Rngs(0)))
+    assert codec_fingerprint(codec) == codec_fingerprint(same_in_bfloat16) == codec_fingerprint(random_network(VQGAN, TEXT.codec))
 
     def changed(path):
         return codec_fingerprint(
@@ -190,7 +190,7 @@ def test_a_wrong_cache_is_refused_in_one_line(write, codecs, tmp_path):
         assert "\n" not in str(error.value)
 
     make_loader({"cache": str(tmp_path / "cache")}, TEXT, split="train", batch_size=2, codec_fingerprint=codec_fingerprint(codecs[TEXT]))
-    other = codec_fingerprint(VQGAN(TEXT.codec, rngs=nnx.Rngs(1)))
+    other = codec_fingerprint(random_network(VQGAN, TEXT.codec, seed=1))
     refused(TEXT, f"other weights .*this one's is {other[:12]}", codec_fingerprint=other)
     refused(CLASS, "tokens of 24 codes but the model has 16")
     refused(replace(TEXT, codec=replace(TEXT.codec, channels=16)), r"another codec \(channels 8, not 16\)")
@@ -198,8 +198,8 @@ def test_a_wrong_cache_is_refused_in_one_line(write, codecs, tmp_path):
     refused(TEXT, "manifest.json does not exist; .* --mode=tokenize", split="validation")
     for options, match in (
         ({"crops": 2}, "begun with other settings .crops 1, not 2"),
-        ({"codec": VQGAN(TEXT.codec, rngs=nnx.Rngs(1))}, "begun with other settings .codec_fingerprint"),
-        ({"codec": VQGAN(CLASS.codec, rngs=nnx.Rngs(0))}, "codec is not the one that the model is configured for"),
+        ({"codec": random_network(VQGAN, TEXT.codec, seed=1)}, "begun with other settings .codec_fingerprint"),
+        ({"codec": random_network(VQGAN, CLASS.codec)}, "codec is not the one that the model is configured for"),
     ):
         with pytest.raises(DataError, match=match):
             write(**options)

@@ -4,9 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flax import nnx
-
 from tests.data import layouts
+from tests.networks import random_network
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.data import make_loader
 from vqdiffusion_jax.data.token_cache import codec_fingerprint
@@ -24,7 +23,7 @@ def get_config():
 
 
 def test_tokenize(tmp_path):
-    model = VQDiffusionModel(preset("tiny_text"), rngs=nnx.Rngs(0))
+    model = random_network(VQDiffusionModel, preset("tiny_text"))
     write_folder(tmp_path / "model", model, None)
     root = layouts.folder(tmp_path / "pictures", 12)
     (tmp_path / "config.py").write_text(CONFIG.format(root=root))

@@ -3,8 +3,8 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.demo.drawing import draw
 from vqdiffusion_jax.demo.limits import Limits
@@ -15,7 +15,7 @@ from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 @pytest.fixture(scope="module")
 def text():
-    return VQDiffusionPipeline(VQDiffusionModel(preset("tiny_text"), rngs=nnx.Rngs(0)))
+    return VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_text")))
 
 
 def order_of(pipeline, **filled_in):

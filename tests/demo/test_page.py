@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flax import nnx
 from PIL import Image
 
 from tests.demo.browser import REPO, choose, draw, fill, launched, open_page, paint, press, served, source
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
@@ -42,7 +42,7 @@ def browser():
 @pytest.fixture(scope="module")
 def address(browser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "model"
-    VQDiffusionPipeline(VQDiffusionModel(slow(preset("tiny_text")), rngs=nnx.Rngs(0))).save_pretrained(folder)
+    VQDiffusionPipeline(random_network(VQDiffusionModel, slow(preset("tiny_text")))).save_pretrained(folder)
     with served(f"--checkpoint={folder}") as address:
         yield address
 

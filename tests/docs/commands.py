@@ -2,8 +2,8 @@
 
 Run, in a folder with stand-ins for the files that documents name (``stand_ins``):
 
-- ``python main.py --mode=sample`` (the default mode): with the model that the documents train it draws; with another checkpoint, a
-  picture to start from, or a mesh, it goes as far as --dry_run, which reads flags, files and pictures and compiles nothing;
+- ``python main.py --mode=sample`` (the default mode): with the embedded model it draws; with another checkpoint, a picture to start
+  from, or a mesh, it goes as far as --dry_run, which reads flags, files and pictures and compiles nothing;
 - ``python main.py --mode=convert`` and the scripts of convert/.
 
 Parsed only, because they need data sets, downloads, several processes or hours:
@@ -33,7 +33,7 @@ from vqdiffusion_jax.cli import main as cli
 from vqdiffusion_jax.cli.help import check_taken
 
 REPO = Path(__file__).resolve().parents[2]
-SMALL = "runs/emoji/model"
+EMBEDDED = "emoji"
 
 
 class WrongCommand(AssertionError):
@@ -80,12 +80,13 @@ def _main(arguments: list[str]) -> None:
 
 
 def _for_trial(mode: str) -> list[str]:
-    """What makes a trial of the command: no drawing that takes long."""
+    """What makes a trial of the command: a stand-in for the embedded model, and no drawing that takes long."""
     given = flags.FLAGS
     if mode == "convert" or given.again or given.dry_run:
         return []
-    short = given.checkpoint == SMALL and given.image is None and given.mesh is None
-    return [] if short else ["--dry_run"]
+    embedded = given.checkpoint in (None, EMBEDDED)
+    short = embedded and given.image is None and given.mesh is None
+    return [f"--checkpoint={EMBEDDED}"] * embedded + ["--dry_run"] * (not short)
 
 
 def _settles(modules: dict, mode: str) -> None:

@@ -1,6 +1,5 @@
 """A folder that is, for every command of the documents, a person's working directory."""
 
-import jax
 import pytest
 
 from tests.docs import stand_ins
@@ -21,7 +20,4 @@ def place(files, tmp_path, monkeypatch):
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / "configs").symlink_to(REPO / "configs")
     monkeypatch.chdir(tmp_path)
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)  # nearly all of the time is compilation
-    yield tmp_path
-    jax.config.update("jax_disable_most_optimizations", before)
+    return tmp_path

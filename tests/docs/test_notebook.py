@@ -13,7 +13,8 @@ def test_cells_run_in_order(place, capsys):
     for number, source in enumerate(CODE, 1):
         exec(compile(source, f"cell {number}", "exec"), namespace)
         if number == 1:
-            namespace["CHECKPOINT"] = place / namespace["CHECKPOINT"]
+            assert namespace["CHECKPOINT"] == "emoji"
+            namespace["CHECKPOINT"] = place / "emoji"
     assert "bits a token" in capsys.readouterr().out
     assert namespace["found"].by_timestep.shape == (100,)
 

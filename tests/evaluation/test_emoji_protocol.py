@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from tests.data import layouts
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.config import VQGANConfig
 from vqdiffusion_jax.data.scenes.concepts import all_concepts
@@ -37,7 +38,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judge():
-    return Judge(JudgeConfig(concepts=CONCEPTS, channels=(8, 8, 8, 8), groups=2, heads=4), rngs=nnx.Rngs(0))
+    return random_network(Judge, JudgeConfig(concepts=CONCEPTS, channels=(8, 8, 8, 8), groups=2, heads=4))
 
 
 @pytest.fixture(scope="module")

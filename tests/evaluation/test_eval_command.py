@@ -5,12 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from flax import nnx
 from PIL import Image
 
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
@@ -25,7 +24,7 @@ def run(*flags):
 def folders(tmp_path_factory):
     """A tiny unconditional model, and pictures."""
     root, rng = tmp_path_factory.mktemp("eval"), np.random.default_rng(0)
-    model = jax.jit(lambda: VQDiffusionModel(preset("tiny_unconditional"), rngs=nnx.Rngs(0)))()
+    model = random_network(VQDiffusionModel, preset("tiny_unconditional"))
     VQDiffusionPipeline(model).save_pretrained(root / "model")
     (root / "pictures").mkdir()
     for number in range(5):

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
+from tests.networks import random_network
 from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.data.scenes.scene import Placed, Scene
 from vqdiffusion_jax.data.scenes.words import AXES, STYLES
@@ -65,7 +65,7 @@ def test_an_unknown_concept_is_named():
 
 @pytest.fixture(scope="module")
 def judge():
-    return Judge(JudgeConfig(concepts=CONCEPTS, channels=(8, 8, 8, 8), groups=2, heads=4), rngs=nnx.Rngs(0))
+    return random_network(Judge, JudgeConfig(concepts=CONCEPTS, channels=(8, 8, 8, 8), groups=2, heads=4))
 
 
 def test_verdicts_do_not_depend_on_the_batch_and_survive_the_disk(judge, tmp_path):

@@ -29,12 +29,15 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(autouse=True)
 def recorded(request):
-    """Skip (in CI: fail) where no case of the kind is at hand; run the rest in full float32."""
+    """Skip (in CI: fail) where no case of the kind is at hand; run the rest in full float32, compiled as for users."""
     if "case" in request.fixturenames and request.getfixturevalue("case") is None:
         kinds = request.node.get_closest_marker("cases").args
         missing(f"golden case of kind {' or '.join(kinds)}", request.config.getoption("--golden-root"))
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
     with jax.default_matmul_precision("highest"):
         yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
+from tests.networks import random_network
 from vqdiffusion_jax.config import (
     CLIPTextConfig,
     DenoiserConfig,
@@ -68,7 +68,7 @@ def codec_config(quantizer: str = "vq", **changes) -> VQGANConfig:
 
 
 def codec_module(config: VQGANConfig) -> VQGAN:
-    return perturbed(VQGAN(config, rngs=nnx.Rngs(0)))
+    return perturbed(random_network(VQGAN, config))
 
 
 def model_config(condition: str = "text", **denoiser) -> ModelConfig:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.interop.files import codec_config, codec_module, same_leaves, save
+from tests.networks import random_network
 from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.interop.codec_rules import codec_rules
 from vqdiffusion_jax.interop.codecs import load_codec, read_reduction
@@ -129,7 +129,7 @@ def test_files_that_are_no_codec(tmp_path):
 
 def test_a_codec_with_kept_codes(tmp_path):
     config = codec_config("vq", reduced_codebook_size=7)
-    module, tensors = VQGAN(codec_config("vq"), rngs=nnx.Rngs(0)), None
+    module, tensors = random_network(VQGAN, codec_config("vq")), None
     tensors = unapply(codec_rules(quantizer="vq"), module)
     table = first_codes_kept(24, 7)
     mapping = save(tmp_path / "mapping.pt", table.full_to_reduced.astype(np.int64))

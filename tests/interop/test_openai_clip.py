@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.interop.files import perturbed, same_leaves, save
+from tests.networks import random_network
 from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig, ConfigError
 from vqdiffusion_jax.interop.clip_rules import text_rules, vision_rules
 from vqdiffusion_jax.interop.openai_clip import load_openai_clip
@@ -20,7 +20,7 @@ HALVED = ("in_proj", "out_proj", "c_fc", "c_proj", "text_projection", "visual.pr
 
 
 def towers():
-    return perturbed(CLIPTextEncoder(TEXT, rngs=nnx.Rngs(0))), perturbed(CLIPVisionEncoder(VISION, rngs=nnx.Rngs(1)), seed=4)
+    return perturbed(random_network(CLIPTextEncoder, TEXT)), perturbed(random_network(CLIPVisionEncoder, VISION, seed=1), seed=4)
 
 
 def tensors_of(text, vision):

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from tests.interop.files import model_config, perturbed, same_leaves, save, schedule_buffers, tensors_of
+from tests.networks import random_network
 from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.interop.clip_rules import text_rules
 from vqdiffusion_jax.interop.codec_rules import codec_rules
@@ -61,7 +62,7 @@ class Saved:
 
     def __init__(self, folder, condition: str, **denoiser):
         self.config = model_config(condition, **denoiser)
-        self.trained = perturbed(VQDiffusionModel(self.config, rngs=nnx.Rngs(0)), seed=5)
+        self.trained = perturbed(random_network(VQDiffusionModel, self.config), seed=5)
         self.averaged = perturbed(self.trained, seed=6)
         self.averaged.codec = self.trained.codec
         if condition == "text":

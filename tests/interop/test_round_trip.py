@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.interop.files import perturbed
+from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.interop.diffusers_folder import write_diffusers
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -26,7 +26,7 @@ def ours():
         denoiser=replace(config.denoiser, position_grid=config.denoiser.grid),
         codec=replace(config.codec, quantizer="vq"),  # diffusers does not keep the running means of an "ema" codebook
     )
-    model = VQDiffusionModel(config, rngs=nnx.Rngs(0))
+    model = random_network(VQDiffusionModel, config)
     model.denoiser.logits = perturbed(model.denoiser.logits)  # else every prediction is nearly uniform
     return VQDiffusionPipeline(model)
 

@@ -2,10 +2,9 @@
 
 import functools
 
-import jax
 import numpy as np
-from flax import nnx
 
+from tests.networks import random_network
 from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.presets import preset
@@ -52,7 +51,7 @@ def make_batch(config: TrainConfig, number: int = 0, *, images: bool = False) ->
 
 @functools.cache
 def _model(condition: str) -> VQDiffusionModel:
-    return jax.jit(lambda: VQDiffusionModel(preset(PRESETS[condition]), ComputeConfig(), rngs=nnx.Rngs(7)))()
+    return random_network(VQDiffusionModel, preset(PRESETS[condition]), ComputeConfig(), seed=7)
 
 
 def make_model(config: TrainConfig) -> VQDiffusionModel:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ..embedded import DEFAULT, folder_of, is_embedded
+from ..embedded import DEFAULT, folder_of
 
 if TYPE_CHECKING:
     from ..config import ComputeConfig, ModelConfig
@@ -16,7 +16,11 @@ _WHERE = "checkpoints"
 # Flags that complete a file given as --checkpoint or --init_from.
 COMPANIONS = ("reference_config", "codec_config", "mapping", "codec", "clip", "weights", "clip_weights", "clip_dtype")
 
-flags.DEFINE_string("checkpoint", None, "A model folder, a diffusers folder, or a .pth file of the reference.", module_name=_WHERE)
+flags.DEFINE_string(
+    "checkpoint", None,
+    "A model folder, a diffusers folder, or a .pth file of the reference.  sample, demo, eval: by default emoji, which comes along.",
+    module_name=_WHERE,
+)  # fmt: skip
 flags.DEFINE_string("reference_config", None, "For a .pth file: the model's yaml, where it is not a released one.", module_name=_WHERE)
 flags.DEFINE_string("codec_config", None, "For a .pth file: the codec's yaml.", module_name=_WHERE)
 flags.DEFINE_string("mapping", None, "For a .pth file: taming_vqvae_2887.pt or taming_vqvae_974.pt.", module_name=_WHERE)
@@ -42,8 +46,8 @@ def checkpoint() -> Path:
 
 
 def checkpoint_or_embedded() -> Path:
-    """What --checkpoint names, by default the model that comes with the package; a copy may have been made without its weights."""
-    return Path(DEFAULT) if not FLAGS.checkpoint and is_embedded(DEFAULT) else checkpoint()
+    """What --checkpoint names, by default the model that comes with the package."""
+    return Path(FLAGS.checkpoint or DEFAULT)
 
 
 def chosen_compute() -> ComputeConfig:

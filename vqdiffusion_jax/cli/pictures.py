@@ -113,14 +113,16 @@ def first_free(out: Path) -> int:
     return max(taken, default=-1) + 1
 
 
+def frames(trajectory: np.ndarray, pipeline, count: int) -> np.ndarray:
+    """The denoising of one picture, (calls, length) tokens, as at most ``count`` pictures uint8; places still [MASK] are grey."""
+    keep = np.unique(np.linspace(0, len(trajectory) - 1, min(len(trajectory), count)).round().astype(int))
+    masked = trajectory[keep] == pipeline.config.denoiser.mask_token
+    cell = pipeline.config.codec.downsampling
+    hidden = np.kron(masked.reshape(-1, *pipeline.config.codec.grid), np.ones((1, cell, cell), bool))
+    pictures = [pipeline.decode(tokens[None])[0] for tokens in np.where(masked, 0, trajectory[keep])]
+    return np.where(hidden[..., None], np.uint8(128), np.stack(pictures))
+
+
 def _write_gif(path: Path, trajectory: np.ndarray, pipeline) -> None:
-    """The denoising of one picture: (calls, length) tokens; places still [MASK] are grey."""
-    keep = np.unique(np.linspace(0, len(trajectory) - 1, min(len(trajectory), GIF_FRAMES)).round().astype(int))
-    frames = []
-    for tokens in trajectory[keep]:
-        masked = (tokens == pipeline.config.denoiser.mask_token).reshape(pipeline.config.codec.grid)
-        picture = pipeline.decode(np.where(masked.reshape(-1), 0, tokens)[None])[0]
-        cell = pipeline.config.codec.downsampling
-        hidden = np.kron(masked, np.ones((cell, cell), bool))
-        frames.append(Image.fromarray(np.where(hidden[..., None], np.uint8(128), picture)))
-    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=[FRAME_MS] * (len(frames) - 1) + [1500], loop=0)
+    shown = [Image.fromarray(picture) for picture in frames(trajectory, pipeline, GIF_FRAMES)]
+    shown[0].save(path, format="GIF", save_all=True, append_images=shown[1:], duration=[FRAME_MS] * (len(shown) - 1) + [1500], loop=0)

@@ -23,8 +23,9 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote")
     parser.add_argument("--out", required=True, type=Path, help="file to write")
     parser.add_argument(
-        "--concepts", type=int, default=EMBEDDED, help=f"the first so many of data/scenes/concepts.txt (0: all; default {EMBEDDED})"
-    )
+        "--concepts", type=int, default=2 * EMBEDDED,
+        help=f"the first so many of data/scenes/concepts.txt (0: all; default {2 * EMBEDDED}); one that knows more is stricter",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, default=2000, help="batches to train on (default 2000)")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,0 +1,64 @@
+"""The pictures that the embedded model drew for the documents: ``python -m docs.pictures``, from the root of the repository.
+
+docs/images/emoji.png, a sheet of the prompts below; docs/images/strategy_*.png, how each strategy fills the same picture from the same
+seed: eight moments from the first network call to the last, grey where it is [MASK].
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vqdiffusion_jax import VQDiffusionPipeline
+from vqdiffusion_jax.cli.pictures import frames, grid
+from vqdiffusion_jax.sampling import STRATEGIES
+
+PROMPTS = (
+    "a red apple",
+    "a cat face on a blue background",
+    "a rocket to the left of a star on a black background",
+    "a large 3d panda on a pink background",
+    "a frog above a banana on a yellow background",
+    "an outlined automobile on green",
+    "a small dog face in the top left corner, orange background",
+    "a gradient sunflower on a purple background",
+    "a pizza to the right of a hamburger",
+    "a strawberry below a red heart on a white background",
+    "a medium flat airplane at the bottom on a grey background",
+    "a sun in the top right corner on a blue background",
+)
+COLUMNS = 6
+MOMENTS = 8
+SETTINGS = {
+    "posterior": {"steps": 100}, "fast": {"skip_step": 3}, "fewer_tokens": {}, "purity": {"purity_weight": 1.0}, "maskgit": {"steps": 12},
+    "entropy_bound": {"entropy_bound": 0.3}, "remask": {"steps": 50},
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", default="emoji")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    pipeline = VQDiffusionPipeline.from_pretrained(given.checkpoint)
+    drawn = pipeline(list(PROMPTS), seed=given.seed, output_type="uint8").images
+    save(given.out / "emoji.png", drawn, COLUMNS)
+    for name, settings in SETTINGS.items():
+        strategy = STRATEGIES[name].make(**settings)
+        trajectory = np.asarray(pipeline(PROMPTS[2], strategy=strategy, seed=given.seed, return_trajectory=True).trajectory[0])
+        moving = trajectory[: np.flatnonzero((trajectory != trajectory[-1]).any(axis=1)).max() + 2]  # a short run repeats its end
+        save(given.out / f"strategy_{name}.png", frames(moving, pipeline, MOMENTS), MOMENTS)
+
+
+def save(path: Path, pictures: np.ndarray, columns: int) -> None:
+    """Twice as large as they are."""
+    sheet = grid(pictures, columns)
+    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(path, optimize=True)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

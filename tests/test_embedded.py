@@ -1,0 +1,89 @@
+"""The model that comes with the package draws what it is asked for: pictures are looked at, not only their shapes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vqdiffusion_jax import VQDiffusionPipeline
+from vqdiffusion_jax.data.scenes.words import COLOURS
+from vqdiffusion_jax.embedded import folder_of, is_embedded
+
+MIB = 2**20
+STEPS = 25
+BACKGROUNDS = ("red", "yellow", "green", "blue", "black", "white", "pink", "purple")
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return VQDiffusionPipeline.from_pretrained("emoji")
+
+
+def draw(pipeline, prompts, **options):
+    options = {"seed": 0, "batch_size": 8, "output_type": "uint8"} | options
+    return pipeline(prompts, STEPS, **options).images
+
+
+def background(picture: np.ndarray) -> np.ndarray:
+    """The commonest colour along the edge, as scenes leave it free."""
+    edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    return np.median(edge, axis=0)
+
+
+@pytest.fixture(scope="module")
+def apples(pipeline):
+    """A small red apple in the middle, on each background."""
+    return draw(pipeline, [f"a small red apple in the middle on a {colour} background" for colour in BACKGROUNDS])
+
+
+def test_backgrounds_are_those_asked_for(apples):
+    for picture, colour in zip(apples, BACKGROUNDS, strict=True):
+        distances = {name: np.abs(background(picture) - np.array(rgb)).mean() for name, rgb in COLOURS.items()}
+        assert min(distances, key=distances.get) == colour, distances
+        assert distances[colour] < 16
+
+
+def test_something_red_lies_in_the_middle(apples):
+    for picture, colour in zip(apples, BACKGROUNDS, strict=True):
+        if colour in ("red", "pink", "purple"):
+            continue
+        red, green, blue = picture[24:40, 24:40].reshape(-1, 3).mean(0)
+        assert red > green + 40 and red > blue + 40, (colour, red, green, blue)
+
+
+def test_size_and_position_are_those_asked_for(pipeline):
+    places = {"top left": (slice(0, 32), slice(0, 32)), "bottom right": (slice(32, 64), slice(32, 64))}
+    pictures = draw(pipeline, [f"a small panda in the {place} corner on a green background" for place in places for _ in range(4)])
+    for i, picture in enumerate(pictures):
+        changed = np.abs(picture.astype(int) - background(picture)).max(-1) > 48
+        quarter = changed[list(places.values())[i // 4]]
+        assert quarter.sum() > 0.8 * changed.sum() and quarter.sum() > 60
+
+
+def test_seeds_vary_the_picture_and_repeat_it(pipeline):
+    prompt = ["a large cat face"] * 8
+    first, other = draw(pipeline, prompt), draw(pipeline, prompt, seed=1)
+    assert len({picture.tobytes() for picture in [*first, *other]}) == 16
+    np.testing.assert_array_equal(draw(pipeline, prompt), first)
+
+
+def test_the_empty_prompt_and_unknown_words_draw_too(pipeline):
+    pictures = draw(pipeline, ["", "", "qwxyz vrrpt", "ein roter apfel", "赤いりんご", "!!!", "very " * 100, "red apple"])
+    assert len({picture.tobytes() for picture in pictures}) == 8
+    assert all(picture.std() > 10 for picture in pictures)
+
+
+def test_it_is_small_and_comes_with_its_notices():
+    folder = folder_of("emoji")
+    assert is_embedded("emoji")
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 30 * MIB
+    notices = (folder.parent / "NOTICE.md").read_text(encoding="utf-8")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for drawings in ("Fluent Emoji", "Noto", "FxEmoji", "Twemoji"):
+        assert drawings in notices and drawings in card
+
+
+def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "emoji").mkdir()
+    assert not is_embedded("emoji") and folder_of("emoji") == Path("emoji")
