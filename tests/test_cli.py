@@ -154,7 +154,7 @@ def test_dry_run_says_what_it_would_take(folder):
 MISTAKES = [
     (("--checkpoint=nowhere", "--prompt=a"), "nowhere does not exist"),
     ((), "give prompt or prompt_embeds"),
-    (("--mode=convert",), "--checkpoint is needed"),
+    (("--mode=convert", "--out=nowhere"), "--checkpoint is needed"),
     (("stray",), "unexpected argument 'stray'"),
     (("--checkpoint={folder}",), "give prompt or prompt_embeds"),
     (("--checkpoint={folder}", "--prompt=a", "--steps=99"), "1 to 10 steps"),
