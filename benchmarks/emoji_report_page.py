@@ -151,8 +151,7 @@ def _strategies(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict]:
 
 
 def _variety(found: Mapping[str, Any]) -> tuple[list[str], dict]:
-    seeds, prompts, empty, unknown = (found[name] for name in ("seeds", "prompts", "empty_prompt", "unknown_words"))
-    grounds = ", ".join(f"{name} {count}" for name, count in empty["backgrounds"].items())
+    seeds, prompts, unknown = (found[name] for name in ("seeds", "prompts", "unknown_words"))
     return [
         "## Seeds, prompts, no prompt, unknown words", "",
         f"- Seeds vary the picture: {seeds['different_pictures']} different ones among {seeds['pictures']} ({seeds['prompts']} names, "
@@ -160,9 +159,8 @@ def _variety(found: Mapping[str, Any]) -> tuple[list[str], dict]:
         f"{seeds['distance']:.2f}; of the real drawings of one name, which differ in style: {seeds['distance_of_real']:.2f}.",
         f"- Prompts change it: {prompts['pictures']} names from one seed gave {prompts['different_pictures']} different pictures; mean "
         f"distance {prompts['distance']:.2f}.",
-        f"- The empty prompt gives unconditional samples: {empty['different_pictures']} different ones among {empty['pictures']}; the "
-        f"judge sees {empty['concepts']} concepts, the commonest ({empty['commonest_concept']}) in "
-        f"{empty['commonest_concept_pictures']} of them. Backgrounds: {grounds}. Mean distance {empty['distance']:.2f}.",
+        f"- Without a text (guidance scale 0, the null condition alone): {_untold(found['unconditional'])}",
+        f"- The empty prompt is a text that names no background, which in training means white: {_untold(found['empty_prompt'])}",
         f"- Unknown words: {unknown['pictures']} prompts of words that training never shows, another script and a very long text gave a "
         f"picture each, {unknown['different_pictures']} different ones.",
     ], {}  # fmt: skip
@@ -223,6 +221,15 @@ def _joint(row: Mapping[str, Any], question: str) -> float:
 def _share(one: Mapping[str, Any]) -> str:
     low, high = one["interval"]
     return f"{_percent(one['right'] / one['count'])} ({_percent(low)} to {_percent(high)}; {one['right']} of {one['count']})"
+
+
+def _untold(found: Mapping[str, Any]) -> str:
+    grounds = ", ".join(f"{name} {count}" for name, count in found["backgrounds"].items())
+    return (
+        f"{found['different_pictures']} different pictures among {found['pictures']}; the judge sees {found['concepts']} concepts, the "
+        f"commonest ({found['commonest_concept']}) in {found['commonest_concept_pictures']} of them. Backgrounds: {grounds}. Mean distance "
+        f"{found['distance']:.2f}."
+    )
 
 
 def _percent(value: float) -> str:

@@ -258,9 +258,6 @@ def variety(study: Study) -> dict[str, Any]:
     """Whether seeds and prompts change pictures, what the empty prompt gives, and what unknown words do."""
     drawn = study.draw(study.names, PICTURES_A_PROMPT)
     of_one_seed = drawn[:, 0]
-    empty = study.draw([""], UNCONDITIONAL, guidance_scale=1.0)[0]
-    seen = judge_pictures(study.judge, empty)
-    concepts, backgrounds = Counter(seen.concept[:, 0].tolist()), Counter(seen.background.tolist())
     unknown = study.draw(UNKNOWN_WORDS)[:, 0]
     reals = [_real_pictures(study, name) for name in study.names]
     return {
@@ -273,14 +270,22 @@ def variety(study: Study) -> dict[str, Any]:
             "distance": mean_pairwise_distance(judge_features(study.judge, of_one_seed)),
             "different_pictures": len(_different(of_one_seed)), "pictures": len(of_one_seed),
         },
-        "empty_prompt": {
-            "pictures": len(empty), "different_pictures": len(_different(empty)), "concepts": len(concepts),
-            "commonest_concept": study.judge.config.concepts[concepts.most_common(1)[0][0]],
-            "commonest_concept_pictures": concepts.most_common(1)[0][1],
-            "backgrounds": {BACKGROUNDS[number]: count for number, count in backgrounds.most_common()},
-            "distance": mean_pairwise_distance(judge_features(study.judge, empty)),
-        },
+        "unconditional": _untold(study, guidance_scale=0.0), "empty_prompt": _untold(study, guidance_scale=1.0),
         "unknown_words": {"prompts": list(UNKNOWN_WORDS), "different_pictures": len(_different(unknown)), "pictures": len(unknown)},
+    }  # fmt: skip
+
+
+def _untold(study: Study, guidance_scale: float) -> dict[str, Any]:
+    """What the empty prompt gives; at scale 0 that is the null condition alone."""
+    drawn = study.draw([""], UNCONDITIONAL, guidance_scale=guidance_scale)[0]
+    seen = judge_pictures(study.judge, drawn)
+    concepts, backgrounds = Counter(seen.concept[:, 0].tolist()), Counter(seen.background.tolist())
+    (commonest, count), *_ = concepts.most_common(1)
+    return {
+        "pictures": len(drawn), "different_pictures": len(_different(drawn)), "concepts": len(concepts),
+        "commonest_concept": study.judge.config.concepts[commonest], "commonest_concept_pictures": count,
+        "backgrounds": {BACKGROUNDS[number]: count for number, count in backgrounds.most_common()},
+        "distance": mean_pairwise_distance(judge_features(study.judge, drawn)),
     }  # fmt: skip
 
 

@@ -45,8 +45,8 @@ def sheets(study: Study, folder: Path) -> list[dict[str, str]]:
     rows = [study.draw(prompts, **changes)[:, 0] for changes in STRATEGIES.values()]
     captions = [f"{name}: {prompt}" for name in STRATEGIES for prompt in prompts]
     write("strategies", "One strategy a row, equal prompts and seeds", np.concatenate(rows), captions)
-    empty = study.draw([""], 2 * COLUMNS, guidance_scale=1.0)[0]
-    write("empty_prompt", "The empty prompt, without guidance", empty, [""] * len(empty))
+    untold = study.draw([""], 2 * COLUMNS, guidance_scale=0.0)[0]
+    write("unconditional", "Without a text: the null condition alone", untold, [""] * len(untold))
     unknown = study.draw(UNKNOWN_WORDS)[:, 0]
     write("unknown_words", "Words that training never shows", unknown, UNKNOWN_WORDS, 4)
     return made
