@@ -11,9 +11,12 @@ from .config import EMAConfig
 
 
 def update_average(config: EMAConfig, step: Array, ema: Any, parameters: Any) -> Any:
-    """The average after step number ``step`` (from 0): moved at every ``interval``-th, else as it was."""
+    """The average after step number ``step`` (from 0): moved at every ``interval``-th, else as it was.
+
+    Written as a step towards the parameter, so that one that does not change keeps its average to the last bit.
+    """
 
     def move(ema: Any) -> Any:
-        return jax.tree.map(lambda average, value: config.decay * average + (1.0 - config.decay) * value, ema, parameters)
+        return jax.tree.map(lambda average, value: average + (1.0 - config.decay) * (value - average), ema, parameters)
 
     return jax.lax.cond((step + 1) % config.interval == 0, move, lambda ema: ema, ema)
