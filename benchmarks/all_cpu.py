@@ -20,6 +20,9 @@ COMMANDS = (
     ("sampling", "--models=emoji", "--steps=100", "--out=docs/results/benchmarks/sampling-emoji-cpu.json"),
     ("training",),
     ("startup",),
+    ("compile_time",),
+    ("growth",),
+    ("page",),
 )
 
 

@@ -1,6 +1,7 @@
 """``--mode=eval`` as a person types it, in processes of its own."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,15 @@ from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 REPO = Path(__file__).resolve().parents[2]
 
 
+def start(*flags):
+    command = [sys.executable, str(REPO / "main.py"), "--mode=eval", *map(str, flags)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 def run(*flags):
-    return subprocess.run([sys.executable, str(REPO / "main.py"), "--mode=eval", *map(str, flags)], capture_output=True, text=True)
+    process = start(*flags)
+    said, wrong = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, said, wrong)
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +40,35 @@ def folders(tmp_path_factory):
     return root
 
 
+def whole_evaluation(folders, out):
+    return [f"--checkpoint={folders / 'model'}", f"--data_root={folders / 'pictures'}", f"--out={out}", "--noprogress", "--chunk=2",
+            "--set=num_samples=3", "--set=steps=2", "--what=samples", "--what=likelihood", "--what=reconstruction"]  # fmt: skip
+
+
 def test_everything_that_needs_no_network(folders, tmp_path):
-    flags = [f"--checkpoint={folders / 'model'}", f"--data_root={folders / 'pictures'}", f"--out={tmp_path}", "--noprogress", "--chunk=2",
-             "--set=num_samples=3", "--set=steps=2", "--what=samples", "--what=likelihood", "--what=reconstruction"]  # fmt: skip
-    done = run(*flags)
+    done = run(*whole_evaluation(folders, tmp_path))
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["scores"].keys() == {"psnr", "ssim", "codes_used", "code_perplexity", "bits_per_token", "bits_per_token_error"}
     assert report["about"]["samples"] == 3 and report["about"]["likelihood"] == 5 and report["protocol"]["num_samples"] == 3
     assert "SSIM of reconstructions" in done.stdout and "samples: " in done.stdout
     assert json.loads((tmp_path / "speed.json").read_text())["pictures_per_second"]["reconstruction"] > 0
+
+
+def test_two_processes_report_what_one_does(folders, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"--coordinator=localhost:{free.getsockname()[1]}"
+    flags = [*whole_evaluation(folders, tmp_path / "two"), coordinator, "--num_processes=2"]
+    both = [start(*flags, f"--process_id={index}") for index in range(2)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert "samples: " in said[0][0] and "samples: " not in said[1][0]  # one of them reports
+    done = run(*whole_evaluation(folders, tmp_path / "one"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "two" / "report.json").read_bytes() == (tmp_path / "one" / "report.json").read_bytes()
+    chunks = {path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("chunk-*.npz")}
+    assert chunks == {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("chunk-*.npz")}
 
 
 @pytest.mark.parametrize(

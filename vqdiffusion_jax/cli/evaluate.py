@@ -207,6 +207,9 @@ def _sweep(setup, sweep) -> None:
     pipeline, runs = _pipeline(setup.protocol), []
     for point in sweep.points:
         changed = replace(setup, protocol=with_settings(setup.protocol, point))
+        if changed.protocol.null == "learnable" and not pipeline.config.denoiser.learnable_null:
+            print(f"{folder_name(point)} is left out: this model has no learnable null condition")
+            continue
         runs.append((changed, folder_name(point), *evaluate_samples(changed, pipeline, name=f"{folder_name(point)}/samples")))
     if not _complete(*(found for _, _, *found in runs)):
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from types import ModuleType
 
 from absl import app, flags, logging
@@ -86,4 +87,5 @@ def _run_mode(mode: str, rest: list[str]) -> None:
     modules = mode_modules()
     check_taken(modules, mode)
     keep_compiled()
+    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"  # what, not from which line of ours
     modules[mode].main()

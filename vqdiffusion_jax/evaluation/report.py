@@ -14,7 +14,7 @@ from ..files import write_whole
 from .likelihood import Likelihood
 from .metrics import Results
 from .protocol import Protocol, to_table
-from .svg import line_plot
+from .svg import line_plot, point_plot
 
 # Name: (what it is, whether more is better).
 MEANING = {
@@ -109,9 +109,10 @@ def as_markdown(protocol: Protocol, about: Mapping[str, Any], results: Results, 
 
 
 def write_sweep(out: Path, title: str, names: Sequence[str], points: Sequence[tuple[Mapping[str, Any], Mapping[str, float]]]) -> None:
-    """One table and, for each score over a numeric first setting, one plot: sweep.json, sweep.md, SCORE.svg.
+    """One table and, for each score that all runs have, one plot: sweep.json, sweep.md, SCORE.svg.
 
-    names: the settings that vary; points: (settings, scores) of every run.
+    names: the settings that vary; points: (settings, scores) of every run.  A plot is a line over the first setting if that is a
+    number of its own in every run, else a named dot a run, in the table's order.
     """
     _write(out / "sweep.json", json.dumps([{"settings": dict(s), "scores": dict(r)} for s, r in points], indent=2) + "\n")
     columns = list(dict.fromkeys(name for _, scores in points for name in scores))
@@ -120,10 +121,17 @@ def write_sweep(out: Path, title: str, names: Sequence[str], points: Sequence[tu
         cells = [str(settings.get(name, "")) for name in names] + [f"{scores[c]:.6g}" if c in scores else "" for c in columns]
         lines.append("| " + " | ".join(cells) + " |")
     x = [settings.get(names[0]) for settings, _ in points]
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in x) and len(set(x)) == len(x) > 1:
-        for column in (c for c in columns if all(c in scores for _, scores in points)):
-            _write(out / f"{column}.svg", line_plot(title, names[0], column, x, {column: [scores[column] for _, scores in points]}))
-            lines += ["", f"![{column} over {names[0]}]({column}.svg)"]
+    is_line = all(isinstance(value, int | float) and not isinstance(value, bool) for value in x) and len(set(x)) == len(x)
+    for column in (c for c in columns if len(points) > 1 and all(c in scores for _, scores in points)):
+        y = [scores[column] for _, scores in points]
+        if is_line:
+            plot, over = line_plot(title, names[0], column, x, {column: y}), names[0]
+        else:
+            labels = [", ".join(str(settings[name]) for name in names if settings.get(name) is not None) for settings, _ in points]
+            dots = {f"{row}: {label}": (row, value) for row, (label, value) in enumerate(zip(labels, y), 1)}
+            plot, over = point_plot(title, "row of the table", column, dots), "rows"
+        _write(out / f"{column}.svg", plot)
+        lines += ["", f"![{column} over {over}]({column}.svg)"]
     _write(out / "sweep.md", "\n".join(lines) + "\n")
 
 

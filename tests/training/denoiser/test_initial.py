@@ -14,7 +14,8 @@ from vqdiffusion_jax.training.denoiser.state import fresh_networks
 def changed(config, **fields):
     """The configuration with other denoiser fields."""
     denoiser = dataclasses.replace(config.model.denoiser, **fields)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, denoiser=denoiser))
+    schedule = dataclasses.replace(config.model.schedule, num_timesteps=denoiser.num_timesteps)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, denoiser=denoiser, schedule=schedule))
 
 
 def host(condition, seed, **fields):
@@ -37,6 +38,15 @@ def test_class_rows_may_be_missing():
     np.testing.assert_array_equal(table[:, :5], theirs)
     np.testing.assert_allclose(table[:, 5], theirs.mean(1), rtol=1e-6)
     assert report == ["blocks.mlp_norm.embedding.embedding: 5 rows in the checkpoint, 1 more made from their mean"]
+
+
+@pytest.mark.parametrize(("count", "rows"), [(4, [0, 3, 6, 9]), (28, [0, 0, *np.repeat(range(1, 9), 3), 9, 9])])
+def test_timesteps_may_be_other_ones(count, rows):
+    given = host("none", 1)
+    started, report = adopt(host("none", 0, num_timesteps=count), given)
+    table, theirs = (np.asarray(d.blocks.self_norm.embedding.embedding[...]) for d in (started, given))
+    np.testing.assert_array_equal(table, theirs[:, rows])
+    assert report == [f"blocks.self_norm.embedding.embedding: {count} of the checkpoint's 10 timesteps, evenly spaced"]
 
 
 def test_other_misfits_are_one_line():

@@ -104,7 +104,8 @@ def adopt(fresh: Any, given: Any) -> tuple[Any, list[str]]:
 
     A checkpoint may lack the null embedding, which then stays as initialised,
     and rows at the end of a class table: these become the mean row, which is
-    what the network takes for "no class" until then.
+    what the network takes for "no class" until then.  Where the number of
+    timesteps differs, a timestep takes the row that was as far along the schedule.
     Raises ConfigError naming every parameter that fits neither way.
     """
     theirs = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(given)}
@@ -118,10 +119,16 @@ def adopt(fresh: Any, given: Any) -> tuple[Any, list[str]]:
             (report if name == "null_condition" else problems).append(f"{name}: not in the checkpoint, initialised")
             continue
         found = np.asarray(found, np.float32)
+        fits_but_rows = found.ndim == 3 and found.shape[::2] == ours.shape[::2]
         is_class_table = name.endswith("mlp_norm.embedding.embedding")
+        is_timestep_table = name.endswith(("self_norm.embedding.embedding", "cross_norm.embedding.embedding"))
         if found.shape == ours.shape:
             leaves.append(found)
-        elif is_class_table and found.shape[1] < ours.shape[1] and found.shape[::2] == ours.shape[::2]:
+        elif is_timestep_table and fits_but_rows:
+            rows = np.linspace(0, found.shape[1] - 1, ours.shape[1]).round().astype(int)
+            leaves.append(found[:, rows])
+            report.append(f"{name}: {ours.shape[1]} of the checkpoint's {found.shape[1]} timesteps, evenly spaced")
+        elif is_class_table and fits_but_rows and found.shape[1] < ours.shape[1]:
             missing = ours.shape[1] - found.shape[1]
             mean = np.repeat(found.mean(1, keepdims=True), missing, axis=1)
             leaves.append(np.concatenate([found, mean], axis=1))

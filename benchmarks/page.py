@@ -1,0 +1,60 @@
+"""``docs/results/benchmarks.md`` from the JSON files that the benchmarks wrote.
+
+    python -m benchmarks.page
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks._measure import RESULTS
+from vqdiffusion_jax.files import write_whole
+
+PAGE = RESULTS.parent / "benchmarks.md"
+HEAD = """# Benchmarks
+
+Made by `python -m benchmarks.all_cpu` and, on a GPU, the same benchmarks with `--dtype=bfloat16`; this page of their JSON files by
+`python -m benchmarks.page`. Contestants take turns in one process with the same weights; times are medians, the spread is that of the
+middle half, ratios are our time over the peer's, by wall and by processor time. TFLOP/s count the network's products alone.
+"""
+# Heading of a column: field of a row, format.
+COLUMNS = {
+    "what": ("name", "{}"), "contestant": ("contestant", "{}"), "ms": ("median_ms", "{:.3g}"), "spread": ("spread_percent", "{:.0f} %"),
+    "processor ms": ("cpu_ms", "{:.3g}"), "ratio": ("ratio_to_peer", "{:.2f}"), "processor ratio": ("cpu_ratio_to_peer", "{:.2f}"),
+    "TFLOP/s": ("tflops", "{:.3g}"), "of a matmul's": ("share_of_matmul", "{:.0%}"), "of a step": ("percent_of_step", "{:.1f} %"),
+}  # fmt: skip
+
+
+def main() -> None:
+    lines = [HEAD]
+    for path in sorted(RESULTS.glob("*.json")):
+        lines += section(path.stem, json.loads(path.read_text(encoding="utf-8")))
+    with write_whole(PAGE) as place:
+        place.write_text("\n".join(lines), encoding="utf-8")
+    print(f"written to {PAGE}")
+
+
+def section(stem: str, record: dict[str, Any]) -> list[str]:
+    shown = {head: field for head, field in COLUMNS.items() if any(row.get(field[0]) is not None for row in record["rows"])}
+    lines = [f"## {record['benchmark']}", "", f"| {' | '.join(shown)} |", "|" + "---|" * len(shown)]
+    for row in record["rows"]:
+        cells = ["" if row.get(field) is None else layout.format(row[field]) for field, layout in shown.values()]
+        lines.append(f"| {' | '.join(cells)} |")
+    if fits := record.get("fits"):
+        lines += ["", "Time grows as " + ", ".join(f"{what}^{fit['exponent']:.2f}" for what, fit in fits.items()) + "."]
+        lines += [" ".join(f"![time against {what}](benchmarks/{stem_of(what)}.svg)" for what in fits)]
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
+    ceiling = f"matmul {record['matmul_tflops']:.2f} TFLOP/s; " if "matmul_tflops" in record else ""
+    facts = f"{record['date']}, {record['device']}, {record['machine']}, load {record['load'][0]}, peak {record['peak_gib']} GiB"
+    return [*lines, "", f"<sub>[{stem}.json](benchmarks/{stem}.json): {facts}; {ceiling}{versions}</sub>", ""]
+
+
+def stem_of(what: str) -> str:
+    """Name of the plot that ``benchmarks.growth`` draws."""
+    return f"growth-{what.replace(' ', '_')}"
+
+
+if __name__ == "__main__":
+    main()
