@@ -90,6 +90,26 @@ def matmul_ceiling(dtype: str) -> float:
     return 2 * size**3 * rounds / best
 
 
+def peer_matmul_tflops(dtype: str) -> float | None:
+    """TFLOP/s of the same product in torch, the best of five; None without torch.  Beside our ceiling it says how far ratios can fall."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    on_gpu = torch.cuda.is_available()
+    size, rounds = (8192, 20) if on_gpu else (2048, 1)
+    kind = {"float32": torch.float32}.get(dtype, torch.float16 if on_gpu else torch.bfloat16)
+    a, b = torch.randn(2, size, size, device="cuda" if on_gpu else "cpu").to(kind)
+    best = float("inf")
+    for _ in range(6):  # the first warms up
+        started = time.perf_counter()
+        for _ in range(rounds):
+            product = a @ b
+        product[0, 0].item()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 * rounds / best / 1e12
+
+
 def peak_gib() -> float:
     """Most memory held so far: of the accelerator, or resident in this process, everything of every contestant included."""
     import jax

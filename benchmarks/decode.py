@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import jax
 
-from benchmarks._measure import alternate, arguments, finish, matmul_ceiling, rows_of
+from benchmarks._measure import alternate, arguments, finish, matmul_ceiling, peer_matmul_tflops, rows_of
 from benchmarks._models import config_of, peer_of, random_model, random_tokens
 from vqdiffusion_jax.flops import decoder_flops
 
@@ -33,7 +33,7 @@ def main() -> None:
             flops = batch * decoder_flops(config.codec)
             facts = {"batch": batch, "grid": config.codec.grid, "dtype": options.dtype}
             rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, ceiling=ceiling, **facts)
-    finish("decode", rows, options.out, matmul_tflops=ceiling / 1e12, missing=notes)
+    finish("decode", rows, options.out, matmul_tflops=ceiling / 1e12, peer_matmul_tflops=peer_matmul_tflops(options.dtype), missing=notes)
 
 
 def _theirs(peer, tokens, config):

@@ -201,10 +201,11 @@ def _scores(head: str, rows: Sequence[Mapping[str, Any]], more: Mapping[str, Seq
             f"{scores['judge_precision']:.3f}", f"{scores['judge_recall']:.3f}", f"{scores['judge_fid']:.1f}",
             f"{row['seconds_a_picture']:.2f}", *extra,
         ])  # fmt: skip
-    pictures = next(row["pictures"] for row in rows if "scores" in row)
+    run = [row for row in rows if "scores" in row]
+    doubts = dict.fromkeys(doubt for row in run for doubt in row["warnings"])
     return [
-        f"{pictures} pictures a row, asked as above; shares are over seen and held-out combinations together.", "",
-        *_table([head, *_HEADS, *more], cells),
+        f"{run[0]['pictures']} pictures a row, asked as above; shares are over seen and held-out combinations together.", "",
+        *_table([head, *_HEADS, *more], cells), *(f"\nTo be doubted: {doubt}." for doubt in doubts),
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from vqdiffusion_jax.config import ComputeConfig, DenoiserConfig
+from vqdiffusion_jax.models import layers
 from vqdiffusion_jax.models.denoiser import AdaLayerNorm, Denoiser, sinusoidal_embedding
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.presets import preset
@@ -219,6 +220,18 @@ def test_ways_to_run_agree(kind):
     same = run(model, tokens, jnp.full(BATCH, 4), condition)
     for options in ({}, {"modulation": modulation}):
         np.testing.assert_allclose(run(model, tokens, jnp.asarray(4), condition, **options), same, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_too_large_for_the_cache_run_one_after_the_other(kind, monkeypatch):
+    model = build(TINY[kind])
+    tokens, t, condition = inputs(model.config)
+    together = run(model, tokens, t, condition)
+    monkeypatch.setattr(layers, "NUMBERS_IN_CACHE", 0)
+    alone = jax.jit(lambda model, *args: model(*args))
+    np.testing.assert_allclose(alone(model, tokens, t, condition), together, atol=1e-5)
+    loops = [step.lower(model, tokens, t, condition).as_text().count("stablehlo.while") for step in (run, alone)]
+    assert loops[0] < loops[1]
 
 
 def test_precomputed_sampling_runs_no_embedding_of_time_or_text():

@@ -29,6 +29,7 @@ from .layers import (
     linear,
     lookup,
     over_batch,
+    sample_by_sample,
     scan_layers,
     stack,
     standardize,
@@ -243,8 +244,12 @@ class Denoiser(nnx.Module):
                 modulation = block.modulation(timesteps)
             if conditioning is None:
                 conditioning = block.condition(condition)
-            return block(x, modulation, conditioning, key)
+            if key is not None:
+                return block(x, modulation, conditioning, key)
+            of_samples = jax.tree.map(lambda table: jnp.broadcast_to(table, (x.shape[0], *table.shape[1:])), modulation)
+            return sample_by_sample(block, hidden_numbers, x, of_samples, conditioning)
 
+        hidden_numbers = self.config.num_tokens * self.config.mlp_ratio * self.config.width
         x = over_batch(lookup(self.token_embedding, tokens) + self.positions())
         x = scan_layers(body, x, (self.blocks, modulation, conditioning, dropout_keys), self.compute)
         return self.logits(self.final_norm(x))

@@ -21,6 +21,7 @@ from .attention import attention
 
 LAYER_NORM_EPSILON = 1e-5  # PyTorch's default; Flax's is 1e-6
 GROUP_NORM_EPSILON = 1e-6
+NUMBERS_IN_CACHE = 2**20  # 4 MiB of float32
 
 # One object each: initialisers are part of a module's static structure, and two models only share a
 # tree structure (hence a compiled function) if these are the same object.
@@ -212,6 +213,22 @@ def over_batch(x: jax.Array) -> jax.Array:
 def whole(table: jax.Array) -> jax.Array:
     """``table`` gathered on every device of the ambient mesh, so that each reads its own samples' rows."""
     return table if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(table, P())
+
+
+def sample_by_sample(run: Callable[..., jax.Array], numbers: int, *batched: Any) -> jax.Array:
+    """``run(*batched)``, all of whose arrays, and its result, have a leading batch axis; on a CPU one sample after the other.
+
+    ``numbers`` is how many a sample's widest activation has: those of several small samples stay in the cache
+    together and are run together, as is everything where the ambient mesh spreads the samples.
+    """
+    batch = jax.tree.leaves(batched)[0].shape[0]
+    if batch == 1 or numbers < NUMBERS_IN_CACHE or not jax.sharding.get_abstract_mesh().empty:
+        return run(*batched)
+
+    def one_by_one(*batched):
+        return jax.lax.map(lambda sample: run(*jax.tree.map(lambda leaf: leaf[None], sample))[0], batched)
+
+    return jax.lax.platform_dependent(*batched, cpu=one_by_one, default=lambda *batched: run(*batched))
 
 
 def scan_layers(body: Callable[[Carry, Any], Carry], carry: Carry, stacked: Any, compute: ComputeConfig) -> Carry:

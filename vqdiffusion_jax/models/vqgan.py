@@ -13,7 +13,7 @@ from flax import nnx
 from ..config import ComputeConfig, VQGANConfig
 from ..diffusion.transitions import check_tokens
 from .codebook_reduction import first_codes_kept
-from .layers import Buffer
+from .layers import Buffer, sample_by_sample
 from .quantizers import gumbel_noise, make_quantizer
 from .vqgan_blocks import Decoder, Encoder, in_float32, pointwise
 
@@ -151,7 +151,8 @@ class VQGAN(nnx.Module):
         """
         codes = self.codes(tokens)
         if images_at_once is None:
-            images = self.decode_latents(codes)
+            numbers = self.config.image_size**2 * self.config.channels
+            images = sample_by_sample(self.decode_latents, numbers, codes)
         elif images_at_once < 1:
             raise ValueError(f"images_at_once is {images_at_once}; it must be at least 1, or None for the whole batch")
         else:

@@ -12,6 +12,7 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from ..config import ComputeConfig, VQGANConfig
@@ -55,11 +56,29 @@ def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rn
     return with_uniform_bias(layer, rngs)
 
 
-def upsample_nearest(x: jax.Array) -> jax.Array:
-    """Every pixel four times: (batch, h, w, channels) -> (batch, 2h, 2w, channels)."""
-    batch, height, width, channels = x.shape
-    x = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
-    return x.reshape(batch, 2 * height, 2 * width, channels)
+# Of a pixel pair made of one, the upper sees rows -1 and 0 of the small map, the lower rows 0 and 1; the kernel's three rows are
+# summed over what they fall on: (which of the pair, row of the small map, row of the kernel).
+_FALLS_ON = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
+
+
+def conv_of_upsampled(layer: nnx.Conv, x: jax.Array) -> jax.Array:
+    """A 3 x 3 convolution of x with every pixel four times: (batch, h, w, in) -> (batch, 2h, 2w, out).
+
+    The big map is never made: each of its pixels sees 2 x 2 different ones at most, so that four kernels of that
+    size, each for one pixel in four, give the same with 4 of 9 multiplications.
+    """
+    batch, height, width, _ = x.shape
+    kernels = jnp.einsum("apk,bql,klio->abpqio", _FALLS_ON, _FALLS_ON, layer.kernel[...].astype(jnp.float32)).astype(layer.dtype)
+    rows = []
+    for a in range(2):
+        row = [
+            jax.lax.conv_general_dilated(
+                x.astype(layer.dtype), kernels[a, b], (1, 1), ((1 - a, a), (1 - b, b)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            for b in range(2)
+        ]
+        rows.append(jnp.stack(row, axis=3))
+    return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1) + layer.bias[...].astype(layer.dtype)
 
 
 def _fold(key: jax.Array | None, i: int) -> jax.Array | None:
@@ -203,5 +222,5 @@ class Decoder(nnx.Module):
             level = self.up[i]
             x = level(x, _fold(dropout_key, i))
             if level.resample is not None:
-                x = over_batch(level.resample(upsample_nearest(x)))
+                x = over_batch(conv_of_upsampled(level.resample, x))
         return over_batch(self.conv_out(jax.nn.silu(self.norm_out(x))))
