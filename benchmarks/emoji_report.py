@@ -1,10 +1,19 @@
-"""Everything that is claimed of the emoji model, measured, as one page with contact sheets.
+r"""Everything that is claimed of the emoji model, measured, as one page with contact sheets.
 
     python -m vqdiffusion_jax.data.emoji --out=data/emoji
     python -m vqdiffusion_jax.evaluation.judge --data=data/emoji --out=runs/judge.npz
     python -m benchmarks.emoji_report --checkpoint=emoji --judge=runs/judge.npz --data=data/emoji --out=docs/results
 
-writes OUT/emoji.md and, in OUT/emoji, a JSON a part, plots and sheets.  A part whose JSON is there, made of the same weights with the
+The other models of tables 1 and 2 begin from the checkpoint and are trained a little further, each with one thing changed:
+
+    python main.py --mode=train --config=configs/emoji.py --init_from=runs/emoji/model --workdir=runs/null_text --config.steps=300 \
+        --config.learning_rate.total_steps=300 --config.learning_rate.peak=5e-4 --config.learning_rate.warmup_steps=30 \
+        --config.model.denoiser.learnable_null=False
+
+or, in place of the last line, --config.model.denoiser.num_timesteps=25 --config.model.schedule.num_timesteps=25, or nothing, and
+they are named with --null_text_checkpoint=runs/null_text/model --training_checkpoints=NAME:runs/NAME/model,...
+
+Written are OUT/emoji.md and, in OUT/emoji, a JSON a part, plots and sheets.  A part whose JSON is there, made of the same weights with the
 same options, is not measured again; one that was stopped goes on from the pictures that are counted in --work.
 """
 
