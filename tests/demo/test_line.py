@@ -68,6 +68,30 @@ def test_a_line_that_is_full_says_so():
     first.go.set(), second.go.set()
 
 
+def test_a_run_that_was_stopped_while_it_waited_takes_no_place():
+    line, first = Line(1), Held()
+    line.join(first.run)
+    for _ in range(3):
+        waiting = Held()
+        line.join(waiting.run)
+        waiting.run.stop()
+    last = Held()
+    line.join(last.run)
+    assert line.before(last.run) == 1
+    first.go.set(), last.go.set()
+    assert ended(last.run) == DONE
+
+
+def test_a_run_that_is_stopped_is_before_nobody():
+    line, (first, second, third) = Line(5), (Held() for _ in range(3))
+    for held in (first, second, third):
+        line.join(held.run)
+    second.run.stop()
+    assert line.before(third.run) == 1
+    first.go.set(), third.go.set()
+    assert ended(third.run) == DONE
+
+
 @pytest.mark.parametrize("error, logged", [(ValueError("no such prompt\nat all"), False), (RuntimeError("broken"), True)])
 def test_a_run_that_fails_says_why_and_the_next_one_is_drawn(error, logged, caplog):
     def fail(run):

@@ -70,15 +70,16 @@ class Line:
     def join(self, run: Run) -> None:
         """Put a run at the end.  Raises ValueError if ``most`` are waiting."""
         with self._changed:
+            self._runs = [one for one in self._runs if not one.ended]  # a run that is stopped while it waits gives up its place
             if len(self._runs) > self._most:  # one of them is being drawn
                 raise ValueError(f"the line is full, with {self._most} waiting; try again when some have been drawn")
             self._runs.append(run)
             self._changed.notify()
 
     def before(self, run: Run) -> int:
-        """How many runs come before this one."""
+        """How many runs come before this one and have not ended."""
         with self._changed:
-            return self._runs.index(run) if run in self._runs else 0
+            return sum(not one.ended for one in self._runs[: self._runs.index(run)]) if run in self._runs else 0
 
     def _serve(self) -> None:
         while True:
@@ -87,4 +88,4 @@ class Line:
                 run = self._runs[0]
             run()
             with self._changed:
-                self._runs.remove(run)
+                self._runs = [one for one in self._runs if one is not run]
