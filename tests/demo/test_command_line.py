@@ -1,5 +1,6 @@
 import json
 import socket
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -44,6 +45,13 @@ def test_pictures_lie_beside_the_json(command_line, tmp_path):
 
 def test_only_this_machine_is_listened_to_unless_asked_otherwise(command_line):
     assert command_line.host == "127.0.0.1"
+
+
+def test_without_nicegui_the_extra_is_named(command_line, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nicegui", None)
+    monkeypatch.delitem(sys.modules, "vqdiffusion_jax.demo.view", raising=False)
+    with pytest.raises(ValueError, match=r'^--mode=demo needs NiceGUI; install it with pip install -e "\.\[demo\]"$'):
+        demo.main()
 
 
 def test_an_address_in_use_is_said_in_one_line():

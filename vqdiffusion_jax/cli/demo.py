@@ -28,7 +28,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "nicegui":
             raise
-        raise ValueError("--mode=demo needs NiceGUI; install it with pip install nicegui") from error
+        raise ValueError('--mode=demo needs NiceGUI; install it with pip install -e ".[demo]"') from error
     check_free(FLAGS.host, FLAGS.port)
     compute = chosen_compute()
     path = checkpoint_or_embedded()
