@@ -191,6 +191,49 @@ def test_tfds(tmp_path):
     refused("tfds", root, "the option name is needed")
 
 
+OWN = """\
+import numpy as np
+
+
+class Squares:
+    def __init__(self, root, split, *, count=3):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return {"id": str(index), "image": np.full((8, 8, 3), index, np.uint8), "captions": ["a square"]}
+
+
+class Endless:
+    def __getitem__(self, index):
+        return {}
+
+
+squares = []
+"""
+
+
+def test_a_data_set_may_lie_elsewhere(tmp_path, monkeypatch):
+    layouts.put(tmp_path / "own_sets" / "shapes.py", OWN)
+    layouts.put(tmp_path / "own_sets" / "half.py", "import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    source = pickle.loads(pickle.dumps(opened("own_sets.shapes:Squares", tmp_path, options={"count": 4})))
+    assert len(source) == 4 and captions(source) == [["a square"]] * 4 and (source[3]["image"] == 3).all()
+    for name, match in (
+        ("own_sets.shapes:Circles", "cannot be imported .*no attribute 'Circles'.*; give package.module:Class, where Python finds it"),
+        ("own_sets.forms:Squares", "cannot be imported .*No module named 'own_sets.forms'"),
+        ("own_sets.half:Squares", "cannot be imported .*No module named 'no_such_package'"),
+        (":Squares", "cannot be imported "),
+        ("own_sets.shapes:Endless", "is no data set: it has no __len__; see Source in"),
+        ("own_sets.shapes:np.full", "cannot be imported "),
+        ("own_sets.shapes:squares", "is no data set: it is no class"),
+    ):
+        refused(name, tmp_path, match)
+    refused("own_sets.shapes:Squares", tmp_path, "Squares has no option size; known: count", options={"size": 1})
+
+
 def test_mistakes_are_found_first(tmp_path):
     refused("coco", tmp_path / "nowhere", "nowhere does not exist")
     refused("coco", tmp_path, "captions_train2014.json does not exist")
@@ -200,7 +243,7 @@ def test_mistakes_are_found_first(tmp_path):
     refused("ffhq", tmp_path, "split is 'test'; allowed: train, validation", "test")
     refused("tar_shards", tmp_path, "holds no .tar file")
     for table, match in (
-        ({"source": "cocoo", "root": "x"}, "DataConfig.source is 'cocoo'; allowed: coco"),
+        ({"source": "cocoo", "root": "x"}, "DataConfig.source is 'cocoo'; allowed: coco, .*, or package.module:Class of your own"),
         ({"source": "coco", "rot": "x"}, "unknown fields rot"),
         ({"source": "coco"}, "needs source and root"),
         ({"source": "coco", "root": "x", "drop_rate": 1.5}, "drop_rate is 1.5"),

@@ -1,4 +1,4 @@
-"""Data sets by name: one small file each."""
+"""Data sets by name, one small file each, or by the name of a class that lies elsewhere."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import inspect
 from pathlib import Path
 
 from ..config import SOURCES, SPLITS, DataConfig
-from ..records import DataError, HoldOut, Source, existing
+from ..records import DataError, HoldOut, Source, existing, one_line
 
 
 def open_source(config: DataConfig, split: str) -> Source:
     """The data set that ``config`` names, or its part for ``split``.
 
-    Raises DataError for an unknown option or split, a data set that cannot be divided, or one that is empty;
-    FileNotFoundError if a path is not there.
+    Raises DataError for a class that cannot be imported or is no ``Source``, an unknown option or split, a data set that cannot be
+    divided, or one that is empty; FileNotFoundError if a path is not there.
     """
     if split not in SPLITS:
         raise DataError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
     if not config.source:
         raise DataError("no data set is named; set source and root")
-    module, name = SOURCES[config.source].split(":")
-    cls = getattr(importlib.import_module(f".{module}", __package__), name)
+    cls = _class_of(config.source)
     known = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if unknown := sorted(set(config.options) - set(known)):
         raise DataError(f"{config.source} has no option {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
@@ -38,3 +37,23 @@ def open_source(config: DataConfig, split: str) -> Source:
     if not len(source):
         raise DataError(f"{config.source} at {root} has no example for {split}; check root, options and validation_fraction")
     return source
+
+
+def _class_of(source: str) -> type:
+    """The class of SOURCES, or the one that ``package.module:Class`` names."""
+    if source in SOURCES:
+        module, name = SOURCES[source].split(":")
+        return getattr(importlib.import_module(f".{module}", __package__), name)
+    module, _, name = source.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a module of somebody's own trips over
+        raise DataError(
+            f"source is {source!r}, which cannot be imported ({one_line(error)}); give package.module:Class, where Python finds it "
+            "(for instance with PYTHONPATH=.)"
+        ) from error
+    missing = [method for method in ("__len__", "__getitem__") if not hasattr(cls, method)]
+    if not isinstance(cls, type) or missing:
+        lacks = f"it has no {' and no '.join(missing)}" if missing else "it is no class"
+        raise DataError(f"source is {source!r}, which is no data set: {lacks}; see Source in vqdiffusion_jax/data/records.py")
+    return cls
