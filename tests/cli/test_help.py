@@ -1,5 +1,6 @@
 """``--help`` is grouped by mode, and a flag that is not there, or not this mode's, is named."""
 
+import shlex
 import sys
 
 import pytest
@@ -7,7 +8,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from vqdiffusion_jax.cli import run
-from vqdiffusion_jax.cli.main import MODES, mode_modules
+from vqdiffusion_jax.cli.help import check_taken
+from vqdiffusion_jax.cli.main import MODES, mode_modules, parse
 
 
 @pytest.fixture
@@ -61,6 +63,17 @@ def test_help_of_a_mode_lists_what_it_takes(said, mode):
     listed = set(entries(printed))
     assert set(mode_modules()[mode].SHARED) <= listed
     assert ("prompt" in listed) == (mode == "sample") and ("workdir" in listed) == mode.startswith("train")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_example_of_a_mode_is_one(said, mode):
+    _, printed, _ = said(f"--mode={mode}", "--help")
+    example = next(line for line in printed.splitlines() if line.startswith("For example: "))
+    words = shlex.split(example.removeprefix("For example: "))
+    assert words[:3] == ["python", "main.py", f"--mode={mode}"] and len(words) > 3
+    with flagsaver.flagsaver():
+        assert parse(words[1:]) == ["main.py"]
+        check_taken(mode_modules(), flags.FLAGS.mode)
 
 
 @pytest.mark.parametrize(

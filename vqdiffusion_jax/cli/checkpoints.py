@@ -23,9 +23,17 @@ flags.DEFINE_string(
 )  # fmt: skip
 flags.DEFINE_string("reference_config", None, "For a .pth file: the model's yaml, where it is not a released one.", module_name=_WHERE)
 flags.DEFINE_string("codec_config", None, "For a .pth file: the codec's yaml.", module_name=_WHERE)
-flags.DEFINE_string("mapping", None, "For a .pth file: taming_vqvae_2887.pt or taming_vqvae_974.pt.", module_name=_WHERE)
-flags.DEFINE_string("codec", None, "For a .pth file: a codec file or converted codec folder to use instead of its own.", module_name=_WHERE)
-flags.DEFINE_string("clip", None, "For a .pth file: ViT-B-32.pt, or a folder of CLIP, to use instead of its own.", module_name=_WHERE)
+flags.DEFINE_string(
+    "mapping", None, "For a .pth file: which codes it keeps, taming_vqvae_2887.pt or taming_vqvae_974.pt.", module_name=_WHERE
+)
+flags.DEFINE_string(
+    "codec", None,
+    "A codec file or codec folder.  For a .pth file: in place of its own.  train, tokenize, reduce_codebook: whose tokens are meant.",
+    module_name=_WHERE,
+)  # fmt: skip
+flags.DEFINE_string(
+    "clip", None, "ViT-B-32.pt, or a folder of CLIP.  For a .pth file: in place of its own.  train: the text tower.", module_name=_WHERE
+)
 flags.DEFINE_enum("weights", "ema", ["ema", "model"], "For a .pth file: averaged or raw weights.", module_name=_WHERE)
 flags.DEFINE_enum("clip_weights", None, ["ema", "model"], "The same for the text tower alone.", module_name=_WHERE)
 flags.DEFINE_enum(

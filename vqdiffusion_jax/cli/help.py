@@ -15,6 +15,17 @@ from absl import flags
 
 WIDTH = 120
 _COLUMN = 24  # where descriptions begin
+EXAMPLES = {
+    "sample": '--prompt="a red apple"',
+    "convert": "--checkpoint=ithq_learnable.pth --out=models/ithq",
+    "train": "--config=configs/emoji.py --codec=runs/vqgan_emoji/model --workdir=runs/emoji",
+    "train_vqgan": "--config=configs/vqgan_emoji.py --workdir=runs/vqgan_emoji",
+    "tokenize": "--config=configs/emoji.py --codec=runs/vqgan_emoji/model --out=runs/scene_tokens",
+    "eval": "--protocol=emoji --data_root=data/emoji --what=likelihood --out=eval/emoji",
+    "reduce_codebook": "--config=configs/vqgan_emoji.py --codec=runs/vqgan_emoji/model --out=kept_codes.npy",
+    "demo": "--port=8080",
+    "step_schedule": "--report=eval/emoji/report.json --steps=10",
+}
 _COMMON = ("all modes", "checkpoints", "several processes")  # groups that belong to no one mode
 
 
@@ -23,11 +34,12 @@ def usage(modules: Mapping[str, ModuleType], mode: str | None = None) -> str:
     groups = _groups()
     lines = [f"python main.py --mode={mode or 'MODE'} [--flag=value ...]", ""]
     if mode:
-        lines += [_summary(modules[mode])]
+        lines += [_summary(modules[mode]), f"For example: python main.py --mode={mode} {EXAMPLES[mode]}"]
         shown = {name: members for name, members in groups.items() if _is_of(name, mode)}
         shown["shared with other modes"] = [flags.FLAGS[name] for name in modules[mode].SHARED]
         return "\n".join(lines + [line for name, members in shown.items() for line in _section(name, members)])
     lines += [line for name, module in modules.items() for line in _entry(f"--mode={name}", _summary(module))]
+    lines += ["", f"For example: python main.py {EXAMPLES['sample']}", "The flags of one mode alone: python main.py --mode=sample --help"]
     for name in _COMMON:
         lines += _section(name, groups[name])
     for one, module in modules.items():
