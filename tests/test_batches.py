@@ -6,7 +6,6 @@ from flax import nnx
 
 from vqdiffusion_jax import VQDiffusionPipeline, pipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
-from vqdiffusion_jax.sampling import KeyNoise
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +23,8 @@ def tiny():
 def test_default_batch(tiny, monkeypatch, backend, devices, count, together):
     monkeypatch.setattr(pipeline.jax, "default_backend", lambda: backend)
     monkeypatch.setattr(tiny, "_devices_of_batch", lambda: devices)
-    assert tiny.pictures_together(KeyNoise(jax.random.split(jax.random.key(0), 2)), count) == together
+    assert tiny.pictures_together(count) == together
+    assert tiny.pictures_together(count, 3) == -(-3 // devices) * devices
 
 
 def test_a_codec_sees_no_more_than_a_batch_at_a_time(tiny):

@@ -89,3 +89,15 @@ def test_rounded_weights_say_so(tmp_path):
         warnings.simplefilter("error")
         again.save_pretrained(tmp_path / "whole")
     assert "rounded_to" not in json.loads((tmp_path / "whole" / "config.json").read_text())
+
+
+def test_random_keys_come_back_of_their_kind(tmp_path):
+    state = {"key": jax.random.key(3, impl="rbg"), "count": jnp.arange(2)}
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
+    checkpoints = checkpoint.TrainingCheckpoints(tmp_path)
+    checkpoints.save(1, state, {"examples": 5})
+    checkpoints.wait()
+    step, again, position, complaints = checkpoints.restore(abstract)
+    checkpoints.close()
+    assert (step, position, complaints) == (1, {"examples": 5}, [])
+    assert again["key"].dtype == state["key"].dtype and again["key"] == state["key"] and again["count"].tolist() == [0, 1]

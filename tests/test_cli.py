@@ -98,7 +98,7 @@ def test_what_is_drawn_stays_when_a_run_fails(folder, tmp_path, monkeypatch):
     pictures = np.arange(16, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 2, 2, 3), np.uint8)
     writer = Writer(tmp_path, 5, [{"prompt": "a"}] * 80, {"seed": 0}, first_image=3)
     for first in range(0, 80, 16):
-        writer.add(first, VQDiffusionOutput(pictures, None, None, np.arange(16)), None)
+        writer.add(VQDiffusionOutput(pictures, None, None, first + np.arange(16)), None)
         assert (tmp_path / f"{5 + first:06d}.png").exists()
     assert json.loads((tmp_path / "000022.json").read_text())["first_image"] == 20
     writer.finish()
@@ -106,7 +106,7 @@ def test_what_is_drawn_stays_when_a_run_fails(folder, tmp_path, monkeypatch):
 
     with pytest.raises(OSError, match="full"):
         monkeypatch.setattr(Image.Image, "save", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
-        writer.add(0, VQDiffusionOutput(pictures, None, None, np.arange(16)), None)
+        writer.add(VQDiffusionOutput(pictures, None, None, np.arange(16)), None)
     assert not list(tmp_path.glob(".*"))
 
 

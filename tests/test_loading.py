@@ -118,16 +118,16 @@ def test_parts_of_a_model_from_folders(tmp_path, model, checkpoint):
 def test_the_text_tower_has_its_own_arithmetic(tmp_path, model, checkpoint):
     path, mapping = checkpoint
     options = {"compute": ComputeConfig(dtype="bfloat16", param_dtype="bfloat16"), "weights": "model", "mapping": mapping}
-    default = loading.load(path, **options)
+    default = VQDiffusionPipeline.from_pretrained(path, **options)
     assert default.model.text_encoder.compute.dtype == "bfloat16" and default.model.denoiser.compute.dtype == "bfloat16"
     same_leaves(jax.tree.leaves(default.model.text_encoder), jax.tree.leaves(model.text_encoder))  # not rounded
     VQDiffusionPipeline(model).save_pretrained(tmp_path / "native")
-    for pipeline in (loading.load(path, clip_dtype="float16", **options), loading.load(tmp_path / "native", clip_dtype="float16")):
-        tower = pipeline.model.text_encoder
+    for source, given in ((path, options), (tmp_path / "native", {})):
+        tower = VQDiffusionPipeline.from_pretrained(source, clip_dtype="float16", **given).model.text_encoder
         assert tower.compute.dtype == "float16" and tower.blocks.mlp.up.kernel[...].dtype == np.float32
         assert tower(np.zeros((1, 3), np.int32)).dtype == np.float16
     with pytest.raises(ConfigError, match="allowed: float32, float16"):
-        loading.load(path, clip_dtype="int8", **options)
+        loading.load_model(path, clip_dtype="int8", **options)
 
 
 def test_what_is_nothing_of_all_this_is_named_in_one_line(tmp_path, model, codec, checkpoint):
@@ -147,9 +147,9 @@ def test_what_is_nothing_of_all_this_is_named_in_one_line(tmp_path, model, codec
         (convert, save(tmp_path / "other.pth", {"weight": np.zeros(2)}), {}, "neither a VQ-Diffusion checkpoint.*it holds weight"),
         (convert, tmp_path / "codec.pth", {"weights": "model"}, "weights given, but .* is a codec alone"),
         (convert, tmp_path / "binary", {}, "binary/config.json is not readable JSON"),
-        (loading.load, tmp_path / "folder", {}, "is no model folder"),
-        (loading.load, tmp_path / "clip", {}, "is a Hugging Face CLIP folder; a diffusers folder or a .pth file is needed"),
-        (loading.load, tmp_path / "codec", {}, "holds a codec, not a model; vqdiffusion_jax.loading.load_codec reads it"),
+        (loading.load_model, tmp_path / "folder", {}, "is no model folder"),
+        (loading.load_model, tmp_path / "clip", {}, "is a Hugging Face CLIP folder; a diffusers folder or a .pth file is needed"),
+        (loading.load_model, tmp_path / "codec", {}, "holds a codec, not a model; vqdiffusion_jax.loading.load_codec reads it"),
         (loading.load_codec, tmp_path / "native", {}, "holds a model, not a codec"),
         (loading.load_codec, tmp_path / "codec", {"mapping": mapping}, "already converted"),
     ):

@@ -1,9 +1,13 @@
+import inspect
+
 import jax
 import numpy as np
 import pytest
 
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax import pipeline as pipeline_module
+from vqdiffusion_jax.arguments import settle
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.sampling import (
@@ -16,8 +20,13 @@ from vqdiffusion_jax.sampling import (
     RecordedNoise,
     ReferenceFast,
     Remask,
+    first_timestep_of,
     image_keys,
+    inpainting_start,
+    noised_start,
+    token_mask,
 )
+from vqdiffusion_jax.sharding import make_mesh
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -69,6 +78,35 @@ def test_a_picture_depends_on_seed_and_prompt_alone(text):
     np.testing.assert_array_equal(pictures(text, "a dog", generator=jax.random.key(3)), alone)
     assert np.any(several[0] != several[1])
     assert np.any(pictures(text, "a dog", seed=4) != alone)
+
+
+def test_a_stream_gives_each_batch_when_it_is_drawn_and_a_call_joins_them(text):
+    seen = []
+    arguments = {"num_images_per_prompt": 3, "num_inference_steps": 4, "batch_size": 2, "output_type": "uint8", "return_trajectory": True}
+    arguments |= {"callback": lambda done, *_: seen.append(done) or len(seen) == 3, "callback_steps": 2}
+    stream = text.stream("a dog", **arguments)
+    assert seen == []
+    first = next(stream)
+    assert seen == [2, 4] and first.images.shape == (2, 16, 16, 3) and first.trajectory.shape == (2, 4, 16)
+    (second,) = stream
+    assert seen == [2, 4, 2] and second.indices.tolist() == [2] and second.trajectory.shape == (1, 2, 16)
+    seen.clear()
+    called = text("a dog", **arguments)
+    np.testing.assert_array_equal(called.images, np.concatenate([first.images, second.images]))
+    np.testing.assert_array_equal(called.trajectory[:2], first.trajectory)
+    np.testing.assert_array_equal(called.trajectory[2], second.trajectory[0, [0, 1, 1, 1]])
+    assert called.indices.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="output_type is 'jpg'"):
+        text.stream("a dog", output_type="jpg")
+
+
+def test_stream_and_call_take_the_same():
+    call, stream = (inspect.signature(method).parameters for method in (VQDiffusionPipeline.__call__, VQDiffusionPipeline.stream))
+    settled = inspect.signature(settle).parameters
+    for name, parameter in call.items():
+        if name != "return_dict":
+            assert (stream if name in stream else settled)[name].default == parameter.default, name
+    assert set(stream) <= set(call) | {"settings"}
 
 
 @pytest.mark.parametrize("batch_size", [2, 3])
@@ -264,14 +302,86 @@ def test_inpainting_keeps_the_outside(text):
         assert kept[:, outside].all()
 
 
-def test_image_to_image_starts_from_the_image(text):
-    original = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    tokens = text.encode(original)
-    little = text("a dog", image=original, strength=0.1, output_type="tokens", return_trajectory=True)
-    assert little.trajectory.shape[1] == 1
-    assert tokens.shape == (1, 16)
-    full = text("a dog", image=original, strength=1.0, output_type="tokens", return_trajectory=True)
-    assert full.trajectory.shape[1] == 10
+@pytest.fixture
+def requests(monkeypatch):
+    """The requests that calls make, one a batch."""
+    seen = []
+    monkeypatch.setattr(
+        pipeline_module, "generate", lambda model, request, **options: seen.append(request) or generate(model, request, **options)
+    )  # fmt: skip
+    return seen
+
+
+def started(requests: list, count: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    """What ``count`` pictures started from, and what is kept of it; empties ``requests``."""
+    start = np.concatenate([one.start for one in requests])[:count]
+    known = None if requests[0].known is None else tuple(np.concatenate(part)[:count] for part in zip(*(one.known for one in requests)))
+    requests.clear()
+    return start, known
+
+
+def test_image_to_image_starts_from_the_image(text, requests):
+    dark, bright = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8) // 4
+    originals = np.stack([dark, 255 - bright])
+    encoded, mask_token = text.encode(originals), text.config.denoiser.mask_token
+    assert np.mean(encoded[0] != encoded[1]) > 0.5
+
+    def draw(strength, **arguments):
+        images = {"image": list(originals), "strength": strength, "num_images_per_prompt": 2, "return_trajectory": True}
+        return text("a dog", **images, output_type="tokens", **arguments).trajectory
+
+    assert draw(0.1).shape[1] == 1
+    assert np.all(np.mean(started(requests, 2)[0] == encoded, axis=1) > 0.9)
+    assert draw(1.0).shape[1] == 10
+    assert np.mean(started(requests, 2)[0] == mask_token) > 0.9
+    # Of a picture noised but a little, the first calls leave most as it is.
+    path = draw(0.3)
+    assert np.mean(path[:, 0] == encoded) > np.mean(path[:, 0] == encoded[::-1]) + 0.2
+
+
+@pytest.mark.parametrize("name", ["text", "classes", "unconditional"])
+def test_a_start_in_batches_is_that_of_all_at_once(request, requests, monkeypatch, name):
+    """All tokens noised together, as the definition says, with each quantizer; what is given once is encoded once, unless it is drawn."""
+    pipeline = request.getfixturevalue(name)
+    codec, codes, draws = pipeline.config.codec, pipeline.config.denoiser.num_codes, pipeline.config.codec.quantizer == "gumbel"
+    subject = {"text": {"prompt": "a dog"}, "classes": {"class_labels": 1}, "unconditional": {}}[name]
+    originals = np.random.default_rng(2).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    masks = np.zeros((3, 16, 16), bool)
+    masks[0, :5], masks[1, 5:], masks[2, :, :3] = True, True, True
+    keys = image_keys(4, 0, 3)
+    encoder_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**30))(keys)
+    encode, encoded = pipeline_module._encode, []
+    monkeypatch.setattr(pipeline_module, "_encode", lambda model, images, keys: encoded.append(len(images)) or encode(model, images, keys))
+    for images, mask, strength, batch_size in (
+        (originals[:1], None, 0.6, 1), (originals, None, 0.6, 2), (originals[:1], masks[0], None, 2), (originals, masks, 0.6, 2),
+    ):  # fmt: skip
+        pipeline(
+            **subject, num_images_per_prompt=3, seed=4, image=list(images), mask_image=mask, strength=strength, batch_size=batch_size,
+            output_type="tokens",
+        )  # fmt: skip
+        found, found_known = started(requests, 3)
+        assert encoded == ([1] if len(images) == 1 and not draws else [batch_size] * -(-3 // batch_size))
+        encoded.clear()
+        start = tokens = encode(pipeline.model, np.broadcast_to(images, originals.shape), encoder_keys)
+        if mask is not None:
+            start, known = inpainting_start(tokens, token_mask(mask, codec.grid), codes)
+            np.testing.assert_array_equal(found_known[0], known[0])
+            np.testing.assert_array_equal(found_known[1], known[1])
+        if strength is not None:
+            start = noised_start(tokens, first_timestep_of(strength, 10), pipeline.schedule, KeyNoise(keys))
+        np.testing.assert_array_equal(found, start)
+        assert (mask is None) == (found_known is None)
+
+
+def test_keys_of_another_generator_stay_what_they_are(unconditional):
+    original = np.random.default_rng(3).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    on_mesh = VQDiffusionPipeline(unconditional.model, mesh=make_mesh(devices=jax.devices()[:1]))
+    key = jax.random.key(5, impl="rbg")
+    arguments = {"image": original, "strength": 0.5, "output_type": "tokens"}
+    tokens = unconditional(seed=key, **arguments).tokens
+    np.testing.assert_array_equal(on_mesh(seed=key, **arguments).tokens, tokens)
+    assert np.any(unconditional(seed=5, **arguments).tokens != tokens)
+    np.testing.assert_array_equal(on_mesh.encode(original, seed=key), unconditional.encode(original, seed=key))
 
 
 def test_latents(text):
@@ -336,18 +446,16 @@ def test_the_sampler_lowers_for_other_platforms(text, platform):
     def stop(calls, timestep, tokens):
         return True
 
-    import vqdiffusion_jax.pipeline as module
-
     def record(model, request, *args, **options):
         requests.append(request)
         raise KeyboardInterrupt
 
-    original, module.generate_in_pieces = module.generate_in_pieces, record
+    original, pipeline_module.generate_in_pieces = pipeline_module.generate_in_pieces, record
     try:
         with pytest.raises(KeyboardInterrupt):
             text("a dog", guidance_scale=3.0, callback=stop)
     finally:
-        module.generate_in_pieces = original
+        pipeline_module.generate_in_pieces = original
     lowered = generate.trace(text.model, requests[0]).lower(lowering_platforms=(platform,))
     assert "while" in lowered.as_text()
 
@@ -355,8 +463,8 @@ def test_the_sampler_lowers_for_other_platforms(text, platform):
 def test_native_folder_round_trip(text, tmp_path):
     text.save_pretrained(tmp_path / "model")
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"README.md", "config.json", "tokenizer", "weights"}
-    again = VQDiffusionPipeline.from_pretrained(tmp_path / "model")
-    assert again.config == text.config
+    again = type("Mine", (VQDiffusionPipeline,), {}).from_pretrained(tmp_path / "model")
+    assert again.config == text.config and type(again).__name__ == "Mine"
     np.testing.assert_array_equal(again("a dog", output_type="tokens").tokens, text("a dog", output_type="tokens").tokens)
     with pytest.raises(FileExistsError, match="not an empty folder"):
         text.save_pretrained(tmp_path / "model")

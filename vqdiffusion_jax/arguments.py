@@ -18,6 +18,7 @@ import numpy as np
 
 from .config import DenoiserConfig, ModelConfig, VQGANConfig
 from .diffusion.schedule import Schedule
+from .diffusion.transitions import check_tokens
 from .generation import Condition
 from .sampling import Ancestral, Guidance, KeyNoise, Noise, Plan, RecordedNoise, Strategy, TopK, TopR, first_timestep_of, image_keys
 from .text.tokenizer import Tokenizer
@@ -27,17 +28,30 @@ TAKES = {"text": ("prompt", "prompt_embeds"), "class": ("class_labels",), "none"
 NULLS = ("auto", "learnable", "text")
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Given:
+    """What pictures start from in place of all [MASK]: arrays of a row a picture, or of one row for all, or None.
+
+    tokens: (n, length) int32; images: (n, height, width, channels) uint8; mask: (n, height, width) bool, True where to paint.
+    """
+
+    tokens: np.ndarray | None = None
+    images: np.ndarray | None = None
+    mask: np.ndarray | None = None
+
+
 @dataclass(frozen=True)
 class Call:
     """What a call draws and how: all of it that can be said, and checked, without the weights.
 
-    condition, against: of every picture, in order; against is None where guidance is not active.
+    condition, null: of every picture, in order; null is None where guidance is not active.
     subjects: what each picture shows, by which pictures of the same prompt are told apart.
     first_timestep: how far a picture given is noised first, or None.
     """
 
     condition: Condition
-    against: Condition | None
+    null: Condition | None
     subjects: list
     guidance: Guidance
     truncation: TopR | TopK
@@ -60,12 +74,12 @@ def settle(
 ) -> Call:  # fmt: skip
     """The arguments of a pipeline's call as a ``Call``.  Raises ValueError, one line, for any that cannot be used."""
     repeats = whole("num_images_per_prompt", num_images_per_prompt, 1)
-    condition, subjects = wanted(config, tokenizer, prompt, class_labels, prompt_embeds, repeats)
+    condition, subjects = condition_of(config, tokenizer, prompt, class_labels, prompt_embeds, repeats)
     guide = guidance(config, guidance_scale, guidance_interval)
-    against = unwanted(config, tokenizer, guide, null, negative_prompt, negative_prompt_embeds, len(subjects), repeats)
+    null_condition = null_condition_of(config, tokenizer, guide, null, negative_prompt, negative_prompt_embeds, len(subjects), repeats)
     truncate = truncation(config, truncation_rate, top_k)
     chosen, plan, first_timestep = planned(config, schedule, strategy, num_inference_steps, strength)
-    return Call(condition, against, subjects, guide, truncate, chosen, plan, first_timestep)
+    return Call(condition, null_condition, subjects, guide, truncate, chosen, plan, first_timestep)
 
 
 def planned(config: ModelConfig, schedule: Schedule, chosen: Any, steps: Any, strength: Any) -> tuple[Strategy, Plan, int | None]:
@@ -124,7 +138,7 @@ def guidance(config: ModelConfig, scale: Any, interval: Any) -> Guidance:
     return Guidance(config.sampling.guidance_scale if scale is None else scale, interval)
 
 
-def wanted(
+def condition_of(
     config: ModelConfig, tokenizer: Tokenizer | None, prompt, class_labels, prompt_embeds, repeats: int
 ) -> tuple[Condition, list]:
     """The condition of every picture, and what each shows, by which pictures of the same prompt are told apart."""
@@ -148,7 +162,7 @@ def wanted(
     return Condition(ids=np.repeat(ids, repeats, axis=0)), [text for text in prompts for _ in range(repeats)]
 
 
-def unwanted(
+def null_condition_of(
     config: ModelConfig, tokenizer: Tokenizer | None, guidance: Guidance, null: str, negative_prompt, negative_embeds, count: int,
     repeats: int,
 ) -> Condition | None:  # fmt: skip
@@ -314,32 +328,55 @@ def noise_rows(noise: Noise, rows: np.ndarray) -> Noise:
     return jax.tree.map(lambda leaf: leaf[:, rows], noise)
 
 
+def given_start(config: ModelConfig, latents: Any, image: Any, mask_image: Any, first_timestep: int | None, count: int) -> Given:
+    """What ``count`` pictures start from.  Raises ValueError, one line, for arguments that do not go together or do not fit."""
+    mask = None if mask_image is None else paint_mask(mask_image, config.codec, count)
+    if image is None and (mask is not None or first_timestep is not None and latents is None):
+        raise ValueError("strength or mask_image is given without an image; give image")
+    one_given("image", "latents", image, latents)
+    if image is not None:
+        if first_timestep is None and mask is None:
+            raise ValueError("image is given without strength (how far to noise it) or mask_image (where to paint); give one or both")
+        return Given(images=pictures(image, config.codec, count), mask=mask)
+    if latents is None:
+        return Given()
+    tokens, shape = np.asarray(latents), (count, config.denoiser.num_tokens)
+    check_tokens(tokens, config.denoiser.num_codes, allow_mask=True)
+    if tokens.shape != shape:
+        raise ValueError(f"latents has shape {tokens.shape}; it must be {shape}, one grid a picture")
+    return Given(tokens=tokens.astype(np.int32))
+
+
+def rows_of(array: Any, rows: np.ndarray) -> Any:
+    """The rows of some pictures in an array of a row a picture, or of one row for all of them."""
+    return array[np.minimum(rows, len(array) - 1)]
+
+
 def pictures(images: Any, codec: VQGANConfig, count: int | None = None) -> np.ndarray:
-    """PIL images or uint8 arrays as (n, height, width, channels) uint8; one picture is repeated ``count`` times."""
+    """PIL images or uint8 arrays as (n, height, width, channels) uint8: one, or ``count`` of them."""
     one = hasattr(images, "convert") or not isinstance(images, list | tuple) and np.ndim(images) == 3
     arrays = [np.asarray(image.convert("RGB") if hasattr(image, "convert") else image) for image in ([images] if one else images)]
     size = (codec.image_size, codec.image_size, codec.image_channels)
     for array in arrays:
         if array.dtype != np.uint8 or array.shape != size:
             raise ValueError(f"an image is {array.dtype}{array.shape}; it must be uint8{size}, so resize and crop it first")
-    if count is not None and len(arrays) == 1:
-        arrays = arrays * count
-    if not arrays or count is not None and len(arrays) != count:
+    if not arrays or count is not None and len(arrays) not in (1, count):
         raise ValueError(f"{len(arrays)} images are given for {count or 'some'} pictures; give one, or one a picture")
     return np.stack(arrays)
 
 
 def paint_mask(mask_image: Any, codec: VQGANConfig, count: int) -> np.ndarray:
-    """A mask as (height, width), or (count, height, width) for one a picture, True where to paint.
+    """A mask as (1, height, width), or (count, height, width) for one a picture, True where to paint.
 
     Arrays are painted where they are not 0, PIL masks where they are at least half bright.
     """
     mask = np.stack([_mask(one) for one in mask_image]) if isinstance(mask_image, list | tuple) and mask_image else _mask(mask_image)
     if mask.ndim not in (2, 3) or mask.shape[-2:] != (codec.image_size, codec.image_size):
         raise ValueError(f"mask_image has shape {mask.shape}; it must be ({codec.image_size}, {codec.image_size}), as the image")
-    if mask.ndim == 3 and len(mask) not in (1, count):
+    mask = mask[None] if mask.ndim == 2 else mask
+    if len(mask) not in (1, count):
         raise ValueError(f"mask_image has {len(mask)} masks for {count} pictures; give one, or one a picture")
-    return mask[0] if len(mask) == 1 and mask.ndim == 3 else mask
+    return mask
 
 
 def _mask(mask_image: Any) -> np.ndarray:

@@ -153,8 +153,7 @@ class TrainingCheckpoints:
                 continue
             paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
             leaves = [
-                jax.random.wrap_key_data(found["state"][path_of(path)]) if _is_key(leaf) else found["state"][path_of(path)]
-                for path, leaf in paths
+                _key_of(found["state"][path_of(path)], leaf) if _is_key(leaf) else found["state"][path_of(path)] for path, leaf in paths
             ]
             return step, jax.tree.unflatten(structure, leaves), found["position"], complaints
         if complaints:
@@ -190,6 +189,11 @@ def _out_of_memory(error: Exception) -> bool:
 
 def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _key_of(numbers: jax.Array, like: Any) -> jax.Array:
+    """The random key made of these numbers, of the kind of ``like``, which may be abstract."""
+    return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(jax.numpy.empty((), like.dtype)))
 
 
 def _without_keys(tree: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Folders and files to pipelines, and pipelines to native folders.
+"""Folders and files to models, and models to native folders.
 
 A native folder is for people too:
 
@@ -39,7 +39,6 @@ from .text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from .interop.report import Report
-    from .pipeline import VQDiffusionPipeline
 
 TEXT_DTYPES = ("float32", "float16")
 
@@ -65,21 +64,21 @@ def default_compute() -> ComputeConfig:
     return ComputeConfig(dtype=dtype, param_dtype=dtype)
 
 
-def load(
+def load_model(
     path: str | Path,
     *,
     compute: ComputeConfig | None = None,
     mesh: jax.sharding.Mesh | None = None,
     clip_dtype: str | None = None,
     **companions,
-) -> VQDiffusionPipeline:
-    """A pipeline from whatever ``path`` is.
+) -> tuple[VQDiffusionModel, Tokenizer | None]:
+    """A model from whatever ``path`` is, and the tokenizer of a text model.
 
     Args:
         path: a folder written by ``save``, a diffusers VQDiffusionPipeline folder, one of the reference's .pth files, or
             "emoji", the model that comes with the package.
         compute: precision and execution; by default bfloat16 on accelerators and float32 on the CPU.
-        mesh: devices to spread weights and pictures over (see ``sharding.make_mesh``).
+        mesh: devices to spread weights over (see ``sharding.make_mesh``).
         clip_dtype: "float32" or "float16", what the text tower computes in; by default as the rest.  The reference ran it in
             float16, and its numbers need that.  Its parameters are held in float32 either way.
         companions: for a .pth file: config, codec_config, mapping, codec, clip, weights, clip_weights (see ``interop.load``).
@@ -87,8 +86,6 @@ def load(
     Raises:
         CheckpointError, ConfigError, ConversionError: one clear message; FileNotFoundError if nothing is there.
     """
-    from .pipeline import VQDiffusionPipeline
-
     path = folder_of(path)
     compute = compute or default_compute()
     check_exists(path)
@@ -102,7 +99,7 @@ def load(
         model = _to_devices(model, mesh)
     if clip_dtype is not None and model.text_encoder is None:
         raise ConfigError(f"clip_dtype={clip_dtype} is given, but {path} has no text tower; leave it out")
-    return VQDiffusionPipeline(model, tokenizer, mesh=mesh)
+    return model, _tokenizer_of(model, tokenizer)
 
 
 def check_exists(path: Path) -> None:
@@ -136,7 +133,7 @@ def load_codec(
     Args:
         path: the folder, or taming's f8 or f16, ITHQ's, or a whole checkpoint of the reference.
         config, mapping, image_size: for a file, see ``interop.codecs.load_codec``.
-        compute: as for ``load``.
+        compute: as for ``load_model``.
 
     Raises:
         CheckpointError, ConfigError, ConversionError: one clear message.
@@ -159,7 +156,7 @@ def load_clip(
 
     Args:
         path: a native CLIP folder, a Hugging Face CLIP folder, ViT-B-32.pt or its state dict.
-        compute: as for ``load``.
+        compute: as for ``load_model``.
 
     Raises:
         CheckpointError, ConfigError, ConversionError: one clear message.
@@ -207,7 +204,7 @@ def convert(checkpoint: str | Path, out: str | Path, **companions) -> Report:
     ViT-B-32.pt or a Hugging Face CLIP folder; told apart by what is in them.
     companions: for a .pth file see ``interop.load.load_reference``; mapping and
     codec_config for a codec; clip_dtype for ViT-B-32.pt.  Raises FileExistsError,
-    before anything is read, if ``out`` holds anything, and what ``load`` raises.
+    before anything is read, if ``out`` holds anything, and what ``load_model`` raises.
     """
     check_empty(out)
     model, tokenizer, report = _read_any(Path(checkpoint), **companions)
@@ -265,8 +262,7 @@ def write_folder(
         provenance = f"{provenance}\n\n{note}".strip()
         warnings.warn(f"{folder}: weights held in {rounded} are saved so; load with param_dtype float32 to save all digits", stacklevel=3)
     kind = head["kind"]
-    if tokenizer is None and kind == "model" and model.config.tokenizer is not None:
-        tokenizer = Tokenizer(model.config.tokenizer)
+    tokenizer = _tokenizer_of(model, tokenizer) if kind == "model" else None
     check_empty(folder)
     with failing_as_checkpoint_error(f"{folder} cannot be written"), _one_place(folder) as place:
         if jax.process_index() == 0:
@@ -276,6 +272,11 @@ def write_folder(
             if tokenizer is not None:
                 tokenizer.to_files(place / "tokenizer")
         save_weights(place / "weights", model)
+
+
+def _tokenizer_of(model: VQDiffusionModel, given: Tokenizer | None) -> Tokenizer | None:
+    """The tokenizer given, or CLIP's as the model's configuration has it; None if it reads no text."""
+    return given or (Tokenizer(model.config.tokenizer) if model.config.tokenizer is not None else None)
 
 
 @contextmanager

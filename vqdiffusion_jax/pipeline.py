@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from . import arguments as args
@@ -21,7 +20,7 @@ from .config import ModelConfig
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
 from .generation import Request, generate, generate_in_pieces, render
-from .models.layers import whole
+from .models.layers import over_batch, replicated
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import ROUNDINGS, images_to_float
 from .sampling import (
@@ -76,11 +75,11 @@ class VQDiffusionPipeline:
         self.mesh = mesh
 
     @classmethod
-    def from_pretrained(cls, path, **options) -> VQDiffusionPipeline:
-        """Load a native folder, a diffusers folder or a .pth file; see ``vqdiffusion_jax.loading.load`` for the options."""
-        from .loading import load
+    def from_pretrained(cls, path, *, mesh: jax.sharding.Mesh | None = None, **options) -> VQDiffusionPipeline:
+        """Load a native folder, a diffusers folder or a .pth file; see ``vqdiffusion_jax.loading.load_model`` for the options."""
+        from .loading import load_model  # imported when needed, with all that reads other formats
 
-        return load(path, **options)
+        return cls(*load_model(path, mesh=mesh, **options), mesh=mesh)
 
     def save_pretrained(self, folder) -> None:
         """Write a native folder: config.json, weights, tokenizer, README with the licence note."""
@@ -165,59 +164,70 @@ class VQDiffusionPipeline:
         Raises:
           ValueError: one line for every argument that cannot be used, before anything is computed.
         """
+        batches = self.stream(
+            prompt, num_inference_steps, class_labels=class_labels, negative_prompt=negative_prompt,
+            num_images_per_prompt=num_images_per_prompt, strategy=strategy, guidance_scale=guidance_scale,
+            guidance_interval=guidance_interval, null=null, truncation_rate=truncation_rate, top_k=top_k, seed=seed, generator=generator,
+            first_image=first_image, noise=noise, latents=latents, prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds, image=image, strength=strength, mask_image=mask_image, batch_size=batch_size,
+            output_type=output_type, rounding=rounding, return_trajectory=return_trajectory, callback=callback,
+            callback_steps=callback_steps, callback_prediction=callback_prediction,
+        )  # fmt: skip
+        output = _joined(list(batches))
+        return output if return_dict else (output.images,)
+
+    def stream(
+        self, prompt: Any = None, num_inference_steps: Any = None, *, seed: Any = None, generator: Any = None, first_image: Any = 0,
+        noise: Noise | None = None, latents: Any = None, image: Any = None, mask_image: Any = None, batch_size: Any = None,
+        output_type: str = "pil", rounding: str = "truncate", return_trajectory: bool = False, callback: Callable[..., Any] | None = None,
+        callback_steps: Any = 1, callback_prediction: bool = False, **settings: Any,
+    ) -> Iterator[VQDiffusionOutput]:  # fmt: skip
+        """The pictures of ``__call__`` a batch at a time, each batch as soon as it is drawn.
+
+        Takes the same arguments but return_dict; ``settings`` are those of ``arguments.settle``.  All are checked, and ValueError is
+        raised, before this returns.  ``indices`` count through all batches; a batch that a callback stopped has a shorter
+        trajectory, and the next one is drawn all the same unless the caller looks no further.
+        """
         args.one_of("output_type", output_type, OUTPUT_TYPES)
         args.one_of("rounding", rounding, ROUNDINGS)
         callback_steps = args.whole("callback_steps", callback_steps, 1)
         batch_size = args.whole("batch_size", batch_size, 1)
         first_image = args.whole("first_image", first_image, 0)
-        config = self.config
-        call = args.settle(
-            config, self.schedule, self.tokenizer, prompt=prompt, class_labels=class_labels, prompt_embeds=prompt_embeds,
-            negative_prompt=negative_prompt, negative_prompt_embeds=negative_prompt_embeds, num_images_per_prompt=num_images_per_prompt,
-            num_inference_steps=num_inference_steps, strategy=strategy, guidance_scale=guidance_scale,
-            guidance_interval=guidance_interval, null=null, truncation_rate=truncation_rate, top_k=top_k, strength=strength,
-        )  # fmt: skip
+        call = args.settle(self.config, self.schedule, self.tokenizer, prompt=prompt, num_inference_steps=num_inference_steps, **settings)
         count = len(call.subjects)
         args.one_given("seed", "generator", seed, generator)
         seed = generator if seed is None else seed
         args.one_given("noise", "seed", noise, seed)
         if noise is None:
             noise = args.fresh_noise(0 if seed is None else seed, call.subjects, first_image)
-        args.check_noise(noise, count, config, call.plan, call.first_call)
-        mask = None if mask_image is None else args.paint_mask(mask_image, config.codec, count)
-        start, known = self._start(count, latents, image, call.first_timestep, mask, noise)
-
-        keep_outside = mask_image is not None and output_type != "tokens"
-        output = "tokens" if output_type == "tokens" else "float" if output_type == "np" and not keep_outside else "uint8"
+        args.check_noise(noise, count, self.config, call.plan, call.first_call)
+        given = args.given_start(self.config, latents, image, mask_image, call.first_timestep, count)
+        together = self.pictures_together(count, batch_size if isinstance(noise, KeyNoise) else batch_size or count)
+        pasted = given.mask is not None and output_type != "tokens"
+        output = "tokens" if output_type == "tokens" else "float" if output_type == "np" and not pasted else "uint8"
         options = {"output": output, "rounding": rounding, "keep_trajectory": return_trajectory}
-        together = self._filled_up(batch_size or self.pictures_together(noise, count))
-        made = []
-        for first in range(0, count, together):
-            # The last batch is filled up, so that every batch has the one compiled shape.
-            rows = np.minimum(np.arange(first, first + together), count - 1)
-            per_picture = jax.tree.map(lambda leaf: leaf[rows], (call.condition, call.against, start, known))  # noqa: B023
-            request = self._request(
-                *per_picture, args.noise_rows(noise, rows), strategy=call.strategy, plan=call.plan, guidance=call.guidance,
-                truncation=call.truncation, first_call=call.first_call,
-            )  # fmt: skip
-            with self._on_mesh():
-                if callback is None:
-                    made.append(generate(self.model, request, **options))
-                else:
-                    made.append(generate_in_pieces(self.model, request, callback, callback_steps, predict=callback_prediction, **options))
-        made = _equally_long(made)
-        # Over several processes each keeps the pictures that lie on its own devices.
-        made = [self._spread(batch) for batch in made]
-        rows = np.concatenate([_rows_here(batch[0]) + i * together for i, batch in enumerate(made)])
-        indices = rows[rows < count]
-        tokens, pixels, trajectory = (_numbers_here(parts, rows < count) for parts in zip(*made, strict=True))
-        if keep_outside:
-            outside = args.pictures(image, config.codec, count)[indices]
-            pixels = np.asarray(composite(outside, pixels, mask if mask.ndim == 2 else mask[indices]))
-        images = _as_images(pixels, output_type)
-        if not return_dict:
-            return (images,)
-        return VQDiffusionOutput(images, tokens, trajectory, indices)
+
+        def batches():
+            start = self._encoded_once(given, noise)
+            for first in range(0, count, together):
+                # The last batch is filled up, so that every batch has the one compiled shape.
+                rows = np.arange(first, first + together)
+                request = self._request(call, start, noise, np.minimum(rows, count - 1))
+                with self._on_mesh():
+                    if callback is None:
+                        made = generate(self.model, request, **options)
+                    else:
+                        made = generate_in_pieces(self.model, request, callback, callback_steps, predict=callback_prediction, **options)
+                # Over several processes each keeps the pictures that lie on its own devices.
+                made = self._spread(made)
+                indices = rows[_rows_here(made[0])]
+                tokens, pixels, trajectory = (_numbers_here(part, indices < count) for part in made)
+                indices = indices[indices < count]
+                if pasted:
+                    pixels = np.asarray(composite(args.rows_of(given.images, indices), pixels, args.rows_of(given.mask, indices)))
+                yield VQDiffusionOutput(_as_images(pixels, output_type), tokens, trajectory, indices)
+
+        return batches()
 
     def encode(self, images: Any, *, seed: int | None = None) -> np.ndarray:
         """Pictures (PIL, or uint8 (n, height, width, 3)) to tokens (n, length) int32.
@@ -226,7 +236,7 @@ class VQDiffusionPipeline:
         """
         pictures = args.pictures(images, self.config.codec)
         keys = None if seed is None else image_keys(args.one_seed(seed), 0, len(pictures))
-        return self._in_batches(_encode, pictures, None if keys is None else jax.random.key_data(keys))
+        return self._in_batches(_encode, pictures, keys)
 
     def decode(self, tokens: Any, *, rounding: str = "truncate") -> np.ndarray:
         """Tokens (n, length) to pictures (n, height, width, 3) uint8.  Raises ValueError for a token that is no code."""
@@ -243,57 +253,19 @@ class VQDiffusionPipeline:
         """How many network calls a picture takes with these arguments, at most."""
         return len(args.planned(self.config, self.schedule, strategy, num_inference_steps, strength)[1])
 
-    def pictures_together(self, noise: Noise, count: int) -> int:
-        """How many of ``count`` pictures a call draws at a time if it is given no batch_size."""
-        return self._filled_up(self._batch_size(count) if isinstance(noise, KeyNoise) else count)
+    def pictures_together(self, count: int, batch_size: int | None = None) -> int:
+        """How many of ``count`` pictures are drawn at a time, by default or with a ``batch_size``.
 
-    def _start(self, count: int, latents, image, first_timestep: int | None, mask: np.ndarray | None, noise: Noise):
-        """The tokens to start from (count, length), and the (mask, tokens) to impose at every step, or None."""
-        denoiser, codec = self.config.denoiser, self.config.codec
-        if image is None and (mask is not None or first_timestep is not None and latents is None):
-            raise ValueError("strength or mask_image is given without an image; give image")
-        if image is not None and latents is not None:
-            raise ValueError("image and latents are both given; give one")
-        if image is not None and first_timestep is None and mask is None:
-            raise ValueError("image is given without strength (how far to noise it) or mask_image (where to paint); give one or both")
-        if image is not None:
-            tokens = self._encode_start(args.pictures(image, codec, count), noise)
-        elif latents is not None:
-            tokens = np.asarray(latents)
-            check_tokens(tokens, denoiser.num_codes, allow_mask=True)
-            if tokens.shape != (count, denoiser.num_tokens):
-                raise ValueError(f"latents has shape {tokens.shape}; it must be ({count}, {denoiser.num_tokens}), one grid a picture")
-            tokens = jnp.asarray(tokens, jnp.int32)
-        else:
-            return all_mask_start(count, denoiser.num_tokens, denoiser.num_codes), None
-        start, known = tokens, None
-        if mask is not None:
-            start, known = inpainting_start(tokens, token_mask(mask, codec.grid), denoiser.num_codes)
-        if first_timestep is not None:
-            start = noised_start(tokens, first_timestep, self.schedule, noise)
-        return start, known
-
-    def _encode_start(self, pictures: np.ndarray, noise: Noise) -> jax.Array:
-        """Tokens of the pictures given; a "gumbel" codec draws them from each picture's own key."""
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, _ENCODER_DRAW))(noise.keys) if isinstance(noise, KeyNoise) else None
-        return jnp.asarray(self._in_batches(_encode, pictures, None if keys is None else jax.random.key_data(keys)))
+        By default one a device on the CPU, which is as fast as many and keeps a picture's bits from depending on how many there are.
+        """
+        most = 1 if jax.default_backend() == "cpu" else PICTURES_A_DEVICE
+        devices = self._devices_of_batch()
+        together = batch_size or min(count, most * devices)
+        return -(-together // devices) * devices  # so that every device has as many pictures
 
     def _devices_of_batch(self) -> int:
         """Over how many devices the pictures of a batch are spread."""
         return 1 if self.mesh is None else self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-
-    def _batch_size(self, count: int) -> int:
-        """How many of ``count`` pictures to compute together.
-
-        On the CPU one a device, which is as fast as many and keeps a picture's bits from depending on how many there are.
-        """
-        most = 1 if jax.default_backend() == "cpu" else PICTURES_A_DEVICE
-        return self._filled_up(min(count, most * self._devices_of_batch()))
-
-    def _filled_up(self, batch: int) -> int:
-        """``batch`` rounded up so that every device has as many pictures."""
-        devices = self._devices_of_batch()
-        return -(-batch // devices) * devices
 
     def _on_mesh(self):
         """The mesh is the ambient one inside, which is how models know to spread activations over it."""
@@ -302,19 +274,42 @@ class VQDiffusionPipeline:
     def _in_batches(self, function: Callable, *arrays: Any) -> np.ndarray:
         """``function(model, *arrays)`` of arrays with a leading axis of pictures, or None, in bounded memory; whole in every process."""
         count = len(arrays[0])
-        together, made = self._batch_size(count), []
+        together, made = self.pictures_together(count), []
         for first in range(0, count, together):
             rows = np.minimum(np.arange(first, first + together), count - 1)
             with self._on_mesh():
                 made.append(np.asarray(function(self.model, *self._spread(jax.tree.map(lambda leaf: leaf[rows], arrays)))))  # noqa: B023
         return np.concatenate(made)[:count]
 
-    def _request(self, condition, against, start, known, noise: Noise, **rest) -> Request:
-        """The request of one batch, spread over the mesh if there is one."""
-        condition, against, start, known = self._spread((condition, against, start, known))
-        if self.mesh is not None and isinstance(noise, KeyNoise):
-            noise = KeyNoise(jax.random.wrap_key_data(self._spread(jax.random.key_data(noise.keys))))
-        return Request(condition=condition, null=against, start=start, known=known, noise=noise, **rest)
+    def _request(self, call: args.Call, given: args.Given, noise: Noise, rows: np.ndarray) -> Request:
+        """The request of the pictures ``rows``, one batch, spread over the mesh if there is one."""
+        condition, null = self._spread(jax.tree.map(lambda leaf: leaf[rows], (call.condition, call.null)))
+        noise = args.noise_rows(noise, rows)
+        noise = self._spread(noise) if isinstance(noise, KeyNoise) else noise
+        start, known = self._start(given, rows, call.first_timestep, noise)
+        return Request(
+            condition=condition, null=null, strategy=call.strategy, plan=call.plan, guidance=call.guidance, truncation=call.truncation,
+            noise=noise, start=start, known=known, first_call=call.first_call,
+        )  # fmt: skip
+
+    def _start(self, given: args.Given, rows: np.ndarray, first_timestep: int | None, noise: Noise):
+        """The tokens that a batch starts from (batch, length), and the (mask, tokens) to impose at every step, or None."""
+        denoiser, codec = self.config.denoiser, self.config.codec
+        if given.tokens is None and given.images is None:
+            return self._spread(all_mask_start(len(rows), denoiser.num_tokens, denoiser.num_codes)), None
+        given = self._spread(jax.tree.map(lambda leaf: args.rows_of(leaf, rows), given))
+        with self._on_mesh():
+            tokens = given.tokens
+            if tokens is None:
+                tokens = _encode(self.model, given.images, _encoder_keys(noise.keys) if isinstance(noise, KeyNoise) else None)
+            return _begin(tokens, given.mask, first_timestep, noise, grid=codec.grid, schedule=self.schedule)
+
+    def _encoded_once(self, given: args.Given, noise: Noise) -> args.Given:
+        """``given`` with the tokens of one picture that serves all, unless each draws its own tokens of it."""
+        draws = self.config.codec.quantizer == "gumbel" and isinstance(noise, KeyNoise)
+        if given.images is None or len(given.images) > 1 or draws:
+            return given
+        return args.Given(tokens=self._in_batches(_encode, given.images, None), mask=given.mask)
 
     def _spread(self, tree: Any) -> Any:
         """Arrays with a leading batch axis, each process's part on its own devices; as they are without a mesh."""
@@ -322,6 +317,8 @@ class VQDiffusionPipeline:
             return tree
 
         def place(array):
+            if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+                return jax.random.wrap_key_data(place(jax.random.key_data(array)), impl=jax.random.key_impl(array))
             # Every process holds the whole request, which as a host array may go to devices of any process.
             array = array if isinstance(array, jax.Array) and not array.is_fully_addressable else np.asarray(array)
             return jax.device_put(array, batch_sharding(self.mesh, len(array)))
@@ -330,22 +327,30 @@ class VQDiffusionPipeline:
 
 
 @jax.jit
-def _encode(model: VQDiffusionModel, pictures: jax.Array, key_data: jax.Array | None) -> jax.Array:
-    keys = None if key_data is None else jax.random.wrap_key_data(key_data)
-    return whole(model.codec.encode(images_to_float(pictures), key=keys))
+def _encoder_keys(keys: jax.Array) -> jax.Array:
+    """The keys by which a "gumbel" codec draws the tokens of pictures given."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, _ENCODER_DRAW))(keys)
+
+
+@jax.jit
+def _encode(model: VQDiffusionModel, pictures: jax.Array, keys: jax.Array | None) -> jax.Array:
+    return replicated(model.codec.encode(images_to_float(pictures), key=keys))
+
+
+@functools.partial(jax.jit, static_argnames=("grid", "schedule"))
+def _begin(tokens: jax.Array, mask: jax.Array | None, first_timestep: int | None, noise: Noise, *, grid: tuple, schedule: Schedule):
+    """``start`` and ``known`` of a Request, from the tokens (batch, length) of what is given."""
+    start, known = tokens, None
+    if mask is not None:
+        start, known = inpainting_start(tokens, token_mask(mask, grid), schedule.num_codes)
+    if first_timestep is not None:
+        start = noised_start(tokens, first_timestep, schedule, noise)
+    return jax.tree.map(over_batch, (start, known))
 
 
 @functools.partial(jax.jit, static_argnames="rounding")
 def _decode(model: VQDiffusionModel, tokens: jax.Array, rounding: str) -> jax.Array:
-    return whole(render(model, tokens, "uint8", rounding))
-
-
-def _equally_long(made: list[tuple]) -> list[tuple]:
-    """Batches whose trajectories are as long as the longest: one that a callback stopped repeats its last tokens."""
-    if made[0][2] is None:
-        return made
-    longest = max(trajectory.shape[1] for _, _, trajectory in made)
-    return [(*rest, jnp.pad(path, ((0, 0), (0, longest - path.shape[1]), (0, 0)), mode="edge")) for *rest, path in made]
+    return replicated(render(model, tokens, "uint8", rounding))
 
 
 def _pieces_here(array: jax.Array) -> list:
@@ -360,12 +365,26 @@ def _rows_here(array: jax.Array) -> np.ndarray:
     return np.concatenate(rows) if rows else np.arange(0)
 
 
-def _numbers_here(parts: Sequence[jax.Array | None], keep: np.ndarray) -> np.ndarray | None:
-    """The rows of every batch that this process keeps, without what filled up the last batch."""
-    if parts[0] is None:
+def _numbers_here(array: jax.Array | None, keep: np.ndarray) -> np.ndarray | None:
+    """The rows of a batch that this process keeps, without what filled it up."""
+    if array is None:
         return None
-    data = [np.asarray(shard.data) for part in parts for shard in _pieces_here(part)]
-    return np.concatenate(data)[keep] if data else np.zeros((0, *parts[0].shape[1:]), parts[0].dtype)
+    data = [np.asarray(shard.data) for shard in _pieces_here(array)]
+    return np.concatenate(data)[keep] if data else np.zeros((0, *array.shape[1:]), array.dtype)
+
+
+def _joined(batches: list[VQDiffusionOutput]) -> VQDiffusionOutput:
+    """All batches of a call as one; a trajectory that a callback made shorter repeats its last tokens."""
+    images, tokens, paths, indices = zip(*((one.images, one.tokens, one.trajectory, one.indices) for one in batches), strict=True)
+    if paths[0] is not None:
+        longest = max(path.shape[1] for path in paths)
+        paths = [np.pad(path, ((0, 0), (0, longest - path.shape[1]), (0, 0)), mode="edge") for path in paths]
+    images = sum(images, []) if isinstance(images[0], list) else _concatenated(images)
+    return VQDiffusionOutput(images, _concatenated(tokens), _concatenated(paths), _concatenated(indices))
+
+
+def _concatenated(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    return None if arrays[0] is None else np.concatenate(arrays)
 
 
 def _as_images(pixels: np.ndarray | None, output_type: str):

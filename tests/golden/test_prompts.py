@@ -5,8 +5,8 @@ import pytest
 
 from tests.golden.cases import Case
 from tests.golden.test_sampling import recorded_noise, settings
+from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.config import ComputeConfig
-from vqdiffusion_jax.loading import load
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def pipeline(case):
     """The checkpoint itself, as a user loads it."""
     names = {"config": "config.yaml", "codec_config": "codec.yaml", "mapping": "mapping.pt"}
     companions = {role: case.path / name for role, name in names.items() if (case.path / name).exists()}
-    return load(case.path / "checkpoint.pth", compute=ComputeConfig(), clip_dtype="float16", **companions)
+    return VQDiffusionPipeline.from_pretrained(case.path / "checkpoint.pth", compute=ComputeConfig(), clip_dtype="float16", **companions)
 
 
 @pytest.mark.cases("text")

@@ -67,7 +67,7 @@ def chosen_compute() -> ComputeConfig:
 
 
 def companions() -> dict[str, str]:
-    """What goes with a checkpoint, as keyword arguments of ``loading.load`` and ``loading.convert``; empty if nothing is given."""
+    """What goes with a checkpoint, as keyword arguments of ``loading.load_model`` and ``loading.convert``; empty if nothing is given."""
     names = {"config": "reference_config", "codec_config": "codec_config", "mapping": "mapping", "codec": "codec", "clip": "clip"}
     names |= {"clip_weights": "clip_weights", "clip_dtype": "clip_dtype"}
     given = {name: FLAGS[flag].value for name, flag in names.items() if FLAGS[flag].value is not None}
@@ -77,7 +77,7 @@ def companions() -> dict[str, str]:
 
 
 def model_config(path: Path, files: dict[str, str]) -> ModelConfig:
-    """What model a checkpoint is, without its weights; ``files`` as ``companions`` gives them.  Raises what ``loading.load`` raises."""
+    """What model a checkpoint is, without its weights; ``files`` as ``companions`` gives them.  Raises what ``load_model`` raises."""
     from ..interop.kinds import NATIVE, kind_of_folder
     from ..loading import check_exists
     from ..native import read_config

@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     from ..demo.limits import Limits
-    from ..loading import load
+    from ..pipeline import VQDiffusionPipeline
 
     try:
         from ..demo.view import serve
@@ -32,7 +32,7 @@ def main() -> None:
     check_free(FLAGS.host, FLAGS.port)
     compute = chosen_compute()
     path = checkpoint_or_embedded()
-    pipeline = load(path, compute=compute, **companions())
+    pipeline = VQDiffusionPipeline.from_pretrained(path, compute=compute, **companions())
     print(f"the page is at http://{FLAGS.host}:{FLAGS.port}; Ctrl-C ends it", flush=True)
     serve(pipeline, Limits(), record(checkpoint=path, dtype=compute.dtype), host=FLAGS.host, port=FLAGS.port)
 

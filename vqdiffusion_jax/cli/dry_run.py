@@ -36,7 +36,7 @@ def describe(config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: 
             rows.append((name, f"{sum(leaf.size for leaf in leaves):,}", _bytes(_bytes_a_device(part, mesh))))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{name:<{widths[0]}}  {count:>{widths[1]}}  {size:>{widths[2]}}" for name, count, size in rows]
-    prompts = 0 if call.condition.ids is None else 1 if call.against is None or call.against.ids is None else 2
+    prompts = 0 if call.condition.ids is None else 1 if call.null is None or call.null.ids is None else 2
     text = prompts * text_encoder_flops(config.text_encoder) if prompts else 0
     total = forwards * denoiser_flops(denoiser) + decoder_flops(codec) + text
     most = "at most " if hasattr(call.strategy, "noise_level") else ""

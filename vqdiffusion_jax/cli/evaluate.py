@@ -127,7 +127,7 @@ def _pipeline(protocol):
     import jax
 
     from ..config import ComputeConfig
-    from ..loading import load
+    from ..pipeline import VQDiffusionPipeline
     from ..sharding import make_mesh
 
     path, files = checkpoint_or_embedded(), companions()
@@ -136,7 +136,7 @@ def _pipeline(protocol):
     compute = chosen_compute()
     devices = jax.local_devices()
     mesh = make_mesh(devices=devices) if len(devices) > 1 else None
-    return load(path, compute=ComputeConfig() if FLAGS.faithful else compute, mesh=mesh, **files)
+    return VQDiffusionPipeline.from_pretrained(path, compute=ComputeConfig() if FLAGS.faithful else compute, mesh=mesh, **files)
 
 
 def _model(setup) -> None:

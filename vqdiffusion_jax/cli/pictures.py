@@ -67,11 +67,11 @@ class Writer:
         self.written = 0
         self.shown: list[np.ndarray] = []
 
-    def add(self, first: int, result, pipeline) -> None:
-        """Write a batch of the run's pictures, whose first is number ``first`` of them."""
+    def add(self, result, pipeline) -> None:
+        """Write some of the run's pictures, as ``VQDiffusionPipeline.stream`` gives them."""
         import vqdiffusion_jax
 
-        for i, (index, picture) in enumerate(zip(first + result.indices, result.images, strict=True)):
+        for i, (index, picture) in enumerate(zip(result.indices, result.images, strict=True)):
             name = f"{self.start + index:06d}"
             # python main.py --mode=sample --again=THIS.json draws this very picture.
             again = self.record | self.subjects[index] | {"num_images": 1, "first_image": self.first_image + self.numbers[index]}
@@ -108,9 +108,11 @@ def _occurrences(subjects: list[dict]) -> list[int]:
 
 
 def first_free(out: Path) -> int:
-    """The first number whose picture, and all after it, are not there: nothing is overwritten."""
+    """The first number whose picture, and all after it, are not there, in any process: nothing is overwritten.  All processes call this."""
+    from jax.experimental.multihost_utils import process_allgather
+
     taken = [int(path.stem) for path in out.glob("*.png") if path.stem.isdigit()]
-    return max(taken, default=-1) + 1
+    return int(np.max(process_allgather(np.int32(max(taken, default=-1))))) + 1  # nobody writes before all have looked
 
 
 def frames(trajectory: np.ndarray, pipeline, count: int) -> np.ndarray:
@@ -119,8 +121,7 @@ def frames(trajectory: np.ndarray, pipeline, count: int) -> np.ndarray:
     masked = trajectory[keep] == pipeline.config.denoiser.mask_token
     cell = pipeline.config.codec.downsampling
     hidden = np.kron(masked.reshape(-1, *pipeline.config.codec.grid), np.ones((1, cell, cell), bool))
-    pictures = [pipeline.decode(tokens[None])[0] for tokens in np.where(masked, 0, trajectory[keep])]
-    return np.where(hidden[..., None], np.uint8(128), np.stack(pictures))
+    return np.where(hidden[..., None], np.uint8(128), pipeline.decode(np.where(masked, 0, trajectory[keep])))
 
 
 def _write_gif(path: Path, trajectory: np.ndarray, pipeline) -> None:

@@ -50,7 +50,10 @@ flags.DEFINE_float("truncation_rate", None, "Keep the likeliest codes up to this
 flags.DEFINE_integer("top_k", None, "Keep so many codes instead.", module_name=_HOW)
 
 flags.DEFINE_integer("batch_size", None, "Pictures drawn together; default 1 a CPU device, 16 another.", lower_bound=1, module_name=_WHERE)
-flags.DEFINE_list("mesh", None, "data,fsdp,tensor: sizes of the device mesh; -1 takes what is left.", module_name=_WHERE)
+flags.DEFINE_list(
+    "mesh", None, "data,fsdp,tensor: sizes of the device mesh; -1 takes what is left.  Default one device, or all of several processes.",
+    module_name=_WHERE,
+)  # fmt: skip
 flags.DEFINE_bool("faithful", False, "Full float32 everywhere, to match the reference's numbers.", module_name=_WHERE)
 flags.DEFINE_bool("dry_run", False, "Say shapes, memory and operations, and draw nothing.", module_name=_WHERE)
 
@@ -70,11 +73,14 @@ def main() -> None:
     import jax
 
     from ..config import ComputeConfig
-    from ..loading import load
+    from ..generation import calls_a_piece
+    from ..pipeline import VQDiffusionPipeline
     from .dry_run import describe
     from .pictures import Writer, first_free
 
     join_processes()
+    if FLAGS.trajectory and jax.process_count() > 1:
+        raise ValueError("--trajectory goes with one process; leave it out, or leave out --distributed and --coordinator")
     if FLAGS.again:
         take_flags_from(Path(FLAGS.again))
     # All that can be wrong is found before the weights are read.
@@ -95,46 +101,25 @@ def main() -> None:
         print(describe(config, compute, call, batch=FLAGS.batch_size or 1, mesh_sizes=mesh_sizes()))
         return
     mesh = device_mesh()
-    pipeline = load(path, compute=compute, mesh=mesh, **files)
+    pipeline = VQDiffusionPipeline.from_pretrained(path, compute=compute, mesh=mesh, **files)
     out.mkdir(parents=True, exist_ok=True)
     shown = subjects(settings)
-    together = FLAGS.batch_size or pipeline.pictures_together(noise_of(settings, shown), len(shown))
+    together = pipeline.pictures_together(len(shown), FLAGS.batch_size)
     sampling = config.sampling
     shared = record(
         checkpoint=path, seed=FLAGS.seed, strategy=FLAGS.strategy, dtype=compute.dtype, batch_size=together,
-        mesh=None if mesh is None else [str(size) for size in mesh.shape.values()],
+        mesh=None if FLAGS.mesh is None else [str(size) for size in mesh.shape.values()],
         guidance_scale=sampling.guidance_scale if FLAGS.guidance_scale is None else FLAGS.guidance_scale,
         truncation_rate=sampling.truncation_rate if FLAGS.truncation_rate is None and FLAGS.top_k is None else FLAGS.truncation_rate,
     )  # fmt: skip
     writer = Writer(out, first_free(out), shown, shared, FLAGS.first_image)
     precision = jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
-    with precision, progress_bar(FLAGS.progress, len(call.plan), len(shown)) as watch:
-        draw(pipeline, settings, shown, together, len(call.plan), watch, writer)
+    calls = len(call.plan)
+    with precision, progress_bar(FLAGS.progress, calls, -(-len(shown) // together)) as callback:
+        # What is drawn is on disk, whatever happens later.
+        for batch in pipeline.stream(**settings, callback=callback, callback_steps=calls_a_piece(calls, UPDATES)):
+            writer.add(batch, pipeline)
     writer.finish()
-
-
-def draw(pipeline, settings: dict, shown: list[dict], together: int, calls: int, watch, writer) -> None:
-    """Draw and write ``together`` pictures at a time, so that what is drawn is on disk whatever happens later."""
-    from ..generation import calls_a_piece
-
-    noise = noise_of(settings, shown)
-    common = {name: value for name, value in settings.items() if name not in ("seed", "first_image", "num_images_per_prompt")}
-    common |= {"batch_size": together, "callback_steps": calls_a_piece(calls, UPDATES)}
-    for first in range(0, len(shown), together):
-        part = shown[first : first + together]
-        common["prompt"] = [one["prompt"] for one in part] if settings["prompt"] else None
-        common["class_labels"] = [one["class_label"] for one in part] if settings["class_labels"] else None
-        repeats = 1 if part[0] else len(part)
-        keys = type(noise)(noise.keys[first : first + together])
-        result = pipeline(**common, num_images_per_prompt=repeats, noise=keys, callback=watch(len(part)))
-        writer.add(first, result, pipeline)
-
-
-def noise_of(settings: dict, shown: list[dict]):
-    """A key for every picture of the run, as one call for all of them would make."""
-    from ..arguments import fresh_noise
-
-    return fresh_noise(settings["seed"], [tuple(one.items()) for one in shown], settings["first_image"])
 
 
 def settle_call(config, settings: dict):
@@ -247,7 +232,12 @@ def margins() -> tuple[float, ...] | None:
 
 
 def mesh_sizes() -> tuple[int, ...] | None:
-    return None if FLAGS.mesh is None else _integers("mesh", FLAGS.mesh, 3)
+    """Of the mesh that --mesh names; without it None, or with several processes that of all their devices, which share the pictures."""
+    import jax
+
+    if FLAGS.mesh is not None:
+        return _integers("mesh", FLAGS.mesh, 3)
+    return (-1, 1, 1) if jax.process_count() > 1 else None
 
 
 def device_mesh():
@@ -274,26 +264,24 @@ def subjects(settings: dict) -> list[dict]:
 
 
 @contextlib.contextmanager
-def progress_bar(shown: bool, calls: int, pictures: int):
-    """A bar of ``calls`` a picture, at most; gives what makes, for a batch of so many pictures, the pipeline's callback."""
+def progress_bar(shown: bool, calls: int, batches: int):
+    """A bar of the network calls of all batches, each of which makes at most ``calls``; gives the pipeline's callback, or None."""
     if not shown:
-        yield lambda count: None
+        yield None
         return
     from tqdm import tqdm
 
-    with tqdm(total=calls * pictures, unit="step", desc="denoising", delay=0.2) as bar:
-        drawn = 0
+    with tqdm(total=calls * batches, unit="step", desc="denoising", delay=0.2) as bar:
+        begun, last = 0, 0
 
-        def watch(count: int):
-            nonlocal drawn
-            first, drawn = drawn * calls, drawn + count
+        def callback(done: int, timestep: int, tokens) -> None:
+            nonlocal begun, last
+            tokens.block_until_ready()
+            if done <= last:  # another batch
+                begun += calls
+            last = done
+            bar.set_postfix(timestep=timestep, refresh=False)
+            bar.update(begun + done - bar.n)
 
-            def callback(done: int, timestep: int, tokens) -> None:
-                tokens.block_until_ready()
-                bar.set_postfix(timestep=timestep, refresh=False)
-                bar.update(first + done * count - bar.n)
-
-            return callback
-
-        yield watch
+        yield callback
         bar.update(bar.total - bar.n)  # calls that a strategy did not need

@@ -62,12 +62,12 @@ def main() -> None:
 def _codec_and_tokenizer(model):
     """From --checkpoint, or the codec alone from --codec; in float32 unless --dtype says otherwise, as tokens are kept for long."""
     from ..config import ComputeConfig
-    from ..loading import load, load_codec
+    from ..loading import load_codec, load_model
 
     compute = ComputeConfig(dtype=FLAGS.dtype or "float32")
     if FLAGS.checkpoint:
-        pipeline = load(checkpoint(), compute=compute, **companions())
-        return pipeline.model.codec, pipeline.tokenizer
+        source, tokenizer = load_model(checkpoint(), compute=compute, **companions())
+        return source.codec, tokenizer
     if not FLAGS.codec:
         raise ValueError("a codec is needed: --checkpoint=MODEL, or --codec=FILE_OR_FOLDER, with --codec_config and --mapping for a file")
     size = None if Path(FLAGS.codec).is_dir() else model.codec.image_size  # files do not tell it, converted folders do

@@ -58,30 +58,27 @@ def draw(pipeline: VQDiffusionPipeline, order: Order, show: Callable[[Frame], bo
     size, grid, mask_token = config.codec.image_size, config.codec.grid, config.denoiser.mask_token
     blank = Moment(np.full((size, size, 3), 128, np.uint8), np.ones(grid, bool), np.zeros(grid, np.float32))
     moments = [blank] * order.count
-    batches = range(0, order.count, order.together)
-    stopped = False
+    of = -(-order.count // order.together) * order.calls
+    batch, stopped = 0, False
 
-    def watch(batch: int, here: slice):
-        def callback(done: int, timestep: int, tokens, codes, purity) -> bool:
-            nonlocal stopped
-            tokens, codes, purity = (np.asarray(part)[: here.stop - here.start] for part in (tokens, codes, purity))
-            masked = tokens == mask_token
-            pictures = _kept(order, pipeline.decode(np.where(masked, codes, tokens)))
-            moments[here] = map(Moment, pictures, masked.reshape(-1, *grid), purity.reshape(-1, *grid))
-            calls, of = batch * order.calls + done, len(batches) * order.calls
-            stopped = show(Frame(tuple(moments), calls, of, timestep)) and calls < of
-            return stopped
+    def watch(done: int, timestep: int, tokens, codes, purity) -> bool:
+        nonlocal stopped
+        here = slice(batch * order.together, min((batch + 1) * order.together, order.count))
+        tokens, codes, purity = (np.asarray(part)[: here.stop - here.start] for part in (tokens, codes, purity))
+        masked = tokens == mask_token
+        pictures = _kept(order, pipeline.decode(np.where(masked, codes, tokens)))
+        moments[here] = map(Moment, pictures, masked.reshape(-1, *grid), purity.reshape(-1, *grid))
+        calls = batch * order.calls + done
+        stopped = show(Frame(tuple(moments), calls, of, timestep)) and calls < of
+        return stopped
 
-        return callback
-
-    for batch, first in enumerate(batches):
-        here = slice(first, min(first + order.together, order.count))
-        pipeline(
-            **order.arguments, num_images_per_prompt=here.stop - first, first_image=first, batch_size=order.together,
-            output_type="tokens", callback=watch(batch, here), callback_steps=order.every, callback_prediction=True,
-        )  # fmt: skip
+    for _ in pipeline.stream(
+        **order.arguments, num_images_per_prompt=order.count, batch_size=order.together, output_type="tokens",
+        callback=watch, callback_steps=order.every, callback_prediction=True,
+    ):  # fmt: skip
         if stopped:
             return False
+        batch += 1
     return True
 
 

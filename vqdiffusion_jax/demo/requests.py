@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..arguments import fresh_noise, settle
+from ..arguments import settle
 from ..config import ModelConfig
 from ..generation import calls_a_piece
 from ..pipeline import VQDiffusionPipeline
@@ -97,7 +97,7 @@ def read_form(form: Form, pipeline: VQDiffusionPipeline, limits: Limits, origin:
     strategy, flags, step_rule = _step_rule(form, config, **strength)
     what = {"prompt": subject.get("prompt"), "class_labels": subject.get("class_label"), "num_images_per_prompt": count}
     call = settle(config, pipeline.schedule, pipeline.tokenizer, **what, **how, **step_rule, **strength)
-    together = pipeline.pictures_together(fresh_noise(seed, call.subjects, 0), count)
+    together = pipeline.pictures_together(count)
     files = {flag: f"{flag}.png" for flag, argument in FILES.items() if argument in given}
     recipe = origin | subject | {"seed": seed, "strategy": strategy} | flags | how | strength | files | {"batch_size": together}
     del what["num_images_per_prompt"]

@@ -68,7 +68,7 @@ def embed(num_rows: int, width: int, compute: ComputeConfig = ComputeConfig(), *
 
 def lookup(table: nnx.Embed, indices: jax.Array) -> jax.Array:
     """Rows of ``table`` in its compute dtype.  Indices are clipped to the table, as the reference sets negative ones to 0."""
-    return jnp.take(whole(table.embedding[...]), indices, axis=0, mode="clip").astype(table.dtype)
+    return jnp.take(replicated(table.embedding[...]), indices, axis=0, mode="clip").astype(table.dtype)
 
 
 def layer_norm(width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -210,7 +210,7 @@ def over_batch(x: jax.Array) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, batch_spec(mesh, x.shape[0]))
 
 
-def whole(table: jax.Array) -> jax.Array:
+def replicated(table: jax.Array) -> jax.Array:
     """``table`` gathered on every device of the ambient mesh, so that each reads its own samples' rows."""
     return table if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(table, P())
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ..config import VQGANConfig
-from .layers import Buffer, whole
+from .layers import Buffer, replicated
 from .vqgan_blocks import uniform_init, with_uniform_bias
 
 CODES_AT_ONCE = 2048
@@ -71,7 +71,7 @@ def nearest_codes(
 
 def lookup(codebook: jax.Array, tokens: jax.Array) -> jax.Array:
     """Codes by number: (n, width), (...) int -> (..., width) float32; a number outside the codebook gives NaN, never another code."""
-    return jnp.take(whole(codebook.astype(jnp.float32)), tokens, axis=0, mode="fill", fill_value=jnp.nan)
+    return jnp.take(replicated(codebook.astype(jnp.float32)), tokens, axis=0, mode="fill", fill_value=jnp.nan)
 
 
 def commitment_loss(latents: jax.Array, codes: jax.Array) -> jax.Array:

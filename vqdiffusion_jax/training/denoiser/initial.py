@@ -50,19 +50,19 @@ def gather_parts(
     needs_codec: bool = True,
     **companions: Any,
 ) -> Parts:
-    """Networks from ``init_from`` (anything ``loading.load`` reads), or from files of their own, which take precedence.
+    """Networks from ``init_from`` (anything ``loading.load_model`` reads), or from files of their own, which take precedence.
 
     codec, clip: anything ``loading.load_codec`` and ``loading.load_clip`` read.
-    companions: codec_config, mapping and so on, as for ``loading.load``.
+    companions: codec_config, mapping and so on, as for ``loading.load_model``.
     Raises ConfigError, one line, for what is missing or does not fit.
     """
     model, report = config.model, []
-    source = None
+    source = tokenizer = None
     if init_from is not None:
-        from ...loading import load
+        from ...loading import load_model
 
         reading = companions if Path(init_from).is_file() else {}
-        source = load(init_from, compute=frozen_compute(config), **reading)
+        source, tokenizer = load_model(init_from, compute=frozen_compute(config), **reading)
         report.append(f"starting from {init_from}")
     trains_text = config.train_text_encoder
     needs_text = model.text_encoder is not None and not trains_text
@@ -86,13 +86,12 @@ def gather_parts(
         fresh = jax.tree.map(np.asarray, jax.jit(lambda: fresh_networks(config))())
         denoiser, tower = fresh.denoiser, fresh.text_encoder
         if source is not None:
-            denoiser, lines = adopt(denoiser, source.model.denoiser)
+            denoiser, lines = adopt(denoiser, source.denoiser)
             report += lines
         if tower is not None and given_tower is not None:
             tower, lines = adopt(tower, given_tower)
             report += lines
         trained = Trained(denoiser, tower)
-    tokenizer = source.tokenizer if source is not None and source.tokenizer is not None else None
     if tokenizer is None and model.tokenizer is not None:
         tokenizer = Tokenizer(model.tokenizer)
     frozen_tower = None if trains_text else given_tower
@@ -154,7 +153,7 @@ def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions
         reading |= {"config": companions.get("codec_config"), "mapping": companions.get("mapping")}
         found = load_codec(path, **reading, compute=frozen_compute(config))
     elif source is not None:
-        found = source.model.codec
+        found = source.codec
     else:
         return None
     if found.config.num_codes != wanted.num_codes or found.config.grid != wanted.grid:
@@ -173,8 +172,8 @@ def _text_encoder(config: TrainConfig, source: Any, path: str | Path | None) -> 
         found = load_clip(path, compute=frozen_compute(config))[0]
         if found is None:
             raise ConfigError(f"{path} has no text tower; give a CLIP file or folder that has one")
-    elif source is not None and source.model.text_encoder is not None:
-        found = source.model.text_encoder
+    elif source is not None and source.text_encoder is not None:
+        found = source.text_encoder
     else:
         return None
     if found.config != wanted:
