@@ -15,6 +15,8 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from .checks import ConfigError, fraction, one_of, whole
+
 CONDITIONS = ("text", "class", "none")
 MLPS = ("dense", "conv")
 ACTIVATIONS = ("gelu2", "gelu")
@@ -24,30 +26,6 @@ DENOMINATORS = ("num_codes", "num_codes_plus_one")
 AUXILIARY_WEIGHTINGS = ("decreasing", "increasing", "constant")
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTIONS = ("auto", "xla", "blocked", "cudnn")
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be built; the message is one line."""
-
-
-def _positive(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{type(config).__name__}.{name} is {value!r}; it must be a whole number of at least 1")
-
-
-def _one_of(config: Any, name: str, allowed: tuple[str, ...]) -> None:
-    value = getattr(config, name)
-    if value not in allowed:
-        raise ConfigError(f"{type(config).__name__}.{name} is {value!r}; allowed: {', '.join(allowed)}")
-
-
-def _rate(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not 0.0 <= value < 1.0:
-            raise ConfigError(f"{type(config).__name__}.{name} is {value!r}; it must lie in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +45,8 @@ class ScheduleConfig:
     denominator: str = "num_codes"  # files from before spring 2022 hold "num_codes_plus_one"
 
     def __post_init__(self):
-        _positive(self, "num_codes", "num_timesteps")
-        _one_of(self, "denominator", DENOMINATORS)
+        whole(self, 1, "num_codes", "num_timesteps")
+        one_of(self, "denominator", DENOMINATORS)
         for end in ("start", "end"):
             keep, mask = getattr(self, f"keep_{end}"), getattr(self, f"mask_{end}")
             if not (0.0 < keep < 1.0 and 0.0 < mask < 1.0 and keep + mask < 1.0):
@@ -104,20 +82,20 @@ class DenoiserConfig:
     residual_dropout: float = 0.0
 
     def __post_init__(self):
-        _positive(self, "num_codes", "width", "num_layers", "num_heads", "num_timesteps", "mlp_ratio")
-        _one_of(self, "condition", CONDITIONS)
-        _one_of(self, "mlp", MLPS)
-        _one_of(self, "activation", ACTIVATIONS)
-        _one_of(self, "timestep_embedding", TIMESTEP_EMBEDDINGS)
-        _rate(self, "attention_dropout", "residual_dropout")
+        whole(self, 1, "num_codes", "width", "num_layers", "num_heads", "num_timesteps", "mlp_ratio")
+        one_of(self, "condition", CONDITIONS)
+        one_of(self, "mlp", MLPS)
+        one_of(self, "activation", ACTIVATIONS)
+        one_of(self, "timestep_embedding", TIMESTEP_EMBEDDINGS)
+        fraction(self, "attention_dropout", "residual_dropout")
         if self.width % self.num_heads:
             raise ConfigError(f"DenoiserConfig.num_heads={self.num_heads} does not divide width={self.width}")
         if self.num_tokens > self.position_grid[0] * self.position_grid[1]:
             raise ConfigError(f"DenoiserConfig.grid={self.grid} has more tokens than position_grid={self.position_grid}")
         if self.condition == "text":
-            _positive(self, "condition_width", "condition_length")
+            whole(self, 1, "condition_width", "condition_length")
         if self.condition == "class":
-            _positive(self, "num_classes")
+            whole(self, 1, "num_classes")
         if self.learnable_null and self.condition == "none":
             raise ConfigError("DenoiserConfig.learnable_null needs a condition; this one is 'none'")
 
@@ -159,10 +137,10 @@ class VQGANConfig:
     encoder_window: int | None = None  # pixels a side of the squares that the encoder sees one at a time; None: the whole picture
 
     def __post_init__(self):
-        _positive(self, "codebook_size", "embed_dim", "image_size", "channels", "num_res_blocks")
-        _positive(self, "z_channels", "image_channels", "norm_groups")
-        _one_of(self, "quantizer", QUANTIZERS)
-        _rate(self, "dropout")
+        whole(self, 1, "codebook_size", "embed_dim", "image_size", "channels", "num_res_blocks")
+        whole(self, 1, "z_channels", "image_channels", "norm_groups")
+        one_of(self, "quantizer", QUANTIZERS)
+        fraction(self, "dropout")
         if not self.channel_multipliers:
             raise ConfigError("VQGANConfig.channel_multipliers is empty; give one whole number a level")
         if self.image_size % self.downsampling:
@@ -210,7 +188,7 @@ class CLIPTextConfig:
     projection_width: int = 512
 
     def __post_init__(self):
-        _positive(self, *(f.name for f in dataclasses.fields(self)))
+        whole(self, 1, *(f.name for f in dataclasses.fields(self)))
         if self.width % self.num_heads:
             raise ConfigError(f"CLIPTextConfig.num_heads={self.num_heads} does not divide width={self.width}")
 
@@ -228,7 +206,7 @@ class CLIPVisionConfig:
     projection_width: int = 512
 
     def __post_init__(self):
-        _positive(self, *(f.name for f in dataclasses.fields(self)))
+        whole(self, 1, *(f.name for f in dataclasses.fields(self)))
         if self.width % self.num_heads:
             raise ConfigError(f"CLIPVisionConfig.num_heads={self.num_heads} does not divide width={self.width}")
         if self.image_size % self.patch_size:
@@ -259,7 +237,7 @@ class TokenizerConfig:
     add_start_and_end: bool = True
 
     def __post_init__(self):
-        _positive(self, "context_length")
+        whole(self, 1, "context_length")
         if self.end_index < 258:
             raise ConfigError(f"TokenizerConfig.end_index={self.end_index}; it must be at least 258 (no merges)")
 
@@ -274,7 +252,7 @@ class ObjectiveConfig:
     unmasked_weight: float = 1.0
 
     def __post_init__(self):
-        _one_of(self, "auxiliary_weighting", AUXILIARY_WEIGHTINGS)
+        one_of(self, "auxiliary_weighting", AUXILIARY_WEIGHTINGS)
         for name in ("auxiliary_weight", "masked_weight", "unmasked_weight"):
             if not getattr(self, name) >= 0.0:
                 raise ConfigError(f"ObjectiveConfig.{name}={getattr(self, name)!r} must not be negative")
@@ -344,9 +322,9 @@ class ComputeConfig:
     remat: bool = False  # recompute activations in the backward pass, layer by layer
 
     def __post_init__(self):
-        _one_of(self, "dtype", DTYPES)
-        _one_of(self, "param_dtype", DTYPES)
-        _one_of(self, "attention", ATTENTIONS)
+        one_of(self, "dtype", DTYPES)
+        one_of(self, "param_dtype", DTYPES)
+        one_of(self, "attention", ATTENTIONS)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config import ConfigError
+from ..checks import ConfigError, check, fraction, whole
 
 SPLITS = ("train", "validation")
 # Name of a data set -> module and class below ``vqdiffusion_jax.data.sources``; imported only when asked for.
@@ -42,17 +42,12 @@ class DataConfig:
     prefetch_batches: int = 4  # batches held ready, in each worker process
 
     def __post_init__(self):
-        if self.source and self.source not in SOURCES and ":" not in self.source:
-            raise ConfigError(f"DataConfig.source is {self.source!r}; allowed: {', '.join(SOURCES)}, or package.module:Class of your own")
+        if self.source and ":" not in self.source:
+            check(self, self.source in SOURCES, "source", f"allowed: {', '.join(SOURCES)}, or package.module:Class of your own")
         if not self.cache and not (self.source and self.root):
             raise ConfigError("DataConfig needs source and root (a data set), or cache (a folder that --mode=tokenize wrote)")
         if not isinstance(self.options, Mapping):
             raise ConfigError(f"DataConfig.options is {self.options!r}; it must be a table of the source's options")
-        for name in ("validation_fraction", "drop_rate"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
-                raise ConfigError(f"DataConfig.{name} is {value!r}; it must lie in [0, 1)")
-        for name, least in (("max_broken", 0), ("read_threads", 0), ("prefetch_batches", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"DataConfig.{name} is {value!r}; it must be a whole number of at least {least}")
+        fraction(self, "validation_fraction", "drop_rate")
+        whole(self, 0, "max_broken", "read_threads")
+        whole(self, 1, "prefetch_batches")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config import ConfigError, from_dict
+from ..checks import ConfigError, one_of, whole
+from ..config import from_dict
 from ..sampling import STRATEGIES
 from .errors import EvaluationError
 from .resizing import RESIZES
@@ -73,17 +74,15 @@ class Protocol:
             ("reference_split", ("train", "validation")), ("order", ORDERS), ("caption", CAPTIONS), ("crop", CROPS), ("resize", RESIZES),
             ("image_format", FORMATS), ("strategy", STRATEGIES), ("weights", WEIGHTS), ("null", ("auto", "learnable", "text")),
         ):  # fmt: skip
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"Protocol.{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
+            one_of(self, name, allowed)
         if not self.what or not set(self.what) <= set(WHAT):
             raise ConfigError(f"Protocol.what is {self.what!r}; it must list some of {', '.join(WHAT)}")
         for name, least in (
             ("num_samples", 1), ("num_reference", 1), ("num_likelihood", 1), ("steps", 1), ("tokens_per_step", 1), ("skip_step", 0),
             ("jpeg_quality", 1), ("seed", 0),
         ):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise ConfigError(f"Protocol.{name} is {value!r}; it must be a whole number of at least {least}")
+            if getattr(self, name) is not None:
+                whole(self, least, name)
         if self.jpeg_quality > 100:
             raise ConfigError(f"Protocol.jpeg_quality is {self.jpeg_quality!r}; it must lie in 1..100")
 

@@ -7,30 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config import ConfigError, from_dict
+from ..checks import ConfigError, check, number, one_of, whole
+from ..config import from_dict
 
 SCHEDULES = ("plateau", "cosine")
 DECAYED = ("all", "matrices")
 OPTIMIZERS = ("adamw", "muon")
-
-
-def check(config: Any, condition: bool, name: str, allowed: str) -> None:
-    if not condition:
-        raise ConfigError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}; {allowed}")
-
-
-def whole(config: Any, lowest: int, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= lowest
-        check(config, good, name, f"it must be a whole number of at least {lowest}")
-
-
-def number(config: Any, low: float, high: float, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-        check(config, good, name, f"it must be a number from {low:g} to {high:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +28,11 @@ class OptimizerConfig:
     decayed: str = "all"  # "matrices" spares biases, norms, embeddings and the null condition; the reference decays all
 
     def __post_init__(self):
-        check(self, self.name in OPTIMIZERS, "name", f"allowed: {', '.join(OPTIMIZERS)}")
+        one_of(self, "name", OPTIMIZERS)
         number(self, 0.0, 0.999999, "b1", "b2")
         number(self, 0.0, 1.0, "epsilon", "weight_decay")
         check(self, self.clip_norm > 0, "clip_norm", "it must be above 0")
-        check(self, self.decayed in DECAYED, "decayed", f"allowed: {', '.join(DECAYED)}")
+        one_of(self, "decayed", DECAYED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +50,7 @@ class LearningRateConfig:
     total_steps: int = 0  # cosine: where it ends
 
     def __post_init__(self):
-        check(self, self.schedule in SCHEDULES, "schedule", f"allowed: {', '.join(SCHEDULES)}")
+        one_of(self, "schedule", SCHEDULES)
         number(self, 0.0, 1.0, "start", "peak", "floor", "threshold", "factor")
         whole(self, 0, "warmup_steps", "patience", "total_steps")
         if self.schedule == "cosine":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...config import ComputeConfig, ConfigError, VQGANConfig
-from ..config import EMAConfig, LearningRateConfig, OptimizerConfig, RunConfig, check, number, whole
+from ...checks import ConfigError, number, one_of, whole
+from ...config import ComputeConfig, VQGANConfig
+from ..config import EMAConfig, LearningRateConfig, OptimizerConfig, RunConfig
 
 ADVERSARIAL_LOSSES = ("hinge", "vanilla")
 
@@ -64,7 +65,7 @@ class DiscriminatorConfig:
         number(self, 0.0, 1.0e6, "weight")
         whole(self, 0, "start")
         whole(self, 1, "channels", "num_layers", "norm_groups")
-        check(self, self.loss in ADVERSARIAL_LOSSES, "loss", f"allowed: {', '.join(ADVERSARIAL_LOSSES)}")
+        one_of(self, "loss", ADVERSARIAL_LOSSES)
         if 2 * self.channels % self.norm_groups:
             raise ConfigError(f"DiscriminatorConfig: 2 x {self.channels} channels are not divisible by norm_groups={self.norm_groups}")
 

@@ -1,0 +1,46 @@
+"""What the fields of a config may be: each check raises ConfigError, naming class, field, value and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built; the message is one line."""
+
+
+def check(config: Any, condition: bool, name: str, allowed: str) -> None:
+    """``condition``, on which the field ``name`` may be what it is; ``allowed`` says it in words."""
+    if not condition:
+        raise ConfigError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}; {allowed}")
+
+
+def one_of(config: Any, name: str, allowed: Iterable[str]) -> None:
+    check(config, getattr(config, name) in allowed, name, f"allowed: {', '.join(allowed)}")
+
+
+def whole(config: Any, least: int, *names: str) -> None:
+    """Whole numbers of at least ``least``."""
+    for name in names:
+        value = getattr(config, name)
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        check(config, good, name, f"it must be a whole number of at least {least}")
+
+
+def number(config: Any, low: float, high: float, *names: str) -> None:
+    """Numbers from ``low`` to ``high``, both included."""
+    for name in names:
+        value = getattr(config, name)
+        check(config, _is_number(value) and low <= value <= high, name, f"it must be a number from {low:g} to {high:g}")
+
+
+def fraction(config: Any, *names: str) -> None:
+    """Numbers from 0 to 1, which is left out."""
+    for name in names:
+        value = getattr(config, name)
+        check(config, _is_number(value) and 0.0 <= value < 1.0, name, "it must lie in [0, 1)")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
