@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .models.clip import text_embedding
+from .models.clip import text_condition
 from .models.layers import over_batch
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import to_255, to_uint8
@@ -42,7 +42,7 @@ class Condition:
         if self.embedding is not None:
             return jnp.asarray(self.embedding, jnp.float32)
         if self.ids is not None:
-            return text_embedding(model.text_encoder, self.ids, model.config.text_embedding).astype(jnp.float32)
+            return text_condition(model.text_encoder, self.ids, model.config.text_embedding)
         if self.labels is not None:
             return self.labels
         return model.denoiser.null(batch) if model.config.denoiser.condition == "text" else None

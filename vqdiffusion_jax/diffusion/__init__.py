@@ -1,5 +1,6 @@
 """Discrete diffusion with mask-and-replace noise: schedule, transitions and training objective."""
 
+from .bound import bound_terms, prior_nats
 from .objective import (
     LossState,
     LossTerms,
@@ -33,6 +34,7 @@ __all__ = [
     "LossState",
     "LossTerms",
     "Schedule",
+    "bound_terms",
     "check_timesteps",
     "check_tokens",
     "forward_log_prob",
@@ -43,6 +45,7 @@ __all__ = [
     "make_schedule",
     "posterior",
     "predict_start",
+    "prior_nats",
     "q_sample",
     "q_sample_trajectory",
     "q_sample_with_uniforms",

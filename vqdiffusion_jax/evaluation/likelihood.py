@@ -2,7 +2,7 @@
 
 Row t of the terms is KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), summed
 exactly over the codes; row 0 is the decoder's -ln p(x_0 | x_t); the prior is
-in closed form (``training.denoiser.evaluate``).  What is estimated is the
+in closed form (``diffusion.bound``).  What is estimated is the
 expectation over x_t, by ``draws`` draws a timestep whose noise depends on the
 seed and on the example's number alone: neither batch size nor sharding changes it.
 """
@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..diffusion.bound import bound_terms, prior_nats
 from ..diffusion.schedule import make_schedule
 from ..models.clip import text_embedding
 from ..models.vqdiffusion import VQDiffusionModel
 from ..models.vqgan import images_to_float
-from ..training.denoiser.evaluate import bound_terms, prior_nats
 from .errors import EvaluationError
 
 NATS = "bound_nats"

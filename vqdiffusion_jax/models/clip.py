@@ -137,6 +137,11 @@ def text_embedding(
     return (features, last) if config.additional_last else features
 
 
+def text_condition(encoder: CLIPTextEncoder, ids: jax.Array, config: TextEmbeddingConfig) -> jax.Array:
+    """``text_embedding`` as the denoiser takes it, whatever the tower computes in: (batch, length, width) float32."""
+    return text_embedding(encoder, ids, config).astype(jnp.float32)
+
+
 class CLIPVisionEncoder(nnx.Module):
     """Vision transformer: patches, a class token, and the projection that text embeddings are compared with."""
 

@@ -30,7 +30,7 @@ from ...config import ModelConfig, ObjectiveConfig
 from ...diffusion.objective import LossTerms, loss_terms, sample_timesteps, update_loss_state
 from ...diffusion.schedule import Jump, make_schedule
 from ...diffusion.transitions import predict_start, q_sample
-from ...models.clip import CLIPTextEncoder, text_embedding
+from ...models.clip import CLIPTextEncoder, text_condition
 from ...models.denoiser import Denoiser
 from ...models.vqgan import VQGAN, images_to_float
 from ...sharding import ShardingRules, on_mesh
@@ -100,7 +100,7 @@ def encode_condition(config: ModelConfig, text_encoder: CLIPTextEncoder | None, 
         return batch["labels"], None
     if config.denoiser.condition == "none":
         return None, None
-    states = text_embedding(text_encoder, batch["text_ids"], config.text_embedding).astype(jnp.float32)
+    states = text_condition(text_encoder, batch["text_ids"], config.text_embedding)
     # An empty caption is its start and end tokens alone, so that the third place is padding.
     return states, ~batch["text_mask"][:, 2] if config.denoiser.learnable_null else None
 
