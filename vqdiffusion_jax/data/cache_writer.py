@@ -17,6 +17,7 @@ from ..models.vqgan import VQGAN, images_to_float
 from ..text.tokenizer import Tokenizer
 from .config import DataConfig
 from .examples import captions_of, cut, label_of, read_record
+from .extras import needed
 from .loader import check_classes, check_examples, too_many
 from .read_ahead import read_ahead
 from .records import BrokenRecord, DataError, Source
@@ -203,9 +204,8 @@ def _records(examples: Iterator[dict], encode: _Encode, at_once: int, dtypes: tu
 
 def write_records(path: Path, records: Iterable[bytes]) -> int:
     """One shard; returns how many records it has."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    writer, count = ArrayRecordWriter(str(path), "group_size:1"), 0
+    array_record = needed("array_record.python.array_record_module", "writing a token cache")
+    writer, count = array_record.ArrayRecordWriter(str(path), "group_size:1"), 0
     try:
         for record in records:
             writer.write(record)

@@ -20,6 +20,7 @@ from ..config import ConfigError, ModelConfig, VQGANConfig, from_dict
 from ..text.tokenizer import Tokenizer
 from .config import SPLITS, DataConfig
 from .examples import CachedExamples, PictureExamples
+from .extras import check_installed, needed
 from .read_ahead import read_ahead
 from .records import BrokenRecord, DataError, Source
 from .sources import open_source
@@ -66,6 +67,7 @@ def make_loader(
             f"batch_size={batch_size}, workers={workers}, seed={seed}, process {process_index} of {process_count}: batch_size must be at"
             " least 1, workers and seed at least 0, and the process one of process_count"
         )
+    check_installed("grain", "reading a data set")  # which begins with the first batch
     drop_rate = config.drop_rate if split == "train" else 0.0
     if config.cache and isinstance(model_config, VQGANConfig):
         raise ConfigError(f"data.cache is {config.cache}, which holds tokens; a codec is trained on pictures: give source and root instead")
@@ -143,10 +145,8 @@ class Batches:
         if not self._shuffle:
             return position
         if self._order is None:
-            import grain
-
             # Grain's shuffle finds one place of a permutation without making the rest, and takes another one each epoch.
-            self._order = grain.MapDataset.range(len(self._examples)).shuffle(seed=self._seed % 2**32)
+            self._order = needed("grain", "shuffling a data set").MapDataset.range(len(self._examples)).shuffle(seed=self._seed % 2**32)
         return self._order[position]
 
 

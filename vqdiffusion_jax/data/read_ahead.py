@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .extras import needed
+
 
 def read_ahead(elements: Sequence[Any], *, start: int = 0, threads: int, ahead: int, workers: int):
     """Grain's iterator over ``elements[start]``, ``elements[start + 1]``, ...; its ``close()`` ends threads and processes.
@@ -13,9 +15,9 @@ def read_ahead(elements: Sequence[Any], *, start: int = 0, threads: int, ahead: 
       threads, ahead: threads, and elements prepared before they are asked for, in each process.
       workers: processes; 0: this one.
     """
-    import grain
     from absl import flags
 
+    grain = needed("grain", "reading a data set")
     if workers and not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain asks for a flag of its own; where nobody parses flags, its default is meant
     dataset = grain.MapDataset.source(elements)[start:]

@@ -22,6 +22,7 @@ from ..config import ModelConfig, TokenizerConfig, VQGANConfig, to_dict
 from ..models.vqgan import VQGAN
 from ..sharding import path_of
 from ..text.tokenizer import Tokenizer
+from .extras import needed
 from .records import DataError
 
 FORMAT = "vqdiffusion_jax token cache"
@@ -165,9 +166,7 @@ class TokenCache:
             raise DataError(f"{folder} holds no example; see the .json files in it for what was left out")
 
     def _open(self, paths: list[str]) -> None:
-        from grain.sources import ArrayRecordDataSource
-
-        self._paths, self._records = paths, ArrayRecordDataSource(paths)
+        self._paths, self._records = paths, needed("grain.sources", "reading a token cache").ArrayRecordDataSource(paths)
         self._dtypes = record_dtypes(self.manifest)
         self.empty_text = self.manifest["empty_text"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..records import DataError
+from ..extras import needed
 from . import packages
 
 _LANCZOS = Image.Resampling.LANCZOS
@@ -33,10 +33,7 @@ class Style:
 
 def read_styles(folder: Path) -> tuple[Style, ...]:
     """All styles from the packages in ``folder``.  Raises DataError if resvg-py is not installed or a package is not as expected."""
-    try:
-        import resvg_py  # noqa: F401
-    except ImportError:
-        raise DataError("the vector drawings need resvg-py; install it with pip install resvg-py") from None
+    needed("resvg_py", "drawing the vector styles", extra="emoji")
     rasters = packages.read_files(folder, packages.FLUENT_3D, ".webp")
     rasters = {without_variation(name.removesuffix(".webp")): data for name, data in rasters.items()}
     styles = [("fluent-3d", "3d", "MIT", lambda code, name: _raster(rasters[code]) if code in rasters else None)]

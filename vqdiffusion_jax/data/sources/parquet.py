@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..extras import needed
 from ..records import BrokenRecord, DataError, Record
 
 _IMAGES = ("jpg", "png", "webp", "image")
@@ -25,8 +26,7 @@ class Parquet:
     has_splits = False
 
     def __init__(self, root: Path, split: str, *, image_column: str = "", caption_column: str = "caption", label_column: str = "label"):
-        import pyarrow.parquet as pq
-
+        pq = needed("pyarrow.parquet", "a data set of parquet files")
         files = sorted(root.glob("*.parquet")) if root.is_dir() else [root]
         if not files:
             raise DataError(f"{root} holds no .parquet file")
@@ -80,8 +80,7 @@ class Parquet:
             if (file, group) in self._groups:
                 self._groups.move_to_end((file, group))
                 return self._groups[file, group]
-        import pyarrow.parquet as pq
-
+        pq = needed("pyarrow.parquet", "a data set of parquet files")
         columns = [self._image, *self._columns.values(), *filter(None, [self._key])]
         with _opened(pq, self._files[file]) as opened:
             table = opened.read_row_group(group, columns=columns)
@@ -117,7 +116,7 @@ class Parquet:
 
 def _opened(pq, path: Path):
     """The file, closed on leaving.  Raises DataError if it is no parquet file."""
-    import pyarrow as pa
+    import pyarrow as pa  # which is there if ``pq`` is
 
     try:
         return pq.ParquetFile(path)

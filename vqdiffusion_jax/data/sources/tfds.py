@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..extras import needed
 from ..records import BrokenRecord, DataError, Record
 
 
@@ -30,10 +31,7 @@ class Tfds:
         caption_field: str = "",
         label_field: str = "",
     ):
-        try:
-            import tensorflow_datasets as tfds
-        except ImportError:
-            raise DataError("a TFDS data set needs tensorflow_datasets; install it with pip install tensorflow-datasets") from None
+        tfds = needed("tensorflow_datasets", "a TFDS data set", extra="tfds")
         if not name:
             raise DataError("tfds: the option name is needed, e.g. name='oxford_flowers102'")
         self._name = name
