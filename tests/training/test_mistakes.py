@@ -78,11 +78,18 @@ def fails(place, tmp_path, capsys, monkeypatch):
         (("--config.watch.eval_every=1",), "validation"),
         (("--config.batchsize=16",), "batchsize"),
         (("--config.model.denoiser.depth=3",), "depth"),
+        (("--weights=model",), "--weights is given, but it goes with --init_from=FILE; leave it out"),
+        (("--clip_dtype=float16",), "--clip_dtype is given, but it goes with a text tower"),
         (("--coordinator=localhost:1",), "--coordinator is given without --num_processes"),
     ],
 )
 def test_one_line(arguments, message, fails):
     assert message in fails(*arguments)
+
+
+def test_no_grain(fails, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    assert fails().endswith('needs grain; install it with pip install -e ".[train]"')
 
 
 def test_codec_of_another_size(fails):

@@ -3,10 +3,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from tests.training.toy import make_config, make_model
 from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.loading import write_folder
+from vqdiffusion_jax.models.parts import CLIPPart
 from vqdiffusion_jax.training.denoiser.initial import adopt, gather_parts
 from vqdiffusion_jax.training.denoiser.state import fresh_networks
 
@@ -53,6 +55,47 @@ def test_other_misfits_are_one_line():
     with pytest.raises(ConfigError, match=r"does not fit the model: .* is \(.*\) in the checkpoint.* and \d+ more") as caught:
         adopt(host("class", 0), host("class", 1, width=32))
     assert "\n" not in str(caught.value)
+
+
+def test_text_tower_computes_in_clip_dtype(tmp_path):
+    config = make_config("text")
+    model = make_model(config)
+    write_folder(tmp_path / "model", model, None)
+    tower = jax.eval_shape(lambda: CLIPPart(model.text_encoder.config, None, rngs=nnx.Rngs(0)))
+    tower.text_encoder = model.text_encoder
+    write_folder(tmp_path / "clip", tower, None)
+    for given, dtype in (
+        ({"init_from": tmp_path / "model", "clip_dtype": "float16"}, "float16"),
+        ({"clip": tmp_path / "clip", "clip_dtype": "float16"}, "float16"),
+        ({"clip": tmp_path / "clip"}, config.frozen_dtype),
+    ):
+        found = gather_parts(config, **given, needs_codec=False).text_encoder
+        assert found.compute.dtype == dtype
+        assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize(
+    ("condition", "given", "message"),
+    [
+        ("text", {"clip_dtype": "float16"}, "--clip_dtype is given, but it goes with a text tower .* of --init_from or --clip"),
+        ("class", {"init_from": "folder", "clip_dtype": "float16"}, "--clip_dtype is given, but it goes with a text tower"),
+        ("class", {"init_from": "folder", "weights": "model"}, "--weights is given, but it goes with --init_from=FILE; leave it out$"),
+        ("class", {"init_from": "folder", "config": "model.yaml"}, "--reference_config is given, but it goes with --init_from=FILE"),
+        ("text", {"clip_weights": "ema"}, "--clip_weights is given, but it goes with --init_from=FILE, unless --clip is given"),
+        ("class", {"codec_config": "a", "mapping": "b"}, "--codec_config is given, .*; --mapping is given, .* --codec=FILE"),
+    ],
+)
+def test_companions_that_nothing_reads_are_named(condition, given, message, tmp_path):
+    if "init_from" in given:
+        given = given | {"init_from": tmp_path}
+    with pytest.raises(ConfigError, match=message) as caught:
+        gather_parts(make_config(condition), **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_trained_tower_has_no_dtype_of_its_own(tmp_path):
+    with pytest.raises(ConfigError, match="--clip_dtype is given, but it goes with a text tower that is not trained"):
+        gather_parts(make_config("text", train_text_encoder=True), init_from=tmp_path, clip_dtype="float16")
 
 
 def test_parts_come_from_a_model_folder(tmp_path):

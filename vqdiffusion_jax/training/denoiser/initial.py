@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from ...config import ComputeConfig, ConfigError
+from ...embedded import folder_of
 from ...models.clip import CLIPTextEncoder
 from ...models.vqdiffusion import VQDiffusionModel
 from ...models.vqgan import VQGAN
@@ -43,6 +44,7 @@ def frozen_compute(config: TrainConfig) -> ComputeConfig:
 
 def gather_parts(
     config: TrainConfig,
+    /,
     *,
     init_from: str | Path | None = None,
     codec: str | Path | None = None,
@@ -53,22 +55,28 @@ def gather_parts(
     """Networks from ``init_from`` (anything ``loading.load_model`` reads), or from files of their own, which take precedence.
 
     codec, clip: anything ``loading.load_codec`` and ``loading.load_clip`` read.
-    companions: codec_config, mapping and so on, as for ``loading.load_model``.
-    Raises ConfigError, one line, for what is missing or does not fit.
+    companions: config, codec_config, mapping, weights, clip_weights and clip_dtype, as for ``loading.load_model``; of those that
+    complete a file, the codec's also go with ``codec``, and ``clip_dtype`` with a text tower of ``clip`` or ``init_from``.
+    Raises ConfigError, one line, for what is missing, does not fit, or is given and read by nothing.
     """
     model, report = config.model, []
+    trains_text = config.train_text_encoder
+    needs_text = model.text_encoder is not None and not trains_text
+    from_file = init_from is not None and not folder_of(init_from).is_dir()
+    _check_used(companions, from_file=from_file, init_from=init_from, codec=codec, clip=clip, needs_text=needs_text)
+    clip_dtype = companions.pop("clip_dtype", None)
     source = tokenizer = None
     if init_from is not None:
         from ...loading import load_model
 
-        reading = companions if Path(init_from).is_file() else {}
+        reading = dict(companions) if from_file else {}
+        if clip is None:
+            reading["clip_dtype"] = clip_dtype
         source, tokenizer = load_model(init_from, compute=frozen_compute(config), **reading)
         report.append(f"starting from {init_from}")
-    trains_text = config.train_text_encoder
-    needs_text = model.text_encoder is not None and not trains_text
     towers = {
         "codec": _codec(config, source, codec, companions),
-        "text_encoder": _text_encoder(config, source, clip) if needs_text or trains_text and (source or clip) else None,
+        "text_encoder": _text_encoder(config, source, clip, clip_dtype) if needs_text or trains_text and (source or clip) else None,
     }
     untrained = None
     for name, flag, needed in (("codec", "codec", needs_codec), ("text_encoder", "clip", needs_text)):
@@ -144,6 +152,31 @@ def adopt(fresh: Any, given: Any) -> tuple[Any, list[str]]:
     return jax.tree.unflatten(structure, leaves), report
 
 
+# Companion: its flag, and what it completes.
+_COMPLETES = {
+    "config": ("reference_config", "--init_from=FILE"),
+    "weights": ("weights", "--init_from=FILE"),
+    "clip_weights": ("clip_weights", "--init_from=FILE, unless --clip is given"),
+    "codec_config": ("codec_config", "--init_from=FILE or --codec=FILE"),
+    "mapping": ("mapping", "--init_from=FILE or --codec=FILE"),
+    "clip_dtype": ("clip_dtype", "a text tower that is not trained, of --init_from or --clip"),
+}
+
+
+def _check_used(companions: dict[str, Any], *, from_file: bool, init_from: Any, codec: Any, clip: Any, needs_text: bool) -> None:
+    """Raise ConfigError for companions that complete nothing of what is given."""
+    used = {
+        "config": from_file,
+        "weights": from_file,
+        "clip_weights": from_file and clip is None,
+        "codec_config": from_file or codec is not None,
+        "mapping": from_file or codec is not None,
+        "clip_dtype": needs_text and not (init_from is None and clip is None),
+    }
+    if unused := [_COMPLETES[name] for name in companions if not used[name]]:
+        raise ConfigError("; ".join(f"--{flag} is given, but it goes with {what}; leave it out" for flag, what in unused))
+
+
 def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions: dict[str, Any]) -> VQGAN | None:
     wanted = config.model.codec
     if path is not None:
@@ -164,12 +197,13 @@ def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions
     return found
 
 
-def _text_encoder(config: TrainConfig, source: Any, path: str | Path | None) -> CLIPTextEncoder | None:
+def _text_encoder(config: TrainConfig, source: Any, path: str | Path | None, clip_dtype: str | None) -> CLIPTextEncoder | None:
     wanted = config.model.text_encoder
     if path is not None:
         from ...loading import load_clip
 
-        found = load_clip(path, compute=frozen_compute(config))[0]
+        compute = frozen_compute(config)
+        found = load_clip(path, compute=replace(compute, dtype=clip_dtype) if clip_dtype else compute)[0]
         if found is None:
             raise ConfigError(f"{path} has no text tower; give a CLIP file or folder that has one")
     elif source is not None and source.text_encoder is not None:
