@@ -1,8 +1,12 @@
 """``--mode=tokenize`` from the command line, and training's loader on what it wrote."""
 
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.data import layouts
 from tests.networks import random_network
@@ -22,18 +26,59 @@ def get_config():
 """
 
 
-def test_tokenize(tmp_path):
-    model = random_network(VQDiffusionModel, preset("tiny_text"))
-    write_folder(tmp_path / "model", model, None)
-    root = layouts.folder(tmp_path / "pictures", 12)
-    (tmp_path / "config.py").write_text(CONFIG.format(root=root))
-    command = [sys.executable, "main.py", "--mode=tokenize", f"--config={tmp_path / 'config.py'}", f"--out={tmp_path / 'cache'}"]
-    done = subprocess.run([*command, f"--checkpoint={tmp_path / 'model'}"], cwd=REPO, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+MODEL = preset("tiny_text")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A model, pictures and their configuration."""
+    place = tmp_path_factory.mktemp("tokenize")
+    write_folder(place / "model", random_network(VQDiffusionModel, MODEL), None)
+    (place / "config.py").write_text(CONFIG.format(root=layouts.folder(place / "pictures", 12)))
+    return place
+
+
+def start(place, *more: object) -> subprocess.Popen:
+    command = [sys.executable, "main.py", "--mode=tokenize", f"--config={place / 'config.py'}", "--shard_size=2", *map(str, more)]
+    return subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process: subprocess.Popen) -> str:
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return said
+
+
+@pytest.fixture(scope="module")
+def alone(place):
+    """What one process says that writes the cache ``alone``."""
+    return ended(start(place, f"--checkpoint={place / 'model'}", f"--out={place / 'alone'}"))
+
+
+def test_tokenize(place, alone):
+    lines = alone.splitlines()
     assert [line.split(":")[0] for line in lines] == ["written", "written"] and all("0 broken" in line for line in lines)
-    options = {"batch_size": 1, "codec_fingerprint": codec_fingerprint(model.codec)}
-    config = {"cache": str(tmp_path / "cache")}
-    assert sum(make_loader(config, model.config, split=split, **options).num_examples for split in ("train", "validation")) == 12
-    refused = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
-    assert refused.returncode == 1 and refused.stderr.splitlines()[-1].startswith("error: a codec is needed: --checkpoint=MODEL")
+    codec = random_network(VQDiffusionModel, MODEL).codec
+    options = {"batch_size": 1, "codec_fingerprint": codec_fingerprint(codec)}
+    config = {"cache": str(place / "alone")}
+    assert sum(make_loader(config, MODEL, split=split, **options).num_examples for split in ("train", "validation")) == 12
+
+
+def test_no_codec(place):
+    refused = start(place, f"--out={place / 'nothing'}")
+    _, errors = refused.communicate(timeout=300)
+    assert refused.returncode == 1 and errors.splitlines()[-1].startswith("error: a codec is needed: --checkpoint=MODEL")
+
+
+def test_two_processes_share(place, alone):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        joined = [f"--coordinator=localhost:{free.getsockname()[1]}", "--num_processes=2"]
+    given = [f"--checkpoint={place / 'model'}", f"--out={place / 'shared'}", *joined]
+    both = [start(place, *given, f"--process_id={index}") for index in range(2)]
+    counts = [[int(number) for number in re.findall(r"(\d+) shards", said)] for said in [alone, *map(ended, both)]]
+    assert [one + other for one, other in zip(*counts[1:], strict=True)] == counts[0]
+    assert all(train > 0 for train, _ in counts[1:])
+    folders = (place / "alone", place / "shared")
+    one, two = ({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")} for folder in folders)
+    assert one == two

@@ -7,16 +7,18 @@ from pathlib import Path
 from absl import flags
 
 from .checkpoints import COMPANIONS, checkpoint, companions
+from .processes import PROCESSES
 from .tools import part_of
 
-SHARED = ("config", "out", "checkpoint", *COMPANIONS, "dtype", "seed", "batch_size", "progress")
+SHARED = ("config", "out", "checkpoint", *COMPANIONS, "dtype", "seed", "batch_size", "progress", *PROCESSES)
 
 _WHERE = "mode tokenize"
 
 flags.DEFINE_list("split", ["train", "validation"], "tokenize: which parts of the data set.", module_name=_WHERE)
 flags.DEFINE_integer("crops", 1, "tokenize: random crops of each training picture.", lower_bound=1, module_name=_WHERE)
 flags.DEFINE_integer("shard_size", 4096, "tokenize: examples a file; a stopped run repeats at most one.", lower_bound=1, module_name=_WHERE)
-flags.DEFINE_string("part", None, "tokenize: i/n, write part i (from 0) of n; by default JAX's processes share.", module_name=_WHERE)
+flags.DEFINE_string("part", None, "tokenize: i/n, write part i (from 0) of n; by default, with --distributed or --coordinator, "
+                    "the processes share.", module_name=_WHERE)  # fmt: skip
 
 FLAGS = flags.FLAGS
 
@@ -25,11 +27,14 @@ def main() -> None:
     import jax
     from tqdm import tqdm
 
+    from ..agreement import wait_for_all
     from ..config import from_dict
     from ..data.cache_writer import write_cache
     from ..data.config import DataConfig
     from ..training.denoiser.config import train_config
+    from .processes import join_processes
 
+    join_processes()
     if FLAGS.config is None:
         raise ValueError("--config is needed: it names the data set and the model, e.g. --config=configs/coco.py")
     config = train_config(FLAGS.config)
@@ -37,6 +42,8 @@ def main() -> None:
     if not (FLAGS["out"].present or data.cache):
         raise ValueError("--out is needed: the folder to write to (or set data.cache in the config)")
     out = Path(FLAGS.out if FLAGS["out"].present else data.cache)
+    if FLAGS.part is not None and jax.process_count() > 1:
+        raise ValueError(f"--part={FLAGS.part}, but the {jax.process_count()} processes of this run share by themselves; leave it out")
     part, parts = part_of(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
     codec, tokenizer = _codec_and_tokenizer(config.model)
     for split in FLAGS.split:
@@ -57,6 +64,7 @@ def main() -> None:
             progress=lambda items, total, split=split: tqdm(items, total=total, desc=split, unit="image", disable=not FLAGS.progress),
         )
         print(f"written: {out / split}: {done['shards']} shards, {done['examples']} examples, {done['broken']} broken ones left out")
+    wait_for_all("shards are written")  # JAX ends all processes soon after the first has ended
 
 
 def _codec_and_tokenizer(model):
