@@ -107,10 +107,13 @@ class Run:
     def errors(self) -> list[str]:
         return [line for line in self.said().splitlines() if line.startswith("error: ")]
 
-    def being_saved(self) -> bool:
-        """Whether a checkpoint that is not whole yet is on disk."""
+    def unfinished(self) -> list[str]:
+        """Checkpoints on disk that are not whole yet."""
         folder = self.workdir / "checkpoints"
-        return folder.is_dir() and any(not name.isdigit() for name in os.listdir(folder))
+        return [name for name in os.listdir(folder) if not name.isdigit() and not name.startswith("unreadable-")] if folder.is_dir() else []
+
+    def being_saved(self) -> bool:
+        return bool(self.unfinished())
 
     def step(self) -> int:
         """The last step in the journal."""
@@ -206,8 +209,7 @@ class Bench:
             time.sleep(0.01 * number)
             run.send(signal.SIGKILL)
             run.end()
-            unfinished = [name for name in os.listdir(self.workdir / "checkpoints") if not name.isdigit()]
-            moments.append(f"{run.step()}, {len(unfinished)} unfinished checkpoint on disk")
+            moments.append(f"{run.step()}, {len(run.unfinished())} unfinished checkpoint on disk")
         return moments
 
     def sigterm(self, processes: int, to: list[int]) -> list[str]:

@@ -7,14 +7,16 @@ holds and can be read by any process layout, straight to its shards.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from .agreement import from_all, from_first, wait_for_all
 from .paths import leaves_by_path, path_of
 
 CHUNK_BYTES = 64 * 2**20
@@ -133,36 +135,69 @@ class TrainingCheckpoints:
         with failing_as_checkpoint_error(f"the last checkpoint cannot be written to {self.folder}"):
             self._checkpointer.wait()
 
-    def restore(self, abstract: Any) -> tuple[int, Any, dict, list[str]] | None:
-        """The newest readable checkpoint: (step, state, position, complaints about newer ones); None if the folder has none.
+    def restore(self, abstract: Any) -> tuple[int, Any, dict, dict[int, str]] | None:
+        """The newest readable checkpoint, None if the folder has none: (step, state, position, what is wrong with each newer one).
 
         abstract: ShapeDtypeStructs with shardings, which need not be those it was
-        saved with.  Raises CheckpointError if there are checkpoints and none can be read.
+        saved with.  Processes go back together: what one of them cannot read, none takes.
+        Raises CheckpointError if there are checkpoints and none can be read.
         """
-        complaints = []
+        unreadable = {}
         plain = jax.eval_shape(_without_keys, abstract)
         placed = jax.tree.map(lambda a, like: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=like.sharding), plain, abstract)
-        for step in reversed(self.steps()):
-            try:
-                found = self._checkpointer.load_checkpointables(step, {"state": leaves_by_path(placed), "position": None})
-            except Exception as error:  # what a damaged file raises depends on where it is damaged
-                if _out_of_memory(error):
-                    raise
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                complaints.append(f"checkpoint {step} in {self.folder} cannot be read: {reason}")
+        for step in reversed(from_first(self.steps())):  # on a network disk a process may not see yet what another sees
+            found, reasons = self._read(step, {"state": leaves_by_path(placed), "position": None})
+            if found is None:
+                failed = [index for index, reason in enumerate(reasons) if reason]
+                by = "" if len(failed) == len(reasons) else f" by process {', '.join(map(str, failed))}"
+                unreadable[step] = f"checkpoint {step} in {self.folder} cannot be read{by}: {reasons[failed[0]]}"
                 continue
             paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
             leaves = [
                 _key_of(found["state"][path_of(path)], leaf) if _is_key(leaf) else found["state"][path_of(path)] for path, leaf in paths
             ]
-            return step, jax.tree.unflatten(structure, leaves), found["position"], complaints
-        if complaints:
-            raise CheckpointError("; ".join(complaints))
+            return step, jax.tree.unflatten(structure, leaves), found["position"], unreadable
+        if unreadable:
+            raise CheckpointError("; ".join(unreadable.values()))
         return None
 
-    def delete(self, step: int) -> None:
-        """Remove one checkpoint, for instance an unreadable one."""
-        self._checkpointer.delete(step)
+    def _read(self, step: int, wanted: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+        """What checkpoint ``step`` holds, None unless all processes can read it, and why each cannot ("" where it can).
+
+        Each reads for itself and tells the others how it went; in orbax's own barriers they would wait for one that failed.
+        """
+        ocp, place = _orbax(), self.folder / str(step)
+        by_itself = ocp.Context()
+        if jax.process_count() > 1:
+            by_itself.multiprocessing.active_processes = {ocp.multihost.process_index()}
+            by_itself.multiprocessing.primary_host = None
+        with by_itself:
+            found, reason = _attempt(lambda: ocp.load_checkpointables(place, wanted))
+        reasons = from_all(reason)
+        if not any(reasons):
+            return found, reasons
+        if jax.process_count() > 1:
+            _count_operations_alike()
+        return None, reasons
+
+    def put_aside(self, steps: Iterable[int]) -> list[Path]:
+        """Rename checkpoints to ``unreadable-N``, which is none any more, so that training may come to their numbers again.
+
+        Returns their new places, in process 0.  Nothing is renamed before every process has called this.
+        """
+        steps, places = sorted(steps), []
+        if not steps:
+            return places
+        wait_for_all(f"checkpoints {steps} are to be put aside")
+        if jax.process_index() == 0:
+            for step in steps:
+                names = itertools.chain([f"unreadable-{step}"], (f"unreadable-{step}-{again}" for again in itertools.count(2)))
+                places.append(next(place for name in names if not (place := self.folder / name).exists()))
+                with failing_as_checkpoint_error(f"checkpoint {step} in {self.folder} cannot be renamed to {places[-1].name}"):
+                    (self.folder / str(step)).rename(places[-1])
+        wait_for_all(f"checkpoints {steps} are put aside")
+        self._checkpointer.reload()
+        return places
 
     def close(self) -> None:
         self.wait()
@@ -177,10 +212,36 @@ def failing_as_checkpoint_error(message: str) -> Iterator[None]:
     except Exception as error:  # a full disk or a short file reaches us as an error of tensorstore, orbax or the system
         if _out_of_memory(error):
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = _first_line(error)
         if (full := os.strerror(errno.ENOSPC)) in str(error) and not isinstance(error, OSError):  # tensorstore says much more
             reason = f"{full}; make room and start again"
         raise CheckpointError(f"{message}: {reason}") from error
+
+
+def _count_operations_alike() -> None:
+    """Where processes meet in orbax they wait for an operation's number, but one that failed early has not counted it.
+
+    All processes call this.
+    """
+    from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator  # there is no public way to the number
+
+    most = max(map(int, from_all(OperationIdGenerator.get_current_operation_id())))
+    while int(OperationIdGenerator.get_current_operation_id()) < most:
+        OperationIdGenerator.next_operation_id()
+
+
+def _attempt(read: Callable[[], Any]) -> tuple[Any, str]:
+    """What ``read`` returns and "", or None and why it failed; but running out of memory stays what it is."""
+    try:
+        return read(), ""
+    except Exception as error:  # what a damaged file or a disk that is away raises depends on where
+        if _out_of_memory(error):
+            raise
+        return None, _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _out_of_memory(error: Exception) -> bool:

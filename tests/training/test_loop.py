@@ -1,6 +1,7 @@
 """Whole runs on toy data: interrupted, killed, damaged, stopped."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -14,13 +15,15 @@ import numpy as np
 import pytest
 
 from tests.training.toy import ToyIterator, ToyLoader, make_config, make_model
-from vqdiffusion_jax.checkpoint import CheckpointError, TrainingCheckpoints, _without_keys
+from vqdiffusion_jax.checkpoint import CheckpointError, TrainingCheckpoints, _orbax, _without_keys
+from vqdiffusion_jax.data.records import DataError
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
 from vqdiffusion_jax.training.denoiser.initial import Parts
 from vqdiffusion_jax.training.denoiser.state import abstract_state
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
-from vqdiffusion_jax.training.loop import NonFiniteLoss, check_folder, train
+from vqdiffusion_jax.training.loop import check_folder, held_out, train
+from vqdiffusion_jax.training.measured import NonFiniteLoss
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS = 6
@@ -107,7 +110,101 @@ def test_damaged_checkpoint_falls_back(whole, tmp_path):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     outcome, lines = run(tmp_path)
     assert any("checkpoint 4" in line and "cannot be read" in line and "going back to checkpoint 2" in line for line in lines)
+    assert any(line.endswith("checkpoints/unreadable-4") for line in lines)
     assert_identical(outcome.state, whole[1])
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """Checkpoint 4 cannot be read for a while, though nothing is wrong with it."""
+    ocp = _orbax()
+    load = ocp.load_checkpointables
+
+    def failing(place, wanted):
+        if place.name == "4":
+            raise OSError(errno.EIO, "Input/output error")
+        return load(place, wanted)
+
+    monkeypatch.setattr(ocp, "load_checkpointables", failing)
+
+
+def test_checkpoint_that_cannot_be_read_is_kept(whole, tmp_path, away):
+    run(tmp_path, steps=4)
+    written = contents(tmp_path / "checkpoints" / "4")
+    outcome, lines = run(tmp_path)
+    assert any("checkpoint 4" in line and "Input/output error; going back to checkpoint 2" in line for line in lines)
+    assert_identical(outcome.state, whole[1])
+    assert contents(tmp_path / "checkpoints" / "unreadable-4") == written
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"4", "6", "unreadable-4"}
+
+    checkpoints = TrainingCheckpoints(tmp_path / "checkpoints")
+    assert [path.name for path in checkpoints.put_aside([4])] == ["unreadable-4-2"]
+    assert checkpoints.steps() == [6]
+    checkpoints.close()
+
+
+def test_start_that_fails_changes_nothing_and_closes_all(whole, tmp_path, away, monkeypatch):
+    run(tmp_path, steps=4)
+    written, closed = contents(tmp_path / "checkpoints"), []
+    close = TrainingCheckpoints.close
+    monkeypatch.setattr(TrainingCheckpoints, "close", lambda self: (closed.append("checkpoints"), close(self)))
+
+    class Other(ToyIterator):
+        def set_state(self, state):
+            raise DataError("the saved data position is of another data set")
+
+        def close(self):
+            closed.append("batches")
+
+    class OtherLoader(ToyLoader):
+        def __iter__(self):
+            return Other(self.config, self.process)
+
+    with pytest.raises(DataError):
+        run(tmp_path, OtherLoader(make_config(**CHANGES)))
+    assert contents(tmp_path / "checkpoints") == written
+    assert closed == ["batches", "checkpoints"]
+
+
+def test_records_are_means_also_of_a_run_that_was_interrupted(whole, tmp_path):
+    def stop():
+        raise Interrupted
+
+    watch = WatchConfig(log_every=3)
+    with pytest.raises(Interrupted):
+        run(tmp_path, Failing(make_config(**CHANGES), 5, stop), watch=watch)
+    _, lines = run(tmp_path, watch=watch)
+    assert any("resuming from checkpoint 4" in line for line in lines)  # in the middle of a record
+    each, means = ([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (whole[0], tmp_path))
+    assert [record["step"] for record in means] == [3, 6]
+    for record, steps in zip(means, (each[:3], each[3:]), strict=True):
+        for name in ("loss", "bits_per_token", "grad_norm"):
+            assert record[name] == sum(step[name] for step in steps) / 3
+        assert record["learning_rate"] == steps[-1]["learning_rate"]
+        assert record["loss_by_timestep"] == steps[-1]["loss_by_timestep"]
+
+
+def test_held_out_batches_are_closed():
+    config, closed = make_config("none", watch=WatchConfig(eval_batches=2)), []
+
+    class Closing(ToyIterator):
+        def close(self):
+            closed.append(self.taken)
+
+    class Loader(ToyLoader):
+        def __iter__(self):
+            return Closing(self.config, self.process)
+
+    task = DenoiserTask(config, Parts(), make_mesh(devices=jax.devices()[:1]))
+    assert len(list(held_out(task, Loader(config)))) == 2
+    some = held_out(task, Loader(config))
+    next(some)
+    some.close()
+    assert closed == [2, 1]
 
 
 def test_killed_at_any_moment(whole, tmp_path):

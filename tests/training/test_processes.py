@@ -61,6 +61,47 @@ sys.exit(fail_together(run))
 """
 
 
+# Process 1 cannot read two checkpoints, which process 0 can: it fails before it begins, and when it is nearly done.
+AGREEING = """
+import sys
+import jax
+folder, address, index = sys.argv[1], sys.argv[2], int(sys.argv[3])
+jax.distributed.initialize(address, 2, index)
+from jax.experimental.multihost_utils import sync_global_devices
+sync_global_devices("all are here")
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from vqdiffusion_jax import checkpoint
+
+sharding = NamedSharding(jax.make_mesh((2,), ("data",)), PartitionSpec("data"))
+
+def state(number):
+    return {"kernel": jax.make_array_from_callback((4,), sharding, lambda where: np.full(4, number, np.float32)[where])}
+
+checkpoints = checkpoint.TrainingCheckpoints(folder, keep_last=3)
+for step in (1, 2, 3):
+    checkpoints.save(step, state(step), {"taken": step})
+checkpoints.wait()
+ocp = checkpoint._orbax()
+
+def failing(place, wanted, load=ocp.load_checkpointables):
+    found = None if place.name == "3" else load(place, wanted)
+    if place.name != "1":
+        raise OSError(5, "Input/output error")
+    return found
+
+if index == 1:
+    ocp.load_checkpointables = failing
+abstract = {"kernel": jax.ShapeDtypeStruct((4,), np.float32, sharding=sharding)}
+step, found, position, unreadable = checkpoints.restore(abstract)
+print("read", step, found["kernel"].addressable_data(0).tolist(), position, list(unreadable.values()))
+print("aside", [place.name for place in checkpoints.put_aside(unreadable)], checkpoints.steps())
+checkpoints.save(2, state(2), {"taken": 2})  # where orbax has them wait for each other
+checkpoints.close()
+print("saved", checkpoints.steps(), flush=True)
+"""
+
+
 def free_address() -> str:
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -81,6 +122,17 @@ def test_none_waits_for_one_that_failed():
     said = [process.communicate(timeout=60)[0] for process in both]
     assert [process.returncode for process in both] == [1, 3], said
     assert "error: process 1 of this run failed and says why; process 0 ends with it" in said[0]
+
+
+def test_processes_go_back_together(tmp_path):
+    address = free_address()
+    both = [python(AGREEING, tmp_path / "checkpoints", address, index) for index in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    why = [f"checkpoint {step} in {tmp_path}/checkpoints cannot be read by process 1: [Errno 5] Input/output error" for step in (3, 2)]
+    for index, lines in enumerate(said):
+        assert f"read 1 [1.0, 1.0] {{'taken': 1}} {why}" in lines, lines
+        assert f"aside {[] if index else ['unreadable-2', 'unreadable-3']} [1]" in lines, lines
+        assert "saved [1, 2]" in lines, lines
 
 
 @pytest.mark.slow

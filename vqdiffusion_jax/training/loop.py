@@ -2,8 +2,8 @@
 
     workdir/
       config.json      what is trained, as this run was started
-      checkpoints/     numbered by steps taken
-      metrics.jsonl    one record each time something was measured
+      checkpoints/     numbered by steps taken; unreadable-N: one that was gone back behind
+      metrics.jsonl    one record each time something was measured: means since the one before
       tensorboard/     the same, for TensorBoard
       samples/         pictures of what has been learned
       model/           the averaged weights as a native folder, when training is done
@@ -25,7 +25,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,11 @@ import jax
 from ..checkpoint import CheckpointError, TrainingCheckpoints
 from .batches import names_of, place_batch
 from .config import to_table
+from .measured import Measured
 from .metrics import Journal, Pace, console_line, writing_to
 from .task import Batch, Task
 
-
-class NonFiniteLoss(ValueError):
-    """The loss is no number any more; the message says where and from what to go on."""
+SUMS = "measured"  # what ``Measured.state`` gave, in a checkpoint beside the data's position
 
 
 @dataclass(frozen=True)
@@ -71,101 +70,99 @@ def train(
     kept = config.checkpoint.keep_last + config.checkpoint.keep_best
     check_folder(workdir, state_bytes(task.abstract_state()), kept + 1)  # an old one goes only when the new one is whole
     log = log if jax.process_index() == 0 else lambda line: None
-    checkpoints = TrainingCheckpoints(
-        workdir / "checkpoints", keep_last=config.checkpoint.keep_last, keep_best=config.checkpoint.keep_best
-    )
-    batches = iter(loader)
-    state = start_state(task, checkpoints, batches, log)
-    first = int(state.step)
-    if jax.process_index() == 0:
-        with writing_to(workdir):
-            (workdir / "config.json").write_text(json.dumps(to_table(config), indent=2, default=str) + "\n")
-    journal, pace = Journal(workdir, first), Pace(task.flops_per_sample, config.batch_size, config.steps, first)
-    watched: list[tuple[int, list[str], dict[str, jax.Array]]] = []  # steps whose loss nobody has looked at yet
-    latest: dict[str, float] = {}
-
-    def look(keep: int) -> None:
-        """Wait for all but the last ``keep`` steps and stop if one went wrong."""
-        while len(watched) > keep:
-            step, names, measured = watched.pop(0)
-            latest.update({name: float(value) for name, value in jax.device_get(measured).items()})
-            if not math.isfinite(latest["loss"]) or not math.isfinite(latest["grad_norm"]):
-                saved = checkpoints.steps()
-                part = f" of process {jax.process_index()}" if jax.process_count() > 1 else ""
-                go_on = f"the last good checkpoint is {saved[-1]} in {checkpoints.folder}" if saved else "there is no checkpoint yet"
-                raise NonFiniteLoss(
-                    f"step {step}: loss {latest['loss']}, gradient norm {latest['grad_norm']}; "
-                    f"batch{part}: {', '.join(names) or 'unnamed'}; {go_on}"
-                )
-
     stopped = False
-    with ExitStack() as closing:  # closes all of them, even if one cannot be
-        closing.callback(checkpoints.close)
+    with ExitStack() as opened:  # closes all that was opened, even if one cannot be
+        checkpoints = TrainingCheckpoints(
+            workdir / "checkpoints", keep_last=config.checkpoint.keep_last, keep_best=config.checkpoint.keep_best
+        )
+        opened.callback(checkpoints.close)
+        batches = iter(loader)
         if hasattr(batches, "close"):
-            closing.callback(batches.close)
-        closing.callback(journal.close)
-        with termination() as asked_to_stop:
-            for number in range(first, config.steps):
-                batch = next(batches)
-                task.check_batch(batch)
-                state, measured = task.step(state, place_batch(batch, task.mesh))
-                watched.append((number, names_of(batch), measured))
-                look(keep=1)  # one step stays in flight
-                done, score = number + 1, None
-                last = done == config.steps
-                stopped = asked_to_stop(done) and not last
-                if due(done, watch.log_every) or last:
-                    look(keep=0)
-                    record = latest | pace.read(done)
-                    journal.write(done, record | task.record(state))
-                    log(console_line(done, config.steps, record))
-                if number == first:
-                    look(keep=0)
-                    pace.forget(done)  # compilation
-                if validation is not None and not stopped and watch.eval_every and (due(done, watch.eval_every) or last):
-                    measured = task.validate(state, held_out(task, validation))
-                    score = measured[task.score]
-                    journal.write(done, {f"validation_{name}": value for name, value in measured.items()})
-                    found = "  ".join(f"{name.replace('_', ' ')} {value:.5g}" for name, value in measured.items())
-                    log(f"step {done}/{config.steps}  validation: {found}")
-                    pace.forget(done)
-                if watch.sample_every and not stopped and (due(done, watch.sample_every) or last):
-                    save_pictures(task, state, done, workdir / "samples", journal, log)
-                    pace.forget(done)
-                if due(done, config.checkpoint.every) or score is not None or stopped or last:
-                    look(keep=0)  # a state that went wrong is never saved
-                    checkpoints.save(done, state, batches.get_state(), score=score)
-                if stopped:
-                    log(f"asked to stop: saving checkpoint {done}")
-                    break
+            opened.callback(batches.close)
+        state, sums = start_state(task, checkpoints, batches, log)
+        first = int(state.step)
+        if jax.process_index() == 0:
+            with writing_to(workdir):
+                (workdir / "config.json").write_text(json.dumps(to_table(config), indent=2, default=str) + "\n")
+        journal, pace = Journal(workdir, first), Pace(task.flops_per_sample, config.batch_size, config.steps, first)
+        opened.callback(journal.close)
+        measured = Measured(lambda: last_good(checkpoints), sums)
+        asked_to_stop = opened.enter_context(termination())
+        for number in range(first, config.steps):
+            batch = next(batches)
+            task.check_batch(batch)
+            state, metrics = task.step(state, place_batch(batch, task.mesh))
+            measured.add(number, names_of(batch), metrics)
+            measured.look(keep=1)  # one step stays in flight
+            done, score = number + 1, None
+            last = done == config.steps
+            stopped = asked_to_stop(done) and not last
+            if due(done, watch.log_every) or last:
+                record = measured.record() | pace.read(done)
+                journal.write(done, record | task.record(state))
+                log(console_line(done, config.steps, record))
+            if number == first:
+                measured.look()
+                pace.forget(done)  # compilation
+            if validation is not None and not stopped and watch.eval_every and (due(done, watch.eval_every) or last):
+                with closing(held_out(task, validation)) as held:
+                    found = task.validate(state, held)
+                score = found[task.score]
+                journal.write(done, {f"validation_{name}": value for name, value in found.items()})
+                said = "  ".join(f"{name.replace('_', ' ')} {value:.5g}" for name, value in found.items())
+                log(f"step {done}/{config.steps}  validation: {said}")
+                pace.forget(done)
+            if watch.sample_every and not stopped and (due(done, watch.sample_every) or last):
+                save_pictures(task, state, done, workdir / "samples", journal, log)
+                pace.forget(done)
+            if due(done, config.checkpoint.every) or score is not None or stopped or last:
+                sums = measured.state()  # which looks at every step: a state that went wrong is never saved
+                checkpoints.save(done, state, {**batches.get_state(), SUMS: sums}, score=score)
+            if stopped:
+                log(f"asked to stop: saving checkpoint {done}")
+                break
     if not stopped:
         for line in task.export(state, workdir):
             log(line)
     return Outcome(int(state.step), stopped, state)
 
 
-def start_state(task: Task, checkpoints: TrainingCheckpoints, batches: Any, log) -> Any:
-    """The newest readable checkpoint, with the data moved to its position, or the first state of a new run."""
+def start_state(task: Task, checkpoints: TrainingCheckpoints, batches: Any, log) -> tuple[Any, dict[str, Any] | None]:
+    """The newest readable checkpoint, with the data moved to its position, or the first state of a new run.
+
+    Returns the state and, where there is one, ``Measured.state`` of the run that goes on.
+    """
     found = checkpoints.restore(task.abstract_state())
     if found is None:
         for line in task.report:
             log(line)
-        return task.first_state()
-    step, state, position, complaints = found
-    for complaint in complaints:
+        return task.first_state(), None
+    step, state, position, unreadable = found
+    for complaint in unreadable.values():
         log(f"{complaint}; going back to checkpoint {step}")
-    for later in [saved for saved in checkpoints.steps() if saved > step]:
-        checkpoints.delete(later)  # unreadable, and its number will be needed again
+    sums = position.pop(SUMS, None)
     batches.set_state(position)
+    for place in checkpoints.put_aside(unreadable):  # only now that the older one is known to do
+        log(f"what could not be read is kept as {place}")
     log(f"resuming from checkpoint {step} in {checkpoints.folder}")
-    return state
+    return state, sums
+
+
+def last_good(checkpoints: TrainingCheckpoints) -> str:
+    saved = checkpoints.steps()
+    return f"the last good checkpoint is {saved[-1]} in {checkpoints.folder}" if saved else "there is no checkpoint yet"
 
 
 def held_out(task: Task, loader: Any) -> Iterator[Batch]:
-    """The first ``eval_batches`` batches of ``loader``, on the devices."""
-    for batch in itertools.islice(iter(loader), task.config.watch.eval_batches):
-        task.check_batch(batch)
-        yield place_batch(batch, task.mesh)
+    """The first ``eval_batches`` batches of ``loader``, on the devices; what reads them ahead ends with the generator."""
+    batches = iter(loader)
+    try:
+        for batch in itertools.islice(batches, task.config.watch.eval_batches):
+            task.check_batch(batch)
+            yield place_batch(batch, task.mesh)
+    finally:
+        if hasattr(batches, "close"):
+            batches.close()
 
 
 def due(done: int, every: int) -> bool:

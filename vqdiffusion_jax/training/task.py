@@ -39,7 +39,10 @@ class Task(Protocol):
         """Raise ConfigError, one line, unless a host batch is what the task trains on."""
 
     def step(self, state: Any, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
-        """One step; ``state`` is given away.  The metrics, scalars, have ``loss`` and ``grad_norm`` among them."""
+        """One step; ``state`` is given away.  The metrics, scalars, have ``loss`` and ``grad_norm`` among them.
+
+        The journal has their means over the steps since its last record, but the ``learning_rate`` of the last step.
+        """
 
     def record(self, state: Any) -> dict[str, Any]:
         """What else belongs into the journal: numbers, or lists of them."""
