@@ -79,7 +79,7 @@ def test_answers_are_about_the_scenes_asked_for(root, judge, monkeypatch):
     source = open_reference(PROTOCOL, root)
     shown = [scene_of(source, i) for i in range(20)]
 
-    def sees(judge, pictures):
+    def sees(judge, pictures, mesh):
         right, even = dataclasses.asdict(truth([one["scene"] for one in shown], CONCEPTS)), np.arange(20) % 2 == 0
         return Verdicts(**{name: np.where(even if said.ndim == 1 else even[:, None], said, -2) for name, said in right.items()})
 

@@ -1,37 +1,22 @@
 """The bound in bits a token against a sum over every state of a toy, and its indifference to batches and shards."""
 
 import itertools
+import json
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
-from vqdiffusion_jax.config import DenoiserConfig, ModelConfig, ScheduleConfig, VQGANConfig
+from tests.evaluation.toy import CODES, SCHEDULE, STEPS, TOKENS, toy_model
+from tests.processes import on_devices
+from vqdiffusion_jax.evaluation.batches import in_batches
 from vqdiffusion_jax.evaluation.errors import EvaluationError
 from vqdiffusion_jax.evaluation.likelihood import make_terms, summarise
-from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
-
-CODES, TOKENS, STEPS = 2, 4, 4
-SCHEDULE = ScheduleConfig(num_codes=CODES, num_timesteps=STEPS, keep_start=0.9, keep_end=0.05, mask_start=0.04, mask_end=0.9)
-TOY = ModelConfig(
-    denoiser=DenoiserConfig(
-        condition="none", num_codes=CODES, grid=(2, 2), position_grid=(2, 2), width=8, num_layers=1, num_heads=2, num_timesteps=STEPS
-    ),
-    codec=VQGANConfig(
-        quantizer="vq", codebook_size=CODES, embed_dim=2, image_size=4, channels=4, channel_multipliers=(1, 1), num_res_blocks=1,
-        attention_levels=(), z_channels=4, norm_groups=2,
-    ),
-    schedule=SCHEDULE,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def model():
-    fresh, rng = jax.eval_shape(lambda: VQDiffusionModel(TOY, rngs=nnx.Rngs(0))), np.random.default_rng(1)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0.0, 0.6, leaf.shape), leaf.dtype), fresh)
+    return toy_model()
 
 
 def matrices():
@@ -82,7 +67,7 @@ def test_bound_is_the_sum_over_all_states(model):
     prior, expected = enumerated(model, x0)
     count = 3000
     tokens = np.tile(x0, (count, 1)).astype(np.int32)
-    nats = make_terms(model, seed=1, draws=4)({"tokens": tokens}, np.arange(count))
+    nats = np.asarray(make_terms(model, seed=1, draws=4)({"tokens": tokens}, np.arange(count)))
     error = nats.std(0, ddof=1) / math.sqrt(count)
     assert nats.shape == (count, STEPS) and error.sum() < 0.02 * expected.sum()
     np.testing.assert_array_less(np.abs(nats.mean(0) - expected), 4.5 * error + 1e-4)
@@ -93,16 +78,26 @@ def test_bound_is_the_sum_over_all_states(model):
     assert found.prior + found.by_timestep.sum() == pytest.approx(found.bits_per_token, rel=1e-12)
 
 
-def test_batches_and_shards_change_nothing(model):
+def test_batches_change_nothing(model):
     tokens = np.random.default_rng(0).integers(0, CODES, (12, TOKENS), dtype=np.int32)
     terms, numbers = make_terms(model, seed=3), np.arange(12)
-    whole = terms({"tokens": tokens}, numbers)
-    for parts in (np.split(numbers, 3), [numbers[::-1]]):
-        found = np.zeros_like(whole)
-        for part in parts:
-            found[part] = terms({"tokens": tokens[part]}, part)
-        np.testing.assert_allclose(found, whole, rtol=2e-5, atol=1e-6)
+    whole = np.asarray(terms({"tokens": tokens}, numbers))
+    for order, batch in ((numbers, 4), (numbers, 5), (numbers[::-1], 12)):
+        found = in_batches(lambda part: terms(*part), ({"tokens": tokens[order]}, order), batch)
+        np.testing.assert_allclose(found, whole[order], rtol=2e-5, atol=1e-6)
     assert np.abs(make_terms(model, seed=4)({"tokens": tokens}, numbers) - whole).max() > 1e-2
+
+
+def test_shards_change_nothing_and_each_device_computes_its_own(tmp_path):
+    done = on_devices(4, "tests/evaluation/sharded_rows.py", tmp_path / "rows.npz")
+    assert done.returncode == 0, done.stderr
+    shares, rows = json.loads(done.stdout.splitlines()[-1]), np.load(tmp_path / "rows.npz")
+    for mesh, devices in (("one", 1), ("data", 4), ("mixed", 4)):
+        assert shares[mesh] == {"_terms": [2 * devices, 2], "_answers": [2 * devices, 2], "_features": [50 * devices, 50]}
+        np.testing.assert_allclose(rows[f"{mesh} nats"], rows["one nats"], rtol=2e-5, atol=1e-6)
+        np.testing.assert_allclose(rows[f"{mesh} features"], rows["one features"], rtol=2e-5, atol=1e-6)
+        np.testing.assert_array_equal(rows[f"{mesh} concept"], rows["one concept"])
+    assert rows["one nats"].shape == (11, STEPS) and rows["one nats"].std(0).min() > 1e-3 and rows["one features"].std(0).max() > 1e-3
 
 
 def test_a_bound_that_is_not_finite_is_told(model):

@@ -22,6 +22,9 @@ flags.DEFINE_list("metrics", None, "eval: the samples' metrics, in place of the 
 flags.DEFINE_string("sweep", None, "eval: field:value,value,... or table1, table2, table3, table4, figure2.", module_name=_WHAT)
 flags.DEFINE_string("data_root", None, "eval: the protocol's data set: reference pictures and captions.", module_name=_WHAT)
 flags.DEFINE_string("reference", None, "eval: an .npz of pytorch-fid or ADM in place of reference pictures.", module_name=_WHAT)
+flags.DEFINE_string("write_reference", None,
+                    "eval: an .npz to write the statistics of the reference pictures to, as --reference and pytorch-fid read them.",
+                    module_name=_WHAT)  # fmt: skip
 flags.DEFINE_string("samples", None, "eval: a folder of pictures that are drawn already; no checkpoint is needed.", module_name=_WHAT)
 
 flags.DEFINE_string("inception", None, "eval: pt_inception-2015-12-05-6726825d.pth, for all that FID's network is needed for.",
@@ -58,14 +61,16 @@ def main() -> None:
     for point in sweep.points if sweep else ():
         with_settings(protocol, point).sampling()
     protocol.sampling()
+    _check_write_reference()
     with jax.default_matmul_precision("highest"):
-        setup = _setup(protocol)
+        mesh = _mesh_of_this_process()
+        setup = _setup(protocol, mesh)
         if FLAGS.samples:
             _samples_of_a_folder(setup)
         elif sweep is not None:
-            _sweep(setup, sweep)
+            _sweep(setup, sweep, mesh)
         else:
-            _model(setup)
+            _model(setup, mesh)
 
 
 def _settings(given: list[str]) -> dict[str, str]:
@@ -78,7 +83,31 @@ def _settings(given: list[str]) -> dict[str, str]:
     return settings
 
 
-def _setup(protocol):
+def _check_write_reference() -> None:
+    """Raise ValueError, one line, for a --write_reference that could not be written in the end."""
+    if FLAGS.write_reference is None:
+        return
+    if FLAGS.data_root is None or FLAGS.inception is None or FLAGS.reference:
+        raise ValueError(
+            "--write_reference writes what the Inception network makes of reference pictures; give --data_root and --inception, "
+            "and not --reference"
+        )
+    file = Path(FLAGS.write_reference)
+    if file.suffix != ".npz" or not file.parent.is_dir():
+        raise ValueError(f"--write_reference={file} must be an .npz file in a folder that is there")
+
+
+def _mesh_of_this_process():
+    """This process's devices, over which batches are spread; None for a single one.  Processes share chunks, not weights."""
+    import jax
+
+    from ..sharding import make_mesh
+
+    devices = jax.local_devices()
+    return make_mesh(devices=devices) if len(devices) > 1 else None
+
+
+def _setup(protocol, mesh):
     import jax
     from tqdm import tqdm
 
@@ -86,25 +115,24 @@ def _setup(protocol):
     from ..evaluation.reference import open_reference
     from ..evaluation.run import Setup
     from ..evaluation.statistics import read_statistics
-    from .sample import read_lines
-    from .tools import part_of
+    from .tools import part_of, read_prompts
 
     if FLAGS.reference and FLAGS.data_root is None and "likelihood" in protocol.what:
         raise ValueError("the likelihood needs pictures; give --data_root, not only --reference")
     metrics = choose(protocol.metrics if FLAGS.metrics is None else FLAGS.metrics)
     part, parts = part_of(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
-    prompts = [line for line in read_lines("prompts_file", FLAGS.prompts_file) if line.strip()] if FLAGS.prompts_file else None
+    prompts = read_prompts(FLAGS.prompts_file) if FLAGS.prompts_file else None
     source = open_reference(protocol, FLAGS.data_root) if FLAGS.data_root else None
     statistics = read_statistics(FLAGS.reference) if FLAGS.reference else None
     return Setup(
         out=Path(FLAGS.out), protocol=protocol, source=source, source_name=f"{protocol.source} at {FLAGS.data_root}" if source else "",
-        statistics=statistics, extractors=_extractors(protocol), metrics=metrics, prompts=prompts, chunk=FLAGS.chunk,
+        statistics=statistics, extractors=_extractors(protocol, mesh), metrics=metrics, prompts=prompts, chunk=FLAGS.chunk,
         batch_size=FLAGS.batch_size, part=part, parts=parts, keep_images=FLAGS.keep_images,
         progress=lambda chunks: tqdm(chunks, unit="chunk", disable=not FLAGS.progress),
     )  # fmt: skip
 
 
-def _extractors(protocol) -> list:
+def _extractors(protocol, mesh) -> list:
     from ..evaluation.clip_score import CaptionScorer, load_towers
     from ..evaluation.inception_weights import load_inception
     from ..evaluation.judge import load_judge
@@ -113,33 +141,27 @@ def _extractors(protocol) -> list:
 
     found = []
     if FLAGS.inception:
-        found.append(InceptionFeatures(load_inception(FLAGS.inception), resize=protocol.resize))
+        found.append(InceptionFeatures(load_inception(FLAGS.inception), resize=protocol.resize, mesh=mesh))
     if FLAGS.judge:
         judge = load_judge(FLAGS.judge)
-        found += [JudgeFeatures(judge), JudgeAnswers(judge)]
+        found += [JudgeFeatures(judge, mesh=mesh), JudgeAnswers(judge, mesh=mesh)]
     if FLAGS.score_clip:
-        found.append(ClipCosines(CaptionScorer(*load_towers(FLAGS.score_clip))))
+        found.append(ClipCosines(CaptionScorer(*load_towers(FLAGS.score_clip), mesh=mesh)))
     return found
 
 
-def _pipeline(protocol):
-    """The model on this process's own devices; processes share chunks, not weights."""
-    import jax
-
+def _pipeline(protocol, mesh):
     from ..config import ComputeConfig
     from ..pipeline import VQDiffusionPipeline
-    from ..sharding import make_mesh
 
     path, files = checkpoint_or_embedded(), companions()
     if path.suffix == ".pth" and "weights" not in files:
         files["weights"] = protocol.weights
     compute = chosen_compute()
-    devices = jax.local_devices()
-    mesh = make_mesh(devices=devices) if len(devices) > 1 else None
     return VQDiffusionPipeline.from_pretrained(path, compute=ComputeConfig() if FLAGS.faithful else compute, mesh=mesh, **files)
 
 
-def _model(setup) -> None:
+def _model(setup, mesh) -> None:
     """Whatever --what asks for, of one checkpoint or codec."""
     from ..evaluation import likelihood
     from ..evaluation.metrics import Reference, Results
@@ -147,14 +169,15 @@ def _model(setup) -> None:
         evaluate_likelihood,
         evaluate_reconstruction,
         evaluate_samples,
+        reference_of,
         score_reconstruction,
         score_samples,
     )
 
     codec_alone = FLAGS.codec and not FLAGS.checkpoint and setup.protocol.what == ("reconstruction",)
-    pipeline = None if codec_alone else _pipeline(setup.protocol)
-    codec = _codec() if codec_alone else pipeline.model.codec
-    about = {"checkpoint": FLAGS.codec if codec_alone else str(checkpoint_or_embedded()), "data": setup.source_name or FLAGS.reference}
+    pipeline = None if codec_alone else _pipeline(setup.protocol, mesh)
+    codec = _codec(mesh) if codec_alone else pipeline.model.codec
+    about = {"checkpoint": _own_name(FLAGS.codec if codec_alone else checkpoint_or_embedded()), "data": _data_name(setup)}
     stores = {}
     for what in setup.protocol.what:
         if what == "samples":
@@ -162,9 +185,11 @@ def _model(setup) -> None:
         elif what == "likelihood":
             stores[what] = evaluate_likelihood(setup, pipeline, draws=FLAGS.likelihood_draws), Reference()
         else:
-            stores[what] = evaluate_reconstruction(setup, codec)
-    if not _complete(*stores.values()):
+            stores[what] = evaluate_reconstruction(setup, codec, mesh=mesh)
+    real = reference_of(setup, codec.config.image_size) if FLAGS.write_reference else Reference()
+    if not _complete(*stores.values(), (None, real)):
         return
+    _write_reference(setup, real)
     results, bound, speed = Results(), None, {}
     for what, (store, reference) in stores.items():
         about[what], speed[what] = store.count, store.pictures_per_second()
@@ -176,11 +201,12 @@ def _model(setup) -> None:
     _report(setup.out, setup.protocol, about, results, bound, speed)
 
 
-def _codec():
+def _codec(mesh):
     from ..config import ComputeConfig
+    from ..evaluation.batches import everywhere
     from ..loading import load_codec
 
-    return load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, compute=ComputeConfig())
+    return everywhere(load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, compute=ComputeConfig()), mesh)
 
 
 def _samples_of_a_folder(setup) -> None:
@@ -193,35 +219,62 @@ def _samples_of_a_folder(setup) -> None:
     drawn = open_source(DataConfig(source="folder", root=FLAGS.samples), "train")
     store, reference = evaluate_pictures(setup, drawn, FLAGS.samples)
     if _complete((store, reference)):
+        _write_reference(setup, reference)
         results = score_samples(setup, store, reference)
-        about = {"samples": FLAGS.samples, "data": setup.source_name or FLAGS.reference, "pictures": store.count}
+        about = {"samples": _own_name(FLAGS.samples), "data": _data_name(setup), "pictures": store.count}
         _report(setup.out, setup.protocol, about, results, None, {"samples": store.pictures_per_second()})
 
 
-def _sweep(setup, sweep) -> None:
+def _sweep(setup, sweep, mesh) -> None:
     from ..evaluation.protocol import to_table, with_settings
     from ..evaluation.report import write_report, write_sweep
     from ..evaluation.run import evaluate_samples, score_samples
-    from ..evaluation.sweep import folder_name
+    from ..evaluation.sweep import folder_name, what_lacks
 
-    pipeline, runs = _pipeline(setup.protocol), []
+    pipeline, runs = _pipeline(setup.protocol, mesh), []
     for point in sweep.points:
         changed = replace(setup, protocol=with_settings(setup.protocol, point))
-        if changed.protocol.null == "learnable" and not pipeline.config.denoiser.learnable_null:
-            print(f"{folder_name(point)} is left out: this model has no learnable null condition")
+        if lacking := what_lacks(changed.protocol, pipeline.config):
+            print(f"{folder_name(point)} is left out: this model {lacking}")
             continue
         runs.append((changed, folder_name(point), *evaluate_samples(changed, pipeline, name=f"{folder_name(point)}/samples")))
+    if not runs:
+        raise ValueError("this model can draw no row of --sweep; name other values")
     if not _complete(*(found for _, _, *found in runs)):
         return
+    _write_reference(setup, runs[0][-1])
     points = []
     for changed, name, store, reference in runs:
         results = score_samples(changed, store, reference)
-        about = {"checkpoint": str(checkpoint_or_embedded()), "data": setup.source_name or FLAGS.reference, "samples": store.count}
+        about = {"checkpoint": _own_name(checkpoint_or_embedded()), "data": _data_name(setup), "samples": store.count}
         write_report(setup.out / name, changed.protocol, about, results)
         fields = to_table(changed.protocol)
         points.append(({field: fields[field] for field in sweep.names}, results.scores))
     write_sweep(setup.out, sweep.title, sweep.names, points)
     print((setup.out / "sweep.md").read_text(encoding="utf-8"))
+
+
+def _write_reference(setup, reference) -> None:
+    """The statistics that --write_reference asks for, of a reference whose chunks are all there."""
+    from ..evaluation.run import reference_statistics
+    from ..evaluation.statistics import write_statistics
+
+    if FLAGS.write_reference:
+        statistics = reference_statistics(setup, reference)
+        write_statistics(FLAGS.write_reference, statistics)
+        print(f"written: statistics of {statistics.count} pictures, {FLAGS.write_reference}")
+
+
+def _data_name(setup) -> str | None:
+    """What a report calls the reference."""
+    if setup.source is not None:
+        return f"{setup.protocol.source} at {_own_name(FLAGS.data_root)}"
+    return _own_name(FLAGS.reference) if FLAGS.reference else None
+
+
+def _own_name(path: str | Path) -> str:
+    """The last part of a path: where on a machine a file lay is nothing that a report should tell."""
+    return Path(path).absolute().name
 
 
 def _complete(*found) -> bool:
@@ -234,8 +287,8 @@ def _complete(*found) -> bool:
         multihost_utils.sync_global_devices("chunks are written")
         if jax.process_index():
             return False
-    stores = [one for store, reference in found for one in (store, reference.rows) if one is not None]
-    absent = sum(len(store.missing()) for store in stores)
+    stores = {one.folder: one for store, reference in found for one in (store, reference.rows) if one is not None}
+    absent = sum(len(store.missing()) for store in stores.values())
     if absent:
         print(f"{absent} chunks belong to other parts (--part); the part that ends last reports")
     return not absent

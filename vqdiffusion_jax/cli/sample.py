@@ -11,6 +11,7 @@ from ..sampling import STRATEGIES
 from .again import record, take_flags_from
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions, model_config
 from .processes import PROCESSES, join_processes
+from .tools import read_prompts
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype", *PROCESSES)
 _WHAT, _HOW, _WHERE, _OUT = "mode sample: what", "mode sample: strategy", "mode sample: where", "mode sample: output"
@@ -137,9 +138,7 @@ def call_settings() -> dict:
     """The flags as arguments of the pipeline's call."""
     prompts = list(FLAGS.prompt or [])
     if FLAGS.prompts_file:
-        prompts += [line for line in read_lines("prompts_file", FLAGS.prompts_file) if line.strip()]
-        if not prompts:
-            raise ValueError(f"--prompts_file={FLAGS.prompts_file} holds no prompt; write one a line")
+        prompts += read_prompts(FLAGS.prompts_file)
     interval = None
     if FLAGS.guidance_interval is not None:
         interval = _integers("guidance_interval", FLAGS.guidance_interval, 2)
@@ -161,14 +160,6 @@ def call_settings() -> dict:
         "batch_size": FLAGS.batch_size,
         "rounding": FLAGS.rounding,
     }
-
-
-def read_lines(flag: str, file: str) -> list[str]:
-    try:
-        return Path(file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or f"byte {error.start} is not UTF-8"
-        raise ValueError(f"--{flag}={file} cannot be read: {reason}; give a text file in UTF-8") from error
 
 
 def chosen_strategy():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 INTERRUPTED = 130  # as shells count a process ended by Ctrl-C
 _LESS = (
@@ -53,6 +54,19 @@ def _of_device(error: RuntimeError) -> str | None:
     if "RESOURCE_EXHAUSTED" in first or "out of memory" in first.lower():
         return f"out of device memory; {_LESS}: {first}"
     return f"the device failed: {first}"
+
+
+def read_prompts(file: str) -> list[str]:
+    """The prompts of --prompts_file, one a line.  Raises ValueError, naming it, for a file that cannot be read or holds none."""
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or f"byte {error.start} is not UTF-8"
+        raise ValueError(f"--prompts_file={file} cannot be read: {reason}; give a text file in UTF-8") from error
+    prompts = [line for line in lines if line.strip()]
+    if not prompts:
+        raise ValueError(f"--prompts_file={file} holds no prompt; write one a line")
+    return prompts
 
 
 def part_of(text: str) -> tuple[int, int]:

@@ -9,10 +9,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from PIL import Image
 
 from ..config import ComputeConfig, TokenizerConfig
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder, normalize_images
+from .batches import everywhere, in_batches
 from .errors import EvaluationError
 
 FILE = "ViT-B-32.pt"
@@ -70,10 +72,10 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 class CaptionScorer:
-    """Cosine of every picture with its caption; the towers are CLIP's, whatever text encoder a model has."""
+    """Cosine of every picture with its caption, on each device of ``mesh`` its share; the towers are CLIP's, whatever a model has."""
 
-    def __init__(self, text: CLIPTextEncoder, image: CLIPVisionEncoder):
-        self.text, self.image = text, image
+    def __init__(self, text: CLIPTextEncoder, image: CLIPVisionEncoder, *, mesh: Mesh | None = None):
+        self.text, self.image, self.mesh = everywhere(text, mesh), everywhere(image, mesh), mesh
 
     @functools.cached_property
     def _tokenizer(self):
@@ -81,10 +83,16 @@ class CaptionScorer:
 
         return Tokenizer(TokenizerConfig(context_length=self.text.config.context_length))
 
-    def __call__(self, pictures: np.ndarray, captions: Sequence[str]) -> np.ndarray:
-        """pictures (batch, height, width, 3) uint8 and as many captions -> (batch,) float32 in [-1, 1]."""
+    def __call__(self, pictures: np.ndarray, captions: Sequence[str], *, batch: int = 32) -> np.ndarray:
+        """pictures (n, height, width, 3) uint8 and as many captions -> (n,) float32 in [-1, 1]; batch: together, on each device."""
         if len(pictures) != len(captions):
             raise EvaluationError(f"there are {len(pictures)} pictures and {len(captions)} captions; each picture needs its own")
-        pixels = preprocess(pictures, self.image.config.image_size)
+        size = self.image.config.image_size
         ids, _ = self._tokenizer(list(captions))
-        return np.asarray(jnp.sum(image_embeddings(self.image, pixels) * text_embeddings(self.text, ids), axis=-1))
+        return in_batches(
+            self._cosines, (pictures, ids), batch, mesh=self.mesh, prepare=lambda part: (preprocess(part[0], size), part[1])
+        )
+
+    def _cosines(self, part: tuple[jax.Array, jax.Array]) -> jax.Array:
+        pixels, ids = part
+        return jnp.sum(image_embeddings(self.image, pixels) * text_embeddings(self.text, ids), axis=-1)

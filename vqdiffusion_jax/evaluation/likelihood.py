@@ -43,14 +43,14 @@ class Likelihood:
     by_timestep: np.ndarray
 
 
-def make_terms(model: VQDiffusionModel, *, seed: int = 0, draws: int = 1) -> Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray]:
-    """``terms(batch, numbers) -> (n, num_timesteps) float32`` nats, summed over positions.
+def make_terms(model: VQDiffusionModel, *, seed: int = 0, draws: int = 1) -> Callable[[Mapping[str, jax.Array], jax.Array], jax.Array]:
+    """``terms(batch, numbers) -> (n, num_timesteps) float32`` nats, summed over positions, on the devices where batch and model lie.
 
     batch: ``tokens`` (n, length) or ``images`` (n, height, width, 3) uint8, with ``text_ids`` (n, context) or ``labels`` (n,);
     numbers: (n,) which examples of the data set these are.
     """
     key = jax.random.key(seed)
-    return lambda batch, numbers: np.asarray(_terms(model, {name: jnp.asarray(a) for name, a in batch.items()}, numbers, key, draws))
+    return lambda batch, numbers: _terms(model, dict(batch), numbers, key, draws)
 
 
 @functools.partial(jax.jit, static_argnames="draws")

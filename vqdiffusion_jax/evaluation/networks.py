@@ -9,12 +9,15 @@ subject must have, or "": without it the extractor is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from .batches import everywhere, in_batches
 from .clip_score import CaptionScorer
 from .errors import EvaluationError
 from .inception import Inception
@@ -43,17 +46,19 @@ def fitting(extractors: Sequence[Extractor], subject: Mapping[str, Any]) -> list
 class InceptionFeatures:
     """``pool3`` (n, 2048) and ``logits`` (n, 1008) float32 of the FID network.
 
-    resize: "pytorch_fid" or "clean_fid" (see ``resizing``); batch: pictures together.
+    resize: "pytorch_fid" or "clean_fid" (see ``resizing``); batch: pictures together, on each device of ``mesh``.
     """
 
     needs = ""
 
-    def __init__(self, model: Inception, *, resize: str = "pytorch_fid", batch: int = 32):
-        self.model, self.resize, self.batch = model, resize, batch
+    def __init__(self, model: Inception, *, resize: str = "pytorch_fid", batch: int = 32, mesh: Mesh | None = None):
+        self.model, self.resize, self.batch, self.mesh = everywhere(model, mesh), resize, batch, mesh
         self.name = f"inception {fingerprint(model)} {resize}"
 
     def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]] = ()) -> Rows:
-        features, logits = in_batches(lambda part: _run(self.model, prepare(part, self.resize)), pictures, self.batch)
+        resized = functools.partial(prepare, resize=self.resize)
+        run = functools.partial(_run, self.model)
+        features, logits = in_batches(run, pictures, self.batch, mesh=self.mesh, prepare=resized)
         return {POOL3: features, LOGITS: logits}
 
 
@@ -63,7 +68,7 @@ def _run(model: Inception, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 class ClipCosines:
-    """``clip_cosine`` (n,) float32: how well each picture fits its prompt."""
+    """``clip_cosine`` (n,) float32: how well each picture fits its prompt; batch: pictures together, on each device of the scorer's."""
 
     needs = "prompt"
 
@@ -72,21 +77,7 @@ class ClipCosines:
         self.name = f"clip {fingerprint(scorer.text)}{fingerprint(scorer.image)}"
 
     def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]]) -> Rows:
-        captions = [subject["prompt"] for subject in subjects]
-        found = []
-        for first in range(0, len(pictures), self.batch):
-            rows = np.minimum(np.arange(first, first + self.batch), len(pictures) - 1)
-            found.append(self.scorer(pictures[rows], [captions[row] for row in rows]))
-        return {CLIP_COSINE: np.concatenate(found)[: len(pictures)]}
-
-
-def in_batches(function: Callable[[np.ndarray], Any], pictures: np.ndarray, batch: int) -> Any:
-    """``function`` of (batch, ...) pieces of ``pictures``, the last one filled up; its results as arrays of one row a picture."""
-    found = []
-    for first in range(0, len(pictures), batch):
-        rows = np.minimum(np.arange(first, first + batch), len(pictures) - 1)
-        found.append(jax.tree.map(np.asarray, function(pictures[rows])))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(pictures)], *found)
+        return {CLIP_COSINE: self.scorer(pictures, [subject["prompt"] for subject in subjects], batch=self.batch)}
 
 
 def of_one_size(pictures: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:

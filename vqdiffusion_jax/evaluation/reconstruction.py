@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from ..image_metrics import psnr, ssim
 from ..models.vqgan import VQGAN, images_to_float, to_uint8
-from .networks import Extractor, in_batches, mean_of
+from .batches import in_batches
+from .networks import Extractor, mean_of
 
 PSNR, SSIM, TOKENS = "psnr", "ssim", "tokens"
 MOST_DECIBELS = 100.0  # an exact reconstruction counts as this, or one of them would make every mean infinite
 
 
 def reconstruction_rows(
-    codec: VQGAN, pictures_of: Callable[[range], np.ndarray], extractors: Sequence[Extractor] = (), *, batch: int = 8
+    codec: VQGAN, pictures_of: Callable[[range], np.ndarray], extractors: Sequence[Extractor] = (),
+    *, batch: int = 8, mesh: Mesh | None = None,
 ) -> Callable[[range], dict[str, np.ndarray]]:
     """What ``ChunkStore.fill`` calls: encodes and decodes a chunk of ``pictures_of(range)`` (n, size, size, 3) uint8.
 
     Rows: ``psnr`` and ``ssim`` (n,), ``tokens`` (n, length), and the extractors' of the reconstructions, rounded to 8 bits.
+    batch: pictures together, on each device of ``mesh``, where the codec lies.
     """
 
     def rows(numbers: range) -> dict[str, np.ndarray]:
         pictures = pictures_of(numbers)
-        tokens, rebuilt, ratio, similarity = in_batches(lambda part: _rebuild(codec, jnp.asarray(part)), pictures, batch)
+        tokens, rebuilt, ratio, similarity = in_batches(functools.partial(_rebuild, codec), pictures, batch, mesh=mesh)
         found = {TOKENS: tokens, PSNR: ratio, SSIM: similarity}
         for extractor in extractors:
             found |= extractor(rebuilt, [{}] * len(rebuilt))

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from ..data.examples import captions_of, label_of, read_record
 from ..data.records import Source
 from ..models.vqgan import VQGAN
 from ..pipeline import VQDiffusionPipeline
 from . import likelihood, reconstruction
+from .batches import in_batches
 from .chunks import ChunkStore
 from .errors import EvaluationError
 from .inception_weights import fingerprint
@@ -87,6 +89,11 @@ def reference_of(setup: Setup, size: int | None) -> Reference:
     return Reference(rows=store)
 
 
+def reference_statistics(setup: Setup, reference: Reference) -> FeatureStatistics:
+    """What FID needs of a reference: as given, or of the rows of its pictures, whose chunks are all there."""
+    return reference.statistics or FeatureStatistics.of(reference.rows.stream(POOL3), setup.inception.name)
+
+
 def evaluate_samples(setup: Setup, pipeline: VQDiffusionPipeline, *, name: str = "samples") -> tuple[ChunkStore, Reference]:
     """Draw the protocol's samples and extract their rows into ``out/name``; resumes what is there."""
     protocol, config = setup.protocol, pipeline.config
@@ -124,7 +131,10 @@ def score_samples(setup: Setup, store: ChunkStore, reference: Reference) -> Resu
 
 
 def evaluate_likelihood(setup: Setup, pipeline: VQDiffusionPipeline, *, draws: int = 1, batch: int = 8) -> ChunkStore:
-    """The bound's terms of the reference pictures (central crops, first captions) into ``out/likelihood``; resumes what is there."""
+    """The bound's terms of the reference pictures (central crops, first captions) into ``out/likelihood``; resumes what is there.
+
+    batch: pictures together, on each device of the pipeline's mesh.
+    """
     source, protocol = _needed(setup), setup.protocol
     indices = reference_indices(source, protocol)[: protocol.num_likelihood]
     identity = identity_of(pipeline.model, ()) | {"data": setup.source_name, "draws": draws, **protocol.comparing()}
@@ -132,25 +142,25 @@ def evaluate_likelihood(setup: Setup, pipeline: VQDiffusionPipeline, *, draws: i
     terms = likelihood.make_terms(pipeline.model, seed=protocol.seed, draws=draws)
 
     def rows(numbers: range) -> dict[str, np.ndarray]:
-        chosen, found = np.asarray(numbers), []
-        for first in range(0, len(chosen), batch):
-            part = chosen[np.minimum(np.arange(first, first + batch), len(chosen) - 1)]
-            found.append(terms(_examples(pipeline, source, indices[part]), part))
-        return {likelihood.NATS: np.concatenate(found)[: len(chosen)]}
+        found = in_batches(
+            lambda part: terms(*part), np.asarray(numbers), batch, mesh=pipeline.mesh,
+            prepare=lambda part: (_examples(pipeline, source, indices[part]), part),
+        )  # fmt: skip
+        return {likelihood.NATS: found}
 
     setup.fill(store, rows)
     return store
 
 
-def evaluate_reconstruction(setup: Setup, codec: VQGAN) -> tuple[ChunkStore, Reference]:
-    """What the codec makes of the reference pictures, into ``out/reconstruction``; resumes what is there."""
+def evaluate_reconstruction(setup: Setup, codec: VQGAN, *, mesh: Mesh | None = None) -> tuple[ChunkStore, Reference]:
+    """What the codec, on ``mesh``, makes of the reference pictures, into ``out/reconstruction``; resumes what is there."""
     source, size = _needed(setup), codec.config.image_size
     indices = reference_indices(source, setup.protocol)
     extractors = [setup.inception] if setup.inception else []
     identity = identity_of(codec, extractors) | {"data": setup.source_name, **setup.protocol.comparing()}
     store = ChunkStore(setup.out / "reconstruction", len(indices), setup.chunk, identity)
     rows = reconstruction.reconstruction_rows(
-        codec, lambda numbers: reference_pictures(source, indices[numbers.start : numbers.stop], size), extractors
+        codec, lambda numbers: reference_pictures(source, indices[numbers.start : numbers.stop], size), extractors, mesh=mesh
     )
     setup.fill(store, rows)
     return store, reference_of(setup, size)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..config import ModelConfig
 from .errors import EvaluationError
+from .protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,15 @@ def parse_sweep(text: str) -> Sweep:
     if not colon or not name or not listed:
         raise EvaluationError(f"--sweep={text} is neither field:value,value,... (guidance_scale:1,2,3,5) nor one of {', '.join(SWEEPS)}")
     return Sweep(f"Sweep over {name}", tuple({name: value} for value in listed))
+
+
+def what_lacks(protocol: Protocol, config: ModelConfig) -> str | None:
+    """Why a model cannot draw by a protocol whose null condition it lacks, to be put behind "this model"; None if it can."""
+    if protocol.null == "learnable" and not config.denoiser.learnable_null:
+        return "has no learnable null condition"
+    if protocol.null == "text" and config.denoiser.condition != "text":
+        return "reads no text, so that it has no empty prompt either"
+    return None
 
 
 def folder_name(point: Mapping[str, str]) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from ...data.scenes.held_out import held_out_of
+from ..batches import everywhere
 from ..inception_weights import fingerprint
 from ..networks import Rows
 from .model import Judge
@@ -23,11 +25,11 @@ class JudgeFeatures:
 
     needs = ""
 
-    def __init__(self, judge: Judge):
-        self.judge, self.name = judge, f"judge {fingerprint(judge)} features"
+    def __init__(self, judge: Judge, *, mesh: Mesh | None = None):
+        self.judge, self.mesh, self.name = everywhere(judge, mesh), mesh, f"judge {fingerprint(judge)} features"
 
     def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]] = ()) -> Rows:
-        return {FEATURES: judge_features(self.judge, pictures)}
+        return {FEATURES: judge_features(self.judge, pictures, mesh=self.mesh)}
 
 
 class JudgeAnswers:
@@ -37,12 +39,12 @@ class JudgeAnswers:
 
     needs = "scene"
 
-    def __init__(self, judge: Judge):
-        self.judge, self.name = judge, f"judge {fingerprint(judge)} answers"
+    def __init__(self, judge: Judge, *, mesh: Mesh | None = None):
+        self.judge, self.mesh, self.name = everywhere(judge, mesh), mesh, f"judge {fingerprint(judge)} answers"
 
     def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]]) -> Rows:
         scenes = [subject["scene"] for subject in subjects]
-        right = agreement(judge_pictures(self.judge, pictures), scenes, self.judge.config.concepts)
+        right = agreement(judge_pictures(self.judge, pictures, mesh=self.mesh), scenes, self.judge.config.concepts)
         kinds = [{combination[0] for combination in held_out_of(scene.combinations)} for scene in scenes]
         return {
             RIGHT: np.stack([right[question] for question in QUESTIONS], axis=1),

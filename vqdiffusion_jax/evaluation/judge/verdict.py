@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from ...data.scenes.scene import Scene
 from ...data.scenes.words import CANVAS
+from ..batches import in_batches
 from ..errors import EvaluationError
-from ..networks import in_batches
 from .model import BACKGROUNDS, LAYOUTS, STYLE_NAMES, Judge
 
-BATCH = 50  # pictures together
+BATCH = 50  # pictures together, on each device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +29,14 @@ class Verdicts:
     style: np.ndarray  # (n, 2) int
 
 
-def judge_pictures(judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH) -> Verdicts:
-    """Verdicts of ``pictures`` (n, 64, 64, 3) uint8.  Raises EvaluationError for another shape or type."""
-    return Verdicts(**in_batches(lambda part: _answers(judge, part), _checked(pictures), batch_size))
+def judge_pictures(judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH, mesh: Mesh | None = None) -> Verdicts:
+    """Verdicts of ``pictures`` (n, 64, 64, 3) uint8, over the devices of ``mesh``.  Raises EvaluationError for another shape or type."""
+    return Verdicts(**in_batches(lambda part: _answers(judge, part), _checked(pictures), batch_size, mesh=mesh))
 
 
-def judge_features(judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH) -> np.ndarray:
-    """``Judge.features`` of ``pictures`` (n, 64, 64, 3) uint8.  Raises EvaluationError for another shape or type."""
-    return in_batches(lambda part: _features(judge, part), _checked(pictures), batch_size)
+def judge_features(judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH, mesh: Mesh | None = None) -> np.ndarray:
+    """``Judge.features`` of ``pictures``, otherwise as ``judge_pictures``."""
+    return in_batches(lambda part: _features(judge, part), _checked(pictures), batch_size, mesh=mesh)
 
 
 @jax.jit

@@ -1,0 +1,60 @@
+"""Run by test_eval_command.py in a process of its own: main.py with each of the command lines in a JSON list, one after the other.
+
+For the file of --inception stands a network that takes no time.  Prints JSON: of each run its status, output and errors, and how
+many rows of a batch there were at last and how many of them each device computed.
+"""
+
+import contextlib
+import io
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import flagsaver
+from flax import nnx
+
+from tests.evaluation.watching import watch
+from vqdiffusion_jax.cli.main import mode_modules
+from vqdiffusion_jax.evaluation import inception_weights, likelihood, networks, reconstruction
+
+MAIN = Path(__file__).resolve().parents[2] / "main.py"
+FEATURES = 4
+
+
+class FewPixels(nnx.Module):
+    """Four features and five logits of nine of a picture's pixels."""
+
+    def __init__(self):
+        self.matrix = nnx.Param(jnp.asarray(np.random.default_rng(0).normal(size=(27, FEATURES + 5)), jnp.float32))
+
+    def __call__(self, pictures):
+        found = pictures[:, 49::100, 49::100].reshape(len(pictures), -1) @ self.matrix[...]
+        return found[:, :FEATURES], found[:, FEATURES:]
+
+
+def run(arguments: list[str], seen: dict) -> dict:
+    said, wrong, status = io.StringIO(), io.StringIO(), 0
+    seen.clear()
+    sys.argv = [str(MAIN), *arguments]
+    with flagsaver.flagsaver(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong):
+        try:
+            runpy.run_path(str(MAIN), run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+    return {"status": status, "out": said.getvalue(), "err": wrong.getvalue(), "rows": dict(seen)}
+
+
+def main(lines: str) -> None:
+    mode_modules()  # which defines the flags
+    inception_weights.load_inception = lambda path: FewPixels()
+    seen: dict = {}
+    for module, name in ((likelihood, "_terms"), (reconstruction, "_rebuild"), (networks, "_run")):
+        watch(module, name, seen)
+    print(json.dumps([run(arguments, seen) for arguments in json.loads(lines)]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,21 @@
+"""Python in a process of its own, where devices can be pretended: JAX counts them once, when it starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+# On few cores the threads that stand for devices may meet their collectives in different orders; one after the other they do not.
+_PATIENT = (
+    "--xla_cpu_enable_concurrency_optimized_scheduler=false --xla_cpu_collective_call_warn_stuck_timeout_seconds=60 "
+    "--xla_cpu_collective_call_terminate_timeout_seconds=120"
+)
+
+
+def on_devices(count: int, script: str, *arguments) -> subprocess.CompletedProcess:
+    """Run ``script``, a path from the root of the project, where JAX sees ``count`` CPU devices."""
+    flags = f"--xla_force_host_platform_device_count={count} {_PATIENT}"
+    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(REPO / script), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
