@@ -28,7 +28,7 @@ sample: $(VENV)/.installed
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps pytorch-fid==0.3.0
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps pytorch-fid==0.3.0 clean-fid==0.1.35
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@
 
