@@ -1,6 +1,7 @@
 """Whole evaluations of tiny models: resumed, shared by parts, by protocol, and what is said when something is wrong."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ from vqdiffusion_jax.evaluation.run import (
     score_samples,
 )
 from vqdiffusion_jax.evaluation.statistics import FeatureStatistics
-from vqdiffusion_jax.evaluation.sweep import SWEEPS, parse_sweep
+from vqdiffusion_jax.evaluation.sweep import SWEEPS, parse_sweep, what_lacks
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
@@ -83,12 +84,14 @@ def finish(setup, pipeline):
     return [(setup.out / name).read_bytes() for name in ("report.json", "report.md")]
 
 
+def one_chunk(chunks):
+    """The progress of a run that is stopped when it has written a chunk."""
+    yield chunks[0]
+    raise KeyboardInterrupt
+
+
 def test_an_interrupted_evaluation_gives_the_same_report(pipeline, folder, tmp_path):
     whole = finish(setup_of(tmp_path / "whole", folder), pipeline)
-
-    def one_chunk(chunks):
-        yield chunks[0]
-        raise KeyboardInterrupt
 
     out = tmp_path / "resumed"
     with pytest.raises(KeyboardInterrupt):
@@ -109,6 +112,31 @@ def test_an_interrupted_evaluation_gives_the_same_report(pipeline, folder, tmp_p
         evaluate_samples(setup_of(out, folder, protocol=with_settings(parts[0].protocol, {"seed": "1"})), pipeline)
     with pytest.raises(EvaluationError, match=r"was begun with networks = \['projection 0'\], not \['projection 1'\]"):
         evaluate_samples(setup_of(out, folder, extractors=[Projection(1)]), pipeline)
+
+
+def test_interrupted_likelihood_and_reconstruction_give_the_same_report(pipeline, folder, tmp_path):
+    codec = pipeline.model.codec
+
+    def finish(out):
+        setup = setup_of(out, folder)
+        nats = evaluate_likelihood(setup, pipeline).all(likelihood.NATS)
+        store, reference = evaluate_reconstruction(setup, codec)
+        results = score_reconstruction(setup, store, reference, codec)
+        write_report(out, setup.protocol, {}, results, likelihood.summarise(nats, pipeline.model))
+        return [(out / name).read_bytes() for name in ("report.json", "report.md", "likelihood.svg")]
+
+    whole, out = finish(tmp_path / "whole"), tmp_path / "resumed"
+    stopped = setup_of(out, folder, progress=one_chunk)
+    for evaluate in (lambda: evaluate_likelihood(stopped, pipeline), lambda: evaluate_reconstruction(stopped, codec)):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate()
+    before = {path.relative_to(out): path.read_bytes() for path in out.rglob("chunk-*.npz")}
+    assert {str(path) for path in before} == {"likelihood/chunk-000000.npz", "reconstruction/chunk-000000.npz"}
+    for what in ("likelihood", "reconstruction"):
+        (out / what / ".chunk-000001.npz.abc").write_bytes(b"half a file")  # what a killed process leaves
+    assert finish(out) == whole
+    assert all((out / path).read_bytes() == content for path, content in before.items())  # nothing was computed twice
+    assert json.loads(whole[0])["scores"].keys() >= {"bits_per_token", "psnr", "rfid"}
 
 
 def test_samples_are_the_pipelines_pictures_and_can_be_kept(pipeline, folder, tmp_path):
@@ -273,3 +301,44 @@ def test_sweeps(tmp_path):
 
     dots = ElementTree.parse(tmp_path / "fid.svg").findall(".//{*}circle")
     assert len(dots) == 2 and float(dots[0].get("cy")) < float(dots[1].get("cy"))  # 20 stands above 8.5
+    assert "![fid over steps](fid.svg)" in (tmp_path / "sweep.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "settings, names",
+    [
+        ([{"null": "text"}, {"null": "auto"}, {"null": "learnable"}], ["1: text", "2: auto", "3: learnable"]),  # no numbers
+        ([{"guidance_scale": s} for s in (1.0, None, 3.0)], ["1: 1.0", "2: ", "3: 3.0"]),  # the checkpoint's own
+        ([{"steps": 5, "null": n} for n in ("text", "auto", "learnable")], ["1: 5, text", "2: 5, auto", "3: 5, learnable"]),  # one number
+    ],
+)
+def test_a_sweep_without_a_number_for_each_run_is_plotted_as_dots(settings, names, tmp_path):
+    import xml.etree.ElementTree as ElementTree
+
+    runs = [(point, {"fid": fid, "kid": 0.1} if fid < 9 else {"fid": fid}) for point, fid in zip(settings, (20.0, 8.0, 14.0), strict=True)]
+    write_sweep(tmp_path, "Null <conditions>", list(settings[0]), runs)
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep.md", "sweep.json", "fid.svg"}  # not of kid, which one run alone has
+    assert "![fid over rows](fid.svg)" in (tmp_path / "sweep.md").read_text()
+    plot = ElementTree.parse(tmp_path / "fid.svg")
+    assert not plot.findall(".//{*}polyline")
+    dots = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in plot.findall(".//{*}circle")]
+    across, down = zip(*dots, strict=True)
+    assert list(across) == sorted(across) and across[1] - across[0] == pytest.approx(across[2] - across[1], abs=0.2)
+    assert down[1] > down[2] > down[0] and (down[1] - down[2]) == pytest.approx(down[2] - down[0], abs=0.2)
+    assert [text.text for text in plot.findall(".//{*}text")][-3:] == names
+
+
+def test_one_run_has_nothing_to_plot(tmp_path):
+    write_sweep(tmp_path, "Steps", ["steps"], [({"steps": 10}, {"fid": 20.0})])
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep.md", "sweep.json"}
+    assert "| 10 | 20 |" in (tmp_path / "sweep.md").read_text()
+
+
+def test_what_a_model_lacks_is_told():
+    protocol = Protocol(name="test")
+    kinds = {kind: preset(f"tiny_{kind}") for kind in ("text", "class", "unconditional")}
+    for kind, config in kinds.items():
+        assert what_lacks(protocol, config) is None
+        learned = replace(config, denoiser=replace(config.denoiser, learnable_null=kind != "unconditional"))
+        assert (what_lacks(replace(protocol, null="learnable"), learned) is None) == (kind != "unconditional")
+        assert (what_lacks(replace(protocol, null="text"), config) is None) == (kind == "text")
