@@ -32,7 +32,11 @@ def put(path: Path, data: bytes | str) -> None:
 
 def drawings(root: Path, concepts, styles, size: int = 8) -> Path:
     """What ``python -m vqdiffusion_jax.data.emoji`` writes: a plain square of its own colour for each concept and style."""
-    rows = [{"caption": concept, "style": style} for style in styles for concept in concepts]
+    rows = [
+        {"caption": concept, "style": style, "style_word": word, "codepoint": f"u{number}"}
+        for style, word in styles.items()
+        for number, concept in enumerate(concepts)
+    ]
     images = np.full((len(rows), size, size, 4), 255, np.uint8)
     images[..., :3] = np.random.default_rng(0).integers(0, 256, (len(rows), 1, 1, 3))
     root.mkdir(parents=True, exist_ok=True)
