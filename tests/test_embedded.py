@@ -1,14 +1,20 @@
 """The model that comes with the package draws what it is asked for: pictures are looked at, not only their shapes."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from tests.docs.blocks import blocks, commands
 from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.data.scenes.words import COLOURS
 from vqdiffusion_jax.embedded import folder_of, is_embedded
 
+REPO = Path(__file__).resolve().parents[1]
 MIB = 2**20
 STEPS = 25
 BACKGROUNDS = ("red", "yellow", "green", "blue", "black", "white", "pink", "purple")
@@ -71,6 +77,21 @@ def test_the_empty_prompt_and_unknown_words_draw_too(pipeline):
     pictures = draw(pipeline, ["", "", "qwxyz vrrpt", "ein roter apfel", "赤いりんご", "!!!", "very " * 100, "red apple"])
     assert len({picture.tobytes() for picture in pictures}) == 8
     assert all(picture.std() > 10 for picture in pictures)
+
+
+def test_the_first_command_of_the_readme_draws(tmp_path):
+    readme = blocks((REPO / "README.md").read_text(encoding="utf-8"))
+    first = next(words for block in readme if block.language == "shell" for _, words in commands(block) if "main.py" in words)
+    assert first[0] == "python" and not any(word.startswith("--checkpoint") for word in first)
+    command = [sys.executable, str(REPO / "main.py"), *first[2:], "--steps=4", f"--out={tmp_path / 'out'}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000000.json", "000000.png", "grid.png"]
+    picture = np.asarray(Image.open(tmp_path / "out" / "000000.png"))
+    assert picture.shape == (64, 64, 3) and picture.std() > 10
+    recipe = json.loads((tmp_path / "out" / "000000.json").read_text())
+    expected = {"checkpoint": "emoji", "prompt": "a red apple", "steps": 4, "seed": 0, "mode": "sample"}
+    assert {name: recipe[name] for name in expected} == expected
 
 
 def test_it_is_small_and_comes_with_its_notices():

@@ -12,6 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from vqdiffusion_jax.demo.pictures import as_png
+
 REPO = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Without these a browser asks its maker's hosts for updates, and as root it refuses to start.
@@ -96,6 +100,20 @@ def draw(page, **fields) -> str:
     return source(page)
 
 
+def upload(page, picture: np.ndarray):
+    """Give the page a picture, (height, width, 3) uint8, to start from, where that part of it is open, and wait until it is shown."""
+    before = source(page, ".easel")
+    file = {"name": "picture.png", "mimeType": "image/png", "buffer": as_png(picture)}
+    page.locator("input[type=file]").set_input_files(file)
+    wait_for_another(page, ".easel", before)
+
+
+def wait_for_another(page, which: str, before: str):
+    """Wait until the first picture of a kind is not what it was."""
+    picture = page.locator(f"{which} img").first.element_handle()
+    page.wait_for_function("([picture, before]) => picture.src != before", arg=[picture, before])
+
+
 def paint(page, *points: tuple[float, float]):
     """Brush over the picture to start from, through points given as fractions of its width and height."""
     canvas = page.locator(".easel img")
@@ -106,4 +124,4 @@ def paint(page, *points: tuple[float, float]):
         if i == 0:
             page.mouse.down()
     page.mouse.up()
-    page.wait_for_function("([canvas, before]) => canvas.src != before", arg=[canvas.element_handle(), before])
+    wait_for_another(page, ".easel", before)

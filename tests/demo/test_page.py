@@ -11,14 +11,16 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.demo.browser import REPO, choose, draw, fill, launched, open_page, paint, press, served, source
+from tests.demo.browser import REPO, choose, draw, fill, launched, open_page, paint, press, served, source, upload, wait_for_another
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.sampling import outpaint
 
 
 def slow(model):
@@ -40,33 +42,62 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def address(browser, tmp_path_factory):
+def pipeline():
+    return VQDiffusionPipeline(random_network(VQDiffusionModel, slow(preset("tiny_text"))))
+
+
+@pytest.fixture(scope="module")
+def address(browser, pipeline, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "model"
-    VQDiffusionPipeline(random_network(VQDiffusionModel, slow(preset("tiny_text")))).save_pretrained(folder)
+    pipeline.save_pretrained(folder)
     with served(f"--checkpoint={folder}") as address:
         yield address
 
 
 @pytest.fixture
-def visit(browser, address):
-    """Opens the page, each time as another visitor; in the end nothing may have been asked of any other host."""
-    asked, contexts = [], []
+def visit_at(browser):
+    """Opens the page at an address, each time as another visitor; in the end nothing may have been asked of any other host."""
+    addresses, asked, contexts = set(), [], []
 
-    def visitor():
+    def visitor(address):
+        addresses.add(address)
         contexts.append(browser.new_context(viewport={"width": 1400, "height": 1400}))
         contexts[-1].on("request", lambda request: asked.append(request.url))
-        page = open_page(contexts[-1], address)
-        fill(page, Prompt="a red apple")
-        return page
+        return open_page(contexts[-1], address)
 
     yield visitor
     for context in contexts:
         context.close()
-    assert asked and all(url.startswith((address, "data:", "blob:")) for url in asked)
+    assert asked and all(url.startswith((*addresses, "data:", "blob:")) for url in asked)
+
+
+@pytest.fixture
+def visit(visit_at, address):
+    """Opens the page of the small text model."""
+
+    def visitor():
+        page = visit_at(address)
+        fill(page, Prompt="a red apple")
+        return page
+
+    return visitor
 
 
 def state(page, text):
     page.locator(".status", has_text=text).wait_for()
+
+
+def saved(name, folder):
+    """A random model of that preset, in a folder; with numbers so large that a class makes a difference."""
+    model = random_network(VQDiffusionModel, preset(name))
+    model.denoiser = jax.tree.map(lambda leaf: 4 * leaf, model.denoiser)
+    VQDiffusionPipeline(model).save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def colours():
+    """A picture of the small models' size, of which no part is like another."""
+    return np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
 def pixels(page, which=".picture"):
@@ -116,6 +147,72 @@ def test_inpainting_changes_the_inside_alone_and_the_download_draws_it_again(vis
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "000000.png")), after)
+
+
+def test_an_upload_is_drawn_over_as_the_pipeline_does(visit, pipeline):
+    page, picture = visit(), colours()
+    page.get_by_text("Start from a picture").click()
+    upload(page, picture)
+    np.testing.assert_array_equal(pixels(page, ".easel"), picture)
+    draw(page, Seed=3, Steps=10, Strength=0.5)
+    drawn = pipeline("a red apple", 10, seed=3, image=picture, strength=0.5, output_type="uint8", callback=lambda *_: None)
+    np.testing.assert_array_equal(pixels(page), drawn.images[0])
+    page.locator(".slider").click(position={"x": 1, "y": 5})
+    page.locator(".caption", has_text="call 1 of 10, timestep 49").wait_for()
+
+
+@pytest.mark.parametrize("side, margin", [("left", np.s_[:, :4]), ("bottom", np.s_[12:])])
+def test_outpainting_keeps_the_whole_picture_and_draws_the_margin(visit, side, margin):
+    page, picture = visit(), colours()
+    page.get_by_text("Start from a picture").click()
+    press(page, side)
+    page.locator(".mistake", has_text="there is no picture to extend; upload one first").wait_for()
+    upload(page, picture)
+    before = source(page, ".easel")
+    press(page, side)
+    wait_for_another(page, ".easel", before)
+    smaller, mask = outpaint(picture, len(picture), **{side: 0.25})
+    assert mask[margin].all() and mask[margin].size == mask.sum()
+    drawn = []
+    for seed in (1, 2):
+        draw(page, Seed=seed, Steps=10)
+        drawn.append(pixels(page))
+        np.testing.assert_array_equal(drawn[-1][~mask], smaller[~mask])
+    assert (drawn[0][mask] != drawn[1][mask]).any() and (drawn[0][mask] != smaller[mask]).any()
+
+
+def test_the_page_starts_on_the_embedded_model(visit_at):
+    with served() as address:
+        page = visit_at(address)
+        page.get_by_text("emoji: 64 x 64 pixels from 8 x 8 tokens of 1024 codes, 100 timesteps").wait_for()
+        draw(page, Prompt="a red apple in the middle on a blue background", Steps=8)
+        red, green, blue = pixels(page)[24:40, 24:40].reshape(-1, 3).mean(0)
+        assert red > green + 40 and red > blue + 40
+        red, green, blue = np.median(np.concatenate([pixels(page)[:4], pixels(page)[-4:]]).reshape(-1, 3), axis=0)
+        assert blue > red + 40 and blue > green + 40
+
+
+def test_a_model_of_classes_is_asked_for_one(visit_at, tmp_path):
+    with served(f"--checkpoint={saved('tiny_class', tmp_path)}") as address:
+        page = visit_at(address)
+        page.get_by_text("number of the class to draw, 0 to 4").wait_for()
+        assert [page.get_by_label(label, exact=True).count() for label in ("Prompt", "Class", "Guidance")] == [0, 1, 1]
+        first = draw(page, Class=1, Steps=3)
+        assert page.locator(".kept").inner_text().startswith("1, seed 0, posterior")
+        assert draw(page, Class=2) != first
+        assert draw(page, Class=1) == first
+        fill(page, Class=5)
+        press(page, "Draw")
+        page.locator(".mistake", has_text="class is 5; give a whole number from 0 to 4").wait_for()
+
+
+def test_an_unconditional_model_is_asked_for_nothing(visit_at, tmp_path):
+    with served(f"--checkpoint={saved('tiny_unconditional', tmp_path)}") as address:
+        page = visit_at(address)
+        first = draw(page, Steps=3)
+        assert [page.get_by_label(label, exact=True).count() for label in ("Prompt", "Class", "Guidance")] == [0, 0, 0]
+        assert page.locator(".kept").inner_text().startswith("seed 0, posterior")
+        assert draw(page, Seed=1) != first
 
 
 def test_a_run_waits_for_its_turn_and_stops_when_told_to(visit):
