@@ -210,7 +210,7 @@ def test_what_cannot_be_is_one_line_before_anything_is_drawn(told):
 
 
 def test_four_devices_share_every_batch_and_score_what_one_does(folders, told, tmp_path):
-    (done,) = run_all([with_a_network(folders, tmp_path)], devices=4)
+    (done,) = run_all([with_a_network(folders, tmp_path, "--chunk=8")], devices=4)
     assert done["status"] == 0, done["err"]
     assert done["rows"] == {"_terms": [32, 8], "_rebuild": [32, 8], "_run": [128, 32]}
     assert told[1]["whole"]["rows"] == {"_terms": [8, 8], "_rebuild": [8, 8], "_run": [32, 32]}
