@@ -14,38 +14,39 @@ VIEW = {"width": 1360, "height": 900}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", default="emoji")
-    parser.add_argument("--prompt", default="a red apple to the left of a dog")
+    parser.add_argument("--prompt", default="a red apple to the left of a dog face")
+    parser.add_argument("--other", default="a red apple to the left of a star", help="to paint over the right side of the first")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with served(f"--checkpoint={given.checkpoint}") as address, launched() as browser:
         for name, picture in (("drawing", drawing), ("inpainting", inpainting), ("comparison", comparison)):
             page = open_page(browser.new_context(viewport=VIEW), address)
-            picture(page, given.prompt)
+            picture(page, given)
             page.screenshot(path=given.out / f"demo_{name}.png", full_page=True, animations="disabled")
             print(given.out / f"demo_{name}.png")
 
 
-def drawing(page, prompt: str) -> None:
+def drawing(page, given) -> None:
     """A picture half way."""
-    draw(page, Prompt=prompt, Seed=1)
+    draw(page, Prompt=given.prompt, Seed=1)
     slider = page.locator(".slider")
     slider.click(position={"x": slider.bounding_box()["width"] * 0.5, "y": 5})
     page.locator(".caption", has_text="call 5").wait_for()
 
 
-def inpainting(page, prompt: str) -> None:
-    """A picture whose middle is painted anew."""
-    draw(page, Prompt=prompt, Seed=1)
+def inpainting(page, given) -> None:
+    """A picture whose right side becomes something else."""
+    draw(page, Prompt=given.prompt, Seed=1)
     press(page, "edit")
-    paint(page, (0.6, 0.3), (0.8, 0.4), (0.6, 0.6), (0.8, 0.7))
-    draw(page, Seed=2)
+    paint(page, *((x, y) for y in (0.25, 0.4, 0.55, 0.7) for x in (0.58, 0.92)))
+    draw(page, Prompt=given.other)
 
 
-def comparison(page, prompt: str) -> None:
+def comparison(page, given) -> None:
     """Two strategies in few steps from the same seed."""
     choose(page, "Compare with", "maskgit")
-    draw(page, Prompt=prompt, Seed=1, Images=2, Steps=8)
+    draw(page, Prompt=given.prompt, Seed=1, Images=2, Steps=8)
 
 
 if __name__ == "__main__":
