@@ -6,6 +6,7 @@ word could be a program's name, and otherwise (an equation) text.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import textwrap
@@ -28,8 +29,18 @@ class Block:
 
 
 def documents(root: Path) -> list[Path]:
-    """README.md and everything below docs, relative to ``root``."""
-    return [Path("README.md"), *sorted(path.relative_to(root) for path in (root / "docs").rglob("*.md"))]
+    """README.md, everything below docs, and the card of the embedded model, relative to ``root``."""
+    below = sorted(path.relative_to(root) for path in (root / "docs").rglob("*.md"))
+    return [Path("README.md"), *below, Path("vqdiffusion_jax/assets/emoji/README.md")]
+
+
+def read_notebook(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def cells(path: Path, kind: str) -> list[str]:
+    """The text of a notebook's cells of a kind, "code" or "markdown", in order."""
+    return ["".join(cell["source"]) for cell in read_notebook(path)["cells"] if cell["cell_type"] == kind]
 
 
 def blocks(text: str) -> list[Block]:

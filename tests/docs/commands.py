@@ -1,15 +1,18 @@
 """One command line of a document: run, or parsed by the program's own parser.
 
-Run, in a folder with stand-ins for the files that documents name (``stand_ins``):
+Run, in a folder with stand-ins for the files that documents name (``stand_ins``) and with less to do (``trials``):
 
-- ``python main.py --mode=sample`` (the default mode): with the embedded model it draws; with another checkpoint, a picture to start
-  from, or a mesh, it goes as far as --dry_run, which reads flags, files and pictures and compiles nothing;
-- ``python main.py --mode=convert`` and the scripts of convert/.
+- ``python main.py --mode=sample`` (the default mode): with the embedded model's stand-in it draws; with another checkpoint, a picture
+  to start from, or a mesh, it goes as far as --dry_run, which reads flags, files and pictures and compiles nothing;
+- ``--mode=train`` and ``train_vqgan``, a step of one run each; ``tokenize``, ``eval``, ``reduce_codebook`` and
+  ``step_schedule``, a few pictures; what one of them writes is what the next one reads;
+- ``--mode=convert`` and the scripts of convert/; ``python -m vqdiffusion_jax.data.scenes``.
 
-Parsed only, because they need data sets, downloads, several processes or hours:
+Parsed only, because they need downloads, other networks, several devices or processes, or minutes:
 
-- the other modes: flags, which of them the mode takes, the --config file with its changed fields, the evaluation protocol;
-- ``python -m``: the module's own argparse, up to the point where arguments are known, or that it takes none;
+- ``--mode=demo``, and of the other modes what ``trials`` leaves out: flags, which of them the mode takes, the --config file with its
+  changed fields, the evaluation protocol;
+- ``python -m`` of other modules: the module's own argparse, up to the point where arguments are known, or that it takes none;
 - ``make``: the target and its variables are in the Makefile; ``pip install``: the extras are in pyproject.toml;
 - ``git clone``, ``hf download``, ``cd``: that they have as many arguments as they need.
 """
@@ -21,19 +24,21 @@ import re
 import runpy
 import sys
 import tomllib
-from contextlib import nullcontext
+from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 from absl import flags, logging
 from absl.testing import flagsaver
 from packaging.requirements import Requirement
 
+from tests.docs.trials import EMBEDDED, changes_for_trial, trial
 from vqdiffusion_jax.cli import main as cli
 from vqdiffusion_jax.cli.help import check_taken
+from vqdiffusion_jax.data.scenes.concepts import EMBEDDED as TAUGHT
+from vqdiffusion_jax.data.scenes.concepts import choose_concepts
 
 REPO = Path(__file__).resolve().parents[2]
-EMBEDDED = "emoji"
+RUN_MODULES = ("vqdiffusion_jax.data.scenes",)
 
 
 class WrongCommand(AssertionError):
@@ -62,31 +67,22 @@ def _main(arguments: list[str]) -> None:
     if "--help" in arguments:
         return _succeeds(cli.run, argv)
     level = logging.get_verbosity()
-    with flagsaver.flagsaver():
-        try:
+    try:
+        with flagsaver.flagsaver():
             sys.argv = argv  # where ml_collections looks for changed fields of a --config
             _succeeds(lambda: len(cli.parse(argv)) - 1)  # what is left over is no flag
-            mode = flags.FLAGS.mode
-            if mode not in ("sample", "convert") or flags.FLAGS.distributed or flags.FLAGS.coordinator:
-                return _succeeds(lambda: _settles(modules, mode))
-            more = _for_trial(mode)
-            sys.argv = argv + more
-            untold = mock.patch("vqdiffusion_jax.cli.dry_run.describe", return_value="") if "--dry_run" in more else nullcontext()
-            with untold:  # its table takes longer than all the rest
-                _succeeds(lambda: cli.dispatch(cli.parse(argv + more)))
-        finally:
-            sys.argv = before
-            logging.set_verbosity(level)
-
-
-def _for_trial(mode: str) -> list[str]:
-    """What makes a trial of the command: a stand-in for the embedded model, and no drawing that takes long."""
-    given = flags.FLAGS
-    if mode == "convert" or given.again or given.dry_run:
-        return []
-    embedded = given.checkpoint in (None, EMBEDDED)
-    short = embedded and given.image is None and given.mesh is None
-    return [f"--checkpoint={EMBEDDED}"] * embedded + ["--dry_run"] * (not short)
+            _succeeds(lambda: _settles(modules, flags.FLAGS.mode))
+            more = changes_for_trial()
+        if more is None:
+            return
+        sys.argv = argv + more
+        with flagsaver.flagsaver(), trial(sys.argv):  # flags anew: those of changed fields are defined when they are parsed
+            _succeeds(lambda: cli.dispatch(cli.parse(sys.argv)))
+            if f"--checkpoint={EMBEDDED}" in more:
+                _succeeds(lambda: _known(flags.FLAGS.prompt or []))
+    finally:
+        sys.argv = before
+        logging.set_verbosity(level)
 
 
 def _settles(modules: dict, mode: str) -> None:
@@ -113,6 +109,14 @@ def _settles(modules: dict, mode: str) -> None:
         raise ValueError(f"--{missing[0]} is needed")
 
 
+def _known(prompts: list[str]) -> None:
+    """Raise ValueError for a prompt to the embedded model that names nothing which it was taught."""
+    concepts = choose_concepts(TAUGHT)
+    for prompt in prompts:
+        if not any(concept in prompt.lower() for concept in concepts):
+            raise ValueError(f"{prompt!r} names nothing that the embedded model knows; it knows {', '.join(concepts)}")
+
+
 class _Parsed(Exception):
     """The arguments are good; what comes next is not for a test."""
 
@@ -122,6 +126,8 @@ def _module(name: str, arguments: list[str]) -> None:
         if arguments:
             raise WrongCommand(f"python -m {name} takes no arguments")
         return
+    if name in RUN_MODULES:
+        return _run(lambda: runpy.run_module(name, run_name="__main__"), name, arguments)
     original, before = argparse.ArgumentParser.parse_args, sys.argv
 
     def parse_and_stop(self, *args, **kwargs):
@@ -154,13 +160,17 @@ def _source(module: str) -> str:
 def _script(path: Path, arguments: list[str]) -> None:
     if not path.is_file():
         raise WrongCommand(f"there is no {path.name}")
+    _run(lambda: runpy.run_path(str(path), run_name="__main__"), path.name, arguments)
+
+
+def _run(program: Callable[[], None], name: str, arguments: list[str]) -> None:
     before = sys.argv
-    sys.argv = [str(path), *arguments]
+    sys.argv = [name, *arguments]
     try:
-        runpy.run_path(str(path), run_name="__main__")
+        program()
     except SystemExit as stop:
         if stop.code:
-            raise WrongCommand(f"{path.name} ends with status {stop.code} (see above)") from stop
+            raise WrongCommand(f"{name} ends with status {stop.code} (see above)") from stop
     finally:
         sys.argv = before
 

@@ -1,5 +1,8 @@
 """A folder that is, for every command of the documents, a person's working directory."""
 
+import shutil
+import sys
+
 import pytest
 
 from tests.docs import stand_ins
@@ -17,7 +20,10 @@ def files(tmp_path_factory):
 def place(files, tmp_path, monkeypatch):
     """The stand-ins and the configurations, in a folder of the test's own that is the current one."""
     for path in files.iterdir():
-        (tmp_path / path.name).symlink_to(path)
+        if path.name != "runs":
+            (tmp_path / path.name).symlink_to(path)
+    shutil.copytree(files / "runs", tmp_path / "runs", symlinks=True)  # where commands write
     (tmp_path / "configs").symlink_to(REPO / "configs")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])  # modules that documents write are found, ours first
     return tmp_path

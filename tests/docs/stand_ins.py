@@ -5,6 +5,7 @@ The released files have the layout of the reference's own, so that they are told
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import numpy as np
 from flax import nnx
 from PIL import Image
 
+from tests.data import layouts
 from tests.interop.files import codec_config, model_config, save, tensors_of
-from vqdiffusion_jax.config import ModelConfig
+from vqdiffusion_jax.config import ModelConfig, VQGANConfig
+from vqdiffusion_jax.data.scenes.concepts import all_concepts
+from vqdiffusion_jax.data.scenes.words import STYLES
 from vqdiffusion_jax.interop.codec_rules import codec_rules
 from vqdiffusion_jax.interop.diffusers_folder import write_diffusers
 from vqdiffusion_jax.interop.table import unapply
@@ -37,11 +41,27 @@ model:
 """
 
 
-def make(folder: Path) -> None:
-    """Write all of them to ``folder``."""
+def small_presets() -> dict[str, ModelConfig]:
+    """Models of these sizes under the names of the presets that the documents' configurations are made of."""
     of_text = model_config("text", **SIZES)
     of_text = replace(of_text, text_encoder=replace(of_text.text_encoder, num_layers=1))
-    ithq, coco = random_model(_of_all_codes(of_text)), random_model(of_text)
+    without_null = replace(of_text, denoiser=replace(of_text.denoiser, learnable_null=False))
+    larger = codec_config("ema", image_size=16, channel_multipliers=(1, 1, 2))  # SSIM's window needs 11 pixels
+    return {
+        "coco": without_null, "coco_cf": of_text, "ithq": _of_all_codes(of_text, codec_config("ema")),
+        "emoji": _of_all_codes(of_text, larger),
+    }  # fmt: skip
+
+
+def small_codecs() -> dict[str, VQGANConfig]:
+    """The same of codecs."""
+    return {"emoji_f8_1024": small_presets()["emoji"].codec}
+
+
+def make(folder: Path) -> None:
+    """Write all of them to ``folder``."""
+    of_text = small_presets()["coco_cf"]
+    ithq, emoji, coco = (random_model(small_presets()[name]) for name in ("ithq", "emoji", "coco_cf"))
     imagenet, ffhq = random_model(model_config("class", **SIZES)), model_config("none", **SIZES)
     checkpoints = {
         "ithq_learnable.pth": tensors_of(ithq),
@@ -64,22 +84,31 @@ def make(folder: Path) -> None:
     save(folder / "taming_f8_8192_openimages_last.pth", {"state_dict": codec})
     (folder / "ithq.yaml").write_text(YAML)
     write_diffusers(ithq, folder / "vq-diffusion-ithq")
-    write_folder(folder / "emoji", ithq, None)
-    for name in ("emoji", "my_pictures"):
-        (folder / "runs" / name).mkdir(parents=True)
-        (folder / "runs" / name / "model").symlink_to(folder / "emoji")
-    write_folder(folder / "runs" / "codec" / "model", _codec_of(ithq), None)
-    for name in ("vqgan_emoji", "my_codec"):
-        (folder / "runs" / name).symlink_to("codec")
+    write_folder(folder / "emoji", emoji, None)
+    (folder / "DIR").symlink_to("emoji")
+    write_folder(folder / "codec", _codec_of(emoji), None)
+    for run, model in (("emoji", "emoji"), ("vqgan_emoji", "codec")):
+        (folder / "runs" / run).mkdir(parents=True)
+        (folder / "runs" / run / "model").symlink_to(folder / model)
+    _data(folder)
     size = ithq.config.codec.image_size
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)).save(folder / "picture.png")
     Image.fromarray(np.eye(size, dtype=np.uint8) * 255).save(folder / "mask.png")
-    (folder / "prompts.txt").write_text("a red apple\na blue whale\n")
+    (folder / "prompts.txt").write_text("a red apple\na sunflower\n")
 
 
-def _of_all_codes(config: ModelConfig) -> ModelConfig:
-    """The same with ITHQ's kind of codec, none of whose codes is left out."""
-    codec = codec_config("ema")
+def _data(folder: Path) -> None:
+    """Data sets: of the emoji every concept that the documents ask for, of the others a few pictures."""
+    layouts.drawings(folder / "data" / "emoji", all_concepts()[:64], STYLES)
+    layouts.coco(folder / "dataset" / "COCO")
+    pictures = layouts.folder(folder / "my_pictures", 60)  # a twentieth of them, by their hashes, are two
+    rows = [{"image": f"{number:03d}.png", "caption": f"picture {number}"} for number in range(60)]
+    (pictures / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "DATA").symlink_to("my_pictures")
+
+
+def _of_all_codes(config: ModelConfig, codec: VQGANConfig) -> ModelConfig:
+    """The same with a codec none of whose codes is left out."""
     codes = {"num_codes": codec.num_codes}
     return replace(config, codec=codec, denoiser=replace(config.denoiser, **codes), schedule=replace(config.schedule, **codes))
 

@@ -12,6 +12,14 @@ WRONG = {
     "a flag of another mode": ("    python main.py --mode=train --config=configs/coco.py --workdir=x --prompt=y", "sample, not train"),
     "flags that do not go together": ("    python main.py --prompt=x --strategy=purity --steps=5", "--steps goes with"),
     "a file that is nowhere": ("    python main.py --checkpoint=ithq_lernable.pth --prompt=x", "does not exist"),
+    "what the embedded model does not know": ('    python main.py --prompt="a small penguin"', "'a small penguin' names nothing"),
+    "a codec that is nowhere": (
+        "    python main.py --mode=tokenize --config=configs/emoji_tiny.py --codec=runs/vqgan_emjoi/model --out=x", "vqgan_emjoi"
+    ),
+    "a data set that is nowhere": (
+        "    python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --config.data.root=data/emjoi --workdir=x", "data/emjoi"
+    ),
+    "a report that is nowhere": ("    python main.py --mode=step_schedule --report=EVAL/report.json --steps=10", "EVAL/report.json"),
     "a missing companion": ("    python main.py --checkpoint=coco_learnable.pth --prompt=x", "mapping"),
     "a field that no config has": ("    python main.py --mode=train --config=configs/coco.py --config.stps=1 --workdir=x", "stps"),
     "a value that no config takes": ("    python main.py --mode=train --config=configs/coco.py --config.steps=0 --workdir=x", "steps is 0"),

@@ -1,13 +1,15 @@
 """Links of the documents lead somewhere; the network is never asked."""
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.docs.blocks import anchors, documents, links
+from tests.docs.blocks import anchors, cells, documents, links
 from tests.docs.commands import REPO
 
 DOCUMENTS = documents(REPO)
+NOTEBOOK = Path("docs/tour.ipynb")
 
 
 def dead(document, text: str) -> list[str]:
@@ -31,6 +33,11 @@ def dead(document, text: str) -> list[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_links_lead_somewhere(document):
     assert not dead(document, (REPO / document).read_text(encoding="utf-8"))
+
+
+def test_links_of_the_notebook_lead_somewhere():
+    text = "\n\n".join(cells(REPO / NOTEBOOK, "markdown"))
+    assert links(text) and not dead(NOTEBOOK, text)
 
 
 def test_every_document_can_be_found_from_the_readme():

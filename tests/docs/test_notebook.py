@@ -1,25 +1,34 @@
-"""The notebook's cells run in one namespace, from top to bottom, on a small model."""
+"""The notebook's cells run in one namespace, from top to bottom, on the model that comes with the package."""
 
-import json
+import numpy as np
 
+from tests.docs.blocks import cells, read_notebook
 from tests.docs.commands import REPO
+from vqdiffusion_jax.data.scenes.concepts import EMBEDDED, choose_concepts
+from vqdiffusion_jax.embedded import is_embedded
 
-NOTEBOOK = json.loads((REPO / "docs" / "tour.ipynb").read_text(encoding="utf-8"))
-CODE = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+NOTEBOOK = REPO / "docs" / "tour.ipynb"
 
 
-def test_cells_run_in_order(place, capsys):
+def test_cells_run_in_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where nothing else is called emoji
     namespace = {}
-    for number, source in enumerate(CODE, 1):
+    for number, source in enumerate(cells(NOTEBOOK, "code"), 1):
         exec(compile(source, f"cell {number}", "exec"), namespace)
-        if number == 1:
-            assert namespace["CHECKPOINT"] == "emoji"
-            namespace["CHECKPOINT"] = place / "emoji"
-    assert "bits a token" in capsys.readouterr().out
-    assert namespace["found"].by_timestep.shape == (100,)
+    assert is_embedded(namespace["CHECKPOINT"])
+    assert all(any(concept in prompt for concept in choose_concepts(EMBEDDED)) for prompt in namespace["PROMPTS"])
+    rows = [[np.asarray(picture) for picture in row] for row in namespace["rows"]]
+    assert all(len({picture.tobytes() for picture in row}) == len(namespace["PROMPTS"]) for row in rows)
+    assert len({np.stack(row).tobytes() for row in rows}) == 4  # strategies may agree about a picture, but not about all
+    painted = np.asarray(namespace["painted"])
+    assert (painted != rows[0][0]).any() and all(picture.std() > 10 for picture in [*painted, *sum(rows, [])])
+    found = namespace["found"]
+    assert 0 < found.bits_per_token < 10 and found.by_timestep.shape == (100,)
+    assert f"{found.bits_per_token:.2f} bits a token" in capsys.readouterr().out
 
 
 def test_no_outputs_are_kept():
-    assert NOTEBOOK["nbformat"] == 4
-    assert not any(cell.get("outputs") for cell in NOTEBOOK["cells"])
-    assert [cell["id"] for cell in NOTEBOOK["cells"]] == sorted({cell["id"] for cell in NOTEBOOK["cells"]})
+    notebook = read_notebook(NOTEBOOK)
+    assert notebook["nbformat"] == 4
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
+    assert [cell["id"] for cell in notebook["cells"]] == sorted({cell["id"] for cell in notebook["cells"]})

@@ -1,0 +1,96 @@
+"""What a command of the documents is run with: stand-ins for files and presets, and as little work as shows that it works.
+
+A document's training runs for hours on downloads; its trial takes one step of two pictures, with networks of a few thousand
+numbers under the presets' names.  As to compile a step takes most of that time, a codec and a denoiser are trained once in a process
+(``TRAINED``); the others leave a stand-in where they would write, for the commands that read it.  What has no stand-in (the networks of
+FID, the CLIP score and the judge; several devices or processes) is not run.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from unittest import mock
+
+import grain  # noqa: F401  defines a flag of its own, which must not be forgotten with those of a command
+from absl import flags
+
+from tests.docs.stand_ins import small_codecs, small_presets
+from vqdiffusion_jax import presets
+
+EMBEDDED = "emoji"
+TRAINED = ("configs/vqgan_emoji.py", "my_model.py")
+_STEPS = (
+    "--config.steps=1", "--config.batch_size=2", "--config.accumulation=1", "--config.workers=0", "--config.watch.eval_every=0",
+    "--config.watch.sample_every=0",
+)  # fmt: skip
+_PICTURES = ("--set=num_samples=2", "--set=steps=2", "--set=num_reference=2", "--set=num_likelihood=2", "--noprogress")
+_FEWER = {
+    "train": _STEPS,
+    "train_vqgan": _STEPS,
+    "tokenize": ("--config.workers=0", "--noprogress"),
+    "reduce_codebook": ("--config.workers=0", "--batches=2", "--batch_size=8", "--noprogress"),
+    "eval": _PICTURES,
+    "step_schedule": (),
+    "convert": (),
+}
+_ABSENT = ("inception", "score_clip", "judge")  # flags of networks that have no stand-in
+_SCENES = 8  # examples in place of thousands
+_trained: set[str] = set()  # of TRAINED, in this process
+
+
+def changes_for_trial() -> list[str] | None:
+    """Flags to add to those that are set, so that the command can be run; None if it cannot."""
+    given = flags.FLAGS
+    if given.mode == "sample":
+        return _changes_for_sample(given)
+    if given.mode not in _FEWER or given.distributed or given.coordinator or any(given[name].value for name in _ABSENT):
+        return None
+    config = given.config
+    if config is not None and config.mesh.data * config.mesh.fsdp * config.mesh.tensor > 1:
+        return None
+    if given.mode in ("train", "train_vqgan"):
+        file = given["config"].config_filename
+        if file not in TRAINED or file in _trained:
+            _put_stand_in(Path(given.workdir) / "model", "emoji" if given.mode == "train" else "codec")
+            return None
+        _trained.add(file)
+    scenes = given.mode == "tokenize" and config.data.source == "scenes"
+    return [*_FEWER[given.mode], *[f"--config.data.options.length={_SCENES}"] * scenes]
+
+
+def _changes_for_sample(given) -> list[str] | None:
+    """The embedded model's stand-in draws; what would take long goes as far as --dry_run."""
+    if given.distributed or given.coordinator:
+        return None
+    if given.again or given.dry_run:
+        return []
+    embedded = given.checkpoint in (None, EMBEDDED)
+    short = embedded and given.image is None and given.mesh is None
+    return [f"--checkpoint={EMBEDDED}"] * embedded + ["--dry_run"] * (not short)
+
+
+@contextmanager
+def trial(arguments: list[str]):
+    """Small presets, and a table that is left out as it takes longer than all the rest."""
+    with ExitStack() as patches:
+        patches.enter_context(mock.patch.dict(presets.PRESETS, small_presets()))
+        patches.enter_context(mock.patch.dict(presets.CODECS, small_codecs()))
+        dry = "--dry_run" in arguments
+        patches.enter_context(mock.patch("vqdiffusion_jax.cli.dry_run.describe", return_value="") if dry else nullcontext())
+        for argument in arguments:
+            if argument.startswith("--workdir="):
+                _make_way(Path(argument.partition("=")[2]) / "model")
+        yield
+
+
+def _put_stand_in(place: Path, name: str) -> None:
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(Path(name).resolve())
+
+
+def _make_way(place: Path) -> None:
+    """Remove a stand-in where a run is to write its own."""
+    if place.is_symlink():
+        place.unlink()
