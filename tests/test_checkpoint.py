@@ -97,7 +97,7 @@ def test_random_keys_come_back_of_their_kind(tmp_path):
     checkpoints = checkpoint.TrainingCheckpoints(tmp_path)
     checkpoints.save(1, state, {"examples": 5})
     checkpoints.wait()
-    step, again, position, complaints = checkpoints.restore(abstract)
+    step, again, position, unreadable = checkpoints.restore(abstract)
     checkpoints.close()
-    assert (step, position, complaints) == (1, {"examples": 5}, [])
+    assert (step, position, unreadable) == (1, {"examples": 5}, {})
     assert again["key"].dtype == state["key"].dtype and again["key"] == state["key"] and again["count"].tolist() == [0, 1]

@@ -36,7 +36,7 @@ _FEWER = {
 }
 _ABSENT = ("inception", "score_clip", "judge")  # flags of networks that have no stand-in
 _SCENES = 8  # examples in place of thousands
-_trained: set[str] = set()  # of TRAINED, in this process
+_trained: set[tuple[str, str]] = set()  # of TRAINED with their data, in this process
 
 
 def changes_for_trial() -> list[str] | None:
@@ -51,10 +51,11 @@ def changes_for_trial() -> list[str] | None:
         return None
     if given.mode in ("train", "train_vqgan"):
         file = given["config"].config_filename
-        if file not in TRAINED or file in _trained:
+        run = (file, config.data.root)  # one of other data is read at least, and refused where there are none
+        if file not in TRAINED or run in _trained:
             _put_stand_in(Path(given.workdir) / "model", "emoji" if given.mode == "train" else "codec")
             return None
-        _trained.add(file)
+        _trained.add(run)
     scenes = given.mode == "tokenize" and config.data.source == "scenes"
     return [*_FEWER[given.mode], *[f"--config.data.options.length={_SCENES}"] * scenes]
 
