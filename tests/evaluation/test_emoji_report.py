@@ -24,7 +24,7 @@ def row(right: int, **more):
     shares |= {f"judge_{question}": {"right": 97, "count": 100, "interval": [0.9, 0.99]} for question in QUESTIONS}
     scores = {name: one["right"] / one["count"] for name, one in shares.items()}
     scores |= {"judge_precision": 0.5, "judge_recall": 0.25, "judge_fid": 12.5}
-    about = {"seconds_a_picture": 0.5, "pictures": 20, "most_network_calls": 25, "settings": {"steps": 25}}
+    about = {"seconds_a_picture": 0.5, "pictures": 20, "most_network_calls": 25, "settings": {"steps": 25}, "warnings": ["20 are few"]}
     return {"shares": shares, "scores": scores, **about, **more}
 
 
@@ -46,6 +46,7 @@ def test_the_page_says_what_was_measured_and_what_was_not():
     assert "| everything named is there, seen combinations | 90 % (10 % to 90 %; 9 of 10) | 85 % | reached |" in text
     assert "| background right, seen combinations | 90 % (10 % to 90 %; 9 of 10) | 95 % | not reached |" in text
     assert "3.250 bits a token (standard error 0.050, 4 real pictures)" in text
+    assert text.count("To be doubted: 20 are few.") == 3  # once a table
     assert "| null text, trained | not run |" in text and "| no guidance | 40 % | 40 % | 40 % | 0.500 | 0.250 | 12.5 | 0.50 |" in text
     plots = {f"emoji/{name}.svg" for name in ("guidance_quality", "guidance_diversity", "strategies")}
     assert files.keys() == {"emoji.md", *plots} and all(f"]({plot})" in text for plot in plots)
