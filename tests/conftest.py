@@ -1,5 +1,6 @@
 """Options and fixtures shared by all tests."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -9,9 +10,24 @@ REPO = Path(__file__).resolve().parents[1]
 
 # Most of a run is compilation, much of it the same in several processes; they share what one has compiled.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Nor is it worth while to optimise what runs once on tiny shapes.  What is compared with recordings is compiled as users compile it.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+MANY_MAPS = 16_000  # of the 65,530 memory maps that Linux allows a process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgets_compiled_programs():
+    """Every compiled program keeps several memory maps, and XLA aborts when there are no more; what is needed again is on disk."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPS:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
 
 
 def pytest_addoption(parser):
