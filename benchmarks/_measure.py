@@ -110,6 +110,11 @@ def peer_matmul_tflops(dtype: str) -> float | None:
     return 2 * size**3 * rounds / best / 1e12
 
 
+def growth_plot(what: str) -> str:
+    """Name, without its ending, of the plot of time against ``what``."""
+    return f"growth-{what.replace(' ', '_')}"
+
+
 def peak_gib() -> float:
     """Most memory held so far: of the accelerator, or resident in this process, everything of every contestant included."""
     import jax

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._measure import RESULTS, alternate, arguments, finish
+from benchmarks._measure import RESULTS, alternate, arguments, finish, growth_plot
 from benchmarks._models import config_of, random_model
 from benchmarks._step import compiled_steps, request_of
-from benchmarks.page import stem_of
 from vqdiffusion_jax.evaluation.svg import line_plot
 from vqdiffusion_jax.files import write_whole
 
@@ -44,7 +43,7 @@ def main() -> None:
     finish("growth", rows, options.out, calls=CALLS, fits=fits)
     folder = options.out.parent if options.out else RESULTS
     for what, picture in plots.items():
-        with write_whole(Path(folder) / f"{stem_of(what)}.svg") as place:
+        with write_whole(Path(folder) / f"{growth_plot(what)}.svg") as place:
             place.write_text(picture, encoding="utf-8")
 
 

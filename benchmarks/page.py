@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmarks._measure import RESULTS
+from benchmarks._measure import RESULTS, growth_plot
 from vqdiffusion_jax.files import write_whole
 
 PAGE = RESULTS.parent / "benchmarks.md"
@@ -43,17 +43,12 @@ def section(stem: str, record: dict[str, Any]) -> list[str]:
         lines.append(f"| {' | '.join(cells)} |")
     if fits := record.get("fits"):
         lines += ["", "Time grows as " + ", ".join(f"{what}^{fit['exponent']:.2f}" for what, fit in fits.items()) + "."]
-        lines += [" ".join(f"![time against {what}](benchmarks/{stem_of(what)}.svg)" for what in fits)]
+        lines += [" ".join(f"![time against {what}](benchmarks/{growth_plot(what)}.svg)" for what in fits)]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
     ceiling = f"matmul {record['matmul_tflops']:.3g} TFLOP/s" if "matmul_tflops" in record else ""
     ceiling += f", torch's {record['peer_matmul_tflops']:.3g}; " if record.get("peer_matmul_tflops") else "; " if ceiling else ""
     facts = f"{record['date']}, {record['device']}, {record['machine']}, load {record['load'][0]}, peak {record['peak_gib']} GiB"
     return [*lines, "", f"<sub>[{stem}.json](benchmarks/{stem}.json): {facts}; {ceiling}{versions}</sub>", ""]
-
-
-def stem_of(what: str) -> str:
-    """Name of the plot that ``benchmarks.growth`` draws."""
-    return f"growth-{what.replace(' ', '_')}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Python in a process of its own, where devices can be pretended: JAX counts them once, when it starts."""
+"""Python in processes of its own: devices can be pretended, which JAX counts once, when it starts, and processes can meet."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,3 +20,10 @@ def on_devices(count: int, script: str, *arguments) -> subprocess.CompletedProce
     environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(REPO / script), *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def free_address() -> str:
+    """host:port where nobody listens, for processes to meet at."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"

@@ -1,6 +1,5 @@
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from tests.multiprocess_sampling import SETTINGS
 from tests.networks import random_network
+from tests.processes import free_address
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
@@ -54,9 +54,7 @@ def report(folder):
 
 
 def test_each_process_draws_its_own_pictures(folder):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
+    address = free_address()
     processes = [start("multiprocess_sampling.py", folder, address, 2, index, devices=2) for index in range(2)]
     first, second = (finish(process) for process in processes)
     assert first["devices"] == second["devices"] == 4

@@ -1,6 +1,5 @@
 """``--mode=sample`` in two processes, as a person starts them."""
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from tests.networks import random_network
+from tests.processes import free_address
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli import run
 from vqdiffusion_jax.cli.main import mode_modules
@@ -28,9 +28,7 @@ def test_each_process_draws_its_own_of_the_pictures_of_one(tmp_path):
     VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_unconditional"))).save_pretrained(tmp_path / "model")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / "picture.png")
     flags = [f"--checkpoint={tmp_path / 'model'}", "--num_images=3", f"--image={tmp_path / 'picture.png'}", "--strength=0.9"]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        coordinator = f"--coordinator=localhost:{free.getsockname()[1]}"
+    coordinator = f"--coordinator={free_address()}"
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "000004.png").write_bytes(b"drawn before")
     together = [*flags, f"--out={tmp_path / 'two'}", "--num_processes=2", coordinator]

@@ -1,7 +1,6 @@
 """``--mode=tokenize`` from the command line, and training's loader on what it wrote."""
 
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from tests.data import layouts
 from tests.networks import random_network
+from tests.processes import free_address
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.data import make_loader
 from vqdiffusion_jax.data.token_cache import codec_fingerprint
@@ -71,9 +71,7 @@ def test_no_codec(place):
 
 
 def test_two_processes_share(place, alone):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        joined = [f"--coordinator=localhost:{free.getsockname()[1]}", "--num_processes=2"]
+    joined = [f"--coordinator={free_address()}", "--num_processes=2"]
     given = [f"--checkpoint={place / 'model'}", f"--out={place / 'shared'}", *joined]
     both = [start(place, *given, f"--process_id={index}") for index in range(2)]
     counts = [[int(number) for number in re.findall(r"(\d+) shards", said)] for said in [alone, *map(ended, both)]]

@@ -1,7 +1,6 @@
 """``--mode=eval`` as a person types it, in processes of its own."""
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.networks import random_network
-from tests.processes import on_devices
+from tests.processes import free_address, on_devices
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.evaluation.statistics import read_statistics
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -58,9 +57,7 @@ def test_everything_that_needs_no_network(folders, tmp_path):
 
 
 def test_two_processes_report_what_one_does(folders, tmp_path):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        coordinator = f"--coordinator=localhost:{free.getsockname()[1]}"
+    coordinator = f"--coordinator={free_address()}"
     flags = [*whole_evaluation(folders, tmp_path / "two"), coordinator, "--num_processes=2"]
     both = [start(*flags, f"--process_id={index}") for index in range(2)]
     said = [process.communicate(timeout=300) for process in both]

@@ -1,7 +1,6 @@
 """Two processes over localhost train and save; one process goes on."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.processes import free_address
 from vqdiffusion_jax import VQDiffusionPipeline
 
 REPO = Path(__file__).resolve().parents[2]
@@ -100,12 +100,6 @@ checkpoints.save(2, state(2), {"taken": 2})  # where orbax has them wait for eac
 checkpoints.close()
 print("saved", checkpoints.steps(), flush=True)
 """
-
-
-def free_address() -> str:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return f"localhost:{free.getsockname()[1]}"
 
 
 def python(script: str, *given: object) -> subprocess.Popen:

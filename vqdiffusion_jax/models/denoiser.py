@@ -246,8 +246,7 @@ class Denoiser(nnx.Module):
                 conditioning = block.condition(condition)
             if key is not None:
                 return block(x, modulation, conditioning, key)
-            of_samples = jax.tree.map(lambda table: jnp.broadcast_to(table, (x.shape[0], *table.shape[1:])), modulation)
-            return sample_by_sample(block, hidden_numbers, x, of_samples, conditioning)
+            return sample_by_sample(block, hidden_numbers, x, modulation, conditioning)
 
         hidden_numbers = self.config.num_tokens * self.config.mlp_ratio * self.config.width
         x = over_batch(lookup(self.token_embedding, tokens) + self.positions())

@@ -216,7 +216,8 @@ def replicated(table: jax.Array) -> jax.Array:
 
 
 def sample_by_sample(run: Callable[..., jax.Array], numbers: int, *batched: Any) -> jax.Array:
-    """``run(*batched)``, all of whose arrays, and its result, have a leading batch axis; on a CPU one sample after the other.
+    """``run(*batched)``, on a CPU one sample after the other.  The first array and the result have a leading batch axis, other
+    arrays too, or 1 for what all samples share.
 
     ``numbers`` is how many a sample's widest activation has: those of several small samples stay in the cache
     together and are run together, as is everything where the ambient mesh spreads the samples.
@@ -226,6 +227,7 @@ def sample_by_sample(run: Callable[..., jax.Array], numbers: int, *batched: Any)
         return run(*batched)
 
     def one_by_one(*batched):
+        batched = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *leaf.shape[1:])), batched)
         return jax.lax.map(lambda sample: run(*jax.tree.map(lambda leaf: leaf[None], sample))[0], batched)
 
     return jax.lax.platform_dependent(*batched, cpu=one_by_one, default=lambda *batched: run(*batched))
