@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tests.golden.cases import Case
-from vqdiffusion_jax.models import quantizers
+from vqdiffusion_jax.models import convolution, quantizers
 from vqdiffusion_jax.models.vqgan import images_to_float, to_255
 
 PIXELS = 0.05  # of 255
@@ -47,6 +47,13 @@ def test_codec(case: Case, model):
 
     assert_pixels(codec.decode(jnp.asarray(case["codec/decode_tokens"])), case["codec/decode_pixels"])
     assert_pixels(codec.decode(jnp.asarray(case["codec/tokens"])), case["codec/roundtrip_pixels"])
+
+
+@pytest.mark.cases("codec")
+def test_codec_with_fewer_multiplications(case: Case, model, monkeypatch):
+    """As codecs of the released widths run on a CPU."""
+    monkeypatch.setattr(convolution, "WINOGRAD_CHANNELS", 1)
+    test_codec(case, model)
 
 
 @pytest.mark.cases("codec")

@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vqdiffusion_jax.models.attention import QUERY_BLOCK, attention
+from vqdiffusion_jax.models.attention import attention
 from vqdiffusion_jax.models.layers import Attention
+
+QUERY_BLOCK = 64
 
 # (head width, queries, keys): every released head width; lengths below, at and off the query block.
 SIZES = ((88, 2 * QUERY_BLOCK, 2 * QUERY_BLOCK), (64, QUERY_BLOCK + 22, QUERY_BLOCK + 22), (32, 16, 77), (12, 2 * QUERY_BLOCK, 40))
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """The forms of long sequences, on short ones."""
+    monkeypatch.setattr("vqdiffusion_jax.models.attention.QUERY_BLOCK", QUERY_BLOCK)
+    monkeypatch.setattr("vqdiffusion_jax.models.attention.SCORES_AT_ONCE", QUERY_BLOCK**2)
 
 
 def draw(length, width, context=None, heads=2, dtype="float32"):
@@ -78,7 +87,17 @@ def test_auto_lowers_for_other_platforms(platform, dtype):
     for function in (attention, step):
         text = jax.jit(function).trace(*qkv).lower(lowering_platforms=(platform,)).as_text()
         loops = "stablehlo.while" in text
-        assert loops == (platform == "cpu"), "only the CPU's form walks over query blocks"
+        assert loops == (platform == "cpu"), "only the CPU's form walks over heads and query blocks"
+
+
+def test_split_heads_do_not_take_turns():
+    """On a mesh with a tensor axis each device has heads of its own, and works on them at the same time."""
+    sizes = {"data": 2, "fsdp": 1, "tensor": 1}
+    for tensor in (1, 2):
+        mesh = jax.sharding.AbstractMesh(tuple({**sizes, "tensor": tensor}.values()), tuple(sizes))
+        with jax.sharding.use_abstract_mesh(mesh):
+            text = jax.jit(attention).trace(*draw(256, 88)).lower(lowering_platforms=("cpu",)).as_text()
+        assert ("stablehlo.while" in text) == (tensor == 1)
 
 
 def test_auto_compiles_to_one_branch():

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.networks import random_network
 from vqdiffusion_jax.config import ComputeConfig, ConfigError, VQGANConfig
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
+from vqdiffusion_jax.models.convolution import pointwise
 from vqdiffusion_jax.models.layers import Buffer
 from vqdiffusion_jax.models.quantizers import gumbel_noise
 from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float, to_255, to_uint8
-from vqdiffusion_jax.models.vqgan_blocks import conv, conv_of_upsampled, pointwise
 from vqdiffusion_jax.presets import CODECS
 
 TINY = VQGANConfig(
@@ -196,14 +195,6 @@ def test_pixel_conversions():
     np.testing.assert_array_equal(to_uint8(middling, rounding="round"), [0, 11, 10, 255, 255])
     with pytest.raises(ValueError, match="rounding is 'floor'; allowed: truncate, round"):
         to_uint8(x, rounding="floor")
-
-
-def test_convolution_of_an_upsampled_map_is_that_of_every_pixel_four_times():
-    draw = np.random.default_rng(0)
-    layer = random_network(conv, 3, 5, ComputeConfig())
-    x = draw.standard_normal((2, 3, 4, 3)).astype(np.float32)
-    found = conv_of_upsampled(layer, jnp.asarray(x))
-    np.testing.assert_allclose(found, layer(jnp.asarray(x.repeat(2, 1).repeat(2, 2))), rtol=1e-5, atol=1e-6)
 
 
 def test_bfloat16_compute_stays_near_float32_and_returns_float32(codec):

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 
 from ..config import ATTENTIONS
 
-# Rows of scores a CPU core works on at once: they stay in its cache, which a whole (length, length) map does not.
-QUERY_BLOCK = 128
+# On a CPU: from so many scores on (8 MiB of them, all heads of a sample) head after head is faster than all at once, and of a
+# long sequence so many queries at a time.
+SCORES_AT_ONCE = 2**21
+QUERY_BLOCK = 1024
 HALF_DTYPES = ("bfloat16", "float16")
 
 
@@ -48,8 +50,7 @@ def attention(
         return _blocked(query, key, value, causal=causal)
 
     cudnn = _cudnn_supports(query.shape[1:], key.shape[1:], query.dtype.name, causal, implementation == "cudnn")
-    length = query.shape[1]
-    blocks_help = length >= 2 * QUERY_BLOCK and length % QUERY_BLOCK == 0
+    blocks_help = query.shape[1] * key.shape[1] * query.shape[2] > SCORES_AT_ONCE and not _heads_are_split()
     return jax.lax.platform_dependent(
         query,
         key,
@@ -73,25 +74,32 @@ def _plain(query: jax.Array, key: jax.Array, value: jax.Array, **options) -> jax
     return mixed.swapaxes(1, 2)
 
 
+def _heads_are_split() -> bool:
+    """Whether the ambient mesh spreads heads over devices, which then cannot take turns."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and mesh.shape.get("tensor", 1) > 1
+
+
 def _blocked(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
-    """The plain form over blocks of queries in turn; what is left over at the end is a block of its own."""
+    """The plain form head after head, whose scores a cache can hold, and of a long sequence a block of queries after the other."""
     batch, length, heads, width = query.shape
-    num_blocks = length // QUERY_BLOCK
-    whole = num_blocks * QUERY_BLOCK
-    query, key, value = _scaled(query), key.swapaxes(1, 2), value.swapaxes(1, 2)
+    rows = min(length, QUERY_BLOCK)
+    num_blocks = -(-length // rows)
+    query = jnp.pad(_scaled(query), ((0, 0), (0, num_blocks * rows - length), (0, 0), (0, 0)))
+    blocks = query.reshape(batch, num_blocks, rows, heads, width).transpose(3, 1, 0, 2, 4)
+    firsts = jnp.arange(num_blocks) * rows
 
     # Recomputing a block's scores in the backward pass keeps memory linear in the length at no measured cost on CPU.
     @jax.checkpoint
-    def block(rows, first):
-        return _head_major(rows, key, value, causal=causal, first=first)
+    def block(query, key, value, first):
+        return _head_major(query[:, None], key[:, None], value[:, None], causal=causal, first=first)[:, 0]
 
-    rows = query[:, :whole].reshape(batch, num_blocks, QUERY_BLOCK, heads, width).transpose(1, 0, 3, 2, 4)
-    mixed = jax.lax.map(lambda args: block(*args), (rows, jnp.arange(num_blocks) * QUERY_BLOCK))
-    mixed = mixed.transpose(1, 0, 3, 2, 4).reshape(batch, whole, heads, width)
-    if whole < length:
-        rest = block(query[:, whole:].swapaxes(1, 2), whole).swapaxes(1, 2)
-        mixed = jnp.concatenate([mixed, rest], axis=1)
-    return mixed
+    def head(args):
+        blocks, key, value = args
+        return jax.lax.map(lambda part: block(part[0], key, value, part[1]), (blocks, firsts))
+
+    mixed = jax.lax.map(head, (blocks, key.transpose(2, 0, 1, 3), value.transpose(2, 0, 1, 3)))
+    return mixed.transpose(2, 1, 3, 0, 4).reshape(batch, num_blocks * rows, heads, width)[:, :length]
 
 
 def _scaled(query: jax.Array) -> jax.Array:

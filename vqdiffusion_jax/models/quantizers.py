@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ..config import VQGANConfig
+from .convolution import uniform_init, with_uniform_bias
 from .layers import Buffer, replicated
-from .vqgan_blocks import uniform_init, with_uniform_bias
 
 CODES_AT_ONCE = 2048
 

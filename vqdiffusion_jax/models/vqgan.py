@@ -13,9 +13,10 @@ from flax import nnx
 from ..config import ComputeConfig, VQGANConfig
 from ..diffusion.transitions import check_tokens
 from .codebook_reduction import first_codes_kept
+from .convolution import pointwise
 from .layers import Buffer, sample_by_sample
 from .quantizers import gumbel_noise, make_quantizer
-from .vqgan_blocks import Decoder, Encoder, in_float32, pointwise
+from .vqgan_blocks import Decoder, Encoder, in_float32
 
 ROUNDINGS = ("truncate", "round")
 

@@ -1,84 +1,27 @@
 """The convolutional encoder and decoder of the VQGAN (Esser et al. 2021, appendix, table 7).
 
-Images and feature maps are (batch, height, width, channels).  Weights and biases start uniform in ±1/sqrt(fan in), as
-PyTorch's convolutions do, since the released codecs were trained from there.
+Images and feature maps are (batch, height, width, channels).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import prod
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from ..config import ComputeConfig, VQGANConfig
 from .attention import attention
+from .convolution import conv, conv_of_upsampled, pointwise
 from .layers import dropout, group_norm, over_batch
 
-# One object, so that two codecs of one config have the same tree structure.  Uniform in ±sqrt(3 scale / fan in).
-uniform_init = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
-
 HALVING = ((0, 1), (0, 1))  # the downsampling convolution sees one more row and column, at the bottom and right only
-
-
-def with_uniform_bias(layer, rngs: nnx.Rngs):
-    """A fresh nnx.Conv or nnx.Linear whose bias starts uniform in ±1/sqrt(fan in)."""
-    bound = prod(layer.kernel.shape[:-1]) ** -0.5
-    layer.bias[...] = jax.random.uniform(rngs.params(), layer.bias.shape, layer.bias.dtype, -bound, bound)
-    return layer
-
-
-def conv(
-    in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs, size: int = 3, strides: int = 1, padding="SAME"
-) -> nnx.Conv:
-    """A size x size convolution with bias; kernel (size, size, in, out)."""
-    layer = nnx.Conv(
-        in_channels, out_channels, (size, size), strides=strides, padding=padding, kernel_init=uniform_init,
-        dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs,
-    )  # fmt: skip
-    return with_uniform_bias(layer, rngs)
 
 
 def in_float32(compute: ComputeConfig) -> ComputeConfig:
     """For what must not be rounded: latents, or the nearest code changes, and pixels, of which bfloat16 has too few levels."""
     return replace(compute, dtype="float32", param_dtype="float32")
-
-
-def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs) -> nnx.Linear:
-    """A 1 x 1 convolution with bias, as the linear layer it is; kernel (in, out)."""
-    layer = nnx.Linear(
-        in_channels, out_channels, kernel_init=uniform_init, dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs
-    )
-    return with_uniform_bias(layer, rngs)
-
-
-# Of a pixel pair made of one, the upper sees rows -1 and 0 of the small map, the lower rows 0 and 1; the kernel's three rows are
-# summed over what they fall on: (which of the pair, row of the small map, row of the kernel).
-_FALLS_ON = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
-
-
-def conv_of_upsampled(layer: nnx.Conv, x: jax.Array) -> jax.Array:
-    """A 3 x 3 convolution of x with every pixel four times: (batch, h, w, in) -> (batch, 2h, 2w, out).
-
-    The big map is never made: each of its pixels sees 2 x 2 different ones at most, so that four kernels of that
-    size, each for one pixel in four, give the same with 4 of 9 multiplications.
-    """
-    batch, height, width, _ = x.shape
-    kernels = jnp.einsum("apk,bql,klio->abpqio", _FALLS_ON, _FALLS_ON, layer.kernel[...].astype(jnp.float32)).astype(layer.dtype)
-    rows = []
-    for a in range(2):
-        row = [
-            jax.lax.conv_general_dilated(
-                x.astype(layer.dtype), kernels[a, b], (1, 1), ((1 - a, a), (1 - b, b)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-            )
-            for b in range(2)
-        ]
-        rows.append(jnp.stack(row, axis=3))
-    return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1) + layer.bias[...].astype(layer.dtype)
 
 
 def _fold(key: jax.Array | None, i: int) -> jax.Array | None:

@@ -10,8 +10,8 @@ from flax import nnx
 
 from ...config import ComputeConfig, ConfigError
 from ...data.scenes.words import AXES, CANVAS, COLOURS, STYLES
+from ...models.convolution import conv, pointwise
 from ...models.layers import group_norm
-from ...models.vqgan_blocks import conv, pointwise
 
 BACKGROUNDS = tuple(COLOURS)
 LAYOUTS = ("single", *AXES)

@@ -1,0 +1,142 @@
+"""Convolutions of the VQGAN, and their cheaper forms.
+
+Feature maps are (batch, height, width, channels), kernels (rows, columns, in, out).  Weights and biases start uniform in
+±1/sqrt(fan in), as PyTorch's convolutions do, since the released codecs were trained from there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ..config import ComputeConfig
+
+# One object, so that two codecs of one config have the same tree structure.  Uniform in ±sqrt(3 scale / fan in).
+uniform_init = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+# Winograd's transforms for two outputs in a row, of the input, the kernel and the products (Lavin and Gray 2016, section 4.1), by
+# the kernel's size: 3 products in place of 4 for two taps, 4 in place of 6 for three; squared in two dimensions.
+_WINOGRAD = {
+    2: ([[1, -1, 0], [0, 1, 0], [0, -1, 1]], [[1, 0], [1, 1], [0, 1]], [[1, 1, 0], [0, 1, 1]]),
+    3: (
+        [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
+        [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]],
+        [[1, 1, 1, 0], [0, 1, -1, -1]],
+    ),
+}
+WINOGRAD_CHANNELS = 128  # from so many on, in and out, fewer multiplications pay for more memory traffic
+
+# Of a pixel pair made of one, the upper sees rows -1 and 0 of the small map, the lower rows 0 and 1; the kernel's three rows are
+# summed over what they fall on: (which of the pair, row of the small map, row of the kernel).
+_FALLS_ON = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
+
+
+class Conv3x3(nnx.Conv):
+    """nnx.Conv of size 3 x 3, stride 1 and padding "SAME"."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), ((1, 1), (1, 1)))
+        return x + self.bias[...].astype(self.dtype)
+
+
+def conv(
+    in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs, size: int = 3, strides: int = 1, padding="SAME"
+) -> nnx.Conv:
+    """A size x size convolution with bias; kernel (size, size, in, out)."""
+    kind = Conv3x3 if (size, strides, padding) == (3, 1, "SAME") else nnx.Conv
+    layer = kind(
+        in_channels, out_channels, (size, size), strides=strides, padding=padding, kernel_init=uniform_init,
+        dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs,
+    )  # fmt: skip
+    return with_uniform_bias(layer, rngs)
+
+
+def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs) -> nnx.Linear:
+    """A 1 x 1 convolution with bias, as the linear layer it is; kernel (in, out)."""
+    layer = nnx.Linear(
+        in_channels, out_channels, kernel_init=uniform_init, dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs
+    )
+    return with_uniform_bias(layer, rngs)
+
+
+def with_uniform_bias(layer, rngs: nnx.Rngs):
+    """A fresh nnx.Conv or nnx.Linear whose bias starts uniform in ±1/sqrt(fan in)."""
+    bound = prod(layer.kernel.shape[:-1]) ** -0.5
+    layer.bias[...] = jax.random.uniform(rngs.params(), layer.bias.shape, layer.bias.dtype, -bound, bound)
+    return layer
+
+
+def conv_of_upsampled(layer: nnx.Conv, x: jax.Array) -> jax.Array:
+    """A 3 x 3 convolution of x with every pixel four times: (batch, h, w, in) -> (batch, 2h, 2w, out).
+
+    The big map is never made: each of its pixels sees 2 x 2 different ones at most, so that four kernels of that
+    size, each for one pixel in four, give the same with 4 of 9 multiplications.
+    """
+    kernels = jnp.einsum("apk,bql,klio->abpqio", _FALLS_ON, _FALLS_ON, layer.kernel[...].astype(jnp.float32)).astype(layer.dtype)
+    x = x.astype(layer.dtype)
+    phases = [[convolve(x, kernels[a, b], ((1 - a, a), (1 - b, b))) for b in range(2)] for a in range(2)]
+    return _interleaved(phases) + layer.bias[...].astype(layer.dtype)
+
+
+def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    """x (batch, h, w, in), padded by zeros, with kernel (rows, columns, in, out): the convolution of stride 1, without bias."""
+
+    def direct(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    rows, columns, *channels = kernel.shape
+    even = all((size + sum(around) - rows + 1) % 2 == 0 for size, around in zip(x.shape[1:3], padding, strict=True))
+    if not even or rows != columns or rows not in _WINOGRAD or min(channels) < WINOGRAD_CHANNELS or x.dtype != jnp.float32:
+        return direct(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=functools.partial(winograd, padding=padding), default=direct)
+
+
+def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    """``convolve`` for a kernel of 2 x 2 or 3 x 3 and a result of even height and width, with 9 of 16 or 16 of 36 multiplications.
+
+    Four neighbouring results need a small square of the input; squares and kernel are transformed by additions, multiplied
+    place by place, which over all channels is a matrix product a place, and transformed back.  Rounding is as in the direct
+    form, within a factor of two.
+    """
+    of_input, of_kernel, of_products = (np.array(matrix, np.float32) for matrix in _WINOGRAD[kernel.shape[0]])
+    places = range(len(of_input))
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    height, width = (size - kernel.shape[0] + 1 for size in x.shape[1:3])
+    # One product: as an einsum of three the kernel's transform took longer than the convolution.
+    kernels = np.kron(of_kernel, of_kernel) @ kernel.reshape(kernel.shape[0] ** 2, -1)
+    kernels = kernels.reshape(len(places), len(places), *kernel.shape[2:])
+
+    squares = [[x[:, i : i + height - 1 : 2, j : j + width - 1 : 2] for j in places] for i in places]
+    squares = _transformed(of_input, squares)
+    products = [[squares[a][b] @ kernels[a, b] for b in places] for a in places]
+    return _interleaved(_transformed(of_products, products))
+
+
+def _transformed(matrix: np.ndarray, arrays: Sequence[Sequence[jax.Array]]) -> list[list[jax.Array]]:
+    """matrix arrays matrix^T, for a square of arrays."""
+    columns = [_combined(matrix, column) for column in zip(*arrays, strict=True)]
+    return [_combined(matrix, row) for row in zip(*columns, strict=True)]
+
+
+def _combined(matrix: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    """matrix times a vector of arrays, without what is multiplied by 0; all factors are 1 or -1."""
+    sums = []
+    for row in matrix:
+        terms = [array if factor > 0 else -array for factor, array in zip(row, arrays, strict=True) if factor]
+        sums.append(functools.reduce(jnp.add, terms))
+    return sums
+
+
+def _interleaved(phases: Sequence[Sequence[jax.Array]]) -> jax.Array:
+    """phases[a][b] (batch, h, w, channels) -> (batch, 2h, 2w, channels): row 2i + a, column 2j + b from row i, column j."""
+    batch, height, width, channels = phases[0][0].shape
+    rows = [jnp.stack(row, axis=3) for row in phases]
+    return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, channels)
