@@ -16,6 +16,7 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "diffusers", "transformers")
+DTYPES = ("float32", "bfloat16", "float8")
 COLUMNS = ("name", "contestant", "median_ms", "spread_percent", "cpu_ms", "ratio_to_peer", "tflops", "share_of_matmul")
 
 
@@ -24,9 +25,17 @@ def arguments(doc: str, name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7, help="turns each contestant takes after one that warms up")
     parser.add_argument("--layers", type=int, help="only so many denoiser layers: for trials")
-    parser.add_argument("--dtype", default="float32", help="of our weights and matmuls; the peer takes float16 in place of bfloat16")
+    parser.add_argument(
+        "--dtype", default="float32", choices=DTYPES,
+        help="of our weights and products; float8: the blocks' products, all else bfloat16.  The peer takes float16 if it is not float32",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, help=f"JSON file; default docs/results/benchmarks/{name}-DEVICE.json")
     return parser
+
+
+def held_dtype(dtype: str) -> str:
+    """What weights and activations are held in, and what a product's share is a share of."""
+    return "bfloat16" if dtype == "float8" else dtype
 
 
 def alternate(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
@@ -78,7 +87,7 @@ def matmul_ceiling(dtype: str) -> float:
     import jax.numpy as jnp
 
     size, rounds = (2048, 1) if jax.default_backend() == "cpu" else (8192, 20)
-    a, b = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32).astype(dtype)
+    a, b = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32).astype(held_dtype(dtype))
     product = jax.jit(lambda a, b: jax.lax.fori_loop(0, rounds, lambda _, a: (a @ b) * 0.02, a))
     return 2 * size**3 * rounds / _least_seconds(lambda: product(a, b).block_until_ready())
 

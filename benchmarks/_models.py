@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from benchmarks._measure import held_dtype
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.config import ComputeConfig, ModelConfig, TextEmbeddingConfig
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -29,9 +31,15 @@ def config_of(name: str, layers: int | None = None) -> ModelConfig:
     return replace(config, denoiser=denoiser, codec=codec)
 
 
+def compute_of(dtype: str) -> ComputeConfig:
+    """Weights and arithmetic in ``dtype``, one of ``_measure.DTYPES``."""
+    held = held_dtype(dtype)
+    return ComputeConfig(dtype=held, param_dtype=held, fp8=dtype != held)
+
+
 def random_model(config: ModelConfig, dtype: str = "float32") -> VQDiffusionModel:
     """Normal weights of standard deviation 0.02; the last norm is larger, so that predictions are peaked as a trained model's are."""
-    compute = ComputeConfig(dtype=dtype, param_dtype=dtype)
+    compute = compute_of(dtype)
     draw = np.random.default_rng(0)
 
     def random(leaf):
@@ -70,6 +78,19 @@ class Peer:
     text_encoder: Any
     scheduler: Any
     truncate: Any
+
+    def variants(self, compiled: bool) -> dict[str, Peer]:
+        """The same network in every setting that may be its best, by name: float16 and bfloat16, and each through torch.compile."""
+        torch = self.torch
+        own = self.transformer.dtype
+        found = {}
+        for kind in dict.fromkeys((own, torch.bfloat16) if own == torch.float16 else (own,)):
+            network = self.transformer if kind == own else copy.deepcopy(self.transformer).to(kind)
+            name = "diffusers" if own == torch.float32 else f"diffusers {str(kind).removeprefix('torch.')}"
+            found[name] = replace(self, transformer=network)
+            if compiled:
+                found[f"{name} compiled"] = replace(self, transformer=torch.compile(network))
+        return found
 
     def synchronise(self) -> None:
         if self.device == "cuda":
@@ -111,7 +132,7 @@ def peer_of(model: VQDiffusionModel, dtype: str = "float32") -> Peer | str:
     from vqdiffusion_jax.interop.diffusers_folder import write_diffusers
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind = {"float32": torch.float32, "bfloat16": torch.float16, "float16": torch.float16}[dtype]
+    kind = torch.float32 if dtype == "float32" else torch.float16
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "diffusers"
         write_diffusers(model, folder)

@@ -13,9 +13,8 @@ import jax
 from flax import nnx
 
 from benchmarks._measure import arguments, finish
-from benchmarks._models import config_of
+from benchmarks._models import compute_of, config_of
 from benchmarks._step import request_of
-from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
@@ -28,7 +27,7 @@ def main() -> None:
     rows = []
     for name in options.models.split(","):
         config = config_of(name, options.layers)
-        compute = ComputeConfig(dtype=options.dtype, param_dtype=options.dtype)
+        compute = compute_of(options.dtype)
         model = jax.eval_shape(lambda config=config, compute=compute: VQDiffusionModel(config, compute, rngs=nnx.Rngs(0)))
         model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), model)
         request = request_of(model, 1, config.denoiser.num_timesteps)

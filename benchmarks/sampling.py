@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--models", default="coco_cf,ithq")
     parser.add_argument("--batches", default="1,4")
     parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--compiled", action="store_true", help="the peer also through torch.compile, as always on a GPU")
     options = parser.parse_args()
     ceiling, rows, notes = matmul_ceiling(options.dtype), [], {}
     for name in options.models.split(","):
@@ -34,7 +35,8 @@ def main() -> None:
             if isinstance(peer, str):
                 notes[name] = peer
             else:
-                contestants["diffusers"] = _peer_steps(peer, request)
+                variants = peer.variants(options.compiled or peer.device == "cuda")
+                contestants |= {setting: _peer_steps(variant, request) for setting, variant in variants.items()}
             flops = 2 * batch * options.steps * denoiser_flops(config.denoiser)
             facts = {"batch": batch, "steps": options.steps, "layers": config.denoiser.num_layers, "dtype": options.dtype}
             rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, ceiling=ceiling, **facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,11 @@ flags.DEFINE_enum(
     "Arithmetic of the text tower, float16 in the reference; default as --dtype.  convert: float16 keeps what is float16 in the file.",
     module_name=_WHERE,
 )  # fmt: skip
-flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Arithmetic; by default bfloat16 on accelerators.", module_name=_WHERE)
+flags.DEFINE_enum(
+    "dtype", None, ["float32", "bfloat16", "float8"],
+    "Arithmetic; by default bfloat16 on accelerators.  float8: the default, but the denoiser multiplies matrices in float8.",
+    module_name=_WHERE,
+)  # fmt: skip
 
 FLAGS = flags.FLAGS
 
@@ -63,6 +68,8 @@ def chosen_compute() -> ComputeConfig:
     from ..config import ComputeConfig
     from ..loading import default_compute
 
+    if FLAGS.dtype == "float8":
+        return replace(default_compute(), fp8=True)
     return ComputeConfig(dtype=FLAGS.dtype, param_dtype=FLAGS.dtype) if FLAGS.dtype else default_compute()
 
 

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from ..config import ComputeConfig
 from ..sharding import batch_spec
 from .attention import attention
+from .fp8 import fp8_dot_general
 
 LAYER_NORM_EPSILON = 1e-5  # PyTorch's default; Flax's is 1e-6
 GROUP_NORM_EPSILON = 1e-6
@@ -44,8 +45,11 @@ def linear(
     bias: bool = True,
     kernel_init: Callable = normal_init,
     out_dtype: str | None = None,
+    fp8: bool = False,
 ) -> nnx.Linear:
-    """A linear layer: kernel (in, out) from N(0, 0.02), bias zero.  ``out_dtype`` accumulates and returns in that dtype."""
+    """A linear layer: kernel (in, out) from N(0, 0.02), bias zero.  ``out_dtype`` accumulates and returns in that dtype, ``fp8``
+    multiplies in float8.
+    """
     return nnx.Linear(
         in_features,
         out_features,
@@ -55,6 +59,7 @@ def linear(
         dtype=compute.dtype,
         param_dtype=compute.param_dtype,
         preferred_element_type=out_dtype,
+        dot_general=fp8_dot_general if fp8 else jax.lax.dot_general,
         rngs=rngs,
     )
 
@@ -146,8 +151,8 @@ class Mlp(nnx.Module):
     def __init__(
         self, width: int, ratio: int, activation: str = "gelu2", compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs
     ):
-        self.up = linear(width, ratio * width, compute, rngs=rngs)
-        self.down = linear(ratio * width, width, compute, rngs=rngs)
+        self.up = linear(width, ratio * width, compute, fp8=compute.fp8, rngs=rngs)
+        self.down = linear(ratio * width, width, compute, fp8=compute.fp8, rngs=rngs)
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -171,10 +176,10 @@ class Attention(nnx.Module):
         rngs: nnx.Rngs,
     ):
         context_width = width if context_width is None else context_width
-        self.query = linear(width, width, compute, rngs=rngs)
-        self.key = linear(context_width, width, compute, rngs=rngs)
-        self.value = linear(context_width, width, compute, rngs=rngs)
-        self.out = linear(width, width, compute, rngs=rngs)
+        self.query = linear(width, width, compute, fp8=compute.fp8, rngs=rngs)
+        self.key = linear(context_width, width, compute, fp8=compute.fp8, rngs=rngs)
+        self.value = linear(context_width, width, compute, fp8=compute.fp8, rngs=rngs)
+        self.out = linear(width, width, compute, fp8=compute.fp8, rngs=rngs)
         self.num_heads = num_heads
         self.implementation = compute.attention
 

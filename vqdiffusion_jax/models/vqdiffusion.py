@@ -37,4 +37,5 @@ class VQDiffusionModel(nnx.Module):
         if config.text_encoder is None:
             self.text_encoder = None
         else:
-            self.text_encoder = CLIPTextEncoder(config.text_encoder, text_compute or replace(compute, param_dtype="float32"), rngs=rngs)
+            text_compute = text_compute or replace(compute, param_dtype="float32")
+            self.text_encoder = CLIPTextEncoder(config.text_encoder, replace(text_compute, fp8=False), rngs=rngs)

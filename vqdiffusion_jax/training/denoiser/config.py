@@ -28,6 +28,8 @@ class TrainConfig(RunConfig):
         super().__post_init__()
         if self.compute.param_dtype != "float32":
             raise ConfigError(f"TrainConfig.compute.param_dtype is {self.compute.param_dtype!r}; parameters are trained in float32")
+        if self.compute.fp8:
+            raise ConfigError("TrainConfig.compute.fp8 is set; float8 is for sampling, gradients need more digits")
         ComputeConfig(dtype=self.frozen_dtype)  # checks the name
         if self.train_text_encoder and self.model.text_encoder is None:
             raise ConfigError("TrainConfig.train_text_encoder is set, but the model has no text tower")
