@@ -50,3 +50,11 @@ def converted(tmp_path_factory):
 def model(case, converted):
     """The case's checkpoint as our modules, EMA weights."""
     return converted(case)
+
+
+@pytest.fixture
+def forms_of_large_models(monkeypatch):
+    """What a CPU does for models of the released sizes, done for small ones."""
+    monkeypatch.setattr("vqdiffusion_jax.models.attention.SCORES_AT_ONCE", 0)
+    monkeypatch.setattr("vqdiffusion_jax.models.convolution.WINOGRAD_CHANNELS", 1)
+    monkeypatch.setattr("vqdiffusion_jax.models.layers.NUMBERS_IN_CACHE", 0)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tests.golden.cases import Case
-from vqdiffusion_jax.models import convolution, quantizers
+from vqdiffusion_jax.models import quantizers
 from vqdiffusion_jax.models.vqgan import images_to_float, to_255
 
 PIXELS = 0.05  # of 255
@@ -50,9 +50,7 @@ def test_codec(case: Case, model):
 
 
 @pytest.mark.cases("codec")
-def test_codec_with_fewer_multiplications(case: Case, model, monkeypatch):
-    """As codecs of the released widths run on a CPU."""
-    monkeypatch.setattr(convolution, "WINOGRAD_CHANNELS", 1)
+def test_codec_in_the_forms_of_large_models(case: Case, model, forms_of_large_models):
     test_codec(case, model)
 
 

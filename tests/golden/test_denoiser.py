@@ -39,6 +39,11 @@ def test_network(case: Case, model):
     assert np.all(recorded[..., -1] == transitions.LOG_FLOOR)
 
 
+@pytest.mark.cases("text", "class", "none")
+def test_network_in_the_forms_of_large_models(case: Case, model, forms_of_large_models):
+    test_network(case, model)
+
+
 @pytest.mark.cases("class")
 def test_null_labels(case: Case, model):
     tokens, t = jnp.asarray(case["net/x_t"]), jnp.asarray(case["net/t"])

@@ -19,6 +19,7 @@ from flax import nnx
 from ..config import ComputeConfig, DenoiserConfig
 from ..diffusion.schedule import check_timesteps, host_values
 from ..diffusion.transitions import check_tokens
+from .convolution import Conv3x3
 from .layers import (
     ACTIVATION_FUNCTIONS,
     Attention,
@@ -107,7 +108,7 @@ class ConvMlp(nnx.Module):
     def __init__(self, config: DenoiserConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         def conv(in_features, out_features):
             init = _uniform_init(9 * in_features)
-            return nnx.Conv(
+            return Conv3x3(
                 in_features, out_features, (3, 3), padding="SAME", kernel_init=init, bias_init=init,
                 dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs,
             )  # fmt: skip
