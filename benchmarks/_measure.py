@@ -122,9 +122,9 @@ def _least_seconds(run: Callable[[], Any], for_seconds: float = 3.0) -> float:
     return min(seconds)
 
 
-def growth_plot(what: str) -> str:
-    """Name, without its ending, of the plot of time against ``what``."""
-    return f"growth-{what.replace(' ', '_')}"
+def growth_plot(stem: str, what: str) -> str:
+    """File name of the plot of time against ``what`` that belongs to the table ``stem``.json."""
+    return f"{stem}-{what.replace(' ', '_')}.svg"
 
 
 def peak_gib() -> float:
@@ -137,8 +137,8 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def finish(benchmark: str, rows: list[dict[str, Any]], out: Path | None, **facts: Any) -> None:
-    """Print the table and write the JSON."""
+def finish(benchmark: str, rows: list[dict[str, Any]], out: Path | None, **facts: Any) -> Path:
+    """Print the table and write the JSON, to the path that is returned."""
     import jax
 
     device = jax.devices()[0]
@@ -153,6 +153,7 @@ def finish(benchmark: str, rows: list[dict[str, Any]], out: Path | None, **facts
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n")
     print(f"written to {out}")
+    return out
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

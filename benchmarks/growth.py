@@ -9,11 +9,10 @@ a picture left out.  The exponent p of time = c size^p is fitted to all sizes, a
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks._measure import RESULTS, alternate, arguments, finish, growth_plot
+from benchmarks._measure import alternate, arguments, finish, growth_plot
 from benchmarks._models import config_of, random_model
 from benchmarks._step import compiled_steps, request_of
 from vqdiffusion_jax.evaluation.svg import line_plot
@@ -40,10 +39,9 @@ def main() -> None:
         rows += [{"name": what, "size": size, "contestant": f"{size}", "median_ms": s * 1e3} for size, s in zip(sizes, seconds)]
         plots[what] = plot(what, sizes, seconds, fits[what]["exponent"])
         print(f"{what}: time grows as size^{fits[what]['exponent']:.2f}", flush=True)
-    finish("growth", rows, options.out, calls=CALLS, fits=fits)
-    folder = options.out.parent if options.out else RESULTS
+    out = finish("growth", rows, options.out, calls=CALLS, fits=fits)
     for what, picture in plots.items():
-        with write_whole(Path(folder) / f"{growth_plot(what)}.svg") as place:
+        with write_whole(out.with_name(growth_plot(out.stem, what))) as place:
             place.write_text(picture, encoding="utf-8")
 
 

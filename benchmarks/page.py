@@ -14,7 +14,7 @@ from vqdiffusion_jax.files import write_whole
 PAGE = RESULTS.parent / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Made by `python -m benchmarks.all_cpu` and, on a GPU, the same benchmarks with `--dtype=bfloat16`; this page of their JSON files by
+Made by `python -m benchmarks.all_cpu` and, on a GPU, `python -m benchmarks.all_gpu`; this page of their JSON files by
 `python -m benchmarks.page`. Contestants take turns in one process with the same weights; times are medians, the spread is that of the
 middle half, ratios are our time over the peer's, by wall and by processor time. TFLOP/s count the network's products alone.
 """
@@ -43,7 +43,7 @@ def section(stem: str, record: dict[str, Any]) -> list[str]:
         lines.append(f"| {' | '.join(cells)} |")
     if fits := record.get("fits"):
         lines += ["", "Time grows as " + ", ".join(f"{what}^{fit['exponent']:.2f}" for what, fit in fits.items()) + "."]
-        lines += [" ".join(f"![time against {what}](benchmarks/{growth_plot(what)}.svg)" for what in fits)]
+        lines += [" ".join(f"![time against {what}](benchmarks/{growth_plot(stem, what)})" for what in fits)]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
     ceiling = f"matmul {record['matmul_tflops']:.3g} TFLOP/s" if "matmul_tflops" in record else ""
     ceiling += f", torch's {record['peer_matmul_tflops']:.3g}; " if record.get("peer_matmul_tflops") else "; " if ceiling else ""

@@ -116,11 +116,12 @@ def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 
     squares = [[x[:, i : i + height - 1 : 2, j : j + width - 1 : 2] for j in places] for i in places]
     squares = _transformed(of_input, squares)
-    products = [[squares[a][b] @ kernels[a, b] for b in places] for a in places]
+    # A row of places at a time: one by one they take a third longer to compile, and all at once a tenth longer to run.
+    products = [jnp.einsum("pbhwi,pio->pbhwo", jnp.stack(row), kernels[a]) for a, row in enumerate(squares)]
     return _interleaved(_transformed(of_products, products))
 
 
-def _transformed(matrix: np.ndarray, arrays: Sequence[Sequence[jax.Array]]) -> list[list[jax.Array]]:
+def _transformed(matrix: np.ndarray, arrays: Sequence[Sequence[jax.Array] | jax.Array]) -> list[list[jax.Array]]:
     """matrix arrays matrix^T, for a square of arrays."""
     columns = [_combined(matrix, column) for column in zip(*arrays, strict=True)]
     return [_combined(matrix, row) for row in zip(*columns, strict=True)]
