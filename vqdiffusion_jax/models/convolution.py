@@ -111,8 +111,8 @@ def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     height, width = (size - kernel.shape[0] + 1 for size in x.shape[1:3])
     # One product: as an einsum of three the kernel's transform took longer than the convolution.
-    kernels = np.kron(of_kernel, of_kernel) @ kernel.reshape(kernel.shape[0] ** 2, -1)
-    kernels = kernels.reshape(len(places), len(places), *kernel.shape[2:])
+    taps = kernel.reshape(-1, *kernel.shape[2:])
+    kernels = jnp.einsum("ak,kio->aio", np.kron(of_kernel, of_kernel), taps).reshape(len(places), len(places), *taps.shape[1:])
 
     squares = [[x[:, i : i + height - 1 : 2, j : j + width - 1 : 2] for j in places] for i in places]
     squares = _transformed(of_input, squares)

@@ -90,7 +90,12 @@ class VQGAN(nnx.Module):
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise ValueError(f"images are {images.dtype}; give floats in [-1, 1], for instance images_to_float(images)")
         window = self.config.encoder_window or size
-        return self.quant_conv(joined(self.encoder(windows(images, window), dropout_key), size // window))
+        pieces = windows(images, window)
+        if dropout_key is None:
+            features = sample_by_sample(self.encoder, window**2 * self.config.channels, pieces)
+        else:
+            features = self.encoder(pieces, dropout_key)
+        return self.quant_conv(joined(features, size // window))
 
     def encode(
         self, images: jax.Array, *, key: jax.Array | None = None, gumbel: jax.Array | None = None, temperature: float = 1.0
