@@ -17,16 +17,17 @@ from typing import Any
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "diffusers", "transformers")
 DTYPES = ("float32", "bfloat16", "float8")
+WITHOUT_FLOAT8 = DTYPES[:2]
 COLUMNS = ("name", "contestant", "median_ms", "spread_percent", "cpu_ms", "ratio_to_peer", "tflops", "share_of_matmul")
 
 
-def arguments(doc: str, name: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+def arguments(doc: str, name: str, dtypes: tuple[str, ...] = DTYPES) -> argparse.ArgumentParser:
+    """The options that every benchmark has; ``dtypes`` are those that make a difference to it."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7, help="turns each contestant takes after one that warms up")
     parser.add_argument("--layers", type=int, help="only so many denoiser layers: for trials")
     parser.add_argument(
-        "--dtype", default="float32", choices=DTYPES,
+        "--dtype", default="float32", choices=dtypes,
         help="of our weights and products; float8: the blocks' products, all else bfloat16.  The peer takes float16 if it is not float32",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, help=f"JSON file; default docs/results/benchmarks/{name}-DEVICE.json")

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from benchmarks._measure import held_dtype
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.config import ComputeConfig, ModelConfig, TextEmbeddingConfig
+from vqdiffusion_jax.models.keys import Keys
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
@@ -49,7 +49,7 @@ def random_model(config: ModelConfig, dtype: str = "float32") -> VQDiffusionMode
         array *= 0.02
         return jnp.asarray(array).astype(leaf.dtype)
 
-    model = jax.tree.map(random, jax.eval_shape(lambda: VQDiffusionModel(config, compute, rngs=nnx.Rngs(0))))
+    model = jax.tree.map(random, jax.eval_shape(lambda: VQDiffusionModel(config, compute, rngs=Keys(0))))
     model.denoiser.final_norm.scale = jax.tree.map(lambda leaf: jnp.full_like(leaf, 4.0), model.denoiser.final_norm.scale)
     return model
 
@@ -89,7 +89,7 @@ class Peer:
             name = "diffusers" if own == torch.float32 else f"diffusers {str(kind).removeprefix('torch.')}"
             found[name] = replace(self, transformer=network)
             if compiled:
-                found[f"{name} compiled"] = replace(self, transformer=torch.compile(network))
+                found[f"{name} compiled"] = replace(self, transformer=torch.compile(network, dynamic=False))
         return found
 
     def synchronise(self) -> None:

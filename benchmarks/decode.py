@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import jax
 
-from benchmarks._measure import alternate, arguments, finish, matmul_ceiling, peer_matmul_tflops, rows_of
+from benchmarks._measure import WITHOUT_FLOAT8, alternate, arguments, finish, matmul_ceiling, peer_matmul_tflops, rows_of
 from benchmarks._models import config_of, peer_of, random_model, random_tokens
 from vqdiffusion_jax.flops import decoder_flops
 
 
 def main() -> None:
-    parser = arguments(__doc__, "decode")
+    parser = arguments(__doc__, "decode", WITHOUT_FLOAT8)
     parser.add_argument("--models", default="coco_cf,ithq,emoji")
     parser.add_argument("--batches", default="1,4")
     options = parser.parse_args()

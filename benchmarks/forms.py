@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks._measure import alternate, arguments, finish, rows_of
+from benchmarks._measure import DTYPES, alternate, arguments, finish, rows_of
 from vqdiffusion_jax.models.attention import attention
 from vqdiffusion_jax.models.convolution import convolve, winograd
+from vqdiffusion_jax.models.keys import Keys
 from vqdiffusion_jax.models.layers import GroupNorm
 
 TURNS = 8
@@ -29,7 +30,7 @@ AROUND = ((1, 1), (1, 1))
 
 
 def main() -> None:
-    options = arguments(__doc__, "forms").parse_args()
+    options = arguments(__doc__, "forms", DTYPES[:1]).parse_args()
     rows = []
     for length, context, width in ATTENTION:
         query, key = _normal(1, length, HEADS, width), _normal(1, context, HEADS, width)
@@ -39,14 +40,13 @@ def main() -> None:
         rows += _rows(f"attention {length} x {context} x {HEADS} x {width}", runs, query, key, key, flops=flops, repeats=options.repeats)
     for side, channels in CONVOLUTION:
         x, kernel = _normal(1, side, side, channels), _normal(3, 3, channels, channels) / (3 * channels**0.5)
-        runs = {"ours": convolve, "winograd": winograd, "direct": _direct}
-        runs = {name: functools.partial(run, padding=AROUND) for name, run in runs.items()}
+        forms = {"ours": convolve, "winograd": winograd, "direct": _direct}
+        runs = {name: lambda x, kernel, form=form: form(x, kernel, AROUND) for name, form in forms.items()}
         flops = 18 * side**2 * channels**2
         rows += _rows(f"convolution {side} x {side} x {channels}", runs, x, kernel, flops=flops, repeats=options.repeats)
     for side, channels in NORM:
         x = _normal(1, side, side, channels)
-        norms = {"ours": GroupNorm, "flax": nnx.GroupNorm}
-        norms = {name: kind(channels, num_groups=32, use_fast_variance=False, rngs=nnx.Rngs(0)) for name, kind in norms.items()}
+        norms = {"ours": GroupNorm(channels, 32, rngs=Keys(0)), "flax": nnx.GroupNorm(channels, 32, use_fast_variance=False, rngs=Keys(0))}
         runs = {name: lambda x, norm=norm: jax.nn.silu(norm(x)) for name, norm in norms.items()}
         rows += _rows(f"group norm and swish {side} x {side} x {channels}", runs, x, repeats=options.repeats)
     finish("forms", rows, options.out)
@@ -59,7 +59,12 @@ def _rows(name, runs, x, *others, repeats, flops=None):
 
 
 def _several(run, x, *others):
-    turns = jax.jit(lambda x, *others: jax.lax.fori_loop(0, TURNS, lambda _, x: 0.5 * run(x, *others), x))
+    def turn(_, x):
+        # What does not depend on the turn would be moved out of the loop, the transform of a kernel for instance.
+        first = 0 * x[(0,) * x.ndim]
+        return 0.5 * run(x, *(other + first for other in others))
+
+    turns = jax.jit(lambda x, *others: jax.lax.fori_loop(0, TURNS, turn, x))
     return lambda: turns(x, *others).block_until_ready()
 
 

@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from vqdiffusion_jax.models.keys import Keys
+
 REPO = Path(__file__).resolve().parents[1]
 
 
@@ -29,7 +31,6 @@ def make_checkpoint(name: str, folder: Path) -> None:
     import jax
     import numpy as np
     import torch
-    from flax import nnx
 
     from vqdiffusion_jax import preset
     from vqdiffusion_jax.interop.clip_rules import text_rules
@@ -48,7 +49,7 @@ def make_checkpoint(name: str, folder: Path) -> None:
         array *= 0.02
         return array
 
-    model = jax.tree.map(random, jax.eval_shape(lambda: VQDiffusionModel(config, rngs=nnx.Rngs(0))))
+    model = jax.tree.map(random, jax.eval_shape(lambda: VQDiffusionModel(config, rngs=Keys(0))))
     rules = denoiser_rules("denoiser.", condition=config.denoiser.condition, mlp=config.denoiser.mlp)
     codec = ("content_codec.enc.", "content_codec.dec.")
     rules += codec_rules(*codec, "codec.", quantizer=config.codec.quantizer) + text_rules(TEXT_PREFIX, "text_encoder.")

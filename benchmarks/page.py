@@ -20,7 +20,7 @@ middle half, ratios are our time over the peer's, by wall and by processor time.
 """
 # Heading of a column: field of a row, format.
 COLUMNS = {
-    "what": ("name", "{}"), "contestant": ("contestant", "{}"), "ms": ("median_ms", "{:,.5g}"), "spread": ("spread_percent", "{:.0f} %"),
+    "what": ("name", "{}"), "dtype": ("dtype", "{}"), "contestant": ("contestant", "{}"), "ms": ("median_ms", "{:,.5g}"), "spread": ("spread_percent", "{:.0f} %"),
     "processor ms": ("cpu_ms", "{:,.5g}"), "ratio": ("ratio_to_peer", "{:.2f}"), "processor ratio": ("cpu_ratio_to_peer", "{:.2f}"),
     "TFLOP/s": ("tflops", "{:.3g}"), "of a matmul's": ("share_of_matmul", "{:.0%}"), "of a step": ("percent_of_step", "{:.1f} %"),
 }  # fmt: skip
@@ -37,7 +37,7 @@ def main() -> None:
 
 def section(stem: str, record: dict[str, Any]) -> list[str]:
     shown = {head: field for head, field in COLUMNS.items() if any(row.get(field[0]) is not None for row in record["rows"])}
-    lines = [f"## {record['benchmark']}", "", f"| {' | '.join(shown)} |", "|" + "---|" * len(shown)]
+    lines = [f"## {stem}", "", f"| {' | '.join(shown)} |", "|" + "---|" * len(shown)]
     for row in record["rows"]:
         cells = ["" if row.get(field) is None else layout.format(row[field]) for field, layout in shown.values()]
         lines.append(f"| {' | '.join(cells)} |")

@@ -35,6 +35,8 @@ def main() -> None:
             if isinstance(peer, str):
                 notes[name] = peer
             else:
+                # A peer compiled for one batch is compiled anew, not loosened, for the next.
+                peer.torch.compiler.reset()
                 variants = peer.variants(options.compiled or peer.device == "cuda")
                 contestants |= {setting: _peer_steps(variant, request) for setting, variant in variants.items()}
             flops = 2 * batch * options.steps * denoiser_flops(config.denoiser)

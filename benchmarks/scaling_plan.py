@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+from vqdiffusion_jax.models.keys import Keys
+
 WIDTH = {"f64": 8, "s64": 8, "u64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s8": 1, "u8": 1, "pred": 1}
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _RESULT = re.compile(r"= (.+?) (" + "|".join(KINDS) + r")(?:-start)?\(")
@@ -127,14 +129,13 @@ def plan(options: argparse.Namespace) -> list[str]:
     if denoiser.condition == "class":
         batch["labels"] = spread((), jnp.int32)
     if denoiser.condition == "text":
-        from flax import nnx
 
         from vqdiffusion_jax.models.clip import CLIPTextEncoder
         from vqdiffusion_jax.sharding import shardings
 
         batch["text_ids"] = spread((denoiser.condition_length,), jnp.int32)
         batch["text_mask"] = spread((denoiser.condition_length,), jnp.bool_)
-        tower = jax.eval_shape(lambda: CLIPTextEncoder(model.text_encoder, ComputeConfig(attention="xla"), rngs=nnx.Rngs(0)))
+        tower = jax.eval_shape(lambda: CLIPTextEncoder(model.text_encoder, ComputeConfig(attention="xla"), rngs=Keys(0)))
         text_encoder = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tower, shardings(tower, mesh)
         )

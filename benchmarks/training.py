@@ -10,7 +10,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from benchmarks._measure import alternate, arguments, finish, matmul_ceiling, rows_of
+from benchmarks._measure import WITHOUT_FLOAT8, alternate, arguments, finish, matmul_ceiling, rows_of
 from benchmarks._models import config_of, random_ids, random_model, random_tokens
 from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.flops import denoiser_flops
@@ -21,7 +21,7 @@ from vqdiffusion_jax.training.denoiser.step import Frozen, make_step
 
 
 def main() -> None:
-    parser = arguments(__doc__, "training")
+    parser = arguments(__doc__, "training", WITHOUT_FLOAT8)
     parser.add_argument("--models", default="emoji,imagenet_cf,coco_cf")
     parser.add_argument("--batch", type=int, default=2)
     options = parser.parse_args()

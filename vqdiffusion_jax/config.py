@@ -320,7 +320,7 @@ class ComputeConfig:
     attention: str = "auto"
     scan_layers: bool = True  # one traced layer for all (fast compile) or all layers unrolled
     remat: bool = False  # recompute activations in the backward pass, layer by layer
-    fp8: bool = False  # the denoiser's blocks multiply matrices in float8: for sampling only, and not exact
+    fp8: bool = False  # the denoiser's attention and dense MLPs multiply in float8: for sampling only, and not exact
 
     def __post_init__(self):
         one_of(self, "dtype", DTYPES)

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-from flax import nnx
 
 from .checkpoint import failing_as_checkpoint_error, load_weights, save_weights
 from .config import ComputeConfig, ConfigError
@@ -30,6 +29,7 @@ from .embedded import folder_of
 from .files import check_empty, whole_or_not_at_all
 from .interop.kinds import DIFFUSERS, NATIVE, kind_of_folder
 from .models.clip import CLIPTextEncoder, CLIPVisionEncoder
+from .models.keys import Keys
 from .models.parts import CLIPPart, CodecPart
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import VQGAN
@@ -229,11 +229,11 @@ def _read_any(path: Path, **companions):
         from .interop.codecs import load_codec as load_file
 
         codec, report = load_file(path, config=companions.get("codec_config"), mapping=companions.get("mapping"))
-        part = jax.eval_shape(lambda: CodecPart(codec.config, rngs=nnx.Rngs(0)))
+        part = jax.eval_shape(lambda: CodecPart(codec.config, rngs=Keys(0)))
         part.codec = codec
         return part, None, report
     text, image, report = _read_clip(path, ComputeConfig(), **companions)
-    part = jax.eval_shape(lambda: CLIPPart(text and text.config, image and image.config, rngs=nnx.Rngs(0)))
+    part = jax.eval_shape(lambda: CLIPPart(text and text.config, image and image.config, rngs=Keys(0)))
     part.text_encoder, part.image_encoder = text, image
     return part, None, report
 
@@ -310,7 +310,7 @@ def _read_native(
     folder: Path, compute: ComputeConfig, text_compute: ComputeConfig | None, mesh
 ) -> tuple[VQDiffusionModel, Tokenizer | None]:
     config = read_config(folder)
-    abstract = jax.eval_shape(lambda: VQDiffusionModel(config, compute, text_compute=text_compute, rngs=nnx.Rngs(0)))
+    abstract = jax.eval_shape(lambda: VQDiffusionModel(config, compute, text_compute=text_compute, rngs=Keys(0)))
     model = load_weights(folder / "weights", abstract, None if mesh is None else shardings(abstract, mesh))
     tokenizer = Tokenizer.from_files(folder / "tokenizer") if (folder / "tokenizer").is_dir() else None
     return model, tokenizer

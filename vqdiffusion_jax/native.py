@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from flax import nnx
 
 from .checkpoint import CheckpointError, load_weights
 from .config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ModelConfig, VQGANConfig, from_dict, to_dict
+from .models.keys import Keys
 from .models.parts import CLIPPart, CodecPart
 from .models.vqdiffusion import VQDiffusionModel
 
@@ -66,7 +66,7 @@ def read_config(folder: Path) -> ModelConfig:
 def read_codec_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CodecPart:
     """A native folder of kind "codec".  Raises CheckpointError or ConfigError, one line."""
     config = from_dict(VQGANConfig, read_head(folder, "codec"), where=f"{folder / 'config.json'}: codec")
-    return _fill(folder, lambda: CodecPart(config, compute, rngs=nnx.Rngs(0)))
+    return _fill(folder, lambda: CodecPart(config, compute, rngs=Keys(0)))
 
 
 def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CLIPPart:
@@ -76,7 +76,7 @@ def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> 
         raise CheckpointError(f"{where} must have the fields text and image; convert the folder again")
     types = {"text": CLIPTextConfig, "image": CLIPVisionConfig}
     configs = {name: None if towers[name] is None else from_dict(types[name], towers[name], where=f"{where}.{name}") for name in types}
-    return _fill(folder, lambda: CLIPPart(**configs, compute=compute, rngs=nnx.Rngs(0)))
+    return _fill(folder, lambda: CLIPPart(**configs, compute=compute, rngs=Keys(0)))
 
 
 def _fill(folder: Path, make) -> Any:

@@ -54,7 +54,18 @@ def model(case, converted):
 
 @pytest.fixture
 def forms_of_large_models(monkeypatch):
-    """What a CPU does for models of the released sizes, done for small ones."""
+    """What a CPU does for models of the released sizes, done for small ones; the names of the forms that were run."""
+    from vqdiffusion_jax.models import attention, convolution
+
+    run = set()
+    for module, name in ((attention, "_blocked"), (convolution, "winograd")):
+
+        def noted(*args, _form=getattr(module, name), _name=name, **kwargs):
+            run.add(_name)
+            return _form(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, noted)
     monkeypatch.setattr("vqdiffusion_jax.models.attention.SCORES_AT_ONCE", 0)
     monkeypatch.setattr("vqdiffusion_jax.models.convolution.WINOGRAD_CHANNELS", 1)
     monkeypatch.setattr("vqdiffusion_jax.models.layers.NUMBERS_IN_CACHE", 0)
+    yield run

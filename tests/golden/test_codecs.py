@@ -52,6 +52,7 @@ def test_codec(case: Case, model):
 @pytest.mark.cases("codec")
 def test_codec_in_the_forms_of_large_models(case: Case, model, forms_of_large_models):
     test_codec(case, model)
+    assert forms_of_large_models == {"winograd"}
 
 
 @pytest.mark.cases("codec")

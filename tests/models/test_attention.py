@@ -90,6 +90,15 @@ def test_auto_lowers_for_other_platforms(platform, dtype):
         assert loops == (platform == "cpu"), "only the CPU's form walks over heads and query blocks"
 
 
+def test_a_large_batch_of_short_sequences_is_not_held_at_once(monkeypatch):
+    monkeypatch.setattr("vqdiffusion_jax.models.attention.SCORES_AT_ONCE", 2 * 16**2)
+    monkeypatch.setattr("vqdiffusion_jax.models.attention.MOST_SCORES", 4 * 2 * 16**2)
+    for batch, turns in ((4, False), (5, True)):
+        query = jnp.ones((batch, 16, 2, 8))
+        text = jax.jit(attention).trace(query, query, query).lower(lowering_platforms=("cpu",)).as_text()
+        assert ("stablehlo.while" in text) == turns
+
+
 def test_split_heads_do_not_take_turns():
     """On a mesh with a tensor axis each device has heads of its own, and works on them at the same time."""
     sizes = {"data": 2, "fsdp": 1, "tensor": 1}

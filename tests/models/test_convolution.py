@@ -83,3 +83,19 @@ def test_convolution_of_an_upsampled_map_is_that_of_every_pixel_four_times(form,
     layer, x = random_network(conv, 3, 5, ComputeConfig()), draw(*shape)
     expected = by_hand(x.repeat(2, 1).repeat(2, 2), np.asarray(layer.kernel[...]), AROUND[3]) + np.asarray(layer.bias[...])
     np.testing.assert_allclose(conv_of_upsampled(layer, jnp.asarray(x)), expected, atol=1e-5)
+
+
+def test_training_does_not_keep_the_transformed_input(monkeypatch):
+    def memory(fewest):
+        monkeypatch.setattr("vqdiffusion_jax.models.convolution.WINOGRAD_CHANNELS", fewest)
+
+        def loss(x, kernels):
+            for kernel in kernels:
+                x = jnp.tanh(convolve(x, kernel, AROUND[3]))
+            return x.sum()
+
+        compiled = jax.jit(jax.grad(loss, argnums=1)).lower(jnp.zeros((1, 16, 16, 8)), jnp.zeros((8, 3, 3, 8, 8))).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    inputs = 8 * 16 * 16 * 8 * 4  # bytes that all layers read
+    assert memory(1) < memory(1000) + 2 * inputs

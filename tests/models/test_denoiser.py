@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from vqdiffusion_jax.config import ComputeConfig, DenoiserConfig
 from vqdiffusion_jax.models import layers
 from vqdiffusion_jax.models.denoiser import AdaLayerNorm, Denoiser, sinusoidal_embedding
+from vqdiffusion_jax.models.keys import Keys
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.presets import preset
 
@@ -35,12 +35,12 @@ def build(config: DenoiserConfig, compute: ComputeConfig = ComputeConfig()) -> D
         return jnp.asarray(center + 0.2 * draw.standard_normal(leaf.shape), leaf.dtype)
 
     # Shapes only: compiling the initialisation would take longer than all else here.
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(lambda: Denoiser(config, compute, rngs=nnx.Rngs(0))))
+    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(lambda: Denoiser(config, compute, rngs=Keys(0))))
 
 
 def recast(model: Denoiser, compute: ComputeConfig) -> Denoiser:
     """The same parameters, run another way."""
-    other = jax.eval_shape(lambda: Denoiser(model.config, compute, rngs=nnx.Rngs(0)))
+    other = jax.eval_shape(lambda: Denoiser(model.config, compute, rngs=Keys(0)))
     return jax.tree.unflatten(jax.tree.structure(other), jax.tree.leaves(model))
 
 
@@ -177,13 +177,13 @@ def test_missing_class_takes_the_mean_row_sample_by_sample():
     ],
 )
 def test_parameter_counts_of_released_models(name, count):
-    shapes = jax.eval_shape(lambda: Denoiser(preset(name).denoiser, rngs=nnx.Rngs(0)))
+    shapes = jax.eval_shape(lambda: Denoiser(preset(name).denoiser, rngs=Keys(0)))
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == count
 
 
 def test_initialisation():
     config = dataclasses.replace(TINY["text"], width=64, condition_width=64, num_layers=3)
-    model = jax.jit(lambda: Denoiser(config, rngs=nnx.Rngs(0)))()
+    model = jax.jit(lambda: Denoiser(config, rngs=Keys(0)))()
     for table in (model.token_embedding.embedding, model.blocks.self_attention.query.kernel, model.blocks.mlp.up.kernel):
         assert abs(table[...].std() - 0.02) < 2e-3
     assert abs(model.null_condition[...].std() - 1.0) < 0.1
@@ -191,7 +191,7 @@ def test_initialisation():
     kernel = model.blocks.self_attention.query.kernel[...]
     assert not np.array_equal(kernel[0], kernel[1]), "each layer draws its own parameters"
 
-    conv = jax.jit(lambda: Denoiser(dataclasses.replace(config, mlp="conv"), rngs=nnx.Rngs(0)).blocks.mlp)()
+    conv = jax.jit(lambda: Denoiser(dataclasses.replace(config, mlp="conv"), rngs=Keys(0)).blocks.mlp)()
     for part, fan_in in ((conv.up, 9 * 64), (conv.down, 9 * 256)):
         for parameter in (part.kernel[...], part.bias[...]):
             bound = 1 / math.sqrt(fan_in)
@@ -201,7 +201,7 @@ def test_initialisation():
 
 def test_two_models_share_a_structure():
     for config in TINY.values():
-        first, second = (jax.eval_shape(lambda seed=seed: Denoiser(config, rngs=nnx.Rngs(seed))) for seed in range(2))  # noqa: B023
+        first, second = (jax.eval_shape(lambda seed=seed: Denoiser(config, rngs=Keys(seed))) for seed in range(2))  # noqa: B023
         assert jax.tree.structure(first) == jax.tree.structure(second)
 
 
@@ -274,7 +274,7 @@ def test_bfloat16_is_close(kind):
     logits = run(half, *args)
     assert logits.dtype == jnp.float32
     assert np.abs(logits - expected).mean() < 0.02 * np.abs(expected).mean() + 0.02
-    stored = jax.eval_shape(lambda: Denoiser(model.config, ComputeConfig(param_dtype="bfloat16"), rngs=nnx.Rngs(0)))
+    stored = jax.eval_shape(lambda: Denoiser(model.config, ComputeConfig(param_dtype="bfloat16"), rngs=Keys(0)))
     dtypes = {path: leaf.dtype for path, leaf in leaves_by_path(stored).items()}
     exact = {path for path, dtype in dtypes.items() if dtype == jnp.float32}
     assert exact == {path for path in dtypes if re.search(r"norm\.(scale|bias)$|^null_condition$", path)}
@@ -322,7 +322,7 @@ def test_sinusoidal_timesteps():
     np.testing.assert_allclose(run(model, tokens, t, condition, modulation=model.modulation_table()), logits, atol=1e-5)
     assert not np.allclose(run(model, tokens, t - 1, condition), logits, atol=1e-3)
     with pytest.raises(ValueError, match="even width"):
-        AdaLayerNorm(10, 5, sinusoidal=True, rngs=nnx.Rngs(0))
+        AdaLayerNorm(10, 5, sinusoidal=True, rngs=Keys(0))
 
 
 def test_learned_null_condition():
@@ -331,7 +331,7 @@ def test_learned_null_condition():
     assert null.shape == (3, model.config.condition_length, model.config.condition_width)
     np.testing.assert_array_equal(null[2], model.null_condition[...])
     for config in (dataclasses.replace(TINY["text"], learnable_null=False), dataclasses.replace(TINY["class"], learnable_null=True)):
-        without = jax.eval_shape(lambda config=config: Denoiser(config, rngs=nnx.Rngs(0)))
+        without = jax.eval_shape(lambda config=config: Denoiser(config, rngs=Keys(0)))
         assert without.null_condition is None
         with pytest.raises(ValueError, match="no learned null condition"):
             without.null(1)
@@ -341,7 +341,7 @@ def test_learned_null_condition():
 @pytest.mark.parametrize("kind", KINDS)
 def test_lowers_for_other_platforms(kind, platform):
     compute = ComputeConfig(dtype="bfloat16")
-    model = jax.eval_shape(lambda: Denoiser(TINY[kind], compute, rngs=nnx.Rngs(0)))
+    model = jax.eval_shape(lambda: Denoiser(TINY[kind], compute, rngs=Keys(0)))
     assert run.trace(model, *inputs(TINY[kind])).lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -362,7 +362,7 @@ def test_lowers_for_other_platforms(kind, platform):
     ],
 )
 def test_misfits_are_named_in_one_line(kind, change, message):
-    model = jax.eval_shape(lambda: Denoiser(TINY[kind], rngs=nnx.Rngs(0)))
+    model = jax.eval_shape(lambda: Denoiser(TINY[kind], rngs=Keys(0)))
     with pytest.raises(ValueError, match=message) as error:
         jax.eval_shape(lambda m: m(*change(*inputs(TINY[kind]))), model)
     assert "\n" not in str(error.value)
@@ -415,7 +415,7 @@ def test_matches_diffusers():
         assert value.shape == leaf.shape
         return jnp.asarray(value)
 
-    ours = jax.tree_util.tree_map_with_path(their_value, jax.eval_shape(lambda: Denoiser(config, rngs=nnx.Rngs(0))))
+    ours = jax.tree_util.tree_map_with_path(their_value, jax.eval_shape(lambda: Denoiser(config, rngs=Keys(0))))
     assert not state, f"unused: {list(state)}"
 
     tokens, _, condition = inputs(config)

@@ -35,9 +35,17 @@ def test_each_factor_keeps_three_digits_whatever_its_neighbours_are():
     assert (0.01 < error).all() and (error < 0.06).all()
 
 
+def test_rows_too_small_to_scale_are_zero():
+    x = jnp.array([[1e-36, -1e-36], [1e-30, 1e-30]], jnp.float32)
+    found = fp8_dot_general(x, jnp.ones((2, 2)), LINEAR)
+    np.testing.assert_allclose(found, [[0, 0], [2e-30, 2e-30]], rtol=1e-2, atol=3e-36)
+
+
 def test_other_contractions_are_refused():
     with pytest.raises(ValueError, match="linear layers"):
         fp8_dot_general(jnp.ones((3, 3)), jnp.ones((3, 3)), (((0,), (0,)), ((), ())))
+    with pytest.raises(ValueError, match="linear layers"):
+        fp8_dot_general(jnp.ones(3), jnp.ones((3, 3)), (((0,), (0,)), ((), ())))
 
 
 def test_bfloat16_goes_in_and_out():

@@ -10,6 +10,7 @@ from flax import nnx
 from vqdiffusion_jax.config import ComputeConfig, ConfigError, VQGANConfig
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
 from vqdiffusion_jax.models.convolution import pointwise
+from vqdiffusion_jax.models.keys import Keys
 from vqdiffusion_jax.models.layers import Buffer
 from vqdiffusion_jax.models.quantizers import gumbel_noise
 from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float, to_255, to_uint8
@@ -37,7 +38,7 @@ def build(config, compute=ComputeConfig()):
         spread = max(prod(leaf.shape[:-1]), 9) ** -0.5
         return jnp.asarray(centre + spread * rng.standard_normal(leaf.shape), leaf.dtype)
 
-    codec = jax.tree_util.tree_map_with_path(draw, jax.eval_shape(lambda: VQGAN(config, compute, rngs=nnx.Rngs(0))))
+    codec = jax.tree_util.tree_map_with_path(draw, jax.eval_shape(lambda: VQGAN(config, compute, rngs=Keys(0))))
     if config.reduced_codebook_size is not None:
         tables = first_codes_kept(config.codebook_size, config.reduced_codebook_size)
         codec.full_to_reduced, codec.reduced_to_full = (Buffer(jnp.asarray(table)) for table in tables)
@@ -73,7 +74,7 @@ def size(*parts):
     ],
 )
 def test_parameter_counts_of_the_released_codecs(name, encoding, decoding, whole):
-    codec = nnx.state(jax.eval_shape(lambda: VQGAN(CODECS[name], rngs=nnx.Rngs(0))), nnx.Param)
+    codec = nnx.state(jax.eval_shape(lambda: VQGAN(CODECS[name], rngs=Keys(0))), nnx.Param)
     assert size(codec["encoder"], codec["quant_conv"], codec["quantizer"]) == encoding
     assert size(codec["decoder"], codec["post_quant_conv"], codec["quantizer"]) == decoding
     assert size(codec) == whole
@@ -209,7 +210,7 @@ def test_bfloat16_compute_stays_near_float32_and_returns_float32(codec):
 
 
 def test_half_precision_parameters_leave_the_codebook_float32():
-    stored = jax.eval_shape(lambda: VQGAN(TINY_GUMBEL, ComputeConfig(param_dtype="bfloat16"), rngs=nnx.Rngs(0)))
+    stored = jax.eval_shape(lambda: VQGAN(TINY_GUMBEL, ComputeConfig(param_dtype="bfloat16"), rngs=Keys(0)))
     assert stored.encoder.conv_in.kernel.dtype == jnp.bfloat16
     exact = (stored.quant_conv, stored.encoder.conv_out, stored.encoder.norm_out, stored.decoder.conv_out, stored.decoder.norm_out)
     assert {leaf.dtype for leaf in jax.tree.leaves(exact)} == {jnp.dtype("float32")}
@@ -217,7 +218,7 @@ def test_half_precision_parameters_leave_the_codebook_float32():
 
 
 def test_weights_and_biases_start_uniform_by_fan_in():
-    layer = pointwise(16, 400, ComputeConfig(), rngs=nnx.Rngs(0))
+    layer = pointwise(16, 400, ComputeConfig(), rngs=Keys(0))
     for leaf in (layer.kernel[...], layer.bias[...]):
         assert 0.24 < float(leaf.max()) <= 0.25 and -0.25 <= float(leaf.min()) < -0.24
 
@@ -225,14 +226,14 @@ def test_weights_and_biases_start_uniform_by_fan_in():
 def test_fresh_codec_keeps_the_first_codes():
     @jax.jit
     def tables():
-        fresh = VQGAN(TINY_GUMBEL, rngs=nnx.Rngs(0))
+        fresh = VQGAN(TINY_GUMBEL, rngs=Keys(0))
         return fresh.full_to_reduced[...], fresh.reduced_to_full[...]
 
     jax.tree.map(np.testing.assert_array_equal, tables(), tuple(first_codes_kept(24, 10)))
 
 
 def test_one_config_is_one_tree_structure(codec):
-    assert jax.tree.structure(codec) == jax.tree.structure(jax.eval_shape(lambda: VQGAN(TINY, rngs=nnx.Rngs(1))))
+    assert jax.tree.structure(codec) == jax.tree.structure(jax.eval_shape(lambda: VQGAN(TINY, rngs=Keys(1))))
 
 
 def test_recomputing_activations_changes_no_gradient(codec):

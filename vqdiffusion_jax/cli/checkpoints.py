@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,7 @@ flags.DEFINE_enum(
 )  # fmt: skip
 flags.DEFINE_enum(
     "dtype", None, ["float32", "bfloat16", "float8"],
-    "Arithmetic; by default bfloat16 on accelerators.  float8: the default, but the denoiser multiplies matrices in float8.",
+    "Arithmetic; by default bfloat16 on accelerators.  float8: bfloat16, but the denoiser multiplies matrices in float8.",
     module_name=_WHERE,
 )  # fmt: skip
 
@@ -64,13 +63,36 @@ def checkpoint_or_embedded() -> Path:
 
 
 def chosen_compute() -> ComputeConfig:
-    """Weights and arithmetic in what --dtype says, by default as the device likes it."""
+    """Weights and arithmetic in what --dtype says, by default as the device likes it; with --faithful in float32.
+
+    Raises ValueError if the two do not go together.
+    """
     from ..config import ComputeConfig
     from ..loading import default_compute
 
+    if FLAGS.faithful:
+        if FLAGS.dtype not in (None, "float32"):
+            raise ValueError(f"--faithful and --dtype={FLAGS.dtype} are both given; faithful runs are float32")
+        return ComputeConfig()
+    if FLAGS.dtype is None:
+        return default_compute()
+    fp8 = FLAGS.dtype == "float8"
+    held = "bfloat16" if fp8 else FLAGS.dtype
+    return ComputeConfig(dtype=held, param_dtype=held, fp8=fp8)
+
+
+def dtype_of(compute: ComputeConfig) -> str:
+    """The --dtype that gives ``compute``."""
+    return "float8" if compute.fp8 else compute.dtype
+
+
+def codec_compute() -> ComputeConfig:
+    """Arithmetic of a codec that makes tokens: float32 unless --dtype says otherwise, as tokens are kept for long.  Raises ValueError."""
+    from ..config import ComputeConfig
+
     if FLAGS.dtype == "float8":
-        return replace(default_compute(), fp8=True)
-    return ComputeConfig(dtype=FLAGS.dtype, param_dtype=FLAGS.dtype) if FLAGS.dtype else default_compute()
+        raise ValueError("--dtype=float8 is for the denoiser; a codec runs in float32 or bfloat16")
+    return ComputeConfig(dtype=FLAGS.dtype or "float32")
 
 
 def companions() -> dict[str, str]:

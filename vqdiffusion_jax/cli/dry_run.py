@@ -6,19 +6,20 @@ import math
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import AbstractMesh
 
 from ..arguments import Call
 from ..config import ComputeConfig, ModelConfig
 from ..flops import decoder_flops, denoiser_flops, text_encoder_flops
+from ..models.keys import Keys
 from ..models.vqdiffusion import VQDiffusionModel
 from ..sharding import AXES, shardings
+from .checkpoints import dtype_of
 
 
 def describe(config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: int, mesh_sizes: tuple[int, ...] | None = None) -> str:
     """Shapes, memory and operations of sampling ``batch`` pictures of ``call``, as text."""
-    model = jax.eval_shape(lambda: VQDiffusionModel(config, compute, rngs=nnx.Rngs(0)))
+    model = jax.eval_shape(lambda: VQDiffusionModel(config, compute, rngs=Keys(0)))
     mesh = None if mesh_sizes is None else AbstractMesh(_sizes(mesh_sizes), AXES)
     denoiser, codec = config.denoiser, config.codec
     guided = guided_calls(call)
@@ -45,7 +46,7 @@ def describe(config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: 
         *lines,
         f"condition {denoiser.condition}; tokens ({batch}, {denoiser.num_tokens}) of {denoiser.num_codes} codes, grid {denoiser.grid};"
         f" pictures ({batch}, {codec.image_size}, {codec.image_size}, {codec.image_channels}) uint8",
-        f"working memory about {_bytes(activations)}{'' if mesh is None else ' a device'} for a batch of {batch} in {compute.dtype}",
+        f"working memory about {_bytes(activations)}{'' if mesh is None else ' a device'} for a batch of {batch} in {dtype_of(compute)}",
         f"{type(call.strategy).__name__}: {most}{len(call.plan)} network calls a picture, {guided} of them guided, which makes {forwards}"
         f" forwards of {denoiser_flops(denoiser) / 1e9:,.1f} GFLOP; with them{parts}:"
         f" {total * batch / 1e12:,.1f} TFLOP for a batch of {batch}",

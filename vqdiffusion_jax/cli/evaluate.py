@@ -151,14 +151,12 @@ def _extractors(protocol, mesh) -> list:
 
 
 def _pipeline(protocol, mesh):
-    from ..config import ComputeConfig
     from ..pipeline import VQDiffusionPipeline
 
     path, files = checkpoint_or_embedded(), companions()
     if path.suffix == ".pth" and "weights" not in files:
         files["weights"] = protocol.weights
-    compute = chosen_compute()
-    return VQDiffusionPipeline.from_pretrained(path, compute=ComputeConfig() if FLAGS.faithful else compute, mesh=mesh, **files)
+    return VQDiffusionPipeline.from_pretrained(path, compute=chosen_compute(), mesh=mesh, **files)
 
 
 def _model(setup, mesh) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from absl import flags
 
+from .checkpoints import codec_compute
+
 SHARED = ("config", "codec", "codec_config", "out", "dtype", "seed", "batch_size", "progress")
 _MODE = "mode reduce_codebook"
 
@@ -21,7 +23,6 @@ def main() -> None:
     import numpy as np
     from tqdm import tqdm
 
-    from ..config import ComputeConfig
     from ..data.loader import make_loader
     from ..files import check_empty, write_whole
     from ..loading import load_codec
@@ -40,7 +41,7 @@ def main() -> None:
         check_empty(FLAGS.reduced_codec)
     config, place = plain(FLAGS.config), Path(FLAGS.codec)
     size = None if place.is_dir() else config.get("codec", config.get("model", {}).get("codec", {})).get("image_size")
-    codec = load_codec(place, config=FLAGS.codec_config, image_size=size, compute=ComputeConfig(dtype=FLAGS.dtype or "float32"))
+    codec = load_codec(place, config=FLAGS.codec_config, image_size=size, compute=codec_compute())
     if codec.config.reduced_codebook_size is not None:
         raise ValueError(f"{place} keeps {codec.config.num_codes} of its {codec.config.codebook_size} codes already; give the whole codec")
 

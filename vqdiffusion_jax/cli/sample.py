@@ -9,7 +9,7 @@ from absl import flags
 
 from ..sampling import STRATEGIES
 from .again import record, take_flags_from
-from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions, model_config
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions, dtype_of, model_config
 from .processes import PROCESSES, join_processes
 from .tools import read_prompts
 
@@ -73,7 +73,6 @@ _NOT_OF_A_CALL = ("seed", "first_image", "batch_size", "rounding")
 def main() -> None:
     import jax
 
-    from ..config import ComputeConfig
     from ..generation import calls_a_piece
     from ..pipeline import VQDiffusionPipeline
     from .dry_run import describe
@@ -87,10 +86,6 @@ def main() -> None:
     # All that can be wrong is found before the weights are read.
     settings, given = call_settings(), open_pictures()
     compute = chosen_compute()
-    if FLAGS.faithful:
-        if FLAGS.dtype not in (None, "float32"):
-            raise ValueError(f"--faithful and --dtype={FLAGS.dtype} are both given; faithful runs are float32")
-        compute = ComputeConfig()
     out = Path(FLAGS.out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out} is a file; name a folder")
@@ -108,7 +103,7 @@ def main() -> None:
     together = pipeline.pictures_together(len(shown), FLAGS.batch_size)
     sampling = config.sampling
     shared = record(
-        checkpoint=path, seed=FLAGS.seed, strategy=FLAGS.strategy, dtype=compute.dtype, batch_size=together,
+        checkpoint=path, seed=FLAGS.seed, strategy=FLAGS.strategy, dtype=dtype_of(compute), batch_size=together,
         mesh=None if FLAGS.mesh is None else [str(size) for size in mesh.shape.values()],
         guidance_scale=sampling.guidance_scale if FLAGS.guidance_scale is None else FLAGS.guidance_scale,
         truncation_rate=sampling.truncation_rate if FLAGS.truncation_rate is None and FLAGS.top_k is None else FLAGS.truncation_rate,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
-from .checkpoints import COMPANIONS, checkpoint, companions
+from .checkpoints import COMPANIONS, checkpoint, codec_compute, companions
 from .processes import PROCESSES
 from .tools import part_of
 
@@ -68,11 +68,10 @@ def main() -> None:
 
 
 def _codec_and_tokenizer(model):
-    """From --checkpoint, or the codec alone from --codec; in float32 unless --dtype says otherwise, as tokens are kept for long."""
-    from ..config import ComputeConfig
+    """From --checkpoint, or the codec alone from --codec."""
     from ..loading import load_codec, load_model
 
-    compute = ComputeConfig(dtype=FLAGS.dtype or "float32")
+    compute = codec_compute()
     if FLAGS.checkpoint:
         source, tokenizer = load_model(checkpoint(), compute=compute, **companions())
         return source.codec, tokenizer

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from ..config import ComputeConfig, ConfigError
 from ..models.codebook_reduction import CodebookReduction, reduction_from_full
+from ..models.keys import Keys
 from ..models.vqgan import VQGAN
 from .codec_rules import codec_rules, codec_sizes, make_config
 from .facts import merge
@@ -147,5 +147,5 @@ def load_codec(
         facts["reduced_codebook_size"] = len(reduction.reduced_to_full)
         tensors |= reduction_tensors(reduction)
         rules += reduction_rules()
-    abstract = jax.eval_shape(lambda: VQGAN(make_config(facts), compute, rngs=nnx.Rngs(0)))
+    abstract = jax.eval_shape(lambda: VQGAN(make_config(facts), compute, rngs=Keys(0)))
     return apply(rules, source.ignores, tensors, abstract, what=str(path))

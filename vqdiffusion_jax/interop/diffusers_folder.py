@@ -16,10 +16,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from ..config import ComputeConfig, ConfigError, ModelConfig
 from ..files import whole_or_not_at_all
+from ..models.keys import Keys
 from ..models.vqdiffusion import VQDiffusionModel
 from ..text.tokenizer import Tokenizer
 from .diffusers_config import obstacles, part_configs, read_model_config
@@ -67,7 +67,7 @@ def read_diffusers(
     folder = Path(folder)
     config, tokenizer = _read_configs(folder)
     tensors = _open_parts(folder, config.denoiser.learnable_null)
-    module = jax.eval_shape(lambda: VQDiffusionModel(config, compute, text_compute=text_compute, rngs=nnx.Rngs(0)))
+    module = jax.eval_shape(lambda: VQDiffusionModel(config, compute, text_compute=text_compute, rngs=Keys(0)))
     model, report = apply(
         pipeline_rules(len(config.codec.channel_multipliers)),
         IGNORES,

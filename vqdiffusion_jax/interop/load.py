@@ -6,9 +6,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from flax import nnx
 
 from ..config import ComputeConfig, ConfigError
+from ..models.keys import Keys
 from ..models.vqdiffusion import VQDiffusionModel
 from .codecs import read_reduction
 from .facts import Facts
@@ -63,7 +63,7 @@ def load_reference(
     made = plan_reference(
         path, config=config, codec_config=codec_config, mapping=mapping, codec=codec, clip=clip, weights=weights, clip_weights=clip_weights
     )
-    abstract = jax.eval_shape(lambda: VQDiffusionModel(made.config, compute, text_compute=text_compute, rngs=nnx.Rngs(0)))
+    abstract = jax.eval_shape(lambda: VQDiffusionModel(made.config, compute, text_compute=text_compute, rngs=Keys(0)))
     model, report = apply(made.rules, made.ignores, made.tensors, abstract, keep_dtype=keep, what=str(path))
     report.notes += made.notes
     return model, report

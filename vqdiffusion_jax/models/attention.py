@@ -18,6 +18,7 @@ from ..config import ATTENTIONS
 # On a CPU: from so many scores on (8 MiB of them, all heads of a sample) head after head is faster than all at once, and of a
 # long sequence so many queries at a time.
 SCORES_AT_ONCE = 2**21
+MOST_SCORES = 2**26  # of a whole batch: 256 MiB
 QUERY_BLOCK = 1024
 HALF_DTYPES = ("bfloat16", "float16")
 
@@ -50,7 +51,8 @@ def attention(
         return _blocked(query, key, value, causal=causal)
 
     cudnn = _cudnn_supports(query.shape[1:], key.shape[1:], query.dtype.name, causal, implementation == "cudnn")
-    blocks_help = query.shape[1] * key.shape[1] * query.shape[2] > SCORES_AT_ONCE and not _heads_are_split()
+    scores = query.shape[1] * key.shape[1] * query.shape[2]
+    blocks_help = (scores > SCORES_AT_ONCE or scores * query.shape[0] > MOST_SCORES) and not _heads_are_split()
     return jax.lax.platform_dependent(
         query,
         key,
@@ -83,8 +85,8 @@ def _heads_are_split() -> bool:
 def _blocked(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
     """The plain form head after head, whose scores a cache can hold, and of a long sequence a block of queries after the other."""
     batch, length, heads, width = query.shape
-    rows = min(length, QUERY_BLOCK)
-    num_blocks = -(-length // rows)
+    num_blocks = -(-length // QUERY_BLOCK)
+    rows = -(-length // num_blocks)
     query = jnp.pad(_scaled(query), ((0, 0), (0, num_blocks * rows - length), (0, 0), (0, 0)))
     blocks = query.reshape(batch, num_blocks, rows, heads, width).transpose(3, 1, 0, 2, 4)
     firsts = jnp.arange(num_blocks) * rows

@@ -40,7 +40,13 @@ _FALLS_ON = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float3
 
 
 class Conv3x3(nnx.Conv):
-    """nnx.Conv of size 3 x 3, stride 1 and padding "SAME"."""
+    """nnx.Conv of size 3 x 3, stride 1 and padding "SAME", with bias; parameters as there."""
+
+    def __init__(self, in_channels: int, out_channels: int, compute: ComputeConfig, *, kernel_init, rngs: nnx.Rngs, **bias_init):
+        super().__init__(
+            in_channels, out_channels, (3, 3), kernel_init=kernel_init, dtype=compute.dtype, param_dtype=compute.param_dtype,
+            rngs=rngs, **bias_init,
+        )  # fmt: skip
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), ((1, 1), (1, 1)))
@@ -51,11 +57,13 @@ def conv(
     in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs, size: int = 3, strides: int = 1, padding="SAME"
 ) -> nnx.Conv:
     """A size x size convolution with bias; kernel (size, size, in, out)."""
-    kind = Conv3x3 if (size, strides, padding) == (3, 1, "SAME") else nnx.Conv
-    layer = kind(
-        in_channels, out_channels, (size, size), strides=strides, padding=padding, kernel_init=uniform_init,
-        dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs,
-    )  # fmt: skip
+    if (size, strides, padding) == (3, 1, "SAME"):
+        layer = Conv3x3(in_channels, out_channels, compute, kernel_init=uniform_init, rngs=rngs)
+    else:
+        layer = nnx.Conv(
+            in_channels, out_channels, (size, size), strides=strides, padding=padding, kernel_init=uniform_init,
+            dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs,
+        )  # fmt: skip
     return with_uniform_bias(layer, rngs)
 
 
@@ -70,7 +78,7 @@ def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rn
 def with_uniform_bias(layer, rngs: nnx.Rngs):
     """A fresh nnx.Conv or nnx.Linear whose bias starts uniform in ±1/sqrt(fan in)."""
     bound = prod(layer.kernel.shape[:-1]) ** -0.5
-    layer.bias[...] = jax.random.uniform(rngs.params(), layer.bias.shape, layer.bias.dtype, -bound, bound)
+    layer.bias = nnx.Param(jax.random.uniform(rngs.params(), layer.bias.shape, layer.bias.dtype, -bound, bound))
     return layer
 
 
@@ -88,23 +96,26 @@ def conv_of_upsampled(layer: nnx.Conv, x: jax.Array) -> jax.Array:
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     """x (batch, h, w, in), padded by zeros, with kernel (rows, columns, in, out): the convolution of stride 1, without bias."""
-
-    def direct(x, kernel):
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
+    direct = functools.partial(_direct, padding=padding)
     rows, columns, *channels = kernel.shape
     even = all((size + sum(around) - rows + 1) % 2 == 0 for size, around in zip(x.shape[1:3], padding, strict=True))
     if not even or rows != columns or rows not in _WINOGRAD or min(channels) < WINOGRAD_CHANNELS or x.dtype != jnp.float32:
         return direct(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=functools.partial(winograd, padding=padding), default=direct)
+    return jax.lax.platform_dependent(x, kernel, cpu=lambda x, kernel: winograd(x, kernel, padding), default=direct)
 
 
+def _direct(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     """``convolve`` for a kernel of 2 x 2 or 3 x 3 and a result of even height and width, with 9 of 16 or 16 of 36 multiplications.
 
     Four neighbouring results need a small square of the input; squares and kernel are transformed by additions, multiplied
     place by place, which over all channels is a matrix product a place, and transformed back.  Rounding is as in the direct
-    form, within a factor of two.
+    form, within a factor of two.  The gradient is that of the direct form, as the squares, four times the input, would have to
+    be kept for their own.
     """
     of_input, of_kernel, of_products = (np.array(matrix, np.float32) for matrix in _WINOGRAD[kernel.shape[0]])
     places = range(len(of_input))
@@ -119,6 +130,17 @@ def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     # A row of places at a time: one by one they take a third longer to compile, and all at once a tenth longer to run.
     products = [jnp.einsum("pbhwi,pio->pbhwo", jnp.stack(row), kernels[a]) for a, row in enumerate(squares)]
     return _interleaved(_transformed(of_products, products))
+
+
+def _winograd_forward(x: jax.Array, kernel: jax.Array, padding: Padding):
+    return winograd(x, kernel, padding), (x, kernel)
+
+
+def _winograd_backward(padding: Padding, saved: tuple[jax.Array, jax.Array], gradient: jax.Array):
+    return jax.vjp(functools.partial(_direct, padding=padding), *saved)[1](gradient)
+
+
+winograd.defvjp(_winograd_forward, _winograd_backward)
 
 
 def _transformed(matrix: np.ndarray, arrays: Sequence[Sequence[jax.Array] | jax.Array]) -> list[list[jax.Array]]:

@@ -108,10 +108,7 @@ class ConvMlp(nnx.Module):
     def __init__(self, config: DenoiserConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         def conv(in_features, out_features):
             init = _uniform_init(9 * in_features)
-            return Conv3x3(
-                in_features, out_features, (3, 3), padding="SAME", kernel_init=init, bias_init=init,
-                dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs,
-            )  # fmt: skip
+            return Conv3x3(in_features, out_features, compute, kernel_init=init, bias_init=init, rngs=rngs)
 
         hidden = config.mlp_ratio * config.width
         self.up = conv(config.width, hidden)
@@ -134,11 +131,11 @@ class Block(nnx.Module):
 
         self.config = config
         self.self_norm = time_norm()
-        self.self_attention = Attention(config.width, config.num_heads, compute, rngs=rngs)
+        self.self_attention = Attention(config.width, config.num_heads, compute, fp8=compute.fp8, rngs=rngs)
         if config.condition == "text":
             self.cross_norm = time_norm()
             self.cross_attention = Attention(
-                config.width, config.num_heads, compute, context_width=config.condition_width, rngs=rngs
+                config.width, config.num_heads, compute, context_width=config.condition_width, fp8=compute.fp8, rngs=rngs
             )
         if config.condition == "class":
             self.mlp_norm = AdaLayerNorm(config.num_classes, config.width, compute, mean_row=True, rngs=rngs)
@@ -147,7 +144,7 @@ class Block(nnx.Module):
         if config.mlp == "conv":
             self.mlp = ConvMlp(config, compute, rngs=rngs)
         else:
-            self.mlp = Mlp(config.width, config.mlp_ratio, config.activation, compute, rngs=rngs)
+            self.mlp = Mlp(config.width, config.mlp_ratio, config.activation, compute, fp8=compute.fp8, rngs=rngs)
 
     def modulation(self, timesteps: jax.Array) -> dict[str, jax.Array]:
         """Scale and shift of each timestep norm: timesteps (n,) -> name: (n, 2 * width)."""

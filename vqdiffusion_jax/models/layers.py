@@ -19,6 +19,7 @@ from ..config import ComputeConfig
 from ..sharding import batch_spec
 from .attention import attention
 from .fp8 import fp8_dot_general
+from .keys import Keys
 
 LAYER_NORM_EPSILON = 1e-5  # PyTorch's default; Flax's is 1e-6
 GROUP_NORM_EPSILON = 1e-6
@@ -90,8 +91,11 @@ def layer_norm(width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nn
 
 class GroupNorm(nnx.GroupNorm):
     """nnx.GroupNorm of (batch, height, width, channels), its means taken over columns, rows and a group's channels in turn:
-    on a CPU up to three times as fast as over all of them at once.
+    on a CPU up to three times as fast as over all of them at once.  Statistics and parameters are float32.
     """
+
+    def __init__(self, channels: int, groups: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+        super().__init__(channels, num_groups=groups, epsilon=GROUP_NORM_EPSILON, dtype=compute.dtype, param_dtype="float32", rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.astype(jnp.float32)
@@ -103,18 +107,6 @@ class GroupNorm(nnx.GroupNorm):
         """Of each group: (batch, 1, 1, channels)."""
         by_group = x.mean(2).mean(1).reshape(x.shape[0], self.num_groups, -1).mean(-1)
         return jnp.repeat(by_group, self.group_size, axis=-1)[:, None, None]
-
-
-def group_norm(channels: int, groups: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> GroupNorm:
-    """GroupNorm with scale and bias for (batch, height, width, channels); statistics and parameters in float32."""
-    return GroupNorm(
-        channels,
-        num_groups=groups,
-        epsilon=GROUP_NORM_EPSILON,
-        dtype=compute.dtype,
-        param_dtype="float32",
-        rngs=rngs,
-    )
 
 
 def standardize(x: jax.Array) -> jax.Array:
@@ -149,10 +141,11 @@ class Mlp(nnx.Module):
     """Linear, activation, linear over the last axis: parameters ``up`` (width, ratio * width) and ``down``."""
 
     def __init__(
-        self, width: int, ratio: int, activation: str = "gelu2", compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs
-    ):
-        self.up = linear(width, ratio * width, compute, fp8=compute.fp8, rngs=rngs)
-        self.down = linear(ratio * width, width, compute, fp8=compute.fp8, rngs=rngs)
+        self, width: int, ratio: int, activation: str = "gelu2", compute: ComputeConfig = ComputeConfig(), *, fp8: bool = False,
+        rngs: nnx.Rngs,
+    ):  # fmt: skip
+        self.up = linear(width, ratio * width, compute, fp8=fp8, rngs=rngs)
+        self.down = linear(ratio * width, width, compute, fp8=fp8, rngs=rngs)
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -173,13 +166,14 @@ class Attention(nnx.Module):
         compute: ComputeConfig = ComputeConfig(),
         *,
         context_width: int | None = None,
+        fp8: bool = False,
         rngs: nnx.Rngs,
     ):
         context_width = width if context_width is None else context_width
-        self.query = linear(width, width, compute, fp8=compute.fp8, rngs=rngs)
-        self.key = linear(context_width, width, compute, fp8=compute.fp8, rngs=rngs)
-        self.value = linear(context_width, width, compute, fp8=compute.fp8, rngs=rngs)
-        self.out = linear(width, width, compute, fp8=compute.fp8, rngs=rngs)
+        self.query = linear(width, width, compute, fp8=fp8, rngs=rngs)
+        self.key = linear(context_width, width, compute, fp8=fp8, rngs=rngs)
+        self.value = linear(context_width, width, compute, fp8=fp8, rngs=rngs)
+        self.out = linear(width, width, compute, fp8=fp8, rngs=rngs)
         self.num_heads = num_heads
         self.implementation = compute.attention
 
@@ -215,7 +209,7 @@ class Attention(nnx.Module):
 
 def stack(make_block: Callable[[nnx.Rngs], Any], n: int, rngs: nnx.Rngs) -> Any:
     """n blocks, each initialised from its own key, as one block whose every leaf has a leading layer axis."""
-    return jax.vmap(lambda key: make_block(nnx.Rngs(key)))(jax.random.split(rngs.params(), n))
+    return jax.vmap(lambda key: make_block(Keys(key)))(jax.random.split(rngs.params(), n))
 
 
 def over_batch(x: jax.Array) -> jax.Array:

@@ -37,5 +37,4 @@ class VQDiffusionModel(nnx.Module):
         if config.text_encoder is None:
             self.text_encoder = None
         else:
-            text_compute = text_compute or replace(compute, param_dtype="float32")
-            self.text_encoder = CLIPTextEncoder(config.text_encoder, replace(text_compute, fp8=False), rngs=rngs)
+            self.text_encoder = CLIPTextEncoder(config.text_encoder, text_compute or replace(compute, param_dtype="float32"), rngs=rngs)

@@ -14,7 +14,7 @@ from flax import nnx
 from ..config import ComputeConfig, VQGANConfig
 from .attention import attention
 from .convolution import conv, conv_of_upsampled, pointwise
-from .layers import dropout, group_norm, over_batch
+from .layers import GroupNorm, dropout, over_batch
 
 HALVING = ((0, 1), (0, 1))  # the downsampling convolution sees one more row and column, at the bottom and right only
 
@@ -32,9 +32,9 @@ class ResnetBlock(nnx.Module):
     """Twice GroupNorm, swish and a 3 x 3 convolution, added to the input (through a 1 x 1 convolution where channels change)."""
 
     def __init__(self, in_channels: int, out_channels: int, config: VQGANConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
-        self.norm1 = group_norm(in_channels, config.norm_groups, compute, rngs=rngs)
+        self.norm1 = GroupNorm(in_channels, config.norm_groups, compute, rngs=rngs)
         self.conv1 = conv(in_channels, out_channels, compute, rngs=rngs)
-        self.norm2 = group_norm(out_channels, config.norm_groups, compute, rngs=rngs)
+        self.norm2 = GroupNorm(out_channels, config.norm_groups, compute, rngs=rngs)
         self.conv2 = conv(out_channels, out_channels, compute, rngs=rngs)
         self.shortcut = None if in_channels == out_channels else pointwise(in_channels, out_channels, compute, rngs=rngs)
         self.dropout = config.dropout
@@ -51,7 +51,7 @@ class AttentionBlock(nnx.Module):
     """Self-attention over all places of the feature map, one head as wide as its channels, added to the input."""
 
     def __init__(self, channels: int, config: VQGANConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
-        self.norm = group_norm(channels, config.norm_groups, compute, rngs=rngs)
+        self.norm = GroupNorm(channels, config.norm_groups, compute, rngs=rngs)
         self.query = pointwise(channels, channels, compute, rngs=rngs)
         self.key = pointwise(channels, channels, compute, rngs=rngs)
         self.value = pointwise(channels, channels, compute, rngs=rngs)
@@ -122,7 +122,7 @@ class Encoder(nnx.Module):
             for i in range(last + 1)
         ])  # fmt: skip
         self.middle = Middle(widths[-1], config, compute, rngs=rngs)
-        self.norm_out = group_norm(widths[-1], config.norm_groups, compute, rngs=rngs)
+        self.norm_out = GroupNorm(widths[-1], config.norm_groups, compute, rngs=rngs)
         self.conv_out = conv(widths[-1], config.z_channels, in_float32(compute), rngs=rngs)
 
     def __call__(self, images: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
@@ -156,7 +156,7 @@ class Decoder(nnx.Module):
             )
             for i in range(len(config.channel_multipliers))
         ])  # fmt: skip
-        self.norm_out = group_norm(widths[0], config.norm_groups, compute, rngs=rngs)
+        self.norm_out = GroupNorm(widths[0], config.norm_groups, compute, rngs=rngs)
         self.conv_out = conv(widths[0], config.image_channels, in_float32(compute), rngs=rngs)
 
     def __call__(self, features: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:

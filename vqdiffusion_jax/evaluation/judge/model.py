@@ -11,7 +11,7 @@ from flax import nnx
 from ...config import ComputeConfig, ConfigError
 from ...data.scenes.words import AXES, CANVAS, COLOURS, STYLES
 from ...models.convolution import conv, pointwise
-from ...models.layers import group_norm
+from ...models.layers import GroupNorm
 
 BACKGROUNDS = tuple(COLOURS)
 LAYOUTS = ("single", *AXES)
@@ -40,9 +40,9 @@ class _Stage(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, strides: int, groups: int, compute: ComputeConfig, *, rngs: nnx.Rngs):
         self.enter = conv(in_channels, out_channels, compute, strides=strides, rngs=rngs)
-        self.norm1 = group_norm(out_channels, groups, compute, rngs=rngs)
+        self.norm1 = GroupNorm(out_channels, groups, compute, rngs=rngs)
         self.inner = conv(out_channels, out_channels, compute, rngs=rngs)
-        self.norm2 = group_norm(out_channels, groups, compute, rngs=rngs)
+        self.norm2 = GroupNorm(out_channels, groups, compute, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = jax.nn.relu(self.norm1(self.enter(x)))
@@ -61,7 +61,7 @@ class Judge(nnx.Module):
         compute = ComputeConfig(dtype="float32")
         c1, c2, c3, c4 = config.channels
         self.stem = conv(3, c1, compute, size=4, strides=2, rngs=rngs)
-        self.stem_norm = group_norm(c1, config.groups, compute, rngs=rngs)
+        self.stem_norm = GroupNorm(c1, config.groups, compute, rngs=rngs)
         self.stages = nnx.List(
             _Stage(a, b, strides, config.groups, compute, rngs=rngs) for a, b, strides in ((c1, c2, 2), (c2, c3, 2), (c3, c4, 1))
         )

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 from ...data.scenes.questions import is_for_judging
 from ...data.scenes.render import render
 from ...data.scenes.scene import Scene
 from ...data.sources.scenes import Scenes
+from ...models.keys import Keys
 from .model import Judge, JudgeConfig
 from .verdict import agreement, judge_pictures, truth
 
@@ -58,7 +58,7 @@ def train_judge(
     concepts: the first so many of scenes/concepts.txt (0: all), or names.
     """
     source, scenes = scenes_of(data, concepts, test=False, seed=seed)
-    judge = Judge(JudgeConfig(concepts=source.drawings.concepts), rngs=nnx.Rngs(seed))
+    judge = Judge(JudgeConfig(concepts=source.drawings.concepts), rngs=Keys(seed))
     warmup = min(200, steps // 10)
     rate = optax.warmup_cosine_decay_schedule(0.0, peak_rate, warmup, steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=1e-2))

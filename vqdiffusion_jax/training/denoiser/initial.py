@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from ...config import ComputeConfig, ConfigError
 from ...embedded import folder_of
 from ...models.clip import CLIPTextEncoder
+from ...models.keys import Keys
 from ...models.vqdiffusion import VQDiffusionModel
 from ...models.vqgan import VQGAN
 from ...sharding import path_of
@@ -85,7 +85,7 @@ def gather_parts(
                 raise ConfigError(
                     f"no {name} is given; pass --init_from=MODEL or --{flag}=FILE (or untrained_towers=True to try things out)"
                 )
-            untrained = untrained or jax.jit(lambda: VQDiffusionModel(model, frozen_compute(config), rngs=nnx.Rngs(config.seed)))()
+            untrained = untrained or jax.jit(lambda: VQDiffusionModel(model, frozen_compute(config), rngs=Keys(config.seed)))()
             towers[name] = getattr(untrained, name)
             report.append(f"{name}: random weights, as untrained_towers=True allows")
     given_tower = towers.pop("text_encoder")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jax import Array
 
 from ...diffusion.objective import LossState
 from ...models.clip import CLIPTextEncoder
 from ...models.denoiser import Denoiser
+from ...models.keys import Keys
 from ...sharding import ShardingRules
 from .. import learning_rate
 from ..born import abstract_on, born_on
@@ -58,11 +58,11 @@ def new_state(config: TrainConfig, trained: Trained) -> TrainState:
 
 def fresh_networks(config: TrainConfig) -> Trained:
     """Randomly initialised parameters; a function of ``config.seed``."""
-    denoiser = Denoiser(config.model.denoiser, config.compute, rngs=nnx.Rngs(config.seed))
+    denoiser = Denoiser(config.model.denoiser, config.compute, rngs=Keys(config.seed))
     if not config.train_text_encoder:
         return Trained(denoiser)
     tower_key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    return Trained(denoiser, CLIPTextEncoder(config.model.text_encoder, config.compute, rngs=nnx.Rngs(tower_key)))
+    return Trained(denoiser, CLIPTextEncoder(config.model.text_encoder, config.compute, rngs=Keys(tower_key)))
 
 
 def abstract_state(config: TrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()) -> TrainState:

@@ -11,7 +11,7 @@ from flax import nnx
 from jax import Array
 
 from ...config import ComputeConfig
-from ...models.layers import group_norm, normal_init, over_batch, zeros_init
+from ...models.layers import GroupNorm, normal_init, over_batch, zeros_init
 from .config import DiscriminatorConfig
 
 SLOPE = 0.2  # of the leaky rectifier
@@ -38,7 +38,7 @@ class Discriminator(nnx.Module):
         strides = [2] * config.num_layers + [1]
         self.convs = nnx.List([_conv(a, b, s, compute, rngs=rngs) for a, b, s in zip(widths, widths[1:], strides)])
         # The first layer sees pixels, whose level says something; it goes without a norm.
-        self.norms = nnx.List([group_norm(width, config.norm_groups, compute, rngs=rngs) for width in widths[2:]])
+        self.norms = nnx.List([GroupNorm(width, config.norm_groups, compute, rngs=rngs) for width in widths[2:]])
         self.conv_out = _conv(widths[-1], 1, 1, compute, rngs=rngs)
 
     def __call__(self, images: Array) -> Array:

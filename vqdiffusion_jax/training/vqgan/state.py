@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jax import Array
 
+from ...models.keys import Keys
 from ...models.vqgan import VQGAN
 from ...sharding import ShardingRules
 from .. import learning_rate
@@ -48,7 +48,7 @@ def new_state(config: VQGANTrainConfig, codec: VQGAN) -> VQGANState:
     optimizer, adversary = make_optimizer(config.optimizer), None
     if config.discriminator.weight:
         key = jax.random.fold_in(jax.random.key(config.seed), 1)
-        discriminator = Discriminator(config.discriminator, config.compute, rngs=nnx.Rngs(key))
+        discriminator = Discriminator(config.discriminator, config.compute, rngs=Keys(key))
         adversary = Adversary(discriminator, optimizer.init(discriminator))
     return VQGANState(
         step=jnp.zeros((), jnp.int32),
@@ -63,7 +63,7 @@ def new_state(config: VQGANTrainConfig, codec: VQGAN) -> VQGANState:
 
 def fresh_codec(config: VQGANTrainConfig) -> VQGAN:
     """Randomly initialised parameters; a function of ``config.seed``."""
-    return VQGAN(config.codec, config.compute, rngs=nnx.Rngs(config.seed))
+    return VQGAN(config.codec, config.compute, rngs=Keys(config.seed))
 
 
 def abstract_state(config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()) -> VQGANState:
