@@ -4,8 +4,9 @@ Run, in a folder with stand-ins for the files that documents name (``stand_ins``
 
 - ``python main.py --mode=sample`` (the default mode): with the embedded model's stand-in it draws; with another checkpoint, a picture
   to start from, or a mesh, it goes as far as --dry_run, which reads flags, files and pictures and compiles nothing;
-- ``--mode=train`` and ``train_vqgan``, a step of one run each; ``tokenize``, ``eval``, ``reduce_codebook`` and
-  ``step_schedule``, a few pictures; what one of them writes is what the next one reads;
+- ``--mode=train`` and ``train_vqgan`` of one configuration each, as far as the first step: flags, configuration, data and models are
+  read and a batch is checked, nothing is compiled, and a stand-in is left for what would be written;
+- ``tokenize``, ``eval``, ``reduce_codebook`` and ``step_schedule``, a few pictures; what one of them writes is what the next one reads;
 - ``--mode=convert`` and the scripts of convert/; ``python -m vqdiffusion_jax.data.scenes``.
 
 Parsed only, because they need downloads, other networks, several devices or processes, or minutes:
