@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.compiling import with_devices
+
 REPO = Path(__file__).resolve().parents[1]
 # On few cores the threads that stand for devices may meet their collectives in different orders; one after the other they do not.
 _PATIENT = (
@@ -16,8 +18,7 @@ _PATIENT = (
 
 def on_devices(count: int, script: str, *arguments) -> subprocess.CompletedProcess:
     """Run ``script``, a path from the root of the project, where JAX sees ``count`` CPU devices."""
-    flags = f"--xla_force_host_platform_device_count={count} {_PATIENT}"
-    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": with_devices(count, _PATIENT), "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(REPO / script), *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 

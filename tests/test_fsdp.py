@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.compiling import with_devices
 from tests.sharded_collectives import BATCH
 
 REPO = Path(__file__).resolve().parents[1]
@@ -15,8 +16,7 @@ REPO = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def report():
-    flags = "--xla_force_host_platform_device_count=8"
-    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": with_devices(8), "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(REPO / "tests" / "sharded_collectives.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from tests.compiling import with_devices
 from tests.multiprocess_sampling import SETTINGS
 from tests.networks import random_network
 from tests.processes import free_address
@@ -30,9 +31,9 @@ def folder(tmp_path_factory):
 
 def start(script: str, *arguments, devices: int) -> subprocess.Popen:
     # On few cores the threads that stand for devices may meet their collectives in different orders; one after the other they do not.
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_cpu_enable_concurrency_optimized_scheduler=false"
+    flags = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
     flags += " --xla_cpu_collective_call_warn_stuck_timeout_seconds=60 --xla_cpu_collective_call_terminate_timeout_seconds=120"
-    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": with_devices(devices, flags), "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(REPO / "tests" / script), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

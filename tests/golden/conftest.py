@@ -5,6 +5,7 @@ import functools
 import jax
 import pytest
 
+from tests.compiling import as_users_compile
 from tests.conftest import missing
 from tests.golden.cases import find_cases
 from tests.golden.loading import load_case
@@ -33,11 +34,8 @@ def recorded(request):
     if "case" in request.fixturenames and request.getfixturevalue("case") is None:
         kinds = request.node.get_closest_marker("cases").args
         missing(f"golden case of kind {' or '.join(kinds)}", request.config.getoption("--golden-root"))
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
-    with jax.default_matmul_precision("highest"):
+    with as_users_compile(), jax.default_matmul_precision("highest"):
         yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")
