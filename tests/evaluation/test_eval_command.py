@@ -46,28 +46,33 @@ def whole_evaluation(folders, out):
             "--set=num_samples=3", "--set=steps=2", "--what=samples", "--what=likelihood", "--what=reconstruction"]  # fmt: skip
 
 
-def test_everything_that_needs_no_network(folders, tmp_path):
-    done = run(*whole_evaluation(folders, tmp_path))
+@pytest.fixture(scope="module")
+def alone(folders):
+    """What one process that evaluates all of it said, and the folder it wrote."""
+    done = run(*whole_evaluation(folders, folders / "alone"))
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "report.json").read_text())
+    return done.stdout, folders / "alone"
+
+
+def test_everything_that_needs_no_network(alone):
+    said, out = alone
+    report = json.loads((out / "report.json").read_text())
     assert report["scores"].keys() == {"psnr", "ssim", "codes_used", "code_perplexity", "bits_per_token", "bits_per_token_error"}
     assert report["about"]["samples"] == 3 and report["about"]["likelihood"] == 5 and report["protocol"]["num_samples"] == 3
-    assert "SSIM of reconstructions" in done.stdout and "samples: " in done.stdout
-    assert json.loads((tmp_path / "speed.json").read_text())["pictures_per_second"]["reconstruction"] > 0
+    assert "SSIM of reconstructions" in said and "samples: " in said
+    assert json.loads((out / "speed.json").read_text())["pictures_per_second"]["reconstruction"] > 0
 
 
-def test_two_processes_report_what_one_does(folders, tmp_path):
+def test_two_processes_report_what_one_does(folders, alone, tmp_path):
     coordinator = f"--coordinator={free_address()}"
-    flags = [*whole_evaluation(folders, tmp_path / "two"), coordinator, "--num_processes=2"]
+    flags = [*whole_evaluation(folders, tmp_path), coordinator, "--num_processes=2"]
     both = [start(*flags, f"--process_id={index}") for index in range(2)]
     said = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert "samples: " in said[0][0] and "samples: " not in said[1][0]  # one of them reports
-    done = run(*whole_evaluation(folders, tmp_path / "one"))
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "two" / "report.json").read_bytes() == (tmp_path / "one" / "report.json").read_bytes()
-    chunks = {path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("chunk-*.npz")}
-    assert chunks == {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("chunk-*.npz")}
+    assert (tmp_path / "report.json").read_bytes() == (alone[1] / "report.json").read_bytes()
+    chunks = {path.relative_to(tmp_path) for path in tmp_path.rglob("chunk-*.npz")}
+    assert chunks == {path.relative_to(alone[1]) for path in alone[1].rglob("chunk-*.npz")}
 
 
 def run_all(lines, devices=1):
