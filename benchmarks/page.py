@@ -20,7 +20,8 @@ middle half, ratios are our time over the peer's, by wall and by processor time.
 """
 # Heading of a column: field of a row, format.
 COLUMNS = {
-    "what": ("name", "{}"), "dtype": ("dtype", "{}"), "contestant": ("contestant", "{}"), "ms": ("median_ms", "{:,.5g}"), "spread": ("spread_percent", "{:.0f} %"),
+    "what": ("name", "{}"), "dtype": ("dtype", "{}"),
+    "contestant": ("contestant", "{}"), "ms": ("median_ms", "{:,.5g}"), "spread": ("spread_percent", "{:.0f} %"),
     "processor ms": ("cpu_ms", "{:,.5g}"), "ratio": ("ratio_to_peer", "{:.2f}"), "processor ratio": ("cpu_ratio_to_peer", "{:.2f}"),
     "TFLOP/s": ("tflops", "{:.3g}"), "of a matmul's": ("share_of_matmul", "{:.0%}"), "of a step": ("percent_of_step", "{:.1f} %"),
 }  # fmt: skip

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.compiling import set_environment
-
 REPO = Path(__file__).resolve().parents[1]
 
 # Most of a run is compilation, much of it the same in several processes; they share what one has compiled.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-set_environment()
+# Nor is it worth while to optimise what runs once on tiny shapes.  What is compared with recordings is compiled as users compile it.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+gc.set_threshold(50_000, 20, 50)  # traces are many objects that live long: by default they are looked through again and again
 
 MANY_MAPS = 16_000  # of the 65,530 memory maps that Linux allows a process
 
@@ -28,20 +28,6 @@ def forgets_compiled_programs():
 
         jax.clear_caches()
         gc.collect()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def refuses_without_searching():
-    """JAX's tracers have no sharding, but flax asks each random number's counter for it, hundreds of times a network.
-
-    Every time JAX searches all that is traced for what the message of the error, which nobody reads, could say of the counter's origin;
-    that takes several times as long as finding the network's shapes.
-    """
-    from jax._src.interpreters import partial_eval
-
-    partial_eval.DynamicJaxprTracer._origin_msg = lambda self: ""
-    gc.set_threshold(50_000, 20, 50)  # traces are many objects that live long: by default they are looked through again and again
-    yield
 
 
 def pytest_addoption(parser):

@@ -3,7 +3,7 @@
 A document's training runs for hours on downloads, and to compile a single step takes longer than all the rest of its command; its
 trial reads flags, configuration, data and models, with networks of a few thousand numbers under the presets' names, checks a batch
 of each split against the model, and stops where the first step would be compiled (that steps are taken is tested in
-tests/training and tests/cli).  It leaves a stand-in where it would write, for the commands that read it.  What has no stand-in (the
+tests/training/test_command.py).  It leaves a stand-in where it would write, for the commands that read it.  What has no stand-in (the
 networks of FID, the CLIP score and the judge; several devices or processes) is not run.
 """
 

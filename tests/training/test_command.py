@@ -1,0 +1,56 @@
+"""From pictures to a sample by the command line alone, each command reading what the one before it wrote."""
+
+import sys
+
+import grain  # noqa: F401  defines a flag of its own, which must not be forgotten with those of a command
+import pytest
+from absl.testing import flagsaver
+from PIL import Image
+
+from vqdiffusion_jax.cli import run
+
+CONFIG = """
+from dataclasses import replace
+from configs.{module} import table
+from vqdiffusion_jax.config import to_dict
+from vqdiffusion_jax.presets import preset
+
+model = preset("tiny_class")
+codec = replace(model.codec, codebook_size=model.denoiser.num_codes, reduced_codebook_size=None)
+data = dict(source="folder", root={root!r}, options=dict(labels="folders"))
+
+def get_config():
+    return table({network}, data=data, batch_size=4, steps=1, compute=dict(dtype="float32", remat=False), workers=0)
+"""
+NETWORKS = {"codec": ("_vqgan_table", "codec=codec"), "denoiser": ("_table", "model=to_dict(replace(model, codec=codec))")}
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Runs the command line in this process; it must succeed."""
+    run(["main.py", "--help"])  # defines the flags, which must be there before they can be put back
+
+    def succeed(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["main.py", *arguments])  # where ml_collections looks for fields that are changed
+        with flagsaver.flagsaver():
+            assert run(sys.argv) == 0
+
+    return succeed
+
+
+@pytest.mark.usefixtures("compilation_cache")
+def test_a_codec_a_denoiser_on_it_and_a_picture(command, tmp_path, capsys):
+    for name, colour in (("one", 0), ("two", 200)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(4):
+            Image.new("RGB", (16, 16), (colour, 10 * index, 0)).save(tmp_path / "pictures" / name / f"{index}.png")
+    for name, (module, network) in NETWORKS.items():
+        (tmp_path / f"{name}.py").write_text(CONFIG.format(module=module, network=network, root=str(tmp_path / "pictures")))
+
+    codec, denoiser = tmp_path / "codec", tmp_path / "denoiser"
+    command("--mode=train_vqgan", f"--config={codec}.py", f"--workdir={codec}")
+    command("--mode=train", f"--config={denoiser}.py", f"--codec={codec / 'model'}", f"--workdir={denoiser}")
+    shown = ("--class_label=1", "--steps=2", "--noprogress")
+    command("--mode=sample", f"--checkpoint={denoiser / 'model'}", *shown, f"--out={tmp_path / 'out'}")
+    assert Image.open(tmp_path / "out" / "000000.png").size == (16, 16)
+    assert "step 1" in capsys.readouterr().out
