@@ -27,7 +27,7 @@ COMMANDS = (
     ("forms",),
     ("growth",),
     ("denoiser", FEW, "--models=coco_cf,imagenet_cf,emoji"),
-    ("training", FEW, "--models=emoji,imagenet_cf"),
+    ("training", FEW, "--models=emoji"),
     ("page",),
 )
 

@@ -23,7 +23,7 @@ from vqdiffusion_jax.models.layers import GroupNorm
 
 TURNS = 8
 HEADS = 16
-ATTENTION = ((1024, 1024, 64), (1024, 1024, 88), (1024, 77, 64), (256, 256, 32), (4096, 4096, 64))  # queries, keys, head width
+ATTENTION = ((1024, 1024, 64), (1024, 1024, 88), (1024, 77, 64), (256, 256, 32))  # queries, keys, head width
 CONVOLUTION = ((32, 512), (64, 256), (128, 256), (128, 128), (256, 128), (256, 64))  # side, channels
 NORM = ((256, 128), (256, 64), (128, 128), (32, 512))
 AROUND = ((1, 1), (1, 1))
