@@ -34,11 +34,6 @@ def arguments(doc: str, name: str, dtypes: tuple[str, ...] = DTYPES) -> argparse
     return parser
 
 
-def held_dtype(dtype: str) -> str:
-    """What weights and activations are held in, and what a product's share is a share of."""
-    return "bfloat16" if dtype == "float8" else dtype
-
-
 def alternate(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
     """Seconds of each contestant, in turns: median, spread (middle half, as a share of the median), processor seconds.
 
@@ -83,12 +78,14 @@ def rows_of(
 
 
 def matmul_ceiling(dtype: str) -> float:
-    """FLOP/s of a square matrix product in ``dtype``, the best of many: what no network can exceed here."""
+    """FLOP/s of a square matrix product in ``dtype``, the best of many: what no network can exceed here; float8 counts in bfloat16's."""
     import jax
     import jax.numpy as jnp
 
+    from vqdiffusion_jax.config import compute_in
+
     size, rounds = (2048, 1) if jax.default_backend() == "cpu" else (8192, 20)
-    a, b = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32).astype(held_dtype(dtype))
+    a, b = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32).astype(compute_in(dtype).dtype)
     product = jax.jit(lambda a, b: jax.lax.fori_loop(0, rounds, lambda _, a: (a @ b) * 0.02, a))
     return 2 * size**3 * rounds / _least_seconds(lambda: product(a, b).block_until_ready())
 

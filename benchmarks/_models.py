@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks._measure import held_dtype
 from vqdiffusion_jax import preset
-from vqdiffusion_jax.config import ComputeConfig, ModelConfig, TextEmbeddingConfig
+from vqdiffusion_jax.config import ModelConfig, TextEmbeddingConfig, compute_in
 from vqdiffusion_jax.models.keys import Keys
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
@@ -31,15 +30,9 @@ def config_of(name: str, layers: int | None = None) -> ModelConfig:
     return replace(config, denoiser=denoiser, codec=codec)
 
 
-def compute_of(dtype: str) -> ComputeConfig:
-    """Weights and arithmetic in ``dtype``, one of ``_measure.DTYPES``."""
-    held = held_dtype(dtype)
-    return ComputeConfig(dtype=held, param_dtype=held, fp8=dtype != held)
-
-
 def random_model(config: ModelConfig, dtype: str = "float32") -> VQDiffusionModel:
     """Normal weights of standard deviation 0.02; the last norm is larger, so that predictions are peaked as a trained model's are."""
-    compute = compute_of(dtype)
+    compute = compute_in(dtype)
     draw = np.random.default_rng(0)
 
     def random(leaf):

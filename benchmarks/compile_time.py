@@ -12,8 +12,9 @@ import time
 import jax
 
 from benchmarks._measure import arguments, finish
-from benchmarks._models import compute_of, config_of
+from benchmarks._models import config_of
 from benchmarks._step import request_of
+from vqdiffusion_jax.config import compute_in
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.keys import Keys
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -27,7 +28,7 @@ def main() -> None:
     rows = []
     for name in options.models.split(","):
         config = config_of(name, options.layers)
-        compute = compute_of(options.dtype)
+        compute = compute_in(options.dtype)
         model = jax.eval_shape(lambda config=config, compute=compute: VQDiffusionModel(config, compute, rngs=Keys(0)))
         model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), model)
         request = request_of(model, 1, config.denoiser.num_timesteps)

@@ -5,11 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 
-def with_devices(count: int, more: str = "") -> str:
-    """XLA_FLAGS of a process that sees ``count`` CPU devices."""
-    return f"--xla_force_host_platform_device_count={count} {more}".strip()
-
-
 @contextmanager
 def as_users_compile():
     """What is compiled meanwhile is optimised."""

@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.compiling import with_devices
-
 REPO = Path(__file__).resolve().parents[1]
 # On few cores the threads that stand for devices may meet their collectives in different orders; one after the other they do not.
 _PATIENT = (
     "--xla_cpu_enable_concurrency_optimized_scheduler=false --xla_cpu_collective_call_warn_stuck_timeout_seconds=60 "
     "--xla_cpu_collective_call_terminate_timeout_seconds=120"
 )
+
+
+def with_devices(count: int, more: str = "") -> str:
+    """XLA_FLAGS of a process that sees ``count`` CPU devices."""
+    return f"--xla_force_host_platform_device_count={count} {more}".strip()
 
 
 def on_devices(count: int, script: str, *arguments) -> subprocess.CompletedProcess:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compiling import with_devices
+from tests.processes import with_devices
 from tests.sharded_collectives import BATCH
 
 REPO = Path(__file__).resolve().parents[1]

@@ -10,10 +10,9 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
-from tests.compiling import with_devices
 from tests.multiprocess_sampling import SETTINGS
 from tests.networks import random_network
-from tests.processes import free_address
+from tests.processes import free_address, with_devices
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path

@@ -328,6 +328,12 @@ class ComputeConfig:
         one_of(self, "attention", ATTENTIONS)
 
 
+def compute_in(dtype: str) -> ComputeConfig:
+    """Weights and arithmetic in ``dtype``; "float8" is bfloat16 with ``fp8``."""
+    held = "bfloat16" if dtype == "float8" else dtype
+    return ComputeConfig(dtype=held, param_dtype=held, fp8=dtype != held)
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A config as plain JSON types; ``from_dict`` reads it back."""
     return dataclasses.asdict(config)

@@ -67,18 +67,14 @@ def chosen_compute() -> ComputeConfig:
 
     Raises ValueError if the two do not go together.
     """
-    from ..config import ComputeConfig
+    from ..config import ComputeConfig, compute_in
     from ..loading import default_compute
 
     if FLAGS.faithful:
         if FLAGS.dtype not in (None, "float32"):
             raise ValueError(f"--faithful and --dtype={FLAGS.dtype} are both given; faithful runs are float32")
         return ComputeConfig()
-    if FLAGS.dtype is None:
-        return default_compute()
-    fp8 = FLAGS.dtype == "float8"
-    held = "bfloat16" if fp8 else FLAGS.dtype
-    return ComputeConfig(dtype=held, param_dtype=held, fp8=fp8)
+    return default_compute() if FLAGS.dtype is None else compute_in(FLAGS.dtype)
 
 
 def dtype_of(compute: ComputeConfig) -> str:
