@@ -28,7 +28,7 @@ def arguments(doc: str, name: str, dtypes: tuple[str, ...] = DTYPES) -> argparse
     parser.add_argument("--layers", type=int, help="only so many denoiser layers: for trials")
     parser.add_argument(
         "--dtype", default="float32", choices=dtypes,
-        help="of our weights and products; float8: the blocks' products, all else bfloat16.  The peer takes float16 if it is not float32",
+        help="of our weights and products; float8: the blocks' products, else bfloat16.  Unless float32, the peer takes float16 on a GPU",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, help=f"JSON file; default docs/results/benchmarks/{name}-DEVICE.json")
     return parser
@@ -83,10 +83,11 @@ def matmul_ceiling(dtype: str) -> float:
     import jax.numpy as jnp
 
     from vqdiffusion_jax.config import compute_in
+    from vqdiffusion_jax.models.products import dot_general
 
     size, rounds = (2048, 1) if jax.default_backend() == "cpu" else (8192, 20)
     a, b = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32).astype(compute_in(dtype).dtype)
-    product = jax.jit(lambda a, b: jax.lax.fori_loop(0, rounds, lambda _, a: (a @ b) * 0.02, a))
+    product = jax.jit(lambda a, b: jax.lax.fori_loop(0, rounds, lambda _, a: dot_general(a, b, (((1,), (0,)), ((), ()))) * 0.02, a))
     return 2 * size**3 * rounds / _least_seconds(lambda: product(a, b).block_until_ready())
 
 

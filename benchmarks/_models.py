@@ -14,7 +14,7 @@ import numpy as np
 
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.config import ModelConfig, TextEmbeddingConfig, compute_in
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
@@ -42,7 +42,7 @@ def random_model(config: ModelConfig, dtype: str = "float32") -> VQDiffusionMode
         array *= 0.02
         return jnp.asarray(array).astype(leaf.dtype)
 
-    model = jax.tree.map(random, jax.eval_shape(lambda: VQDiffusionModel(config, compute, rngs=Keys(0))))
+    model = jax.tree.map(random, shapes_of(VQDiffusionModel, config, compute))
     model.denoiser.final_norm.scale = jax.tree.map(lambda leaf: jnp.full_like(leaf, 4.0), model.denoiser.final_norm.scale)
     return model
 
@@ -72,14 +72,17 @@ class Peer:
     scheduler: Any
     truncate: Any
 
-    def variants(self, compiled: bool) -> dict[str, Peer]:
-        """The same network in every setting that may be its best, by name: float16 and bfloat16, and each through torch.compile."""
+    def variants(self, dtype: str, compiled: bool) -> dict[str, Peer]:
+        """The same network in every setting that may be its best beside ours in ``dtype``, by name, each through torch.compile if asked.
+
+        That is float32 beside float32; otherwise bfloat16, and float16 on a GPU, float32 on a CPU.
+        """
         torch = self.torch
         own = self.transformer.dtype
         found = {}
-        for kind in dict.fromkeys((own, torch.bfloat16) if own == torch.float16 else (own,)):
+        for kind in (own,) if dtype == "float32" else (own, torch.bfloat16):
             network = self.transformer if kind == own else copy.deepcopy(self.transformer).to(kind)
-            name = "diffusers" if own == torch.float32 else f"diffusers {str(kind).removeprefix('torch.')}"
+            name = "diffusers" if dtype == "float32" else f"diffusers {str(kind).removeprefix('torch.')}"
             found[name] = replace(self, transformer=network)
             if compiled:
                 found[f"{name} compiled"] = replace(self, transformer=torch.compile(network, dynamic=False))
@@ -113,7 +116,9 @@ class Peer:
 
 
 def peer_of(model: VQDiffusionModel, dtype: str = "float32") -> Peer | str:
-    """The model's weights in diffusers, on the GPU if torch sees one; or a line that says what is missing."""
+    """The model's weights in diffusers, on the GPU (in float16, unless ``dtype`` is float32) if torch sees one, else in float32; or a line
+    that says what is missing.
+    """
     try:
         import diffusers
         import torch
@@ -125,7 +130,7 @@ def peer_of(model: VQDiffusionModel, dtype: str = "float32") -> Peer | str:
     from vqdiffusion_jax.interop.diffusers_folder import write_diffusers
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind = torch.float32 if dtype == "float32" else torch.float16
+    kind = torch.float16 if device == "cuda" and dtype != "float32" else torch.float32
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "diffusers"
         write_diffusers(model, folder)

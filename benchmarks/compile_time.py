@@ -16,7 +16,7 @@ from benchmarks._models import config_of
 from benchmarks._step import request_of
 from vqdiffusion_jax.config import compute_in
 from vqdiffusion_jax.generation import generate
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     for name in options.models.split(","):
         config = config_of(name, options.layers)
         compute = compute_in(options.dtype)
-        model = jax.eval_shape(lambda config=config, compute=compute: VQDiffusionModel(config, compute, rngs=Keys(0)))
+        model = shapes_of(VQDiffusionModel, config, compute)
         model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), model)
         request = request_of(model, 1, config.denoiser.num_timesteps)
         begun = time.perf_counter()

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.keys import shapes_of
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -49,7 +49,7 @@ def make_checkpoint(name: str, folder: Path) -> None:
         array *= 0.02
         return array
 
-    model = jax.tree.map(random, jax.eval_shape(lambda: VQDiffusionModel(config, rngs=Keys(0))))
+    model = jax.tree.map(random, shapes_of(VQDiffusionModel, config))
     rules = denoiser_rules("denoiser.", condition=config.denoiser.condition, mlp=config.denoiser.mlp)
     codec = ("content_codec.enc.", "content_codec.dec.")
     rules += codec_rules(*codec, "codec.", quantizer=config.codec.quantizer) + text_rules(TEXT_PREFIX, "text_encoder.")

@@ -37,7 +37,7 @@ def main() -> None:
             else:
                 # A peer compiled for one batch is compiled anew, not loosened, for the next.
                 peer.torch.compiler.reset()
-                variants = peer.variants(options.compiled or peer.device == "cuda")
+                variants = peer.variants(options.dtype, options.compiled or peer.device == "cuda")
                 contestants |= {setting: _peer_steps(variant, request) for setting, variant in variants.items()}
             flops = 2 * batch * options.steps * denoiser_flops(config.denoiser)
             facts = {"batch": batch, "steps": options.steps, "layers": config.denoiser.num_layers, "dtype": options.dtype}

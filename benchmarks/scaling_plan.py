@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.keys import shapes_of
 
 WIDTH = {"f64": 8, "s64": 8, "u64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s8": 1, "u8": 1, "pred": 1}
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
@@ -135,7 +135,7 @@ def plan(options: argparse.Namespace) -> list[str]:
 
         batch["text_ids"] = spread((denoiser.condition_length,), jnp.int32)
         batch["text_mask"] = spread((denoiser.condition_length,), jnp.bool_)
-        tower = jax.eval_shape(lambda: CLIPTextEncoder(model.text_encoder, ComputeConfig(attention="xla"), rngs=Keys(0)))
+        tower = shapes_of(CLIPTextEncoder, model.text_encoder, ComputeConfig(attention="xla"))
         text_encoder = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tower, shardings(tower, mesh)
         )

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
-from vqdiffusion_jax.models.keys import Keys
-from vqdiffusion_jax.sharding import path_of
+from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.paths import path_of
 
 
 def random_network(make: Callable[..., Any], *arguments: Any, seed: int = 0) -> Any:
     """``make(*arguments, rngs=...)`` with numbers about as large as those of its own initialisation."""
-    network = jax.eval_shape(lambda: make(*arguments, rngs=Keys(0)))
+    network = shapes_of(make, *arguments)
     draw = np.random.default_rng(seed)
 
     def fill(key_path, leaf):

@@ -21,7 +21,7 @@ class Compiled(Exception):
 
 
 def collectives(model, mesh, **condition) -> list[tuple[str, str, list[int]]]:
-    """(operation, dtype, shape) of everything sent in one call."""
+    """(operation, dtype, shape) of everything sent in one guided call."""
     drawn = pipeline_module.generate
 
     def compile_only(*args, **options):
@@ -29,7 +29,7 @@ def collectives(model, mesh, **condition) -> list[tuple[str, str, list[int]]]:
 
     pipeline_module.generate = compile_only
     try:
-        VQDiffusionPipeline(shard(model, mesh), mesh=mesh)(**condition, batch_size=BATCH, truncation_rate=0.9, guidance_scale=1.0)
+        VQDiffusionPipeline(shard(model, mesh), mesh=mesh)(**condition, batch_size=BATCH, truncation_rate=0.9, guidance_scale=3.0)
     except Compiled as compiled:
         text = str(compiled)
     finally:

@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from .models.clip import text_condition
+from .models.fp8 import rounded
 from .models.layers import over_batch
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import to_255, to_uint8
 from .sampling import Guidance, Noise, Plan, Strategy, Truncation, denoise, noise_level, paired_logits, predictor
-from .sampling.loop import LogX0Fn
+from .sampling.loop import LogX0Fn, pairs, unpaired
 
 
 @jax.tree_util.register_dataclass
@@ -73,25 +74,29 @@ class Prepared:
     conditional: Any
     both: Any
     modulation: Any
+    rounded: Any = None  # the denoiser with its float8 kernels rounded, where it has such
 
 
 def prepare(model: VQDiffusionModel, request: Request) -> Prepared:
-    """Run the text tower and project its states for every layer; tabulate AdaLN over the timesteps."""
+    """Run the text tower and project its states for every layer; tabulate AdaLN over the timesteps; round float8 kernels."""
     batch = request.start.shape[0]
     condition = request.condition.encode(model, batch)
     modulation = model.denoiser.modulation_table()
+    denoiser = rounded(model.denoiser) if model.denoiser.compute.fp8 else None
     if request.null is None:
-        return Prepared(model.denoiser.precompute(condition), None, modulation)
-    both = model.denoiser.precompute(jnp.concatenate([condition, request.null.encode(model, batch)]))
-    return Prepared(jax.tree.map(lambda leaf: leaf[:, :batch], both), both, modulation)
+        return Prepared(model.denoiser.precompute(condition), None, modulation, denoiser)
+    both = model.denoiser.precompute(pairs(condition, request.null.encode(model, batch)))
+    return Prepared(jax.tree.map(lambda leaf: unpaired(leaf, axis=1)[0], both), both, modulation, denoiser)
 
 
 def _log_x0(model: VQDiffusionModel, prepared: Prepared, request: Request) -> LogX0Fn:
     """log p(x_0 | x_t) of the request's condition, guided and truncated."""
 
+    denoiser = model.denoiser if prepared.rounded is None else prepared.rounded
+
     def forward(tokens, timestep, conditioning):
         # Whole rows of logits on each device: guidance, truncation and the draw reduce over them.
-        return over_batch(model.denoiser(tokens, timestep, conditioning=conditioning, modulation=prepared.modulation))
+        return over_batch(denoiser(tokens, timestep, conditioning=conditioning, modulation=prepared.modulation))
 
     return predictor(paired_logits(forward, prepared.conditional, prepared.both), request.guidance, request.truncation)
 

@@ -39,16 +39,20 @@ def test_winograd_is_the_convolution(size):
     np.testing.assert_allclose(winograd(jnp.asarray(x), jnp.asarray(kernel), AROUND[size]), expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("size", [2, 3])
-def test_rounding_is_that_of_the_direct_form_within_a_factor_of_two(size):
+def test_rounding_is_that_of_the_direct_form_within_a_factor_of_two(size, dtype):
     x, kernel = draw(1, 16, 16, 128), draw(size, size, 128, 128)
     expected = by_hand(x, kernel, AROUND[size])
+    x, kernel = jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
     direct = jax.lax.conv_general_dilated(x, kernel, (1, 1), AROUND[size], dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    error, allowed = (np.sqrt(np.square(found - expected).mean()) for found in (winograd(x, kernel, AROUND[size]), direct))
+    found = winograd(x, kernel, AROUND[size])
+    assert found.dtype == direct.dtype == dtype
+    error, allowed = (np.sqrt(np.square(np.asarray(result, np.float32) - expected).mean()) for result in (found, direct))
     assert error < 2 * allowed
 
 
-def test_only_wide_float32_layers_of_an_even_result_take_it(form):
+def test_only_wide_layers_of_an_even_result_take_it(form):
     def products(x, kernel, padding=AROUND[3]):
         lowered = jax.jit(lambda x, kernel: convolve(x, kernel, padding)).trace(x, kernel).lower(lowering_platforms=("cpu",))
         return lowered.as_text().count("dot_general")
@@ -57,7 +61,7 @@ def test_only_wide_float32_layers_of_an_even_result_take_it(form):
     assert products(x, kernel) == (5 if form == "winograd" else 0)  # a row of places each, and the kernel's transform
     assert products(x[:, 1:], kernel) == 0
     assert products(x, kernel[:1], ((0, 0), (1, 1))) == 0
-    assert products(x.astype("bfloat16"), kernel.astype("bfloat16")) == 0
+    assert products(x.astype("float16"), kernel.astype("float16")) == 0
 
 
 def test_accelerators_take_the_direct_form(form):
@@ -79,9 +83,11 @@ def test_a_layer_and_its_gradient(form):
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 3), (2, 4, 6, 3)])
-def test_convolution_of_an_upsampled_map_is_that_of_every_pixel_four_times(form, shape):
+def test_convolution_of_an_upsampled_map_is_that_of_every_pixel_four_times(form, shape, monkeypatch):
     layer, x = random_network(conv, 3, 5, ComputeConfig()), draw(*shape)
     expected = by_hand(x.repeat(2, 1).repeat(2, 2), np.asarray(layer.kernel[...]), AROUND[3]) + np.asarray(layer.bias[...])
+    np.testing.assert_allclose(conv_of_upsampled(layer, jnp.asarray(x)), expected, atol=1e-5)
+    monkeypatch.setattr("vqdiffusion_jax.models.convolution.jax.lax.platform_dependent", lambda *args, cpu, default: default(*args))
     np.testing.assert_allclose(conv_of_upsampled(layer, jnp.asarray(x)), expected, atol=1e-5)
 
 

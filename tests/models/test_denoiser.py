@@ -13,7 +13,7 @@ import pytest
 from vqdiffusion_jax.config import ComputeConfig, DenoiserConfig
 from vqdiffusion_jax.models import layers
 from vqdiffusion_jax.models.denoiser import AdaLayerNorm, Denoiser, sinusoidal_embedding
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.keys import Keys, shapes_of
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.presets import preset
 
@@ -35,12 +35,12 @@ def build(config: DenoiserConfig, compute: ComputeConfig = ComputeConfig()) -> D
         return jnp.asarray(center + 0.2 * draw.standard_normal(leaf.shape), leaf.dtype)
 
     # Shapes only: compiling the initialisation would take longer than all else here.
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(lambda: Denoiser(config, compute, rngs=Keys(0))))
+    return jax.tree_util.tree_map_with_path(fill, shapes_of(Denoiser, config, compute))
 
 
 def recast(model: Denoiser, compute: ComputeConfig) -> Denoiser:
     """The same parameters, run another way."""
-    other = jax.eval_shape(lambda: Denoiser(model.config, compute, rngs=Keys(0)))
+    other = shapes_of(Denoiser, model.config, compute)
     return jax.tree.unflatten(jax.tree.structure(other), jax.tree.leaves(model))
 
 
@@ -177,7 +177,7 @@ def test_missing_class_takes_the_mean_row_sample_by_sample():
     ],
 )
 def test_parameter_counts_of_released_models(name, count):
-    shapes = jax.eval_shape(lambda: Denoiser(preset(name).denoiser, rngs=Keys(0)))
+    shapes = shapes_of(Denoiser, preset(name).denoiser)
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == count
 
 
@@ -274,7 +274,7 @@ def test_bfloat16_is_close(kind):
     logits = run(half, *args)
     assert logits.dtype == jnp.float32
     assert np.abs(logits - expected).mean() < 0.02 * np.abs(expected).mean() + 0.02
-    stored = jax.eval_shape(lambda: Denoiser(model.config, ComputeConfig(param_dtype="bfloat16"), rngs=Keys(0)))
+    stored = shapes_of(Denoiser, model.config, ComputeConfig(param_dtype="bfloat16"))
     dtypes = {path: leaf.dtype for path, leaf in leaves_by_path(stored).items()}
     exact = {path for path, dtype in dtypes.items() if dtype == jnp.float32}
     assert exact == {path for path in dtypes if re.search(r"norm\.(scale|bias)$|^null_condition$", path)}
@@ -331,7 +331,7 @@ def test_learned_null_condition():
     assert null.shape == (3, model.config.condition_length, model.config.condition_width)
     np.testing.assert_array_equal(null[2], model.null_condition[...])
     for config in (dataclasses.replace(TINY["text"], learnable_null=False), dataclasses.replace(TINY["class"], learnable_null=True)):
-        without = jax.eval_shape(lambda config=config: Denoiser(config, rngs=Keys(0)))
+        without = shapes_of(Denoiser, config)
         assert without.null_condition is None
         with pytest.raises(ValueError, match="no learned null condition"):
             without.null(1)
@@ -341,7 +341,7 @@ def test_learned_null_condition():
 @pytest.mark.parametrize("kind", KINDS)
 def test_lowers_for_other_platforms(kind, platform):
     compute = ComputeConfig(dtype="bfloat16")
-    model = jax.eval_shape(lambda: Denoiser(TINY[kind], compute, rngs=Keys(0)))
+    model = shapes_of(Denoiser, TINY[kind], compute)
     assert run.trace(model, *inputs(TINY[kind])).lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -362,7 +362,7 @@ def test_lowers_for_other_platforms(kind, platform):
     ],
 )
 def test_misfits_are_named_in_one_line(kind, change, message):
-    model = jax.eval_shape(lambda: Denoiser(TINY[kind], rngs=Keys(0)))
+    model = shapes_of(Denoiser, TINY[kind])
     with pytest.raises(ValueError, match=message) as error:
         jax.eval_shape(lambda m: m(*change(*inputs(TINY[kind]))), model)
     assert "\n" not in str(error.value)
@@ -415,7 +415,7 @@ def test_matches_diffusers():
         assert value.shape == leaf.shape
         return jnp.asarray(value)
 
-    ours = jax.tree_util.tree_map_with_path(their_value, jax.eval_shape(lambda: Denoiser(config, rngs=Keys(0))))
+    ours = jax.tree_util.tree_map_with_path(their_value, shapes_of(Denoiser, config))
     assert not state, f"unused: {list(state)}"
 
     tokens, _, condition = inputs(config)

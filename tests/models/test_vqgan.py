@@ -10,7 +10,7 @@ from flax import nnx
 from vqdiffusion_jax.config import ComputeConfig, ConfigError, VQGANConfig
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
 from vqdiffusion_jax.models.convolution import pointwise
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.keys import Keys, shapes_of
 from vqdiffusion_jax.models.layers import Buffer
 from vqdiffusion_jax.models.quantizers import gumbel_noise
 from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float, to_255, to_uint8
@@ -38,7 +38,7 @@ def build(config, compute=ComputeConfig()):
         spread = max(prod(leaf.shape[:-1]), 9) ** -0.5
         return jnp.asarray(centre + spread * rng.standard_normal(leaf.shape), leaf.dtype)
 
-    codec = jax.tree_util.tree_map_with_path(draw, jax.eval_shape(lambda: VQGAN(config, compute, rngs=Keys(0))))
+    codec = jax.tree_util.tree_map_with_path(draw, shapes_of(VQGAN, config, compute))
     if config.reduced_codebook_size is not None:
         tables = first_codes_kept(config.codebook_size, config.reduced_codebook_size)
         codec.full_to_reduced, codec.reduced_to_full = (Buffer(jnp.asarray(table)) for table in tables)
@@ -74,7 +74,7 @@ def size(*parts):
     ],
 )
 def test_parameter_counts_of_the_released_codecs(name, encoding, decoding, whole):
-    codec = nnx.state(jax.eval_shape(lambda: VQGAN(CODECS[name], rngs=Keys(0))), nnx.Param)
+    codec = nnx.state(shapes_of(VQGAN, CODECS[name]), nnx.Param)
     assert size(codec["encoder"], codec["quant_conv"], codec["quantizer"]) == encoding
     assert size(codec["decoder"], codec["post_quant_conv"], codec["quantizer"]) == decoding
     assert size(codec) == whole
@@ -136,6 +136,14 @@ def test_gumbel_encoding_replays_noise_draws_by_key_and_is_greedy_without(gumbel
 def test_other_codecs_ignore_noise(codec):
     x = images()
     np.testing.assert_array_equal(encode(codec, x, key=jax.random.key(0)), encode(codec, x))
+
+
+def test_tokens_are_made_in_full_float32_on_accelerators_too(codec):
+    images = jax.ShapeDtypeStruct((1, TINY.image_size, TINY.image_size, 3), jnp.float32)
+    for platform in ("cuda", "tpu"):
+        text = jax.jit(lambda codec, images: codec.encode(images)).trace(codec, images).lower(lowering_platforms=(platform,)).as_text()
+        products = [line for line in text.splitlines() if "stablehlo.convolution" in line or "stablehlo.dot_general" in line]
+        assert products and all("HIGHEST" in line and "DEFAULT" not in line for line in products)
 
 
 def test_reduction_is_applied_both_ways(gumbel_codec):
@@ -210,7 +218,7 @@ def test_bfloat16_compute_stays_near_float32_and_returns_float32(codec):
 
 
 def test_half_precision_parameters_leave_the_codebook_float32():
-    stored = jax.eval_shape(lambda: VQGAN(TINY_GUMBEL, ComputeConfig(param_dtype="bfloat16"), rngs=Keys(0)))
+    stored = shapes_of(VQGAN, TINY_GUMBEL, ComputeConfig(param_dtype="bfloat16"))
     assert stored.encoder.conv_in.kernel.dtype == jnp.bfloat16
     exact = (stored.quant_conv, stored.encoder.conv_out, stored.encoder.norm_out, stored.decoder.conv_out, stored.decoder.norm_out)
     assert {leaf.dtype for leaf in jax.tree.leaves(exact)} == {jnp.dtype("float32")}

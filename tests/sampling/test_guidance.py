@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqdiffusion_jax.sampling import Guidance, combine, paired_logits, predictor
+from vqdiffusion_jax.sampling import Guidance, combine, paired_logits, pairs, predictor
 
 
 def _log_probs(seed, shape=(2, 3, 7)):
@@ -78,7 +78,7 @@ def _paired():
 def test_paired_logits_equal_two_forwards():
     forward, cond, null = _paired()
     tokens = jnp.asarray([[0, 1, 2], [3, 0, 1]])
-    both = paired_logits(forward, cond, jnp.concatenate([cond, null]))
+    both = paired_logits(forward, cond, pairs(cond, null))
     got_cond, got_null = both(tokens, jnp.int32(3), True)
     np.testing.assert_allclose(got_cond, forward(tokens, 3, cond))
     np.testing.assert_allclose(got_null, forward(tokens, 3, null))
@@ -92,7 +92,7 @@ def test_paired_logits_equal_two_forwards():
 def test_interval_is_inclusive_and_traced():
     forward, cond, null = _paired()
     tokens = jnp.asarray([[0, 1, 2], [3, 0, 1]])
-    logits_fn = paired_logits(forward, cond, jnp.concatenate([cond, null]))
+    logits_fn = paired_logits(forward, cond, pairs(cond, null))
     traces = []
 
     @jax.jit

@@ -8,6 +8,17 @@ from hypothesis import strategies as st
 from vqdiffusion_jax.sampling import Guidance, TopK, TopR, combine, predictor
 
 
+@pytest.fixture(autouse=True, scope="module", params=["cpu", "accelerator"])
+def form(request):
+    """What runs on a CPU, and, in the same tests, what an accelerator takes in its place."""
+    if request.param == "cpu":
+        yield request.param
+        return
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("vqdiffusion_jax.sampling.truncation.jax.lax.platform_dependent", lambda *state, cpu, default: default(*state))
+        yield request.param
+
+
 def _sorted_reference(log_x0, rate):
     """One row, the plain way: sort, running float32 sum, keep the entry that crosses."""
     order = np.argsort(-log_x0, kind="stable")
@@ -67,6 +78,13 @@ def test_no_sort_is_compiled():
     log_x0 = jax.ShapeDtypeStruct((2, 3, 40), jnp.float32)
     for truncation in (TopR(0.86), TopK(5)):
         assert "sort" not in jax.jit(truncation).lower(log_x0).as_text()
+
+
+def test_accelerators_are_not_asked_whether_they_are_done(form):
+    traced = jax.jit(TopR(0.86)).trace(jax.ShapeDtypeStruct((2, 3, 40), jnp.float32))
+    programs = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "cuda")}
+    asked = {platform: text.count("applies stablehlo.and") for platform, text in programs.items()}
+    assert asked == {"cpu": int(form == "cpu"), "cuda": 0}
 
 
 def test_any_floats_are_ordered():

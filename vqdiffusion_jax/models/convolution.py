@@ -34,6 +34,8 @@ _WINOGRAD = {
 }
 WINOGRAD_CHANNELS = 128  # from so many on, in and out, fewer multiplications pay for more memory traffic
 
+WINOGRAD_DTYPES = (jnp.float32, jnp.bfloat16)
+
 # Of a pixel pair made of one, the upper sees rows -1 and 0 of the small map, the lower rows 0 and 1; the kernel's three rows are
 # summed over what they fall on: (which of the pair, row of the small map, row of the kernel).
 _FALLS_ON = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
@@ -83,15 +85,22 @@ def with_uniform_bias(layer, rngs: nnx.Rngs):
 
 
 def conv_of_upsampled(layer: nnx.Conv, x: jax.Array) -> jax.Array:
-    """A 3 x 3 convolution of x with every pixel four times: (batch, h, w, in) -> (batch, 2h, 2w, out).
+    """A 3 x 3 convolution of x with every pixel four times: (batch, h, w, in) -> (batch, 2h, 2w, out)."""
+    kernel, x = layer.kernel[...].astype(layer.dtype), x.astype(layer.dtype)
+    return jax.lax.platform_dependent(x, kernel, cpu=_of_upsampled_in_phases, default=_of_upsampled) + layer.bias[...].astype(layer.dtype)
 
-    The big map is never made: each of its pixels sees 2 x 2 different ones at most, so that four kernels of that
+
+def _of_upsampled(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    big = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+    return convolve(big, kernel, ((1, 1), (1, 1)))
+
+
+def _of_upsampled_in_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The big map is never made: each of its pixels sees 2 x 2 different ones at most, so that four kernels of that
     size, each for one pixel in four, give the same with 4 of 9 multiplications.
     """
-    kernels = jnp.einsum("apk,bql,klio->abpqio", _FALLS_ON, _FALLS_ON, layer.kernel[...].astype(jnp.float32)).astype(layer.dtype)
-    x = x.astype(layer.dtype)
-    phases = [[convolve(x, kernels[a, b], ((1 - a, a), (1 - b, b))) for b in range(2)] for a in range(2)]
-    return _interleaved(phases) + layer.bias[...].astype(layer.dtype)
+    kernels = jnp.einsum("apk,bql,klio->abpqio", _FALLS_ON, _FALLS_ON, kernel.astype(jnp.float32)).astype(kernel.dtype)
+    return _interleaved([[convolve(x, kernels[a, b], ((1 - a, a), (1 - b, b))) for b in range(2)] for a in range(2)])
 
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
@@ -99,7 +108,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     direct = functools.partial(_direct, padding=padding)
     rows, columns, *channels = kernel.shape
     even = all((size + sum(around) - rows + 1) % 2 == 0 for size, around in zip(x.shape[1:3], padding, strict=True))
-    if not even or rows != columns or rows not in _WINOGRAD or min(channels) < WINOGRAD_CHANNELS or x.dtype != jnp.float32:
+    if not even or rows != columns or rows not in _WINOGRAD or min(channels) < WINOGRAD_CHANNELS or x.dtype not in WINOGRAD_DTYPES:
         return direct(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=lambda x, kernel: winograd(x, kernel, padding), default=direct)
 
@@ -113,23 +122,28 @@ def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     """``convolve`` for a kernel of 2 x 2 or 3 x 3 and a result of even height and width, with 9 of 16 or 16 of 36 multiplications.
 
     Four neighbouring results need a small square of the input; squares and kernel are transformed by additions, multiplied
-    place by place, which over all channels is a matrix product a place, and transformed back.  Rounding is as in the direct
-    form, within a factor of two.  The gradient is that of the direct form, as the squares, four times the input, would have to
-    be kept for their own.
+    place by place, which over all channels is a matrix product a place, and transformed back.  Transforms and sums are float32,
+    the factors of a product of x's dtype.  Rounding is as in the direct form, within a factor of two.  The gradient is that of
+    the direct form, as the squares, four times the input, would have to be kept for their own.
     """
     of_input, of_kernel, of_products = (np.array(matrix, np.float32) for matrix in _WINOGRAD[kernel.shape[0]])
     places = range(len(of_input))
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    dtype = x.dtype
+    x, kernel = jnp.pad(x, ((0, 0), *padding, (0, 0))).astype(jnp.float32), kernel.astype(jnp.float32)
     height, width = (size - kernel.shape[0] + 1 for size in x.shape[1:3])
     # One product: as an einsum of three the kernel's transform took longer than the convolution.
     taps = kernel.reshape(-1, *kernel.shape[2:])
-    kernels = jnp.einsum("ak,kio->aio", np.kron(of_kernel, of_kernel), taps).reshape(len(places), len(places), *taps.shape[1:])
+    kernels = jnp.einsum("ak,kio->aio", np.kron(of_kernel, of_kernel), taps).astype(dtype)
+    kernels = kernels.reshape(len(places), len(places), *taps.shape[1:])
 
     squares = [[x[:, i : i + height - 1 : 2, j : j + width - 1 : 2] for j in places] for i in places]
     squares = _transformed(of_input, squares)
     # A row of places at a time: one by one they take a third longer to compile, and all at once a tenth longer to run.
-    products = [jnp.einsum("pbhwi,pio->pbhwo", jnp.stack(row), kernels[a]) for a, row in enumerate(squares)]
-    return _interleaved(_transformed(of_products, products))
+    products = [
+        jnp.einsum("pbhwi,pio->pbhwo", jnp.stack(row).astype(dtype), kernels[a], preferred_element_type=jnp.float32)
+        for a, row in enumerate(squares)
+    ]
+    return _interleaved(_transformed(of_products, products)).astype(dtype)
 
 
 def _winograd_forward(x: jax.Array, kernel: jax.Array, padding: Padding):

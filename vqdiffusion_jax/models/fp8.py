@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 FLOAT8 = jnp.float8_e4m3fn
 LARGEST = float(jnp.finfo(FLOAT8).max)  # 448
 SMALLEST = float(jnp.finfo(jnp.float32).tiny)
 
+Network = TypeVar("Network", bound=nnx.Module)
 
-def fp8_dot_general(
-    x: jax.Array, kernel: jax.Array, dimension_numbers, *, precision=None, preferred_element_type=None, out_sharding=None
-) -> jax.Array:
-    """A linear layer's ``lax.dot_general``: x (..., in) with kernel (in, out) -> (..., out), both rounded to float8 (e4m3).
 
-    Each row of x and each column of the kernel is first scaled to float8's whole range, so that one large
-    channel costs no other row or column its digits; the scales are multiplied back after the sum, which the device makes as
-    it does for float8 and ``precision``.  Three binary digits are left of each factor.  Raises ValueError for any other contraction.
+class Fp8Linear(nnx.Linear):
+    """nnx.Linear whose product is made in float8 (e4m3): three binary digits are left of each factor.
+
+    Each row of the input and each column of the kernel is first scaled to float8's whole range, so that one large
+    channel costs no other row or column its digits; the scales are multiplied back after the sum.
+
+    The kernel is rounded at every call, or ahead by ``rounded``; it is then float8 and ``kernel_scale`` (1, out) float32.
     """
-    if dimension_numbers != (((x.ndim - 1,), (0,)), ((), ())) or x.ndim < 2 or kernel.ndim != 2:
-        allowed = "those of linear layers, the last axis of x with the first of a matrix"
-        raise ValueError(f"float8 products are {allowed}; not {dimension_numbers}")
-    rows, row_scale = _scaled_to_range(x, axis=-1)
-    columns, column_scale = _scaled_to_range(kernel, axis=0)
-    dtype = preferred_element_type or x.dtype  # of the sums already: in bfloat16 half as much is written, at a digit far below float8's
-    sums = jax.lax.dot_general(
-        rows, columns, dimension_numbers, precision=precision, preferred_element_type=dtype, out_sharding=out_sharding
-    )
-    return (sums.astype(jnp.float32) * row_scale * column_scale).astype(dtype)
+
+    def __init__(self, in_features: int, out_features: int, **options):
+        super().__init__(in_features, out_features, **options)
+        self.kernel_scale = nnx.data(None)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x (..., in) -> (..., out) in the layer's dtype."""
+        dtype = self.dtype or x.dtype
+        rows, row_scale = _scaled_to_range(x, axis=-1)
+        columns, column_scale = self._columns()
+        # Sums in the layer's dtype already: in bfloat16 half as much is written, at a digit far below float8's.
+        sums = jax.lax.dot_general(
+            rows, columns, (((x.ndim - 1,), (0,)), ((), ())), precision=self.precision, preferred_element_type=dtype
+        )
+        sums = sums.astype(jnp.float32) * row_scale * column_scale
+        return (sums if self.bias is None else sums + self.bias[...].astype(jnp.float32)).astype(dtype)
+
+    def round_kernel(self) -> None:
+        """Hold the kernel in float8 from now on.  Kernels of several layers may be stacked: (..., in, out)."""
+        kernel, scale = self._columns()
+        self.kernel, self.kernel_scale = nnx.Param(kernel), nnx.Param(scale)
+
+    def _columns(self) -> tuple[jax.Array, jax.Array]:
+        if self.kernel_scale is not None:
+            return self.kernel[...], self.kernel_scale[...]
+        return _scaled_to_range(self.kernel[...], axis=-2)
+
+
+def rounded(network: Network) -> Network:
+    """A copy of ``network`` whose float8 layers hold their kernels in float8, so that a loop does not round them at every turn."""
+    network = jax.tree.map(lambda leaf: leaf, network)
+    for _, module in nnx.iter_modules(network):
+        if isinstance(module, Fp8Linear):
+            module.round_kernel()
+    return network
 
 
 def _scaled_to_range(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:

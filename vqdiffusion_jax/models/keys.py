@@ -1,8 +1,13 @@
-"""Keys for the initialisation of a network."""
+"""Keys for the initialisation of a network, and its shapes without one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import jax
+
+Network = TypeVar("Network")
 
 
 class Keys:
@@ -20,3 +25,8 @@ class Keys:
         """The next key."""
         self._count += 1
         return jax.random.fold_in(self._key, self._count - 1)
+
+
+def shapes_of(network: Callable[..., Network], *arguments: Any, **options: Any) -> Network:
+    """``network(*arguments, **options, rngs=...)`` with ``jax.ShapeDtypeStruct`` in place of every array: nothing is computed."""
+    return jax.eval_shape(lambda: network(*arguments, **options, rngs=Keys(0)))

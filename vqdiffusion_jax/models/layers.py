@@ -18,8 +18,9 @@ from jax.sharding import PartitionSpec as P
 from ..config import ComputeConfig
 from ..sharding import batch_spec
 from .attention import attention
-from .fp8 import fp8_dot_general
+from .fp8 import Fp8Linear
 from .keys import Keys
+from .products import dot_general
 
 LAYER_NORM_EPSILON = 1e-5  # PyTorch's default; Flax's is 1e-6
 GROUP_NORM_EPSILON = 1e-6
@@ -48,21 +49,15 @@ def linear(
     out_dtype: str | None = None,
     fp8: bool = False,
 ) -> nnx.Linear:
-    """A linear layer: kernel (in, out) from N(0, 0.02), bias zero.  ``out_dtype`` accumulates and returns in that dtype, ``fp8``
-    multiplies in float8.
+    """A linear layer: kernel (in, out) from N(0, 0.02), bias zero.  ``out_dtype`` accumulates and returns in that dtype; ``fp8``
+    multiplies in float8 (and returns the compute dtype).
     """
-    return nnx.Linear(
-        in_features,
-        out_features,
-        use_bias=bias,
-        kernel_init=kernel_init,
-        bias_init=zeros_init,
-        dtype=compute.dtype,
-        param_dtype=compute.param_dtype,
-        preferred_element_type=out_dtype,
-        dot_general=fp8_dot_general if fp8 else jax.lax.dot_general,
-        rngs=rngs,
-    )
+    options = dict(
+        use_bias=bias, kernel_init=kernel_init, bias_init=zeros_init, dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs
+    )  # fmt: skip
+    if fp8:
+        return Fp8Linear(in_features, out_features, **options)
+    return nnx.Linear(in_features, out_features, preferred_element_type=out_dtype, dot_general=dot_general, **options)
 
 
 def embed(num_rows: int, width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.Embed:
@@ -118,12 +113,13 @@ def standardize(x: jax.Array) -> jax.Array:
 
 def gelu2(x: jax.Array) -> jax.Array:
     """x * sigmoid(1.702 x), which CLIP calls QuickGELU and the reference GELU2."""
-    return x * jax.nn.sigmoid(1.702 * x)
+    wide = x.astype(jnp.float32)
+    return (wide * jax.nn.sigmoid(1.702 * wide)).astype(x.dtype)
 
 
 def gelu(x: jax.Array) -> jax.Array:
     """x * Phi(x) with the exact error function."""
-    return jax.nn.gelu(x, approximate=False)
+    return jax.nn.gelu(x.astype(jnp.float32), approximate=False).astype(x.dtype)
 
 
 ACTIVATION_FUNCTIONS = {"gelu2": gelu2, "gelu": gelu}

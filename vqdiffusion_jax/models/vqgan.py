@@ -118,11 +118,13 @@ class VQGAN(nnx.Module):
             raise ValueError("encode takes key or gumbel, not both; the key would draw what gumbel gives")
         if isinstance(temperature, int | float) and not temperature > 0:
             raise ValueError(f"temperature is {temperature}; it must be above 0 (for the most likely tokens leave out key and gumbel)")
-        latents = self.latents(images)
-        latents = latents.reshape(latents.shape[0], -1, latents.shape[-1])
-        if key is not None and self.config.quantizer == "gumbel":
-            gumbel = gumbel_noise(key, *latents.shape[:2], self.config.codebook_size)
-        tokens = self.quantizer.tokens(latents, gumbel=gumbel, temperature=temperature)
+        # Float32 in full: accelerators would multiply in fewer digits, and tokens, which are kept for long, would depend on the device.
+        with jax.default_matmul_precision("highest"):
+            latents = self.latents(images)
+            latents = latents.reshape(latents.shape[0], -1, latents.shape[-1])
+            if key is not None and self.config.quantizer == "gumbel":
+                gumbel = gumbel_noise(key, *latents.shape[:2], self.config.codebook_size)
+            tokens = self.quantizer.tokens(latents, gumbel=gumbel, temperature=temperature)
         return tokens if self.full_to_reduced is None else self.full_to_reduced[...][tokens]
 
     def codes(self, tokens: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ from .entropy_bound import EntropyBound
 from .fewer_tokens import FewerTokens, PurityPrior
 from .guidance import Guidance, combine
 from .infer_speed import strategy_from_infer_speed
-from .loop import denoise, paired_logits, predictor
+from .loop import denoise, paired_logits, pairs, predictor
 from .maskgit import MaskGIT
 from .named import STRATEGIES
 from .noise import KeyNoise, Noise, RecordedNoise, image_keys
@@ -49,6 +49,7 @@ __all__ = [
     "noised_start",
     "outpaint",
     "paired_logits",
+    "pairs",
     "predictor",
     "reference_counts",
     "strategy_from_infer_speed",

@@ -25,13 +25,27 @@ LogitsFn = Callable[[jax.Array, jax.Array, bool], tuple[jax.Array, jax.Array | N
 LogX0Fn = Callable[[jax.Array, jax.Array], jax.Array]
 
 
+def pairs(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Two arrays (batch, ...) as (2 * batch, ...): row i of the first at 2i, of the second at 2i + 1."""
+    return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
+
+
+def unpaired(both: jax.Array, axis: int = 0) -> tuple[jax.Array, jax.Array]:
+    """The two arrays of ``pairs``, along ``axis``.  By reshaping, since a strided slice of a batch spread over devices moves it."""
+    both = both.reshape(*both.shape[:axis], -1, 2, *both.shape[axis + 1 :])
+    return tuple(jax.lax.index_in_dim(both, i, axis + 1, keepdims=False) for i in range(2))
+
+
 def paired_logits(forward: Callable[[jax.Array, jax.Array, Any], jax.Array], conditional: Any, both: Any = None) -> LogitsFn:
     """A LogitsFn that runs the conditional and the null forward as ONE call on a doubled batch.
 
     forward: (tokens, timestep, conditioning) -> logits.
-    conditional: conditioning of the batch; both: conditioning of twice the
-    batch, the conditional half first, then the null half (None if guidance is
-    never active).  Both are made by the caller, once, before the loop.
+    conditional: conditioning of the batch; both: of twice the batch, in
+    ``pairs``: each image's condition, then its null condition (None if guidance
+    is never active).  Both are made by the caller, once, before the loop.
+
+    Pairs, because a batch is spread over devices in contiguous pieces: an
+    image's two rows of logits then meet without leaving theirs.
     """
 
     def logits_fn(tokens, timestep, guided):
@@ -39,9 +53,9 @@ def paired_logits(forward: Callable[[jax.Array, jax.Array, Any], jax.Array], con
             return forward(tokens, timestep, conditional), None
         if both is None:
             raise ValueError("guidance is active but no null condition was given; pass both=, or a Guidance of scale 1")
-        twice = timestep if jnp.ndim(timestep) == 0 else jnp.concatenate([timestep, timestep])
-        cond, null = jnp.split(forward(jnp.concatenate([tokens, tokens]), twice, both), 2)
-        return cond, null
+        twice = timestep if jnp.ndim(timestep) == 0 else jnp.repeat(timestep, 2)
+        logits = forward(jnp.repeat(tokens, 2, axis=0), twice, both)
+        return unpaired(logits)
 
     return logits_fn
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from ..diffusion.transitions import LOG_FLOOR
 
+TURNS = 32  # halvings of the range of a float32
 _ROUNDING = 1e-5  # of a float32 sum of probabilities, with room to spare
 
 
@@ -60,10 +61,10 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
     weigh: from an entry to its weight, which must not fall as the entry grows.
 
     Nothing is sorted: the smallest kept value is found by halving, each time
-    weighing the entries above a cut in one read, until no row has more than one
-    value between two cuts.  An array of 1024 x 4096 takes a tenth of the time of its sort on a CPU.
+    weighing the entries above a cut in one read.  On a CPU that ends when no row has more than one value between two
+    cuts, and an array of 1024 x 4096 takes a tenth of the time of its sort; an accelerator, which would have to stop and
+    ask, and on a mesh to ask the others, takes all the turns there can be.
     """
-    weight = weigh(log_x0)
 
     def single(low, high, above_low, above_high):
         """No room for a second entry: each of those above low weighs as much as low at least."""
@@ -72,7 +73,7 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
     def unsettled(state):
         return ~jnp.all(single(*state))
 
-    def body(state):
+    def halve(state, weight):
         low, high, above_low, above_high = state
         at = _middle(low, high)
         above = jnp.sum(jnp.where(log_x0 > _in_order(at), weight, 0.0), axis=-1, keepdims=True)
@@ -82,8 +83,17 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
 
     lowest, highest = (_in_order(extreme(log_x0, axis=-1, keepdims=True)) for extreme in (jnp.min, jnp.max))
     nothing = jnp.zeros(lowest.shape, jnp.float32)
-    low, high, _, above = jax.lax.while_loop(unsettled, body, (lowest - 1, highest, nothing + jnp.inf, nothing))
 
+    def until_settled(*state):
+        weight = weigh(log_x0)
+        return jax.lax.while_loop(unsettled, lambda state: halve(state, weight), state)
+
+    def all_turns(*state):
+        return jax.lax.fori_loop(0, TURNS, lambda _, state: halve(state, weigh(log_x0)), state)  # weighed anew: half of the reading
+
+    state = (lowest - 1, highest, nothing + jnp.inf, nothing)
+    low, high, _, above = jax.lax.platform_dependent(*state, cpu=until_settled, default=all_turns)
+    weight = weigh(log_x0)
     larger = log_x0 > _in_order(high)
     tied = (log_x0 > _in_order(low)) & ~larger  # one, or all of one value
     each = jnp.max(jnp.where(tied, weight, 0.0), axis=-1, keepdims=True)
@@ -98,8 +108,8 @@ class TopR:
     """Keep the fewest likeliest codes whose probabilities reach ``rate``; the one that crosses it is kept.
 
     rate: in (0, 1], traced data (another rate recompiles nothing).  1.0 keeps
-    everything at no cost.  (The reference then still reaches what comes after
-    its float32 running sum has reached 1, about 1e-7 in all.)
+    everything and, given as a number, compiles no search.  (The reference drops
+    what comes after its float32 running sum has reached 1, about 1e-7 in all.)
     What is kept is what sorting and a running float32 sum would keep, except
     that such sums depend on their order: where probabilities sum to ``rate``
     within about 1e-6, the entry that crosses it may be one later or earlier.
@@ -107,14 +117,19 @@ class TopR:
     """
 
     rate: float | jax.Array
+    keeps_all: bool = field(default=None, repr=False, metadata={"static": True})  # decided here, where the rate is a number
 
     def __post_init__(self):
         if isinstance(self.rate, Real) and not 0.0 < self.rate <= 1.0:
             raise ValueError(f"TopR.rate is {self.rate}; it must lie in (0, 1] (leave truncation out to keep everything)")
+        if self.keeps_all is None:
+            object.__setattr__(self, "keeps_all", isinstance(self.rate, Real) and self.rate == 1.0)
 
     def __call__(self, log_x0: jax.Array) -> jax.Array:
         """log_x0: (..., num_codes) float32 -> the same shape, dropped codes at -70."""
-        return jax.lax.cond(self.rate < 1.0, lambda x: _keep_largest(x, jnp.exp, self.rate), lambda x: x, log_x0)
+        if self.keeps_all:
+            return log_x0
+        return _keep_largest(log_x0, jnp.exp, jnp.where(self.rate < 1.0, self.rate, jnp.inf))
 
 
 @jax.tree_util.register_dataclass
