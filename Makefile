@@ -3,6 +3,8 @@
 # make lint       static checks
 # make sample PROMPT="a red apple"   the embedded model draws it, into RESULT
 # Set PYTHON to choose an interpreter (3.11 or newer), VENV to put the environment elsewhere.
+# The tests need torch.  The ordinary index's wheel for Linux brings CUDA, gigabytes of it; PyTorch's wheel for CPUs is enough:
+# make test TORCH=FILE_OR_ADDRESS_OF_THE_WHEEL
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -32,11 +34,12 @@ $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@
 
-# A browser for the tests of the page: what is there, or Debian's, or Playwright's own; without one they are skipped, but not in CI.
+# A browser for the tests of the page: what is there, or Playwright's own, which needs no rights on the system; without one they are
+# skipped.  In CI they are not, and the machine is CI's own: there it is Debian's.
 $(VENV)/.installed-browser: $(VENV)/.installed-test
-	command -v chromium || command -v chromium-browser || command -v google-chrome || \
-		{ apt-get -qq update && apt-get -qq -y install --no-install-recommends chromium; } >/dev/null || \
-		$(PY) -m playwright install chromium || echo "no browser: the tests of the page will be skipped"
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		{ test "$$CI" = true && apt-get -qq update && apt-get -qq -y install --no-install-recommends chromium; } >/dev/null || \
+		$(PY) -m playwright install chromium >/dev/null 2>&1 || echo "no browser: the tests of the page are skipped"
 	touch $@
 
 test: $(VENV)/.installed-browser

@@ -14,16 +14,27 @@ _PATIENT = (
 )
 
 
-def with_devices(count: int, more: str = "") -> str:
-    """XLA_FLAGS of a process that sees ``count`` CPU devices."""
-    return f"--xla_force_host_platform_device_count={count} {more}".strip()
+def start_on_devices(count: int, script: str, *arguments) -> subprocess.Popen:
+    """Start ``script``, a path from the root of the project, where JAX sees ``count`` CPU devices."""
+    flags = f"--xla_force_host_platform_device_count={count} {_PATIENT}"
+    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(REPO / script), *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def on_devices(count: int, script: str, *arguments) -> subprocess.CompletedProcess:
-    """Run ``script``, a path from the root of the project, where JAX sees ``count`` CPU devices."""
-    environment = os.environ | {"XLA_FLAGS": with_devices(count, _PATIENT), "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(REPO / script), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    """The same, and wait until it has ended."""
+    return ended(start_on_devices(count, script, *arguments))
+
+
+def ended(process: subprocess.Popen) -> subprocess.CompletedProcess:
+    """What a process has said, once it has ended."""
+    with process:
+        try:
+            out, err = process.communicate(timeout=600)
+        finally:
+            process.kill()  # which does nothing to one that has ended
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def free_address() -> str:

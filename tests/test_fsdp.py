@@ -1,24 +1,18 @@
 """fsdp means that devices exchange weights, never activations; read from the compiled program."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.processes import with_devices
+from tests.processes import on_devices
 from tests.sharded_collectives import BATCH
 
-REPO = Path(__file__).resolve().parents[1]
+SAMPLES = [[n] for n in (BATCH, 2 * BATCH, BATCH // 8, 2 * BATCH // 8)]  # of a batch, and of its conditions and null conditions
 
 
 @pytest.fixture(scope="module")
 def report():
-    environment = os.environ | {"XLA_FLAGS": with_devices(8), "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(REPO / "tests" / "sharded_collectives.py")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    done = on_devices(8, "tests/sharded_collectives.py")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -29,7 +23,7 @@ def test_fsdp_gathers_weights_and_leaves_activations_where_they_are(report, kind
     sent = report[kind]["fsdp"]
     assert ["all-gather", "f32", [16, 16]] in sent  # attention kernels, layer by layer
     assert any(operation == "all-gather" and 64 in shape for operation, _, shape in sent)  # the MLP's
-    of_samples = [one for one in sent if one[1] != "pred" and one[2][:1] in ([BATCH], [BATCH // 8])]
+    of_samples = [one for one in sent if one[1] != "pred" and one[2][:1] in SAMPLES]
     # The tokens' and labels' numbers may travel; nothing that a layer has made does.
     assert [one for one in of_samples if one[1].startswith(("f", "bf"))] == []
 

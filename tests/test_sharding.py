@@ -1,24 +1,19 @@
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
-from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from tests.multiprocess_sampling import SETTINGS
 from tests.networks import random_network
-from tests.processes import free_address, with_devices
+from tests.processes import ended, free_address, on_devices, start_on_devices
 from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.sharding import ShardingRules, dividing, make_mesh
-
-REPO = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -28,35 +23,23 @@ def folder(tmp_path_factory):
     return folder
 
 
-def start(script: str, *arguments, devices: int) -> subprocess.Popen:
-    # On few cores the threads that stand for devices may meet their collectives in different orders; one after the other they do not.
-    flags = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
-    flags += " --xla_cpu_collective_call_warn_stuck_timeout_seconds=60 --xla_cpu_collective_call_terminate_timeout_seconds=120"
-    environment = os.environ | {"XLA_FLAGS": with_devices(devices, flags), "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(REPO / "tests" / script), *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen) -> dict:
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
-    return json.loads(out.splitlines()[-1])
+def said(done: subprocess.CompletedProcess) -> dict:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
 def report(folder):
-    try:
-        return finish(start("sharded_sampling.py", folder, devices=8))
-    except AssertionError as error:
-        if "rendezvous" not in str(error):  # simulated devices on a loaded machine: XLA gave up waiting for a thread
-            raise
-        return finish(start("sharded_sampling.py", folder, devices=8))
+    done = on_devices(8, "tests/sharded_sampling.py", folder)
+    if "rendezvous" in done.stderr and done.returncode:  # simulated devices on a loaded machine: XLA gave up waiting for a thread
+        done = on_devices(8, "tests/sharded_sampling.py", folder)
+    return said(done)
 
 
 def test_each_process_draws_its_own_pictures(folder):
     address = free_address()
-    processes = [start("multiprocess_sampling.py", folder, address, 2, index, devices=2) for index in range(2)]
-    first, second = (finish(process) for process in processes)
+    processes = [start_on_devices(2, "tests/multiprocess_sampling.py", folder, address, 2, index) for index in range(2)]
+    first, second = (said(ended(process)) for process in processes)
     assert first["devices"] == second["devices"] == 4
     assert first["indices"] and second["indices"]
     assert sorted(first["indices"] + second["indices"]) == list(range(6))
@@ -79,7 +62,7 @@ def test_weights_are_restored_to_their_shards(report):
 
 
 def test_every_large_parameter_of_a_released_model_is_split():
-    model = jax.eval_shape(lambda: VQDiffusionModel(preset("ithq"), rngs=nnx.Rngs(0)))
+    model = shapes_of(VQDiffusionModel, preset("ithq"))
     rules, whole = ShardingRules(), []
     for path, leaf in leaves_by_path(model).items():
         spec = rules.spec(path, leaf.ndim)
@@ -90,7 +73,7 @@ def test_every_large_parameter_of_a_released_model_is_split():
 
 
 def test_attention_values_have_a_path_of_their_own():
-    model = jax.eval_shape(lambda: VQDiffusionModel(preset("tiny_text"), rngs=nnx.Rngs(0)))
+    model = shapes_of(VQDiffusionModel, preset("tiny_text"))
     paths = leaves_by_path(model)
     assert "denoiser.blocks.self_attention.value.kernel" in paths
     assert len(paths) == len(jax.tree.leaves(model))

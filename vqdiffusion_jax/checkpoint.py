@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -221,13 +222,20 @@ def failing_as_checkpoint_error(message: str) -> Iterator[None]:
 def _count_operations_alike() -> None:
     """Where processes meet in orbax they wait for an operation's number, but one that failed early has not counted it.
 
-    All processes call this.
+    All processes call this.  Raises CheckpointError, in all of them, if orbax keeps the number elsewhere: they would wait for ever.
     """
-    from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator  # there is no public way to the number
+    try:
+        from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator  # there is no public way to the number
 
-    most = max(map(int, from_all(OperationIdGenerator.get_current_operation_id())))
-    while int(OperationIdGenerator.get_current_operation_id()) < most:
-        OperationIdGenerator.next_operation_id()
+        number, count_one = OperationIdGenerator.get_current_operation_id, OperationIdGenerator.next_operation_id
+    except (ImportError, AttributeError) as error:
+        raise CheckpointError(
+            f"with orbax-checkpoint {version('orbax-checkpoint')} processes cannot go on together after a checkpoint that one of them"
+            " could not read; install orbax-checkpoint 0.12, or start one process alone"
+        ) from error
+    most = max(map(int, from_all(number())))
+    while int(number()) < most:
+        count_one()
 
 
 def _attempt(read: Callable[[], Any]) -> tuple[Any, str]:

@@ -18,7 +18,8 @@ from vqdiffusion_jax.data.scenes.drawings import Drawings
 from vqdiffusion_jax.data.scenes.held_out import is_held_out
 from vqdiffusion_jax.data.scenes.words import COLOURS
 
-EMOJI64 = Path(__file__).parents[2] / "../shared/data/emoji64"
+# The set's pictures on white, to compare what the builder writes with.
+EMOJI64 = Path(os.environ.get("EMOJI64_ROOT", Path(__file__).resolve().parents[3] / "shared" / "data" / "emoji64"))
 BUILT = Path(os.environ.get("EMOJI_ROOT", "/nowhere"))  # what the builder wrote with --size=64
 
 # A red disc of half the picture's width; the rest is transparent.
@@ -113,7 +114,7 @@ def test_the_list_of_concepts():
         assert sum(is_held_out(("background", concept, colour)) for colour in COLOURS) < len(COLOURS) / 2
 
 
-@pytest.mark.skipif(not (EMOJI64.exists() and BUILT.exists()), reason="needs ../shared/data/emoji64, and EMOJI_ROOT: a built folder")
+@pytest.mark.skipif(not (EMOJI64.exists() and BUILT.exists()), reason="needs EMOJI_ROOT, a built folder, and EMOJI64_ROOT")
 def test_the_built_set_is_emoji64():
     """Composited on white, every drawing is the picture of emoji64 with its code points and style."""
     expected = {(row["codepoint"], row["style"]): row for row in map(json.loads, (EMOJI64 / "captions.jsonl").open())}

@@ -18,7 +18,7 @@ from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules
 from vqdiffusion_jax.interop.openai_clip import load_openai_clip
 from vqdiffusion_jax.interop.table import unapply
 from vqdiffusion_jax.models.clip import CLIPTextEncoder
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.pipeline import VQDiffusionPipeline
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 
@@ -73,7 +73,7 @@ def with_null(case: Case, model, condition):
 
 def clip_in(encoder: CLIPTextEncoder, dtype: str) -> CLIPTextEncoder:
     """The same weights, run in another dtype."""
-    abstract = jax.eval_shape(lambda: CLIPTextEncoder(encoder.config, ComputeConfig(dtype=dtype), rngs=Keys(0)))
+    abstract = shapes_of(CLIPTextEncoder, encoder.config, ComputeConfig(dtype=dtype))
     return jax.tree.unflatten(jax.tree.structure(abstract), jax.tree.leaves(encoder))
 
 

@@ -2,9 +2,11 @@
 
 import re
 
+import numpy as np
 import pytest
 
-from tests.golden.cases import Case
+from tests.conftest import RECORDED
+from tests.golden.cases import Case, find_cases
 
 RUN = "u|t|x_in|x_out|sampled_out|to_sample|exp_noise|n_drawn|log_x0_calls|log_x0|tokens|image|content_token"
 MARGINS = "min_margin|min_trunc_margin|min_select_margin"  # how far the recorded decisions were from another outcome; no output
@@ -43,3 +45,13 @@ def test_every_array_is_replayed(case: Case):
     unknown = [name for name in case.arrays if not any(re.fullmatch(pattern, name) for pattern in KNOWN[case.kind])]
     assert unknown == []
     assert set(case.calls) >= {name for name in case.run_names if name != "run_partial"}
+
+
+@pytest.mark.cases(*KNOWN)
+def test_the_cases_of_every_clone_are_cut_from_these(case: Case):
+    kept = next((one for one in find_cases(RECORDED) if one.name == case.name), None)
+    if kept is None:
+        pytest.skip("no part of this case is kept in the repository")
+    for name, array in kept.arrays.items():
+        np.testing.assert_array_equal(array, case[name], err_msg=name)
+    assert all(call == case.calls[run] for run, call in kept.calls.items())

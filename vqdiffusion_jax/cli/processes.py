@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -46,6 +47,11 @@ def join_processes() -> None:
             raise ValueError(f"--distributed, but JAX finds no cluster: {str(error).splitlines()[0]}; give --coordinator") from error
     else:
         return
+    if _service() is None:
+        print(
+            f"warning: JAX {jax.__version__} does not show processes who of them has failed; when one fails, the others wait until JAX"
+            " misses it (JAX 0.10 and 0.11 do show it)", file=sys.stderr,
+        )  # fmt: skip
     threading.Thread(target=_leave_when_another_fails, daemon=True).start()
     from jax.experimental.multihost_utils import sync_global_devices
 
@@ -62,42 +68,42 @@ def fail_together(run: Callable[[], int]) -> int:
     try:
         status = run()
     except Exception:
-        if _client() is None:
+        if _service() is None:
             raise
         traceback.print_exc()
         status = 1
-    if status and (client := _client()) is not None:
-        with contextlib.suppress(RuntimeError):  # where the coordinator is gone, so are the others soon
-            client.key_value_set(_FAILED, str(_index()), allow_overwrite=False)
+    if status and (service := _service()) is not None:
+        with contextlib.suppress(Exception):  # where the coordinator is gone, so are the others soon
+            client, index = service
+            client.key_value_set(_FAILED, str(index), allow_overwrite=False)
         _leave(status)
     return status
 
 
 def _leave_when_another_fails() -> None:
-    while (client := _client()) is not None:
+    while (service := _service()) is not None:
+        client, index = service
         time.sleep(SECONDS_BETWEEN_LOOKS)
         try:
             failed = client.key_value_try_get(_FAILED)
         except Exception:  # nobody has failed, or JAX is shutting down
             continue
-        if int(failed) != _index():
-            print(f"error: process {failed} of this run failed and says why; process {_index()} ends with it", file=sys.stderr)
+        if int(failed) != index:
+            print(f"error: process {failed} of this run failed and says why; process {index} ends with it", file=sys.stderr)
             _leave(1)
 
 
-def _client():
-    """JAX's connection to the coordination service; None if this process is alone or JAX has left."""
+def _service() -> tuple[Any, int] | None:
+    """JAX's connection to its coordination service, and which process this is; None if alone, if JAX has left or keeps them elsewhere."""
     if "jax" not in sys.modules:
         return None
-    from jax._src import distributed  # there is no public way to its keys
+    try:
+        from jax._src.distributed import global_state  # there is no public way to its keys
 
-    return distributed.global_state.client
-
-
-def _index() -> int:
-    from jax._src import distributed
-
-    return distributed.global_state.process_id
+        client, index = global_state.client, global_state.process_id
+    except (ImportError, AttributeError):
+        return None
+    return None if client is None else (client, index)
 
 
 def _leave(status: int) -> None:
