@@ -55,9 +55,9 @@ def alternate(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[s
 
 
 def rows_of(
-    name: str, timings: dict[str, dict[str, float]], *, flops: float | None = None, ceiling: float | None = None, **facts: Any
+    name: str, timings: dict[str, dict[str, float]], *, flops: float | None = None, dtype: str | None = None, **facts: Any
 ) -> list[dict[str, Any]]:
-    """A row a contestant; every other contestant is a peer of "ours".  ``ceiling`` in FLOP/s.
+    """A row per contestant; every other contestant is a peer of "ours", and says in its name what it computes in: ``dtype`` is ours.
 
     On a CPU the ratio of processor times stands beside that of wall times: other programs hardly change it.
     """
@@ -67,12 +67,11 @@ def rows_of(
         rate = None if flops is None else flops / timing["median"]
         peer = contestant != "ours"
         rows.append({
-            "name": name, "contestant": contestant, **facts,
+            "name": name, "contestant": contestant, "dtype": None if peer else dtype, **facts,
             "median_ms": timing["median"] * 1e3, "spread_percent": timing["spread"] * 100, "cpu_ms": timing["cpu"] * 1e3,
             "ratio_to_peer": ours["median"] / timing["median"] if peer else None,
             "cpu_ratio_to_peer": ours["cpu"] / timing["cpu"] if peer else None,
             "tflops": None if rate is None else rate / 1e12,
-            "share_of_matmul": None if rate is None or ceiling is None or peer else rate / ceiling,
         })  # fmt: skip
     return rows
 
@@ -153,6 +152,19 @@ def finish(benchmark: str, rows: list[dict[str, Any]], out: Path | None, **facts
     out.write_text(json.dumps(record, indent=1) + "\n")
     print(f"written to {out}")
     return out
+
+
+def finish_beside_matmul(benchmark: str, rows: list[dict[str, Any]], options: argparse.Namespace, ceiling: float, **facts: Any) -> Path:
+    """``finish``, with our rates as shares of a matrix product's.
+
+    ceiling: ``matmul_ceiling`` before the timings; it is taken again after them, as either may fall into a machine's slow minute.
+    """
+    ceiling = max(ceiling, matmul_ceiling(options.dtype))
+    for row in rows:
+        if row["contestant"] == "ours" and row["tflops"] is not None:
+            row["share_of_matmul"] = row["tflops"] * 1e12 / ceiling
+    peer = peer_matmul_tflops(options.dtype)
+    return finish(benchmark, rows, options.out, matmul_tflops=ceiling / 1e12, peer_matmul_tflops=peer, **facts)
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

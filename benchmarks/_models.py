@@ -82,11 +82,16 @@ class Peer:
         found = {}
         for kind in (own,) if dtype == "float32" else (own, torch.bfloat16):
             network = self.transformer if kind == own else copy.deepcopy(self.transformer).to(kind)
-            name = "diffusers" if dtype == "float32" else f"diffusers {str(kind).removeprefix('torch.')}"
-            found[name] = replace(self, transformer=network)
+            variant = replace(self, transformer=network)
+            found[variant.name] = variant
             if compiled:
-                found[f"{name} compiled"] = replace(self, transformer=torch.compile(network, dynamic=False))
+                found[f"{variant.name} compiled"] = replace(self, transformer=torch.compile(network, dynamic=False))
         return found
+
+    @property
+    def name(self) -> str:
+        """What a table calls it: "diffusers float16"."""
+        return f"diffusers {str(self.transformer.dtype).removeprefix('torch.')}"
 
     def synchronise(self) -> None:
         if self.device == "cuda":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import jax
 
-from benchmarks._measure import WITHOUT_FLOAT8, alternate, arguments, finish, matmul_ceiling, peer_matmul_tflops, rows_of
+from benchmarks._measure import WITHOUT_FLOAT8, alternate, arguments, finish_beside_matmul, matmul_ceiling, rows_of
 from benchmarks._models import config_of, peer_of, random_model, random_tokens
 from vqdiffusion_jax.flops import decoder_flops
 
@@ -29,11 +29,11 @@ def main() -> None:
             if isinstance(peer, str):
                 notes[name] = peer
             else:
-                contestants["diffusers"] = _theirs(peer, tokens, config)
+                contestants[peer.name] = _theirs(peer, tokens, config)
             flops = batch * decoder_flops(config.codec)
             facts = {"batch": batch, "grid": config.codec.grid, "dtype": options.dtype}
-            rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, ceiling=ceiling, **facts)
-    finish("decode", rows, options.out, matmul_tflops=ceiling / 1e12, peer_matmul_tflops=peer_matmul_tflops(options.dtype), missing=notes)
+            rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, **facts)
+    finish_beside_matmul("decode", rows, options, ceiling, missing=notes)
 
 
 def _theirs(peer, tokens, config):

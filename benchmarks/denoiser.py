@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks._measure import alternate, arguments, finish, matmul_ceiling, peer_matmul_tflops, rows_of
+from benchmarks._measure import alternate, arguments, finish_beside_matmul, matmul_ceiling, rows_of
 from benchmarks._models import config_of, peer_of, random_model, random_tokens
 from benchmarks._step import request_of
 from vqdiffusion_jax.flops import denoiser_flops
@@ -35,11 +35,11 @@ def main() -> None:
             if isinstance(peer, str):
                 notes[name] = peer
             else:
-                contestants["diffusers"] = _theirs(peer, model, batch)
+                contestants[peer.name] = _theirs(peer, model, batch)
             facts = {"batch": batch, "layers": config.denoiser.num_layers, "dtype": options.dtype}
             flops = batch * denoiser_flops(config.denoiser)
-            rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, ceiling=ceiling, **facts)
-    finish("denoiser", rows, options.out, matmul_tflops=ceiling / 1e12, peer_matmul_tflops=peer_matmul_tflops(options.dtype), missing=notes)
+            rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, **facts)
+    finish_beside_matmul("denoiser", rows, options, ceiling, missing=notes)
 
 
 def _ours(model, batch):

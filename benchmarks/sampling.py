@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks._measure import alternate, arguments, finish, matmul_ceiling, peer_matmul_tflops, rows_of
+from benchmarks._measure import alternate, arguments, finish_beside_matmul, matmul_ceiling, rows_of
 from benchmarks._models import config_of, peer_of, random_model
 from benchmarks._step import RATE, SCALE, compiled_steps, request_of
 from vqdiffusion_jax.flops import denoiser_flops
@@ -41,8 +41,8 @@ def main() -> None:
                 contestants |= {setting: _peer_steps(variant, request) for setting, variant in variants.items()}
             flops = 2 * batch * options.steps * denoiser_flops(config.denoiser)
             facts = {"batch": batch, "steps": options.steps, "layers": config.denoiser.num_layers, "dtype": options.dtype}
-            rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, ceiling=ceiling, **facts)
-    finish("sampling", rows, options.out, matmul_tflops=ceiling / 1e12, peer_matmul_tflops=peer_matmul_tflops(options.dtype), missing=notes)
+            rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, **facts)
+    finish_beside_matmul("sampling", rows, options, ceiling, missing=notes)
 
 
 def _peer_steps(peer, request):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import jax
 
-from benchmarks._measure import WITHOUT_FLOAT8, alternate, arguments, finish, matmul_ceiling, peer_matmul_tflops, rows_of
+from benchmarks._measure import WITHOUT_FLOAT8, alternate, arguments, finish_beside_matmul, matmul_ceiling, rows_of
 from benchmarks._models import config_of, peer_of, random_ids, random_model
 from vqdiffusion_jax.flops import text_encoder_flops
 
@@ -29,11 +29,11 @@ def main() -> None:
             if isinstance(peer, str):
                 notes[name] = peer
             else:
-                contestants["transformers"] = _theirs(peer, ids)
+                contestants[peer.name.replace("diffusers", "transformers")] = _theirs(peer, ids)
             flops = batch * text_encoder_flops(config.text_encoder)
             facts = {"batch": batch, "length": ids.shape[1], "dtype": options.dtype}
-            rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, ceiling=ceiling, **facts)
-    finish("text", rows, options.out, matmul_tflops=ceiling / 1e12, peer_matmul_tflops=peer_matmul_tflops(options.dtype), missing=notes)
+            rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, **facts)
+    finish_beside_matmul("text", rows, options, ceiling, missing=notes)
 
 
 def _theirs(peer, ids):

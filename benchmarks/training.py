@@ -10,7 +10,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from benchmarks._measure import WITHOUT_FLOAT8, alternate, arguments, finish, matmul_ceiling, rows_of
+from benchmarks._measure import WITHOUT_FLOAT8, alternate, arguments, finish_beside_matmul, matmul_ceiling, rows_of
 from benchmarks._models import config_of, random_ids, random_model, random_tokens
 from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.flops import denoiser_flops
@@ -31,8 +31,8 @@ def main() -> None:
         timings = alternate({"ours": _step(name, config, options.batch, options.dtype)}, options.repeats)
         flops = 3 * options.batch * denoiser_flops(config.denoiser)
         facts = {"batch": options.batch, "layers": config.denoiser.num_layers, "dtype": options.dtype}
-        rows += rows_of(f"{name} x {options.batch}", timings, flops=flops, ceiling=ceiling, **facts)
-    finish("training", rows, options.out, matmul_tflops=ceiling / 1e12)
+        rows += rows_of(f"{name} x {options.batch}", timings, flops=flops, **facts)
+    finish_beside_matmul("training", rows, options, ceiling)
 
 
 def _step(name, config, batch, dtype):

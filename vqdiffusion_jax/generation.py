@@ -152,7 +152,7 @@ render_tokens = jax.jit(render, static_argnames=("output", "rounding"))
 
 
 def calls_a_piece(calls: int, pieces: int) -> int:
-    """How many of ``calls`` network calls to make a piece, for at most so many pieces: a divisor, as pieces of one length compile once."""
+    """Network calls per piece, for at most ``pieces`` pieces; a divisor of ``calls`` where possible, so that one length is compiled."""
     least = -(-calls // pieces)
     return next((count for count in range(least, 2 * least + 1) if calls % count == 0), least)
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 from flax import nnx
 
+from vqdiffusion_jax.models.denoiser import Denoiser
 from vqdiffusion_jax.models.keys import Keys
-from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.presets import preset
 
 
@@ -17,7 +17,7 @@ def test_the_numbers_of_flax():
 
 
 def test_a_whole_network():
-    config = preset("tiny_text")
-    ours, theirs = (jax.jit(lambda keys=keys: VQDiffusionModel(config, rngs=keys(3)))() for keys in (Keys, nnx.Rngs))
+    config = preset("tiny_text").denoiser
+    ours, theirs = (jax.jit(lambda keys=keys: Denoiser(config, rngs=keys(3)))() for keys in (Keys, nnx.Rngs))
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)

@@ -227,11 +227,11 @@ def replicated(table: jax.Array) -> jax.Array:
 
 
 def sample_by_sample(run: Callable[..., jax.Array], numbers: int, *batched: Any) -> jax.Array:
-    """``run(*batched)``, on a CPU one sample after the other.  The first array and the result have a leading batch axis, other
-    arrays too, or 1 for what all samples share.
+    """``run(*batched)``; on a CPU one sample at a time.  The first array and the result have a leading batch axis; others too, or
+    an axis of size 1 if the samples share them.
 
-    ``numbers`` is how many a sample's widest activation has: those of several small samples stay in the cache
-    together and are run together, as is everything where the ambient mesh spreads the samples.
+    numbers: the size of a sample's widest activation.  Samples small enough to stay in the cache together run together, as all
+    do where the ambient mesh spreads them over devices.
     """
     batch = jax.tree.leaves(batched)[0].shape[0]
     if batch == 1 or numbers < NUMBERS_IN_CACHE or not jax.sharding.get_abstract_mesh().empty:
