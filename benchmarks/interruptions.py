@@ -31,7 +31,7 @@ from PIL import Image
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG = """
-from configs._table import table
+from vqdiffusion_jax.training.table import table
 
 def get_config():
     return table(
@@ -284,12 +284,12 @@ def same_end(one: Path, other: Path) -> bool:
 
 
 def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
-    from configs._table import table
     from vqdiffusion_jax.checkpoint import TrainingCheckpoints
     from vqdiffusion_jax.paths import leaves_by_path
     from vqdiffusion_jax.sharding import make_mesh
     from vqdiffusion_jax.training.denoiser.config import train_config
     from vqdiffusion_jax.training.denoiser.state import abstract_state
+    from vqdiffusion_jax.training.table import table
 
     config = train_config(table(model="tiny_text", batch_size=8, steps=STEPS))
     checkpoints = TrainingCheckpoints(workdir / "checkpoints", keep_last=1000)

@@ -4,7 +4,7 @@ The reference publishes no file for this run; numbers are coco's, the batch is o
 Images and captions as img2dataset writes them.
 """
 
-from configs._table import table
+from vqdiffusion_jax.training.table import table
 
 
 def get_config():

@@ -3,7 +3,7 @@
 Start from CC weights as the reference does: --init_from=CC_pretrained.pth.  Batch 4 on each of 8 GPUs.
 """
 
-from configs._table import table
+from vqdiffusion_jax.training.table import table
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """Improved VQ-Diffusion: COCO weights tuned with a learned null condition (the reference's coco_tune.yaml).
 
---init_from=COCO_pretrained.pth, which lacks the null embedding; it is initialised
+--init_from=coco_pretrained.pth, which lacks the null embedding; it is initialised
 at random, as in the reference.  The reference's own start needs several
 GPUs: on one, its strict loading fails.  Nothing is frozen but codec and CLIP.
 """

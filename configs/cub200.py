@@ -1,6 +1,6 @@
 """VQ-Diffusion-B on CUB-200 birds (the reference's cub200.yaml): --init_from=CC_pretrained.pth.  Batch 4 on each of 8 GPUs."""
 
-from configs._table import table
+from vqdiffusion_jax.training.table import table
 
 
 def get_config():

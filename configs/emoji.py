@@ -13,7 +13,7 @@ cores can be taught in an hour or two; with an accelerator take them all (0), an
 several times as fast as AdamW, whose steps drown the small gradients of rare words.
 """
 
-from configs._table import table
+from vqdiffusion_jax.training.table import table
 
 
 def get_config():

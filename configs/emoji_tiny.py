@@ -10,9 +10,9 @@ Without a codec (leave out train_vqgan and tokenize, and cache and codec of the 
 which is enough to see a loss fall and a run resume.
 """
 
-from configs._table import table
 from vqdiffusion_jax.config import to_dict
 from vqdiffusion_jax.presets import preset
+from vqdiffusion_jax.training.table import table
 
 
 def get_config():

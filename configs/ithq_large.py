@@ -6,7 +6,7 @@ authors used 96 of them for a month.  The file leaves caption dropping unset;
 without any, the null embedding would never be trained, so it is 0.1 here.
 """
 
-from configs._table import table
+from vqdiffusion_jax.training.table import table
 
 
 def get_config():

@@ -3,7 +3,7 @@
 The reference publishes weights but no file for this run; numbers are coco's, the batch is our choice.
 """
 
-from configs._table import table
+from vqdiffusion_jax.training.table import table
 
 
 def get_config():

@@ -8,12 +8,12 @@ The codec that comes with the package was trained in three pieces, which the car
 (vqdiffusion_jax/assets/emoji/README.md).
 """
 
-from configs._vqgan_table import table
 from vqdiffusion_jax.presets import CODECS
+from vqdiffusion_jax.training.table import vqgan_table
 
 
 def get_config():
-    return table(
+    return vqgan_table(
         codec=CODECS["emoji_f8_1024"],
         data=dict(source="scenes", root="data/emoji", options=dict(concepts=16), cache=""),
         reconstruction=dict(l1=0.5, l2=2.0),

@@ -4,12 +4,12 @@ The published loss of that very model: discriminator of two halvings from the fi
 Set reconstruction.vgg, reconstruction.lins and reconstruction.perceptual=1 for LPIPS, which it was trained with.
 """
 
-from configs._vqgan_table import table
 from vqdiffusion_jax.presets import CODECS
+from vqdiffusion_jax.training.table import vqgan_table
 
 
 def get_config():
-    return table(
+    return vqgan_table(
         codec=CODECS["imagenet_f16_16384"],
         data=dict(source="imagenet", root="dataset/ImageNet", options={}, cache=""),
         reconstruction=dict(l1=1.0, perceptual=0.0, vgg="", lins=""),

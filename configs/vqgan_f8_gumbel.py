@@ -4,12 +4,12 @@ Its authors trained on OpenImages and published architecture, temperature and we
 unsaid is taming's usual: hinge, patches, LPIPS 1.  Set reconstruction.vgg and reconstruction.lins for LPIPS.
 """
 
-from configs._vqgan_table import table
 from vqdiffusion_jax.presets import CODECS
+from vqdiffusion_jax.training.table import vqgan_table
 
 
 def get_config():
-    return table(
+    return vqgan_table(
         codec=CODECS["openimages_f8_8192"],
         data=dict(source="folder", root="dataset/OpenImages", options={}, cache="", validation_fraction=0.001),
         reconstruction=dict(l1=1.0, perceptual=0.0, vgg="", lins=""),

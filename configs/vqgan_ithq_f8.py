@@ -4,12 +4,12 @@ Its architecture, decay and commitment are published, its training is not: loss 
 Set reconstruction.vgg, reconstruction.lins and reconstruction.perceptual=1 for LPIPS.
 """
 
-from configs._vqgan_table import table
 from vqdiffusion_jax.presets import CODECS
+from vqdiffusion_jax.training.table import vqgan_table
 
 
 def get_config():
-    return table(
+    return vqgan_table(
         codec=CODECS["ithq_f8_4096"],
         data=dict(source="tar_shards", root="dataset/ITHQ", options={}, cache="", validation_fraction=0.0001),
         reconstruction=dict(l1=1.0, perceptual=0.0, vgg="", lins=""),

@@ -1,16 +1,15 @@
 """How many pictures are drawn together when nobody says."""
 
-import jax
 import pytest
-from flax import nnx
 
 from vqdiffusion_jax import VQDiffusionPipeline, pipeline, preset
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    return VQDiffusionPipeline(jax.eval_shape(lambda: VQDiffusionModel(preset("tiny_unconditional"), rngs=nnx.Rngs(0))))
+    return VQDiffusionPipeline(shapes_of(VQDiffusionModel, preset("tiny_unconditional")))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ def test_sample_writes_pictures_that_can_be_made_again(folder, tmp_path):
     options = (f"--checkpoint={folder}", "--strategy=purity", "--tokens_per_step=2", "--guidance_scale=2.5", "--seed=7")
     done = run("--mode=sample", *options, "--prompt=a cat", f"--prompts_file={prompts}", f"--out={out}", "--trajectory")
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in out.iterdir()} == {"grid.png"} | {f"{i:06d}.{end}" for i in range(3) for end in ("png", "json", "gif")}
+    names = {f"{i:06d}.{end}" for i in range(3) for end in ("png", "json", "gif")}
+    assert {path.name for path in out.iterdir()} == names | {"grid-000000.png"}
     record = json.loads((out / "000002.json").read_text())
     assert (record["prompt"], record["seed"], record["guidance_scale"], record["strategy"]) == ("a dog", 7, 2.5, "purity")
     assert Image.open(out / "000000.gif").n_frames > 1
@@ -48,6 +49,7 @@ def test_sample_writes_pictures_that_can_be_made_again(folder, tmp_path):
     again = run("--mode=sample", f"--again={out / '000002.json'}", f"--out={out}", "--noprogress")
     assert again.returncode == 0, again.stderr
     np.testing.assert_array_equal(np.asarray(Image.open(out / "000003.png")), np.asarray(Image.open(out / "000002.png")))
+    assert Image.open(out / "grid-000000.png").size == (32, 32) and Image.open(out / "grid-000003.png").size == (16, 16)
 
 
 def test_inpainting_from_files(folder, tmp_path):
@@ -102,12 +104,38 @@ def test_what_is_drawn_stays_when_a_run_fails(folder, tmp_path, monkeypatch):
         assert (tmp_path / f"{5 + first:06d}.png").exists()
     assert json.loads((tmp_path / "000022.json").read_text())["first_image"] == 20
     writer.finish()
-    assert Image.open(tmp_path / "grid.png").size == (16, 16) and len(writer.shown) == GRID_PICTURES
+    assert Image.open(tmp_path / "grid-000005.png").size == (16, 16) and len(writer.shown) == GRID_PICTURES
 
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(OSError, match="full"):
         monkeypatch.setattr(Image.Image, "save", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
         writer.add(VQDiffusionOutput(pictures, None, None, np.arange(16)), None)
-    assert not list(tmp_path.glob(".*"))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_runs_into_one_folder_keep_out_of_each_others_way(tmp_path, capsys):
+    from vqdiffusion_jax.cli.pictures import Writer, first_free
+    from vqdiffusion_jax.pipeline import VQDiffusionOutput
+
+    picture = np.zeros((1, 2, 2, 3), np.uint8)
+    (tmp_path / "000002.gif").write_bytes(b"of a picture that somebody moved")
+    (tmp_path / "20260131120000.png").write_bytes(b"a screenshot")
+    start = first_free(tmp_path)
+    assert start == 3
+    runs = [Writer(tmp_path, start, [{"prompt": name}] * 2, {}, first_image=0) for name in "ab"]  # both began before either wrote
+    for index in range(2):
+        for value, run in enumerate(runs):
+            run.add(VQDiffusionOutput(picture + np.uint8(value), None, None, np.array([index])), None)
+    for number in range(3, 7):
+        drawn, prompt = Image.open(tmp_path / f"{number:06d}.png"), json.loads((tmp_path / f"{number:06d}.json").read_text())["prompt"]
+        assert np.all(np.asarray(drawn) == "ab".index(prompt))
+    for run in runs:
+        run.finish()
+    assert {path.name for path in tmp_path.glob("grid*")} == {"grid-000003.png", "grid-000004.png"}
+    assert [line.split(", ")[1] for line in capsys.readouterr().out.splitlines()] == ["000003 to 000005", "000004 to 000006"]
+    for path in tmp_path.glob("0*"):
+        path.unlink()
+    assert first_free(tmp_path) == 5  # a sheet is not written over either
 
 
 def test_expected_mistakes_are_one_line(capsys):
@@ -153,11 +181,15 @@ def test_dry_run_says_what_it_would_take(folder):
 
 MISTAKES = [
     (("--checkpoint=nowhere", "--prompt=a"), "nowhere does not exist"),
-    ((), "give prompt or prompt_embeds"),
+    ((), "give --prompt or --prompts_file"),
     (("--mode=convert", "--out=nowhere"), "--checkpoint is needed"),
     (("stray",), "unexpected argument 'stray'"),
-    (("--checkpoint={folder}",), "give prompt or prompt_embeds"),
-    (("--checkpoint={folder}", "--prompt=a", "--steps=99"), "1 to 10 steps"),
+    (("--checkpoint={folder}",), "give --prompt or --prompts_file"),
+    (("--checkpoint={folder}", "--prompt=a", "--steps=99"), "--steps is 99; from timestep 9 there are 1 to 10 steps"),
+    (("--checkpoint={folder}", "--prompt=a", "--strategy=maskgit", "--steps=0"), "--steps is 0"),
+    (("--checkpoint={folder}", "--prompt=a", "--strategy=purity", "--tokens_per_step=0"), "--tokens_per_step is 0; it must be at least 1"),
+    (("--checkpoint={folder}", "--prompt=a", "--truncation_rate=2"), "--truncation_rate is 2.0"),
+    (("--checkpoint={folder}", "--prompt=a", "--mesh=99,1,1"), "--mesh of data, fsdp, tensor"),
     (("--checkpoint={folder}", "--prompt=a", "--skip_step=2"), "--skip_step goes with --strategy=fast"),
     (("--checkpoint={folder}", "--prompt=a", "--mapping=x.pt"), "already converted"),
     (("--checkpoint={folder}", "--prompt=a", "--mesh=2,2"), "3 whole numbers"),
@@ -170,8 +202,9 @@ MISTAKES = [
     (("--checkpoint={folder}", "--prompt=a", "--outpaint=0.2,0,0,0"), "--outpaint is given without --image"),
     (("--checkpoint={folder}", "--prompts_file=tests"), "--prompts_file=tests cannot be read: Is a directory"),
     (("--checkpoint={folder}", "--prompts_file={folder}/weights.bin"), "is not UTF-8"),
-    (("--checkpoint={folder}", "--class_label=1"), "class_labels is given"),
-    (("--checkpoint={folder}", "--prompt=a", "--timesteps=3,5"), "strictly decrease"),
+    (("--checkpoint={folder}", "--class_label=1"), "--class_label is given, but this model is conditioned on text; it takes --prompt or"),
+    (("--checkpoint={folder}", "--prompt=a", "--timesteps=3,5"), "--timesteps is (3, 5); it must strictly decrease"),
+    (("--checkpoint={folder}", "--prompt=a", "--timesteps=10,5"), "--timesteps: cannot go from t=10"),
     (("--checkpoint={folder}", "--prompt=a", "--timesteps=5,3", "--steps=2"), "--timesteps and --steps are both given"),
     (("--checkpoint={folder}", "--prompt=a", "--strategy=fast", "--timesteps=5,3"), "--timesteps goes with --strategy=posterior"),
     (("--checkpoint=microsoft/vq-diffusion-ithq", "--prompt=a"), "first download the folder"),

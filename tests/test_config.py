@@ -1,19 +1,39 @@
 """Configurations from JSON: what is of a wrong type is said in one line, with the field's name."""
 
+import itertools
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 from vqdiffusion_jax import preset
-from vqdiffusion_jax.config import ConfigError, ModelConfig, SamplingDefaults, from_dict, to_dict
+from vqdiffusion_jax.config import (
+    ConfigError,
+    ModelConfig,
+    SamplingDefaults,
+    TextEmbeddingConfig,
+    compute_in,
+    dtype_of,
+    from_dict,
+    to_dict,
+)
+from vqdiffusion_jax.models.clip import CLIPTextEncoder, text_condition
+from vqdiffusion_jax.models.denoiser import Denoiser
+from vqdiffusion_jax.models.keys import shapes_of
 
 
 @pytest.mark.parametrize("name", ["tiny_text", "tiny_class", "tiny_unconditional", "ithq"])
 def test_json_round_trip(name):
     config = preset(name)
     assert from_dict(ModelConfig, json.loads(json.dumps(to_dict(config)))) == config
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float8"])
+def test_dtype_of_is_the_inverse_of_compute_in(dtype):
+    assert dtype_of(compute_in(dtype)) == dtype
 
 
 WRONG = [
@@ -64,3 +84,33 @@ def test_open_tables_are_left_alone():
     assert from_dict(Free, {"options": {"a": [1]}, "anything": {2}}) == Free({"a": [1]}, {2})
     with pytest.raises(ConfigError, match="options is 3; it must be a table"):
         from_dict(Free, {"options": 3})
+
+
+OPTIONS = ("pick_last", "keep_length_axis", "double", "additional_last")
+SHAPES = list(itertools.product((1, 8), (16, 24, 32, 48)))  # of the denoiser's condition; the tower is 16 wide and projects to 24
+
+
+@pytest.mark.parametrize("chosen", list(itertools.product((False, True), repeat=len(OPTIONS))))
+def test_a_text_condition_is_refused_where_the_denoiser_cannot_take_it(chosen):
+    """Every combination with every shape: the configuration says no where, and only where, the networks do."""
+    tiny = preset("tiny_text")
+    options, tower = dict(zip(OPTIONS, chosen)), replace(tiny.text_encoder, projection_width=24)
+    for length, width in SHAPES:
+        denoiser = replace(tiny.denoiser, condition_length=length, condition_width=width)
+        embedding = TextEmbeddingConfig(**options)
+        try:
+            jax.eval_shape(
+                lambda text, network: network.precompute(text_condition(text, np.zeros((2, length), np.int32), embedding)),  # noqa: B023
+                shapes_of(CLIPTextEncoder, tower), shapes_of(Denoiser, denoiser),
+            )  # fmt: skip
+            works = True
+        except (AttributeError, ValueError):
+            works = False
+        tokenizer = replace(tiny.tokenizer, context_length=length)
+        parts = {"denoiser": denoiser, "text_encoder": tower, "text_embedding": embedding, "tokenizer": tokenizer}
+        if works:
+            replace(tiny, **parts)
+        else:
+            with pytest.raises(ConfigError, match="text_embedding|text condition") as caught:
+                replace(tiny, **parts)
+            assert "\n" not in str(caught.value)

@@ -88,7 +88,7 @@ def test_the_first_command_of_the_readme_draws(tmp_path):
     command = [sys.executable, str(REPO / "main.py"), *first[2:], "--steps=4", f"--out={tmp_path / 'out'}"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000000.json", "000000.png", "grid.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000000.json", "000000.png", "grid-000000.png"]
     picture = np.asarray(Image.open(tmp_path / "out" / "000000.png"))
     assert picture.shape == (64, 64, 3) and picture.std() > 10
     recipe = json.loads((tmp_path / "out" / "000000.json").read_text())

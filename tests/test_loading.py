@@ -1,6 +1,7 @@
 """Whatever file or folder there is, converted and read again; and one line for what is none of them."""
 
 import dataclasses
+import inspect
 
 import jax
 import numpy as np
@@ -10,17 +11,18 @@ from tests.interop.files import codec_config, codec_module, model_config, pertur
 from tests.networks import random_network
 from vqdiffusion_jax import loading
 from vqdiffusion_jax.checkpoint import CheckpointError
-from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ConfigError
+from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ConfigError, compute_in
 from vqdiffusion_jax.interop.clip_rules import text_rules, vision_rules
 from vqdiffusion_jax.interop.codec_rules import codec_rules
 from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules
 from vqdiffusion_jax.interop.huggingface_clip import write_clip_text
-from vqdiffusion_jax.interop.load import load_reference
+from vqdiffusion_jax.interop.load import load_reference, plan_reference
 from vqdiffusion_jax.interop.table import unapply
 from vqdiffusion_jax.models.clip import CLIPTextEncoder, CLIPVisionEncoder
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.pipeline import VQDiffusionPipeline
+from vqdiffusion_jax.text.tokenizer import Tokenizer
 
 FLOAT32 = ComputeConfig()
 TABLES = ["full_to_reduced", "reduced_to_full"]
@@ -130,6 +132,42 @@ def test_the_text_tower_has_its_own_arithmetic(tmp_path, model, checkpoint):
         loading.load_model(path, clip_dtype="int8", **options)
 
 
+@pytest.mark.parametrize("dtype", loading.MODEL_DTYPES)
+def test_dtype_is_short_for_compute(tmp_path, model, checkpoint, dtype):
+    path, mapping = checkpoint
+    VQDiffusionPipeline(model).save_pretrained(tmp_path / "native")
+    for source, given in ((tmp_path / "native", {}), (path, {"weights": "model", "mapping": mapping})):
+        assert VQDiffusionPipeline.from_pretrained(source, dtype=dtype, **given).model.denoiser.compute == compute_in(dtype)
+
+
+def test_options_that_there_are_not_are_named_in_one_line(tmp_path, model, checkpoint):
+    assert loading.COMPANIONS == tuple(name for name in inspect.signature(plan_reference).parameters if name != "path")
+    path, mapping = checkpoint
+    VQDiffusionPipeline(model).save_pretrained(tmp_path / "native")
+    for source in (tmp_path / "native", path):
+        for options, message in (
+            ({"dtype": "float16"}, "dtype is 'float16'; allowed: float32, bfloat16, float8"),
+            ({"dtype": "float32", "compute": FLOAT32}, "dtype and compute are both given; give one"),
+            ({"torch_dtype": "bfloat16"}, "torch_dtype is PyTorch's; give dtype, one of float32, bfloat16, float8"),
+            ({"variant": "fp16", "maping": mapping}, "maping, variant: no such option; .*companions config, codec_config, mapping"),
+        ):
+            with pytest.raises(ConfigError, match=message) as caught:
+                VQDiffusionPipeline.from_pretrained(source, **options)
+            assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="dtype: no such option; known: clip_dtype, and"):
+        loading.convert(path, tmp_path / "out", dtype="float32")
+
+
+def test_an_opened_model_has_the_tokenizer_of_its_folder(tmp_path, model, checkpoint):
+    path, mapping = checkpoint
+    loading.write_folder(tmp_path / "native", model, Tokenizer(dataclasses.replace(model.config.tokenizer, pad_token=7)))
+    opened = loading.open_model(tmp_path / "native")
+    loaded, tokenizer = loading.load_model(tmp_path / "native")
+    assert opened.tokenizer(["a"])[0][0, -1] == tokenizer(["a"])[0][0, -1] == 7
+    assert opened.config == loaded.config == model.config
+    assert loading.open_model(path, weights="model", mapping=mapping).config.denoiser == model.config.denoiser
+
+
 def test_what_is_nothing_of_all_this_is_named_in_one_line(tmp_path, model, codec, checkpoint):
     path, mapping = checkpoint
     VQDiffusionPipeline(model).save_pretrained(tmp_path / "native")
@@ -148,7 +186,7 @@ def test_what_is_nothing_of_all_this_is_named_in_one_line(tmp_path, model, codec
         (convert, tmp_path / "codec.pth", {"weights": "model"}, "weights given, but .* is a codec alone"),
         (convert, tmp_path / "binary", {}, "binary/config.json is not readable JSON"),
         (loading.load_model, tmp_path / "folder", {}, "is no model folder"),
-        (loading.load_model, tmp_path / "clip", {}, "is a Hugging Face CLIP folder; a diffusers folder or a .pth file is needed"),
+        (loading.load_model, tmp_path / "clip", {}, "is a Hugging Face CLIP folder; a model folder, a diffusers folder or a .pth"),
         (loading.load_model, tmp_path / "codec", {}, "holds a codec, not a model; vqdiffusion_jax.loading.load_codec reads it"),
         (loading.load_codec, tmp_path / "native", {}, "holds a model, not a codec"),
         (loading.load_codec, tmp_path / "codec", {"mapping": mapping}, "already converted"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -258,12 +258,18 @@ def fresh_noise(seed: Any, subjects: list, first_image: int) -> KeyNoise:
         if len(seeds) != len(subjects):
             raise ValueError(f"{len(seeds)} seeds are given for {len(subjects)} pictures; give one number, or one a picture")
         return KeyNoise(jnp.concatenate([image_keys(one, first_image, 1) for one in seeds]))
-    seen: Counter = Counter()
-    repeats = []
-    for subject in subjects:
-        repeats.append(seen[subject])
-        seen[subject] += 1
+    repeats = occurrences(subjects)
     return KeyNoise(image_keys(seeds, first_image, max(repeats) + 1)[np.asarray(repeats)])
+
+
+def occurrences(subjects: Iterable[Hashable]) -> list[int]:
+    """How many pictures of the same subject precede each."""
+    seen: Counter = Counter()
+    numbers = []
+    for subject in subjects:
+        numbers.append(seen[subject])
+        seen[subject] += 1
+    return numbers
 
 
 def _seeds(seed: Any) -> int | jax.Array | list[int | jax.Array]:

@@ -299,12 +299,31 @@ class ModelConfig:
         if denoiser.condition == "text":
             if any(part is None for part in text):
                 raise ConfigError("a text model needs text_encoder, text_embedding and tokenizer")
-            if self.text_encoder.width != denoiser.condition_width:
-                raise ConfigError(
-                    f"the text tower is {self.text_encoder.width} wide but the denoiser's condition_width is {denoiser.condition_width}"
-                )
+            self._check_text_condition()
         elif any(part is not None for part in text):
             raise ConfigError(f"a model with condition={denoiser.condition!r} takes no text_encoder, text_embedding or tokenizer")
+
+    def _check_text_condition(self) -> None:
+        """Raise ConfigError unless text becomes what the denoiser takes: one array (batch, condition_length, condition_width)."""
+        text, tower, denoiser = self.text_embedding, self.text_encoder, self.denoiser
+        if text.additional_last:
+            raise ConfigError("text_embedding.additional_last gives a second array, which no denoiser here takes; set it to False")
+        if text.pick_last and not text.keep_length_axis:
+            raise ConfigError(
+                "text_embedding.pick_last gives no sequence, which is what a denoiser attends to; set keep_length_axis too "
+                "(keep_seq_len_dim in the reference's files)"
+            )
+        if text.pick_last and denoiser.condition_length != 1:
+            raise ConfigError(
+                f"text_embedding.pick_last gives one state but the denoiser's condition_length is {denoiser.condition_length}; "
+                "set it to 1 (condition_seq_len in the reference's files)"
+            )
+        width = (tower.projection_width if text.pick_last else tower.width) * (2 if text.double else 1)
+        if width != denoiser.condition_width:
+            doubled = " (text_embedding.double, embed_dim in the reference's files)" if text.double else ""
+            raise ConfigError(
+                f"the text condition is {width} wide{doubled} but the denoiser's condition_width is {denoiser.condition_width}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,6 +351,11 @@ def compute_in(dtype: str) -> ComputeConfig:
     """Weights and arithmetic in ``dtype``; "float8" is bfloat16 with ``fp8``."""
     held = "bfloat16" if dtype == "float8" else dtype
     return ComputeConfig(dtype=held, param_dtype=held, fp8=dtype != held)
+
+
+def dtype_of(compute: ComputeConfig) -> str:
+    """The inverse of ``compute_in``: "float8" or the dtype of the arithmetic."""
+    return "float8" if compute.fp8 else compute.dtype
 
 
 def to_dict(config: Any) -> dict[str, Any]:

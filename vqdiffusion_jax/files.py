@@ -35,6 +35,32 @@ def whole_or_not_at_all(folder: str | Path) -> Iterator[Path]:
         raise
 
 
+def replace_folder(folder: Path, new: Path) -> None:
+    """Give the folder ``new``, on the same disk, the name ``folder``; what had that name is deleted last.
+
+    No system gives two folders new names at once: if a process is killed between them, ``put_back(folder)`` undoes the first.
+    """
+    former = _former(folder)
+    if folder.exists():
+        folder.replace(former)
+    try:
+        new.replace(folder)
+    except BaseException:
+        put_back(folder)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def put_back(folder: Path) -> None:
+    """Give a folder that ``replace_folder`` moved away its name again, unless another one has it."""
+    if not folder.exists() and _former(folder).exists():
+        _former(folder).replace(folder)
+
+
+def _former(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.former")
+
+
 @contextmanager
 def write_whole(file: str | Path) -> Iterator[Path]:
     """A path beside ``file`` to write to; what was written takes its name at the end and vanishes if anything fails."""

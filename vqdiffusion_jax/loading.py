@@ -15,21 +15,22 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 from .checkpoint import failing_as_checkpoint_error, load_weights, save_weights
-from .config import ComputeConfig, ConfigError
+from .config import ComputeConfig, ConfigError, ModelConfig, compute_in
 from .embedded import folder_of
 from .files import check_empty, whole_or_not_at_all
 from .interop.kinds import DIFFUSERS, NATIVE, kind_of_folder
 from .models.clip import CLIPTextEncoder, CLIPVisionEncoder
-from .models.keys import Keys
+from .models.keys import shapes_of
 from .models.parts import CLIPPart, CodecPart
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import VQGAN
@@ -40,7 +41,9 @@ from .text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from .interop.report import Report
 
+MODEL_DTYPES = ("float32", "bfloat16", "float8")
 TEXT_DTYPES = ("float32", "float16")
+COMPANIONS = ("config", "codec_config", "mapping", "codec", "clip", "weights", "clip_weights")  # of a .pth file
 
 _TITLES = {"model": "A VQ-Diffusion model", "codec": "The image codec of a VQ-Diffusion model", "clip": "CLIP"}
 _README = """\
@@ -64,10 +67,65 @@ def default_compute() -> ComputeConfig:
     return ComputeConfig(dtype=dtype, param_dtype=dtype)
 
 
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model of which everything but the weights is known; ``load`` reads them.
+
+    tokenizer: of a text model.  read: from (compute, the text tower's or None, mesh or None) to the model.
+    """
+
+    path: Path
+    config: ModelConfig
+    tokenizer: Tokenizer | None
+    read: Callable[[ComputeConfig, ComputeConfig | None, jax.sharding.Mesh | None], VQDiffusionModel]
+
+    def load(
+        self, *, compute: ComputeConfig | None = None, mesh: jax.sharding.Mesh | None = None, clip_dtype: str | None = None
+    ) -> VQDiffusionModel:
+        """The model with its weights.  Arguments and errors as of ``load_model``."""
+        if clip_dtype is not None and self.config.text_encoder is None:
+            raise ConfigError(f"clip_dtype={clip_dtype} is given, but {self.path} has no text tower; leave it out")
+        compute = compute or default_compute()
+        return self.read(compute, _text_compute(clip_dtype, compute), mesh)
+
+
+def open_model(path: str | Path, **companions) -> OpenedModel:
+    """What model ``path`` holds.  Arguments and errors as of ``load_model``; what is wrong with weights is found when they are read."""
+    _check_known(companions)
+    path = folder_of(path)
+    check_exists(path)
+    if not path.is_dir():
+        from .interop.load import fill_reference, plan_reference
+
+        made = plan_reference(path, **companions)
+
+        def read_reference(compute, text_compute, mesh):
+            return _to_devices(fill_reference(made, path, compute=compute, text_compute=text_compute)[0], mesh)
+
+        return OpenedModel(path, made.config, _tokenizer_of(made.config), read_reference)
+    kind = kind_of_folder(path)
+    if kind not in (NATIVE, DIFFUSERS):
+        raise ConfigError(f"{path} is a {kind}; a model folder, a diffusers folder or a .pth file is needed here")
+    _check_complete(path, kind, companions)
+    if kind == NATIVE:
+        config = read_config(path)
+        tokenizer = Tokenizer.from_files(path / "tokenizer") if (path / "tokenizer").is_dir() else None
+        return OpenedModel(path, config, _tokenizer_of(config, tokenizer), partial(_read_native, path, config))
+    from .interop.diffusers_folder import fill_diffusers, read_configs
+
+    config, tokenizer = read_configs(path)
+
+    def read_diffusers(compute, text_compute, mesh):
+        return _to_devices(fill_diffusers(path, config, compute, text_compute)[0], mesh)
+
+    return OpenedModel(path, config, tokenizer, read_diffusers)
+
+
 def load_model(
     path: str | Path,
     *,
     compute: ComputeConfig | None = None,
+    dtype: str | None = None,
     mesh: jax.sharding.Mesh | None = None,
     clip_dtype: str | None = None,
     **companions,
@@ -78,6 +136,7 @@ def load_model(
         path: a folder written by ``save``, a diffusers VQDiffusionPipeline folder, one of the reference's .pth files, or
             "emoji", the model that comes with the package.
         compute: precision and execution; by default bfloat16 on accelerators and float32 on the CPU.
+        dtype: "float32", "bfloat16" or "float8", short for ``compute=compute_in(dtype)``.
         mesh: devices to spread weights over (see ``sharding.make_mesh``).
         clip_dtype: "float32" or "float16", what the text tower computes in; by default as the rest.  The reference ran it in
             float16, and its numbers need that.  Its parameters are held in float32 either way.
@@ -86,20 +145,32 @@ def load_model(
     Raises:
         CheckpointError, ConfigError, ConversionError: one clear message; FileNotFoundError if nothing is there.
     """
-    path = folder_of(path)
-    compute = compute or default_compute()
-    check_exists(path)
-    text_compute = _text_compute(clip_dtype, compute)
-    if path.is_dir() and kind_of_folder(path) == NATIVE:
-        if companions:
-            raise ConfigError(f"{', '.join(companions)} given, but {path} is already converted; companions go with .pth files")
-        model, tokenizer = _read_native(path, compute, text_compute, mesh)
-    else:
-        model, tokenizer, _ = read_foreign(path, compute=compute, text_compute=text_compute, **companions)
-        model = _to_devices(model, mesh)
-    if clip_dtype is not None and model.text_encoder is None:
-        raise ConfigError(f"clip_dtype={clip_dtype} is given, but {path} has no text tower; leave it out")
-    return model, _tokenizer_of(model, tokenizer)
+    _check_known(companions)
+    if dtype is not None:
+        if compute is not None:
+            raise ConfigError("dtype and compute are both given; give one, dtype being short for compute=compute_in(dtype)")
+        if dtype not in MODEL_DTYPES:
+            raise ConfigError(f"dtype is {dtype!r}; allowed: {', '.join(MODEL_DTYPES)}")
+        compute = compute_in(dtype)
+    opened = open_model(path, **companions)
+    return opened.load(compute=compute, mesh=mesh, clip_dtype=clip_dtype), opened.tokenizer
+
+
+def _check_known(given: Iterable[str], others: Sequence[str] = ("compute", "dtype", "mesh", "clip_dtype")) -> None:
+    """Raise ConfigError for what is neither a companion nor one of ``others``."""
+    if "torch_dtype" in given:
+        raise ConfigError(f"torch_dtype is PyTorch's; give dtype, one of {', '.join(MODEL_DTYPES)}")
+    if unknown := sorted(set(given) - {*others, *COMPANIONS}):
+        raise ConfigError(
+            f"{', '.join(unknown)}: no such option; known: {', '.join(others)}, and of .pth files the companions {', '.join(COMPANIONS)}"
+        )
+
+
+def _check_complete(path: Path, kind: str, companions: Iterable[str]) -> None:
+    """Raise ConfigError for companions of a folder, which needs none."""
+    if companions:
+        holds = "is already converted" if kind == NATIVE else "is a diffusers folder, which holds everything"
+        raise ConfigError(f"{', '.join(companions)} given, but {path} {holds}; companions go with .pth files")
 
 
 def check_exists(path: Path) -> None:
@@ -181,22 +252,6 @@ def _read_clip(path: Path, compute: ComputeConfig, **options):
     return load_openai_clip(path, compute=compute, **options)
 
 
-def read_foreign(path: Path, *, compute: ComputeConfig = ComputeConfig(), text_compute: ComputeConfig | None = None, **companions):
-    """(model with host arrays, tokenizer or None, Report) of a diffusers folder or a .pth file."""
-    if path.is_dir():
-        from .interop.diffusers_folder import read_diffusers
-
-        if kind_of_folder(path) != DIFFUSERS:
-            raise ConfigError(f"{path} is a {kind_of_folder(path)}; a diffusers folder or a .pth file is needed here")
-        if companions:
-            raise ConfigError(f"{', '.join(companions)} given, but a diffusers folder holds everything; companions go with .pth files")
-        return read_diffusers(path, compute, text_compute)
-    from .interop.load import load_reference
-
-    model, report = load_reference(path, compute=compute, text_compute=text_compute, **companions)
-    return model, None, report
-
-
 def convert(checkpoint: str | Path, out: str | Path, **companions) -> Report:
     """Write the native folder ``out`` from any foreign file or folder, in float32, whole or not at all.
 
@@ -206,6 +261,7 @@ def convert(checkpoint: str | Path, out: str | Path, **companions) -> Report:
     codec_config for a codec; clip_dtype for ViT-B-32.pt.  Raises FileExistsError,
     before anything is read, if ``out`` holds anything, and what ``load_model`` raises.
     """
+    _check_known(companions, ("clip_dtype",))
     check_empty(out)
     model, tokenizer, report = _read_any(Path(checkpoint), **companions)
     leaves, structure = jax.tree.flatten(model)
@@ -221,19 +277,27 @@ def _read_any(path: Path, **companions):
     kind = kind_of(path)
     if kind == NATIVE:
         raise ConfigError(f"{path} is already converted; load it as it is, or write a diffusers folder with convert/flax_to_diffusers.py")
-    if kind in (CHECKPOINT, DIFFUSERS):
-        return read_foreign(path, **companions)
+    if kind == CHECKPOINT:
+        from .interop.load import load_reference
+
+        model, report = load_reference(path, **companions)
+        return model, None, report
+    if kind == DIFFUSERS:
+        from .interop.diffusers_folder import read_diffusers
+
+        _check_complete(path, kind, companions)
+        return read_diffusers(path)
     if unused := sorted(set(companions) - ({"mapping", "codec_config"} if kind == CODEC else {"clip_dtype"})):
         raise ConfigError(f"{', '.join(unused)} given, but {path} is a {kind} alone; that goes with whole checkpoints")
     if kind == CODEC:
         from .interop.codecs import load_codec as load_file
 
         codec, report = load_file(path, config=companions.get("codec_config"), mapping=companions.get("mapping"))
-        part = jax.eval_shape(lambda: CodecPart(codec.config, rngs=Keys(0)))
+        part = shapes_of(CodecPart, codec.config)
         part.codec = codec
         return part, None, report
     text, image, report = _read_clip(path, ComputeConfig(), **companions)
-    part = jax.eval_shape(lambda: CLIPPart(text and text.config, image and image.config, rngs=Keys(0)))
+    part = shapes_of(CLIPPart, text and text.config, image and image.config)
     part.text_encoder, part.image_encoder = text, image
     return part, None, report
 
@@ -262,7 +326,7 @@ def write_folder(
         provenance = f"{provenance}\n\n{note}".strip()
         warnings.warn(f"{folder}: weights held in {rounded} are saved so; load with param_dtype float32 to save all digits", stacklevel=3)
     kind = head["kind"]
-    tokenizer = _tokenizer_of(model, tokenizer) if kind == "model" else None
+    tokenizer = _tokenizer_of(model.config, tokenizer) if kind == "model" else None
     check_empty(folder)
     with failing_as_checkpoint_error(f"{folder} cannot be written"), _one_place(folder) as place:
         if jax.process_index() == 0:
@@ -274,9 +338,9 @@ def write_folder(
         save_weights(place / "weights", model)
 
 
-def _tokenizer_of(model: VQDiffusionModel, given: Tokenizer | None) -> Tokenizer | None:
+def _tokenizer_of(config: ModelConfig, given: Tokenizer | None = None) -> Tokenizer | None:
     """The tokenizer given, or CLIP's as the model's configuration has it; None if it reads no text."""
-    return given or (Tokenizer(model.config.tokenizer) if model.config.tokenizer is not None else None)
+    return given or (Tokenizer(config.tokenizer) if config.tokenizer is not None else None)
 
 
 @contextmanager
@@ -306,14 +370,9 @@ def _rounded_to(model: Any) -> str | None:
     return ", ".join(sorted(dtype.name for dtype in dtypes if dtype.itemsize < 4)) or None
 
 
-def _read_native(
-    folder: Path, compute: ComputeConfig, text_compute: ComputeConfig | None, mesh
-) -> tuple[VQDiffusionModel, Tokenizer | None]:
-    config = read_config(folder)
-    abstract = jax.eval_shape(lambda: VQDiffusionModel(config, compute, text_compute=text_compute, rngs=Keys(0)))
-    model = load_weights(folder / "weights", abstract, None if mesh is None else shardings(abstract, mesh))
-    tokenizer = Tokenizer.from_files(folder / "tokenizer") if (folder / "tokenizer").is_dir() else None
-    return model, tokenizer
+def _read_native(folder: Path, config: ModelConfig, compute: ComputeConfig, text_compute: ComputeConfig | None, mesh) -> VQDiffusionModel:
+    abstract = shapes_of(VQDiffusionModel, config, compute, text_compute=text_compute)
+    return load_weights(folder / "weights", abstract, None if mesh is None else shardings(abstract, mesh))
 
 
 def _to_devices(model: Any, mesh) -> Any:

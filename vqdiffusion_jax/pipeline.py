@@ -76,7 +76,10 @@ class VQDiffusionPipeline:
 
     @classmethod
     def from_pretrained(cls, path, *, mesh: jax.sharding.Mesh | None = None, **options) -> VQDiffusionPipeline:
-        """Load a native folder, a diffusers folder or a .pth file; see ``vqdiffusion_jax.loading.load_model`` for the options."""
+        """Load a native folder, a diffusers folder or a .pth file.
+
+        options: ``dtype="bfloat16"``, or ``compute`` for finer choices; the companions of a .pth file: see ``loading.load_model``.
+        """
         from .loading import load_model  # imported when needed, with all that reads other formats
 
         return cls(*load_model(path, mesh=mesh, **options), mesh=mesh)
@@ -137,7 +140,7 @@ class VQDiffusionPipeline:
           top_k: keep so many codes instead; the codebook's size or more truncates nothing.
           seed, generator: two names for a whole number (0 by default), a jax.random.key, or a list with one of them a
             picture; give one.  A picture depends on its seed, its prompt and how many pictures of the same prompt
-            precede it, not on its neighbours.
+            precede it, not on its neighbours.  The noise is the same for every prompt; a list of seeds makes it independent.
           first_image: number of the first picture of each prompt, to go on where an earlier call ended.
           noise: KeyNoise or RecordedNoise for all the pictures instead of a seed.
           latents: (n, length) tokens to start from instead of all [MASK].
@@ -188,12 +191,25 @@ class VQDiffusionPipeline:
         raised, before this returns.  ``indices`` count through all batches; a batch that a callback stopped has a shorter
         trajectory, and the next one is drawn all the same unless the caller looks no further.
         """
+        call = args.settle(self.config, self.schedule, self.tokenizer, prompt=prompt, num_inference_steps=num_inference_steps, **settings)
+        return self.draw(
+            call, seed=seed, generator=generator, first_image=first_image, noise=noise, latents=latents, image=image, mask_image=mask_image,
+            batch_size=batch_size, output_type=output_type, rounding=rounding, return_trajectory=return_trajectory, callback=callback,
+            callback_steps=callback_steps, callback_prediction=callback_prediction,
+        )  # fmt: skip
+
+    def draw(
+        self, call: args.Call, *, seed: Any = None, generator: Any = None, first_image: Any = 0, noise: Noise | None = None,
+        latents: Any = None, image: Any = None, mask_image: Any = None, batch_size: Any = None, output_type: str = "pil",
+        rounding: str = "truncate", return_trajectory: bool = False, callback: Callable[..., Any] | None = None, callback_steps: Any = 1,
+        callback_prediction: bool = False,
+    ) -> Iterator[VQDiffusionOutput]:  # fmt: skip
+        """``stream`` of a call that ``arguments.settle`` has settled, for whoever must know of it before there are weights."""
         args.one_of("output_type", output_type, OUTPUT_TYPES)
         args.one_of("rounding", rounding, ROUNDINGS)
         callback_steps = args.whole("callback_steps", callback_steps, 1)
         batch_size = args.whole("batch_size", batch_size, 1)
         first_image = args.whole("first_image", first_image, 0)
-        call = args.settle(self.config, self.schedule, self.tokenizer, prompt=prompt, num_inference_steps=num_inference_steps, **settings)
         count = len(call.subjects)
         args.one_given("seed", "generator", seed, generator)
         seed = generator if seed is None else seed

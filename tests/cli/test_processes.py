@@ -6,13 +6,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
+from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
 from tests.networks import random_network
 from tests.processes import free_address
 from vqdiffusion_jax import VQDiffusionPipeline, preset
-from vqdiffusion_jax.cli import run
+from vqdiffusion_jax.cli import processes, run
 from vqdiffusion_jax.cli.main import mode_modules
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
@@ -39,7 +41,7 @@ def test_each_process_draws_its_own_of_the_pictures_of_one(tmp_path):
     assert "written: 3 of 3 pictures" in alone.communicate(timeout=300)[0]
 
     # Batches of two, one picture a process.
-    assert "written: 2 of 3 pictures, 000005 to 000007" in said[0][0] and "written: 1 of 3 pictures, 000005 to 000007" in said[1][0]
+    assert "written: 2 of 3 pictures, 000005 to 000007" in said[0][0] and "written: 1 of 3 pictures, 000006, in" in said[1][0]
     names = {f"{number:06d}.{end}" for number in (5, 6, 7) for end in ("png", "json")}
     assert {path.name for path in (tmp_path / "two").iterdir()} == names | {"000004.png"}
     for number in range(3):
@@ -57,3 +59,21 @@ def test_a_trajectory_needs_the_pictures_of_one_process(monkeypatch, tmp_path, c
         assert run(command) == 1
     said = "error: --trajectory goes with one process; leave it out, or leave out --distributed and --coordinator\n"
     assert capsys.readouterr().err == said
+
+
+def test_where_jax_keeps_its_keys_elsewhere_each_process_ends_alone(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jax._src.distributed", None)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_: None)
+    monkeypatch.setattr("jax.experimental.multihost_utils.sync_global_devices", lambda _: None)
+    with flagsaver.flagsaver():
+        flags.FLAGS(["test", "--coordinator=localhost:1", "--num_processes=2", "--process_id=0"])
+        processes.join_processes()
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: JAX {jax.__version__} ") and len(said.splitlines()) == 1
+    assert processes.fail_together(lambda: 3) == 3
+    with pytest.raises(ValueError, match="as if alone"):
+        processes.fail_together(failing)
+
+
+def failing():
+    raise ValueError("as if alone")

@@ -61,7 +61,7 @@ def test_a_flag_and_the_bounds_are_printed(said, folder):
         ("nowhere", "2", "nowhere.json cannot be read: No such file"),
         ("samples", "2", "samples.json holds no bound by timestep"),
         ("short", "2", "give 10 finite numbers"),
-        ("report", "11", "num_steps is 11; there are 1 to 10"),
+        ("report", "11", "--steps is 11; there are 1 to 10"),
     ],
 )
 def test_mistakes_are_one_line(said, folder, report, steps, message):

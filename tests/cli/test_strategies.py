@@ -1,6 +1,7 @@
 """--strategy and the flags that go with it: what they make, what is refused, and what a picture's JSON brings back."""
 
 import json
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -9,6 +10,7 @@ from absl.testing import flagsaver
 from vqdiffusion_jax.cli.again import record, take_flags_from
 from vqdiffusion_jax.cli.main import mode_modules
 from vqdiffusion_jax.cli.sample import STRATEGIES, chosen_strategy
+from vqdiffusion_jax.cli.wording import saying_flags
 from vqdiffusion_jax.sampling import Ancestral, EntropyBound, FewerTokens, MaskGIT, PurityPrior, ReferenceFast, Remask
 
 
@@ -70,9 +72,9 @@ def test_every_strategy_is_chosen_above():
         (("--remask_rate=0.1", "--strategy=fast"), "--remask_rate goes with --strategy=remask, not fast"),
         (("--remask_schedule=cap",), "--remask_schedule goes with --strategy=remask, not posterior"),
         (("--strategy=remask", "--timesteps=9,4", "--steps=2"), "--timesteps and --steps are both given"),
-        (("--strategy=maskgit", "--steps=0"), "MaskGIT.num_steps is 0"),
-        (("--strategy=entropy_bound", "--entropy_bound=-1"), "EntropyBound.gamma is -1.0"),
-        (("--strategy=remask", "--remask_rate=2"), "Remask.rate is 2.0"),
+        (("--strategy=maskgit", "--steps=0"), "--steps is 0"),
+        (("--strategy=entropy_bound", "--entropy_bound=-1"), "--entropy_bound is -1.0"),
+        (("--strategy=remask", "--remask_rate=2"), "--remask_rate is 2.0"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):
@@ -80,3 +82,33 @@ def test_mistakes_are_one_line(arguments, message):
     with pytest.raises(ValueError) as error:
         chosen_strategy()
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+SAID = {
+    "this model is conditioned on text; give prompt or prompt_embeds": "this model is conditioned on text; give --prompt or --prompts_file",
+    "prompt is given, but it takes class_labels": "--prompt is given, but it takes --class_label",
+    "strength and strategy are both given; strength goes with the default strategy (see num_inference_steps)":
+        "--strength and --strategy are both given; --strength goes with the default strategy (see --steps)",
+    "null='learnable', but this model has no learnable null": "--null='learnable', but this model has no learnable null",
+    "PurityPrior.tokens_per_call is 0; it must be at least 1, or None for no limit":
+        "--tokens_per_step is 0; it must be at least 1, or leave it out for no limit",
+    "ReferenceFast.skip_step is 0 (Ancestral visits every timestep)": "--skip_step is 0 (--strategy=posterior visits every timestep)",
+    "--steps and --null are flags already, and prompts and top_ks no arguments": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("argument", SAID)
+def test_errors_about_arguments_name_the_flags(argument):
+    with pytest.raises(ValueError) as error, saying_flags():
+        raise ValueError(argument)
+    assert str(error.value) == (SAID[argument] or argument)
+
+
+def test_the_document_says_which_argument_a_flag_is():
+    table = (Path(__file__).resolve().parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")
+    rows = {row.split("`")[1]: row for row in table.splitlines() if row.startswith("| `") and not row.startswith("| `--")}
+    assert list(rows) == list(STRATEGIES)
+    for name, named in STRATEGIES.items():
+        assert f"`{named.cls.__name__}`" in rows[name] and rows[name].count("--") == len(named.settings)
+        for flag, argument in named.settings.items():
+            assert f"`--{flag}`: `{argument}`" in rows[name]

@@ -51,13 +51,28 @@ def test_folder_with_a_captions_file(tmp_path, kind):
 
 
 def test_folder_with_splits_and_class_folders(tmp_path):
-    for split, classes in (("train", "cab"), ("val", "ab")):
+    for split, classes in (("train", "cab"), ("val", "ca")):
         for name in classes:
             layouts.folder(tmp_path / split / name, 2, captions=False)
-    source = opened("folder", tmp_path, options={"labels": "folders"})
+    folders = {"options": {"labels": "folders"}}
+    source = opened("folder", tmp_path, **folders)
     assert source.num_classes == 3 and [source[i]["label"] for i in range(6)] == [0, 0, 1, 1, 2, 2]
+    held_out = opened("folder", tmp_path, "validation", **folders)  # without b
+    assert held_out.num_classes == 3 and [held_out[i]["label"] for i in range(4)] == [0, 0, 2, 2]
     assert len(opened("folder", tmp_path, "validation")) == 4
     refused("folder", tmp_path, "splits of its own", validation_fraction=0.5)
+    layouts.folder(tmp_path / "val" / "d", 1, captions=False)
+    refused("folder", tmp_path, r"val: d is no class folder of .*train; rename or remove it", "validation", **folders)
+    assert "label" not in opened("folder", tmp_path, "validation")[4]
+
+
+def test_class_folders_that_a_captions_file_names(tmp_path):
+    for split, names in (("train", ("a/1.png", "b/2.png", "c/3.png")), ("val", ("c/1.png", "a/2.png"))):
+        layouts.put(tmp_path / split / "c.csv", "image,caption\n" + "".join(f"{name},a picture\n" for name in names))
+        for name in names:
+            layouts.put(tmp_path / split / name, layouts.encoded(0))
+    source = opened("folder", tmp_path, "validation", options={"labels": "folders", "captions": "c.csv"})
+    assert source.num_classes == 3 and [(source[i]["id"], source[i]["label"]) for i in range(2)] == [("c/1.png", 2), ("a/2.png", 0)]
 
 
 def test_holding_out_is_stable_and_by_group(tmp_path):

@@ -31,7 +31,7 @@ def test_the_recipe_means_what_the_arguments_mean(command_line, tmp_path, strate
     order = read_form(form, pipeline, Limits(), {"mode": "sample", "checkpoint": "somewhere", "dtype": "float32"})
     (tmp_path / "again.json").write_text(json.dumps(order.recipe_of(1)))
     take_flags_from(tmp_path / "again.json")
-    settings = sample.call_settings()
+    settings = sample.call_settings() | sample.drawing_settings()
     assert settings["prompt"] == ["a dog"] and (settings["num_images_per_prompt"], settings["first_image"]) == (1, 1)
     for name in ("strategy", "num_inference_steps", "guidance_scale", "truncation_rate", "seed"):
         assert settings[name] == order.arguments.get(name), name

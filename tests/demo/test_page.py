@@ -34,7 +34,7 @@ def browser():
         try:
             found = stack.enter_context(launched())
         except Exception as error:  # Playwright is not there, or finds no browser
-            reason = f"no browser for the tests of the page ({(str(error).splitlines() or [''])[0]}); make test installs one"
+            reason = f"no browser for the tests of the page ({(str(error).splitlines() or [''])[0]}); install Chromium"
             if os.environ.get("CI") == "true":
                 pytest.fail(reason)
             pytest.skip(reason)

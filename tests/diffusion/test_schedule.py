@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqdiffusion_jax.config import ConfigError, ScheduleConfig
-from vqdiffusion_jax.diffusion import Jump, Kernel, check_timesteps, make_schedule
+from vqdiffusion_jax.diffusion import check_timesteps, make_schedule
 
 # t, keep, mask, cumulative keep, cumulative mask, and ln of each, for 100 timesteps
 GOLDEN = [
@@ -139,7 +139,6 @@ def test_probabilities_of_any_schedule(num_codes, num_timesteps, keep_start, kee
 def test_float32_tables_are_pytrees_that_gather():
     schedule = make_schedule(ScheduleConfig(num_codes=8, num_timesteps=5))
     jumps = schedule.one_step_jumps()
-    assert isinstance(jumps, Jump) and isinstance(jumps.transition, Kernel)
     assert all(leaf.dtype == np.float32 and leaf.shape == (5,) for leaf in jax.tree.leaves(jumps))
     index = np.array([3, 0])
     under_jit = jax.jit(lambda i: jumps[i])(jnp.asarray(index))

@@ -23,7 +23,7 @@ from vqdiffusion_jax.interop.diffusers_folder import write_diffusers
 from vqdiffusion_jax.interop.table import unapply
 from vqdiffusion_jax.loading import write_folder
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.parts import CodecPart
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
@@ -121,10 +121,10 @@ def random_model(config: ModelConfig) -> VQDiffusionModel:
         floating = np.issubdtype(leaf.dtype, np.floating)
         return (0.1 * draw.standard_normal(leaf.shape)).astype(leaf.dtype) if floating else np.zeros(leaf.shape, leaf.dtype)
 
-    return jax.tree.map(fill, jax.eval_shape(lambda: VQDiffusionModel(config, rngs=Keys(0))))
+    return jax.tree.map(fill, shapes_of(VQDiffusionModel, config))
 
 
 def _codec_of(model: VQDiffusionModel) -> CodecPart:
-    part = jax.eval_shape(lambda: CodecPart(model.config.codec, rngs=Keys(0)))
+    part = shapes_of(CodecPart, model.config.codec)
     part.codec = model.codec
     return part

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.data import layouts
 from tests.networks import random_network
@@ -25,6 +24,7 @@ from vqdiffusion_jax.evaluation.protocols import find_protocol
 from vqdiffusion_jax.evaluation.reference import open_reference, scene_of, subjects
 from vqdiffusion_jax.evaluation.report import write_report
 from vqdiffusion_jax.evaluation.run import Setup, evaluate_samples, score_samples
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 CONCEPTS = all_concepts()[:12]
@@ -50,7 +50,7 @@ def pipeline():
     )  # fmt: skip
     tiny = preset("tiny_text")
     config = dataclasses.replace(tiny, codec=codec, denoiser=dataclasses.replace(tiny.denoiser, grid=codec.grid))
-    shapes, rng = jax.eval_shape(lambda: VQDiffusionModel(config, rngs=nnx.Rngs(0))), np.random.default_rng(0)
+    shapes, rng = shapes_of(VQDiffusionModel, config), np.random.default_rng(0)
     return VQDiffusionPipeline(jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0.0, 0.3, leaf.shape), leaf.dtype), shapes))
 
 

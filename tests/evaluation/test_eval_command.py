@@ -122,7 +122,11 @@ def test_all_that_a_network_is_needed_for(told):
     assert said["whole"]["status"] == 0, said["whole"]["err"]
     assert scores_of(out / "whole").keys() >= {"fid", "inception_score", "rfid", "psnr", "bits_per_token"}
     about = json.loads((out / "whole" / "report.json").read_text())["about"]
-    assert about == {"checkpoint": "model", "data": "folder at pictures", "samples": 3, "likelihood": 5, "reconstruction": 5}
+    assert about == {
+        "checkpoint": "model", "data": "folder at pictures", "dtype": "float32", "platform": "cpu", "samples": 3, "likelihood": 5,
+        "reconstruction": 5,
+    }  # fmt: skip
+    assert "- dtype: float32\n- platform: cpu\n" in (out / "whole" / "report.md").read_text()
 
 
 def test_few_samples_are_one_line_of_warning(told):
@@ -160,6 +164,8 @@ def test_a_sweep_is_a_table_and_a_plot(told):
         assert json.loads((out / "steps" / folder / "report.json").read_text())["protocol"]["steps"] == point["settings"]["steps"]
         assert f"| {point['settings']['steps']} | {point['scores']['fid']:.6g} |" in page
     assert points[0]["scores"]["fid"] != points[1]["scores"]["fid"]
+    about = json.loads((out / "steps" / "steps=2" / "report.json").read_text())["about"]
+    assert about == {"checkpoint": "model", "data": "folder at pictures", "dtype": "float32", "platform": "cpu", "samples": 6}
 
 
 def test_a_sweep_over_names_is_a_dot_for_each(told):
@@ -188,7 +194,7 @@ def test_pictures_that_are_drawn_already_score_as_when_they_were_drawn(told):
     assert found.keys() == {"fid", "inception_score", "inception_score_std"}
     assert found == pytest.approx({name: drawn[name] for name in found}, rel=1e-5)
     assert json.loads((out / "folder" / "report.json").read_text())["about"] == {
-        "samples": "images", "data": "reference.npz", "pictures": 3,
+        "samples": "images", "data": "reference.npz", "platform": "cpu", "pictures": 3,
     }  # fmt: skip
 
 

@@ -7,7 +7,6 @@ import sys
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from vqdiffusion_jax.evaluation.errors import EvaluationError
 from vqdiffusion_jax.evaluation.frechet import frechet_distance
@@ -16,6 +15,7 @@ from vqdiffusion_jax.evaluation.inception_weights import fingerprint, from_tenso
 from vqdiffusion_jax.evaluation.networks import InceptionFeatures
 from vqdiffusion_jax.evaluation.resizing import bicubic, bilinear, prepare
 from vqdiffusion_jax.evaluation.statistics import FeatureStatistics
+from vqdiffusion_jax.models.keys import shapes_of
 
 
 @functools.cache
@@ -35,7 +35,7 @@ def random_tensors(seed=0):
 
 
 def _shapes():
-    return jax.eval_shape(lambda: Inception(rngs=nnx.Rngs(0)))
+    return shapes_of(Inception)
 
 
 def peer_of(tensors, inception):

@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from PIL import Image
 
 from vqdiffusion_jax import VQDiffusionPipeline, preset
-from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.config import ComputeConfig, ConfigError, compute_in
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.evaluation import likelihood
@@ -25,6 +24,7 @@ from vqdiffusion_jax.evaluation.reference import reference_indices, reference_pi
 from vqdiffusion_jax.evaluation.report import write_report, write_sweep
 from vqdiffusion_jax.evaluation.run import (
     Setup,
+    arithmetic_of,
     evaluate_likelihood,
     evaluate_pictures,
     evaluate_reconstruction,
@@ -34,6 +34,7 @@ from vqdiffusion_jax.evaluation.run import (
 )
 from vqdiffusion_jax.evaluation.statistics import FeatureStatistics
 from vqdiffusion_jax.evaluation.sweep import SWEEPS, parse_sweep, what_lacks
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
@@ -49,16 +50,20 @@ class Projection(InceptionFeatures):
         return {"pool3": small @ self.matrix, "logits": small @ self.matrix[:, :5]}
 
 
-@pytest.fixture(scope="module")
-def pipeline():
+def random_pipeline(compute=ComputeConfig()):
     """Random weights; the tables of kept codes are whole numbers."""
-    shapes, rng = jax.eval_shape(lambda: VQDiffusionModel(preset("tiny_unconditional"), rngs=nnx.Rngs(0))), np.random.default_rng(0)
+    shapes, rng = shapes_of(VQDiffusionModel, preset("tiny_unconditional"), compute), np.random.default_rng(0)
 
     def fill(leaf):
         whole = np.issubdtype(leaf.dtype, np.integer)
         return jnp.asarray(np.arange(leaf.size) % 16 if whole else rng.normal(0.0, 0.3, leaf.shape), leaf.dtype)
 
     return VQDiffusionPipeline(jax.tree.map(fill, shapes))
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return random_pipeline()
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +117,43 @@ def test_an_interrupted_evaluation_gives_the_same_report(pipeline, folder, tmp_p
         evaluate_samples(setup_of(out, folder, protocol=with_settings(parts[0].protocol, {"seed": "1"})), pipeline)
     with pytest.raises(EvaluationError, match=r"was begun with networks = \['projection 0'\], not \['projection 1'\]"):
         evaluate_samples(setup_of(out, folder, extractors=[Projection(1)]), pipeline)
+
+
+def stopped_at_once(chunks):
+    raise KeyboardInterrupt
+
+
+def test_a_run_does_not_go_on_in_another_arithmetic(folder, tmp_path, monkeypatch):
+    """bfloat16 and float8 have the same weights, so that nothing but the dtype tells their rows apart."""
+    stopped = setup_of(tmp_path, folder, progress=stopped_at_once)
+    at_first, now = (random_pipeline(compute_in(dtype)) for dtype in ("bfloat16", "float8"))
+    for evaluate, what in ((evaluate_samples, "samples"), (evaluate_likelihood, "likelihood")):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(stopped, at_first)
+        with pytest.raises(EvaluationError, match=rf"{what} was begun with dtype = 'bfloat16', not 'float8'; name another --out"):
+            evaluate(stopped, now)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_reconstruction(stopped, at_first.model.codec)
+    with pytest.raises(EvaluationError, match="reconstruction was begun with dtype = 'bfloat16', not 'float32'; name another --out"):
+        evaluate_reconstruction(stopped, random_pipeline().model.codec)
+
+    index = tmp_path / "samples" / "index.json"
+    whole = json.loads(index.read_text())
+    index.write_text(json.dumps({name: value for name, value in whole.items() if name not in ("dtype", "platform")}))
+    with pytest.raises(EvaluationError, match="samples was begun with dtype = None, not 'bfloat16'"):  # by an earlier version
+        evaluate_samples(stopped, at_first)
+    index.write_text(json.dumps(whole))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(EvaluationError, match="samples was begun with platform = 'cpu', not 'gpu'"):
+        evaluate_samples(stopped, at_first)
+
+
+def test_the_text_tower_has_an_arithmetic_of_its_own():
+    half = replace(compute_in("bfloat16"), dtype="float16", param_dtype="float32")
+    for text_compute, clip_dtype in ((None, "bfloat16"), (half, "float16")):
+        model = shapes_of(VQDiffusionModel, preset("tiny_text"), compute_in("float8"), text_compute=text_compute)
+        assert arithmetic_of(model) == {"dtype": "float8", "clip_dtype": clip_dtype, "platform": "cpu"}
+    assert arithmetic_of(model.codec) == {"dtype": "bfloat16", "platform": "cpu"}
 
 
 def test_interrupted_likelihood_and_reconstruction_give_the_same_report(pipeline, folder, tmp_path):

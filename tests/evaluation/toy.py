@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqdiffusion_jax.config import DenoiserConfig, ModelConfig, ScheduleConfig, VQGANConfig
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 CODES, TOKENS, STEPS = 2, 4, 4
@@ -24,5 +24,5 @@ TOY = ModelConfig(
 
 def toy_model() -> VQDiffusionModel:
     """Random weights, so large that they tell tokens apart."""
-    fresh, rng = jax.eval_shape(lambda: VQDiffusionModel(TOY, rngs=Keys(0))), np.random.default_rng(1)
+    fresh, rng = shapes_of(VQDiffusionModel, TOY), np.random.default_rng(1)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0.0, 0.6, leaf.shape), leaf.dtype), fresh)

@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from vqdiffusion_jax.config import TokenizerConfig
 from vqdiffusion_jax.interop.diffusers_folder import read_diffusers, write_diffusers
@@ -16,6 +15,7 @@ from vqdiffusion_jax.interop.part_config import read_json, write_json
 from vqdiffusion_jax.interop.report import ConversionError
 from vqdiffusion_jax.interop.safetensors_files import open_safetensors, write_safetensors
 from vqdiffusion_jax.interop.torch_zip import CheckpointError
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.text.tokenizer import Tokenizer
@@ -135,7 +135,7 @@ def assert_same_arrays(a, b):
 
 def random_model(config):
     rng = np.random.default_rng(3)
-    module = jax.eval_shape(lambda: VQDiffusionModel(config, rngs=nnx.Rngs(0)))
+    module = shapes_of(VQDiffusionModel, config)
     return jax.tree.map(lambda leaf: rng.normal(0.1, 0.2, leaf.shape).astype(leaf.dtype), module)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from vqdiffusion_jax.config import TextEmbeddingConfig
 from vqdiffusion_jax.interop.diffusers_config import obstacles, part_configs, read_model_config
@@ -17,12 +16,13 @@ from vqdiffusion_jax.interop.huggingface_clip import text_config_json
 from vqdiffusion_jax.interop.part_config import write_json
 from vqdiffusion_jax.interop.report import ConversionError
 from vqdiffusion_jax.interop.table import apply
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.presets import PRESETS, preset
 
 
 def test_writing_refuses_models_that_diffusers_cannot_hold():
-    model = jax.eval_shape(lambda: VQDiffusionModel(preset("tiny_class"), rngs=nnx.Rngs(0)))
+    model = shapes_of(VQDiffusionModel, preset("tiny_class"))
     with pytest.raises(ConversionError) as error:
         write_diffusers(model, "nowhere")
     for reason in ("condition='class'", "mlp='conv'", "reduced_codebook_size=16", "position_grid=(8, 8)"):
@@ -60,7 +60,7 @@ def test_published_key_tables(reference_root):
             tensors[f"{part}.{name}"] = jax.ShapeDtypeStruct(tuple(map(int, shape.split("x"))), np.float32)
     assert len(tensors) == 1015 + 303
     tensors[f"{NULL}.embeddings"] = jax.ShapeDtypeStruct((77, 512), np.float32)
-    module = jax.eval_shape(lambda: VQDiffusionModel(ithq_as_diffusers(), rngs=nnx.Rngs(0)))
+    module = shapes_of(VQDiffusionModel, ithq_as_diffusers())
     rules, optional = pipeline_rules(num_levels=4), (*NOT_IN_FORMAT, r"text_encoder\..*")
     _, report = apply(rules, IGNORES, tensors, module, optional=optional)
     assert report.ok and len(report.mapped) == len(tensors) and not report.ignored

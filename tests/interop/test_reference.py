@@ -6,7 +6,6 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.interop.files import model_config, perturbed, same_leaves, save, schedule_buffers, tensors_of
 from tests.networks import random_network
@@ -19,6 +18,7 @@ from vqdiffusion_jax.interop.reference import plan
 from vqdiffusion_jax.interop.reference_yaml import config_from_yaml
 from vqdiffusion_jax.interop.table import ConversionError, apply, unapply
 from vqdiffusion_jax.interop.torch_zip import CheckpointError
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.presets import preset
@@ -46,7 +46,7 @@ def test_every_released_key_is_accounted_for(reference_root, name):
     reduction = read_reduction(reference_root / "codebooks" / f"taming_vqvae_{kept}.pt") if kept else None
     made = plan(tensors, reduction=reduction)
     assert made.config == preset(expected)
-    abstract = jax.eval_shape(lambda: VQDiffusionModel(made.config, rngs=nnx.Rngs(0)))
+    abstract = shapes_of(VQDiffusionModel, made.config)
     model, report = apply(made.rules, made.ignores, made.tensors, abstract)
     shapes, expected_shapes = ({path: leaf.shape for path, leaf in leaves_by_path(m).items()} for m in (model, abstract))
     assert shapes == expected_shapes
@@ -337,3 +337,20 @@ def test_a_yaml_alone_gives_the_released_configuration(tmp_path):
     path = tmp_path / "coco_tune.yaml"
     path.write_text(COCO_TUNE)
     assert config_from_yaml(path) == preset("coco_cf")
+
+
+def test_text_options_of_a_yaml_are_taken_or_named(tmp_path):
+    path = tmp_path / "config.yaml"
+    doubled = COCO_TUNE.replace("additional_last_embedding: false, embed_dim: 512", "additional_last_embedding: false, embed_dim: 1024")
+    path.write_text(doubled.replace("condition_dim: 512", "condition_dim: 1024"))
+    config = config_from_yaml(path)
+    assert config.text_embedding.double and (config.text_encoder.width, config.denoiser.condition_width) == (512, 1024)
+    for before, after, message in (
+        ("additional_last_embedding: false", "additional_last_embedding: true", "additional_last gives a second array.* set it to False"),
+        ("pick_last_embedding: false", "pick_last_embedding: true", "pick_last gives no sequence.*keep_seq_len_dim"),
+        ("pick_last_embedding: false, keep_seq_len_dim: false", "pick_last_embedding: true, keep_seq_len_dim: true", "condition_seq_len"),
+    ):
+        path.write_text(COCO_TUNE.replace(before, after))
+        with pytest.raises(ConfigError, match=message) as caught:
+            config_from_yaml(path)
+        assert "\n" not in str(caught.value)

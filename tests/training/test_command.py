@@ -11,18 +11,18 @@ from vqdiffusion_jax.cli import run
 
 CONFIG = """
 from dataclasses import replace
-from configs.{module} import table
 from vqdiffusion_jax.config import to_dict
 from vqdiffusion_jax.presets import preset
+from vqdiffusion_jax.training.table import {table}
 
 model = preset("tiny_class")
 codec = replace(model.codec, codebook_size=model.denoiser.num_codes, reduced_codebook_size=None)
 data = dict(source="folder", root={root!r}, options=dict(labels="folders"))
 
 def get_config():
-    return table({network}, data=data, batch_size=4, steps=1, compute=dict(dtype="float32", remat=False), workers=0)
+    return {table}({network}, data=data, batch_size=4, steps=1, compute=dict(dtype="float32", remat=False), workers=0)
 """
-NETWORKS = {"codec": ("_vqgan_table", "codec=codec"), "denoiser": ("_table", "model=to_dict(replace(model, codec=codec))")}
+NETWORKS = {"codec": ("vqgan_table", "codec=codec"), "denoiser": ("table", "model=to_dict(replace(model, codec=codec))")}
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_a_codec_a_denoiser_on_it_and_a_picture(command, tmp_path, capsys):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for index in range(4):
             Image.new("RGB", (16, 16), (colour, 10 * index, 0)).save(tmp_path / "pictures" / name / f"{index}.png")
-    for name, (module, network) in NETWORKS.items():
-        (tmp_path / f"{name}.py").write_text(CONFIG.format(module=module, network=network, root=str(tmp_path / "pictures")))
+    for name, (table, network) in NETWORKS.items():
+        (tmp_path / f"{name}.py").write_text(CONFIG.format(table=table, network=network, root=str(tmp_path / "pictures")))
 
     codec, denoiser = tmp_path / "codec", tmp_path / "denoiser"
     command("--mode=train_vqgan", f"--config={codec}.py", f"--workdir={codec}")

@@ -1,5 +1,8 @@
 import dataclasses
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,25 @@ def test_every_file_is_a_run(name):
     table.learning_rate.peak = 1.0e-3
     changed = train_config(table)
     assert changed.model.denoiser.num_layers == 2 and changed.learning_rate.peak == 1.0e-3
+
+
+OWN = """
+from vqdiffusion_jax.presets import preset
+from vqdiffusion_jax.training.table import table, vqgan_table
+
+assert table(model="tiny_class", batch_size=3, steps=1).model.denoiser.width
+assert vqgan_table(codec=preset("emoji").codec, batch_size=3, steps=1).optimizer.b1 == 0.5
+"""
+
+
+def test_a_file_of_ones_own_needs_the_installed_package_alone(tmp_path):
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    (installed / "vqdiffusion_jax").symlink_to(CONFIGS.parent / "vqdiffusion_jax")
+    (tmp_path / "own.py").write_text(OWN)
+    found = os.environ | {"PYTHONPATH": str(installed)}
+    done = subprocess.run([sys.executable, "own.py"], cwd=tmp_path, env=found, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_released_runs_have_the_reference_numbers():

@@ -22,7 +22,7 @@ from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
 from vqdiffusion_jax.training.denoiser.initial import Parts
 from vqdiffusion_jax.training.denoiser.state import abstract_state
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
-from vqdiffusion_jax.training.loop import check_folder, held_out, train
+from vqdiffusion_jax.training.loop import check_folder, held_out, termination, train
 from vqdiffusion_jax.training.measured import NonFiniteLoss
 
 REPO = Path(__file__).resolve().parents[2]
@@ -94,12 +94,44 @@ def test_interrupted_ends_as_uninterrupted(whole, tmp_path):
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
-def test_sigterm_saves_and_ends(whole, tmp_path):
-    outcome, _ = run(tmp_path, Failing(make_config(**CHANGES), 2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_sigterm_or_ctrl_c_saves_and_ends(whole, tmp_path, number):
+    before = signal.getsignal(number)
+    outcome, lines = run(tmp_path, Failing(make_config(**CHANGES), 2, lambda: os.kill(os.getpid(), number)))
     assert (outcome.step, outcome.stopped) == (3, True)
+    assert lines[-1] == "asked to stop: saving checkpoint 3"
+    assert signal.getsignal(number) == before
     outcome, lines = run(tmp_path)
     assert any("resuming from checkpoint 3" in line for line in lines)
     assert_identical(outcome.state, whole[1])
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path, capfd):
+    said = []
+
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        said.append(capfd.readouterr().err)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Failing(make_config(**CHANGES), 3, twice))
+    assert said == ["stopping soon, with a checkpoint; Ctrl-C again ends at once\n"]
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2"}
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_ctrl_c_to_one_of_several_processes_becomes_the_sigterm_that_jax_tells_all_of(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    caught, before = [], signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt), termination():
+            signal.raise_signal(signal.SIGINT)
+            assert caught == [signal.SIGTERM]
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught == [signal.SIGTERM]
 
 
 def test_damaged_checkpoint_falls_back(whole, tmp_path):

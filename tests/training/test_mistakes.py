@@ -7,18 +7,18 @@ import jax
 import numpy as np
 import pytest
 from absl.testing import flagsaver
-from flax import nnx
 from jax.sharding import AbstractMesh
 from PIL import Image
 
 from vqdiffusion_jax.cli import run
 from vqdiffusion_jax.loading import write_folder
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.parts import CodecPart
 from vqdiffusion_jax.presets import preset
 from vqdiffusion_jax.sharding import AXES
 
 CONFIG = """
-from configs._table import table
+from vqdiffusion_jax.training.table import table
 
 def get_config():
     return table(
@@ -41,7 +41,7 @@ def place(tmp_path_factory):
     (place / "misspelt.py").write_text(CONFIG.format(root=str(place / "pictures"), more=", batchsize=8"))
     (place / "file").write_text("")
     for name, model in (("codec", "tiny_class"), ("other", "tiny_text")):
-        part = jax.eval_shape(lambda: CodecPart(preset(model).codec, rngs=nnx.Rngs(0)))  # noqa: B023
+        part = shapes_of(CodecPart, preset(model).codec)  # noqa: B023
         write_folder(place / name, jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), part), None)
     run(["main.py", "--help"])  # defines the flags, which must be there before they can be put back
     return place

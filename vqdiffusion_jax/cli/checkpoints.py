@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ..embedded import DEFAULT, folder_of
+from ..embedded import DEFAULT
 
 if TYPE_CHECKING:
-    from ..config import ComputeConfig, ModelConfig
+    from ..config import ComputeConfig
+    from ..loading import OpenedModel
 
 _WHERE = "checkpoints"
 # Flags that complete a file given as --checkpoint or --init_from.
@@ -77,11 +78,6 @@ def chosen_compute() -> ComputeConfig:
     return default_compute() if FLAGS.dtype is None else compute_in(FLAGS.dtype)
 
 
-def dtype_of(compute: ComputeConfig) -> str:
-    """The --dtype that gives ``compute``."""
-    return "float8" if compute.fp8 else compute.dtype
-
-
 def codec_compute() -> ComputeConfig:
     """Arithmetic of a codec that makes tokens: float32 unless --dtype says otherwise, as tokens are kept for long.  Raises ValueError."""
     from ..config import ComputeConfig
@@ -101,20 +97,8 @@ def companions() -> dict[str, str]:
     return given
 
 
-def model_config(path: Path, files: dict[str, str]) -> ModelConfig:
-    """What model a checkpoint is, without its weights; ``files`` as ``companions`` gives them.  Raises what ``load_model`` raises."""
-    from ..interop.kinds import NATIVE, kind_of_folder
-    from ..loading import check_exists
-    from ..native import read_config
+def open_checkpoint() -> OpenedModel:
+    """What model --checkpoint (by default the embedded one) and its companions make, without weights.  Raises as ``load_model`` does."""
+    from ..loading import open_model
 
-    path = folder_of(path)
-    check_exists(path)
-    if not path.is_dir():
-        from ..interop.load import plan_reference
-
-        return plan_reference(path, **{name: value for name, value in files.items() if name != "clip_dtype"}).config
-    if kind_of_folder(path) == NATIVE:
-        return read_config(path)
-    from ..interop.diffusers_folder import read_config as read_diffusers_config
-
-    return read_diffusers_config(path)
+    return open_model(checkpoint_or_embedded(), **{name: value for name, value in companions().items() if name != "clip_dtype"})

@@ -6,8 +6,9 @@ import socket
 
 from absl import flags
 
+from ..config import dtype_of
 from .again import record
-from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions, dtype_of
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype")
 LOOPBACK = "127.0.0.1"

@@ -9,17 +9,16 @@ import numpy as np
 from jax.sharding import AbstractMesh
 
 from ..arguments import Call
-from ..config import ComputeConfig, ModelConfig
+from ..config import ComputeConfig, ModelConfig, dtype_of
 from ..flops import decoder_flops, denoiser_flops, text_encoder_flops
-from ..models.keys import Keys
+from ..models.keys import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
 from ..sharding import AXES, shardings
-from .checkpoints import dtype_of
 
 
 def describe(config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: int, mesh_sizes: tuple[int, ...] | None = None) -> str:
     """Shapes, memory and operations of sampling ``batch`` pictures of ``call``, as text."""
-    model = jax.eval_shape(lambda: VQDiffusionModel(config, compute, rngs=Keys(0)))
+    model = shapes_of(VQDiffusionModel, config, compute)
     mesh = None if mesh_sizes is None else AbstractMesh(_sizes(mesh_sizes), AXES)
     denoiser, codec = config.denoiser, config.codec
     guided = guided_calls(call)

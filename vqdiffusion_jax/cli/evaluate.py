@@ -164,6 +164,7 @@ def _model(setup, mesh) -> None:
     from ..evaluation import likelihood
     from ..evaluation.metrics import Reference, Results
     from ..evaluation.run import (
+        arithmetic_of,
         evaluate_likelihood,
         evaluate_reconstruction,
         evaluate_samples,
@@ -176,6 +177,7 @@ def _model(setup, mesh) -> None:
     pipeline = None if codec_alone else _pipeline(setup.protocol, mesh)
     codec = _codec(mesh) if codec_alone else pipeline.model.codec
     about = {"checkpoint": _own_name(FLAGS.codec if codec_alone else checkpoint_or_embedded()), "data": _data_name(setup)}
+    about |= arithmetic_of(codec if codec_alone else pipeline.model)
     stores = {}
     for what in setup.protocol.what:
         if what == "samples":
@@ -210,7 +212,7 @@ def _codec(mesh):
 def _samples_of_a_folder(setup) -> None:
     from ..data.config import DataConfig
     from ..data.sources import open_source
-    from ..evaluation.run import evaluate_pictures, score_samples
+    from ..evaluation.run import evaluate_pictures, on_platform, score_samples
 
     if setup.protocol.what != ("samples",):
         raise ValueError("--samples is a folder of pictures; --what=likelihood and reconstruction need --checkpoint")
@@ -219,14 +221,14 @@ def _samples_of_a_folder(setup) -> None:
     if _complete((store, reference)):
         _write_reference(setup, reference)
         results = score_samples(setup, store, reference)
-        about = {"samples": _own_name(FLAGS.samples), "data": _data_name(setup), "pictures": store.count}
+        about = {"samples": _own_name(FLAGS.samples), "data": _data_name(setup), **on_platform(), "pictures": store.count}
         _report(setup.out, setup.protocol, about, results, None, {"samples": store.pictures_per_second()})
 
 
 def _sweep(setup, sweep, mesh) -> None:
     from ..evaluation.protocol import to_table, with_settings
     from ..evaluation.report import write_report, write_sweep
-    from ..evaluation.run import evaluate_samples, score_samples
+    from ..evaluation.run import arithmetic_of, evaluate_samples, score_samples
     from ..evaluation.sweep import folder_name, what_lacks
 
     pipeline, runs = _pipeline(setup.protocol, mesh), []
@@ -244,7 +246,8 @@ def _sweep(setup, sweep, mesh) -> None:
     points = []
     for changed, name, store, reference in runs:
         results = score_samples(changed, store, reference)
-        about = {"checkpoint": _own_name(checkpoint_or_embedded()), "data": _data_name(setup), "samples": store.count}
+        about = {"checkpoint": _own_name(checkpoint_or_embedded()), "data": _data_name(setup), **arithmetic_of(pipeline.model)}
+        about["samples"] = store.count
         write_report(setup.out / name, changed.protocol, about, results)
         fields = to_table(changed.protocol)
         points.append(({field: fields[field] for field in sweep.names}, results.scores))

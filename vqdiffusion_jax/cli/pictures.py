@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..arguments import occurrences
 from ..files import write_whole
 
 GIF_FRAMES = 50  # at most; longer runs are thinned
 FRAME_MS = 80
+GRID = "grid-"  # and the number of its first picture
 GRID_PICTURES = 64  # at most; the first ones
 
 
@@ -54,8 +58,8 @@ def grid(pictures: np.ndarray, columns: int | None = None) -> Image.Image:
 class Writer:
     """Writes pictures as they come: one PNG, one JSON and, if there is a trajectory, one GIF each; in the end a grid of the first.
 
-    Each file appears whole or not at all, a picture's PNG last.  Over several
-    processes each writes its own pictures, and no grid.
+    Each file appears whole or not at all, a picture's PNG last; the grid has the number of the run's first picture.  Where another run
+    has come first to a number, this one's go on after it.  Over several processes each writes its own pictures, and no grid.
 
     out: folder; start: number of the first picture's files; subjects: what every picture of the run shows;
     record: settings that all of them share; first_image: number of the first picture of each subject.
@@ -63,8 +67,8 @@ class Writer:
 
     def __init__(self, out: Path, start: int, subjects: list[dict], record: dict, first_image: int):
         self.out, self.start, self.subjects, self.record, self.first_image = out, start, subjects, record, first_image
-        self.numbers = _occurrences(subjects)
-        self.written = 0
+        self.occurrences = occurrences(tuple(subject.items()) for subject in subjects)
+        self.written: list[str] = []
         self.shown: list[np.ndarray] = []
 
     def add(self, result, pipeline) -> None:
@@ -72,46 +76,54 @@ class Writer:
         import vqdiffusion_jax
 
         for i, (index, picture) in enumerate(zip(result.indices, result.images, strict=True)):
-            name = f"{self.start + index:06d}"
             # python main.py --mode=sample --again=THIS.json draws this very picture.
-            again = self.record | self.subjects[index] | {"num_images": 1, "first_image": self.first_image + self.numbers[index]}
+            again = self.record | self.subjects[index] | {"num_images": 1, "first_image": self.first_image + self.occurrences[index]}
             again |= {"version": vqdiffusion_jax.__version__}
-            if result.trajectory is not None:
-                with write_whole(self.out / f"{name}.gif") as place:
-                    _write_gif(place, result.trajectory[i], pipeline)
-            with write_whole(self.out / f"{name}.json") as place:
-                place.write_text(json.dumps(again, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            with write_whole(self.out / f"{name}.png") as place:
-                Image.fromarray(picture).save(place, format="PNG")
-            self.written += 1
+            with self._number(index) as name:
+                if result.trajectory is not None:
+                    with write_whole(self.out / f"{name}.gif") as place:
+                        _write_gif(place, result.trajectory[i], pipeline)
+                with write_whole(self.out / f"{name}.json") as place:
+                    place.write_text(json.dumps(again, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                with write_whole(self.out / f"{name}.png") as place:
+                    Image.fromarray(picture).save(place, format="PNG")
+            self.written.append(name)
             if len(self.shown) < GRID_PICTURES:
                 self.shown.append(picture)
 
+    @contextmanager
+    def _number(self, index: int) -> Iterator[str]:
+        """The number of picture ``index``, which is this run's from now on; given back if its files cannot be written."""
+        while True:
+            name = f"{self.start + index:06d}"
+            try:
+                (self.out / f"{name}.json").touch(exist_ok=False)  # of several runs one alone succeeds
+                break
+            except FileExistsError:
+                self.start += 1
+        try:
+            yield name
+        except BaseException:
+            for ending in ("gif", "json"):
+                (self.out / f"{name}.{ending}").unlink(missing_ok=True)
+            raise
+
     def finish(self) -> None:
         """Write the grid and print where everything is."""
-        count = len(self.subjects)
-        if self.written == count:
-            with write_whole(self.out / "grid.png") as place:
+        count, done = len(self.subjects), self.written
+        if len(done) == count:
+            with write_whole(self.out / f"{GRID}{done[0]}.png") as place:
                 grid(np.stack(self.shown)).save(place, format="PNG")
-        print(f"written: {self.written} of {count} pictures, {self.start:06d} to {self.start + count - 1:06d}, in {self.out}")
-
-
-def _occurrences(subjects: list[dict]) -> list[int]:
-    """How many pictures of the same subject precede each."""
-    seen: dict = {}
-    numbers = []
-    for subject in subjects:
-        key = tuple(subject.items())
-        numbers.append(seen.get(key, 0))
-        seen[key] = numbers[-1] + 1
-    return numbers
+        numbers = " to ".join(dict.fromkeys(done[:1] + done[-1:]))
+        print(f"written: {len(done)} of {count} pictures{', ' if done else ''}{numbers}, in {self.out}")
 
 
 def first_free(out: Path) -> int:
-    """The first number whose picture, and all after it, are not there, in any process: nothing is overwritten.  All processes call this."""
+    """The first number that no file has, nor any after it, as every process sees the folder.  All processes call this."""
     from jax.experimental.multihost_utils import process_allgather
 
-    taken = [int(path.stem) for path in out.glob("*.png") if path.stem.isdigit()]
+    numbers = [path.stem.removeprefix(GRID) for path in out.iterdir() if path.suffix in (".png", ".json", ".gif")]
+    taken = [int(number) for number in numbers if number.isdecimal() and len(number) < 10]  # longer ones are dates, and not ours
     return int(np.max(process_allgather(np.int32(max(taken, default=-1))))) + 1  # nobody writes before all have looked
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
+from ..config import dtype_of
 from ..sampling import STRATEGIES
 from .again import record, take_flags_from
-from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions, dtype_of, model_config
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, open_checkpoint
 from .processes import PROCESSES, join_processes
 from .tools import read_prompts
+from .wording import saying_flags
+
+if TYPE_CHECKING:
+    from ..arguments import Call
+    from ..loading import OpenedModel
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype", *PROCESSES)
 _WHAT, _HOW, _WHERE, _OUT = "mode sample: what", "mode sample: strategy", "mode sample: where", "mode sample: output"
@@ -37,12 +44,12 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_list("timesteps", None, "posterior, remask: the timesteps themselves, from high to low, not --steps.", module_name=_HOW)
 flags.DEFINE_integer("skip_step", None, "fast: timesteps skipped after each call (the reference's infer_speed minus 1).", module_name=_HOW)
-flags.DEFINE_integer("tokens_per_step", None, "fewer_tokens, purity: most tokens a call; default the reference's table.", module_name=_HOW)
+flags.DEFINE_integer("tokens_per_step", None, "fewer_tokens, purity: most tokens a step; default the reference's table.", module_name=_HOW)
 flags.DEFINE_float("purity_weight", None, "purity: the r of Algorithm 2; default 1.", module_name=_HOW)
 flags.DEFINE_float("temperature", None, "maskgit: noise in the choice of what stays, 0 for none; default 4.5.", module_name=_HOW)
 flags.DEFINE_enum("mask_schedule", None, ["cosine", "linear"], "maskgit: how the masked share falls; default cosine.", module_name=_HOW)
-flags.DEFINE_float("entropy_bound", None, "entropy_bound: nats of entropy a call may reveal together; default 1.", module_name=_HOW)
-flags.DEFINE_float("remask_rate", None, "remask: share of the tokens masked again a call, 0 to 1; default 0.02.", module_name=_HOW)
+flags.DEFINE_float("entropy_bound", None, "entropy_bound: nats of entropy a step may reveal together; default 1.", module_name=_HOW)
+flags.DEFINE_float("remask_rate", None, "remask: share of the tokens masked again per step, 0 to 1; default 0.02.", module_name=_HOW)
 flags.DEFINE_enum("remask_schedule", None, ["cap", "rescale"], "remask: --remask_rate as limit or factor; default cap.", module_name=_HOW)
 flags.DEFINE_float("guidance_scale", None, "1 is none; default the checkpoint's.", module_name=_HOW)
 flags.DEFINE_list("guidance_interval", None, "low,high: timesteps at which guidance acts; default all.", module_name=_HOW)
@@ -67,7 +74,6 @@ FLAGS = flags.FLAGS
 
 
 UPDATES = 20  # of the progress bar, at most about so many a picture: each stops the device for a moment
-_NOT_OF_A_CALL = ("seed", "first_image", "batch_size", "rounding")
 
 
 def main() -> None:
@@ -89,21 +95,23 @@ def main() -> None:
     out = Path(FLAGS.out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out} is a file; name a folder")
-    path, files = checkpoint_or_embedded(), companions()
-    config = model_config(path, files)
-    call = settle_call(config, settings)
-    settings |= fit_pictures(given, config.codec.image_size) | {"output_type": "uint8", "return_trajectory": FLAGS.trajectory}
+    opened = open_checkpoint()
+    config = opened.config
+    call = settle_call(opened, settings)
+    pictures = fit_pictures(given, config.codec.image_size)
     if FLAGS.dry_run:
         print(describe(config, compute, call, batch=FLAGS.batch_size or 1, mesh_sizes=mesh_sizes()))
         return
     mesh = device_mesh()
-    pipeline = VQDiffusionPipeline.from_pretrained(path, compute=compute, mesh=mesh, **files)
+    model = opened.load(compute=compute, mesh=mesh, clip_dtype=FLAGS.clip_dtype)
+    pipeline = VQDiffusionPipeline(model, opened.tokenizer, mesh=mesh)
+    del opened  # and with it whatever of the files it holds
     out.mkdir(parents=True, exist_ok=True)
     shown = subjects(settings)
     together = pipeline.pictures_together(len(shown), FLAGS.batch_size)
     sampling = config.sampling
     shared = record(
-        checkpoint=path, seed=FLAGS.seed, strategy=FLAGS.strategy, dtype=dtype_of(compute), batch_size=together,
+        checkpoint=checkpoint_or_embedded(), seed=FLAGS.seed, strategy=FLAGS.strategy, dtype=dtype_of(compute), batch_size=together,
         mesh=None if FLAGS.mesh is None else [str(size) for size in mesh.shape.values()],
         guidance_scale=sampling.guidance_scale if FLAGS.guidance_scale is None else FLAGS.guidance_scale,
         truncation_rate=sampling.truncation_rate if FLAGS.truncation_rate is None and FLAGS.top_k is None else FLAGS.truncation_rate,
@@ -113,24 +121,24 @@ def main() -> None:
     calls = len(call.plan)
     with precision, progress_bar(FLAGS.progress, calls, -(-len(shown) // together)) as callback:
         # What is drawn is on disk, whatever happens later.
-        for batch in pipeline.stream(**settings, callback=callback, callback_steps=calls_a_piece(calls, UPDATES)):
+        for batch in pipeline.draw(
+            call, **pictures, **drawing_settings(), output_type="uint8", callback=callback, callback_steps=calls_a_piece(calls, UPDATES)
+        ):
             writer.add(batch, pipeline)
     writer.finish()
 
 
-def settle_call(config, settings: dict):
+def settle_call(opened: OpenedModel, settings: dict) -> Call:
     """The ``Call`` of these settings, without any weights.  Raises ValueError for flags that do not fit the model."""
     from ..arguments import settle
     from ..diffusion.schedule import make_schedule
-    from ..text.tokenizer import Tokenizer
 
-    tokenizer = Tokenizer(config.tokenizer) if config.tokenizer else None
-    fitting = {name: value for name, value in settings.items() if name not in _NOT_OF_A_CALL}
-    return settle(config, make_schedule(config.schedule), tokenizer, **fitting)
+    with saying_flags():
+        return settle(opened.config, make_schedule(opened.config.schedule), opened.tokenizer, **settings)
 
 
 def call_settings() -> dict:
-    """The flags as arguments of the pipeline's call."""
+    """What the flags say of pictures and of how to draw them, as arguments of ``arguments.settle``."""
     prompts = list(FLAGS.prompt or [])
     if FLAGS.prompts_file:
         prompts += read_prompts(FLAGS.prompts_file)
@@ -142,8 +150,6 @@ def call_settings() -> dict:
         "class_labels": FLAGS.class_label,
         "negative_prompt": FLAGS.negative_prompt,
         "num_images_per_prompt": FLAGS.num_images,
-        "first_image": FLAGS.first_image,
-        "seed": FLAGS.seed,
         "strategy": chosen_strategy(),
         "num_inference_steps": FLAGS.steps if FLAGS.strategy == "posterior" else None,
         "guidance_scale": FLAGS.guidance_scale,
@@ -152,8 +158,17 @@ def call_settings() -> dict:
         "truncation_rate": FLAGS.truncation_rate,
         "top_k": FLAGS.top_k,
         "strength": FLAGS.strength,
+    }
+
+
+def drawing_settings() -> dict:
+    """What else they say, as arguments of ``VQDiffusionPipeline.draw``."""
+    return {
+        "seed": FLAGS.seed,
+        "first_image": FLAGS.first_image,
         "batch_size": FLAGS.batch_size,
         "rounding": FLAGS.rounding,
+        "return_trajectory": FLAGS.trajectory,
     }
 
 
@@ -172,7 +187,8 @@ def chosen_strategy():
         given["timesteps"] = _integers("timesteps", FLAGS.timesteps)
     elif FLAGS.strategy == "posterior":
         return None  # --steps and --strength are arguments of the call itself
-    return chosen.make(**given)
+    with saying_flags():
+        return chosen.make(**given)
 
 
 def open_pictures() -> dict:
@@ -199,7 +215,8 @@ def fit_pictures(given: dict, size: int) -> dict:
         return {}
     if FLAGS.outpaint is not None:
         left, top, right, bottom = margins()
-        image, mask = outpaint(given["image"], size, left=left, top=top, right=right, bottom=bottom)
+        with saying_flags():
+            image, mask = outpaint(given["image"], size, left=left, top=top, right=right, bottom=bottom)
         return {"image": image, "mask_image": mask}
     fitted = {"image": fit_picture(given["image"], size)}
     return fitted | ({"mask_image": fit_mask(given["mask"], size)} if "mask" in given else {})
@@ -230,7 +247,8 @@ def device_mesh():
     from ..sharding import make_mesh
 
     sizes = mesh_sizes()
-    return None if sizes is None else make_mesh(*sizes)
+    with saying_flags():
+        return None if sizes is None else make_mesh(*sizes)
 
 
 def _integers(name: str, values: list[str], count: int | None = None) -> tuple[int, ...]:

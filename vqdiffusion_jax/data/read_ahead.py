@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,5 +24,10 @@ def read_ahead(elements: Sequence[Any], *, start: int = 0, threads: int, ahead: 
     dataset = grain.MapDataset.source(elements)[start:]
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead, threads)))
     if workers:
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_leave_interrupts_to_the_parent)
     return iter(dataset)
+
+
+def _leave_interrupts_to_the_parent(worker: int, workers: int) -> None:
+    """A terminal sends Ctrl-C to workers too, but training still needs its batches to end in order; who reads ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..config import ModelConfig, TokenizerConfig, VQGANConfig, to_dict
 from ..models.vqgan import VQGAN
-from ..sharding import path_of
+from ..paths import path_of
 from ..text.tokenizer import Tokenizer
 from .extras import needed
 from .records import DataError

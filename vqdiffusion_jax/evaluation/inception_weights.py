@@ -13,7 +13,7 @@ import numpy as np
 from ..interop.rules import Ignore, Rule, conv_kernel, dense, key
 from ..interop.table import apply, unapply
 from ..interop.torch_zip import open_checkpoint, state_dict
-from ..models.keys import Keys
+from ..models.keys import shapes_of
 from ..paths import leaves_by_path
 from .errors import EvaluationError
 from .inception import Inception
@@ -66,7 +66,7 @@ def load_inception(path: str | Path) -> Inception:
 
 def from_tensors(tensors: Mapping[str, Any], *, what: str = "the file") -> Inception:
     """The network from pytorch-fid's names.  Raises ConversionError listing every key at fault."""
-    model, _ = apply(RULES, IGNORES, tensors, jax.eval_shape(lambda: Inception(rngs=Keys(0))), what=what)
+    model, _ = apply(RULES, IGNORES, tensors, shapes_of(Inception), what=what)
     return jax.tree.map(jax.numpy.asarray, model)
 
 

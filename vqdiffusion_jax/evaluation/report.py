@@ -57,7 +57,8 @@ def write_report(
 ) -> None:
     """Write report.json, report.md and, with a likelihood, likelihood.svg into ``out``.
 
-    about: what was evaluated (checkpoint, data, counts), in plain JSON types; no times, which differ from run to run.
+    about: what was evaluated (checkpoint, data, counts) and in what arithmetic (dtype, platform), in plain JSON types; no times, which
+    differ from run to run.
     """
     if likelihood is not None:
         bound = {"bits_per_token": likelihood.bits_per_token, "bits_per_token_error": likelihood.standard_error}

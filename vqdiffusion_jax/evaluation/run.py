@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from ..config import dtype_of
 from ..data.examples import captions_of, label_of, read_record
 from ..data.records import Source
+from ..models.vqdiffusion import VQDiffusionModel
 from ..models.vqgan import VQGAN
 from ..pipeline import VQDiffusionPipeline
 from . import likelihood, reconstruction
@@ -60,9 +64,31 @@ class Setup:
         store.fill(rows, part=self.part, parts=self.parts, progress=self.progress)
 
 
-def identity_of(model: Any, extractors: Sequence[Extractor]) -> dict[str, Any]:
-    """What tells a model's weights and the networks from others."""
-    return {"weights": fingerprint(model), "networks": [extractor.name for extractor in extractors]}
+def arithmetic_of(model: VQDiffusionModel | VQGAN) -> dict[str, str]:
+    """How a model's or a codec's numbers are made, which its weights do not tell: ``dtype`` and, of a text tower, ``clip_dtype`` as on
+    the command line; ``platform``."""
+    arithmetic = {}
+    if isinstance(model, VQDiffusionModel):
+        arithmetic["dtype"] = dtype_of(model.denoiser.compute)
+        if model.text_encoder is not None:
+            arithmetic["clip_dtype"] = model.text_encoder.compute.dtype
+    elif isinstance(model, VQGAN):  # of a codec of one's own nothing is known
+        arithmetic["dtype"] = jnp.dtype(model.post_quant_conv.dtype).name
+    return arithmetic | on_platform()
+
+
+def on_platform() -> dict[str, str]:
+    """The kind of device: "cpu", "gpu" or "tpu"."""
+    return {"platform": jax.default_backend()}
+
+
+def identity_of(model: VQDiffusionModel | VQGAN, extractors: Sequence[Extractor]) -> dict[str, Any]:
+    """What tells a model's arithmetic and weights and the networks from others."""
+    return arithmetic_of(model) | {"weights": fingerprint(model), **networks_of(extractors)}
+
+
+def networks_of(extractors: Sequence[Extractor]) -> dict[str, Any]:
+    return {"networks": [extractor.name for extractor in extractors]}
 
 
 def reference_of(setup: Setup, size: int | None) -> Reference:
@@ -77,7 +103,7 @@ def reference_of(setup: Setup, size: int | None) -> Reference:
     if not extractors:
         return Reference()
     indices = reference_indices(source, protocol)
-    identity = {"data": setup.source_name, "size": size, "networks": [one.name for one in extractors], **protocol.comparing()}
+    identity = on_platform() | {"data": setup.source_name, "size": size, **networks_of(extractors), **protocol.comparing()}
     store = ChunkStore(setup.out / "reference", len(indices), setup.chunk, identity)
     crop = size if protocol.crop == "centre" else None
 
@@ -112,7 +138,7 @@ def evaluate_pictures(setup: Setup, drawn: Source, drawn_name: str) -> tuple[Chu
     """Rows of pictures that are drawn already, as they are; the reference is cropped to their size."""
     extractors = fitting(setup.extractors, {})
     first = reference_pictures(drawn, [0], None)[0]
-    identity = {"data": drawn_name, "networks": [one.name for one in extractors]}
+    identity = on_platform() | {"data": drawn_name, **networks_of(extractors)}
     store = ChunkStore(setup.out / "samples", len(drawn), setup.chunk, identity)
 
     def rows(numbers: range) -> dict[str, np.ndarray]:

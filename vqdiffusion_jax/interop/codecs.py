@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..config import ComputeConfig, ConfigError
 from ..models.codebook_reduction import CodebookReduction, reduction_from_full
-from ..models.keys import Keys
+from ..models.keys import shapes_of
 from ..models.vqgan import VQGAN
 from .codec_rules import codec_rules, codec_sizes, make_config
 from .facts import merge
@@ -147,5 +146,5 @@ def load_codec(
         facts["reduced_codebook_size"] = len(reduction.reduced_to_full)
         tensors |= reduction_tensors(reduction)
         rules += reduction_rules()
-    abstract = jax.eval_shape(lambda: VQGAN(make_config(facts), compute, rngs=Keys(0)))
+    abstract = shapes_of(VQGAN, make_config(facts), compute)
     return apply(rules, source.ignores, tensors, abstract, what=str(path))

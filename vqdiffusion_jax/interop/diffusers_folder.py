@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..config import ComputeConfig, ConfigError, ModelConfig
 from ..files import whole_or_not_at_all
-from ..models.keys import Keys
+from ..models.keys import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
 from ..text.tokenizer import Tokenizer
 from .diffusers_config import obstacles, part_configs, read_model_config
@@ -64,10 +63,18 @@ def read_diffusers(
         ConversionError: in one line for another kind of pipeline or an option that our networks lack, and with every
             key listed for weights that do not fill the model.
     """
+    config, tokenizer = read_configs(folder)
+    model, report = fill_diffusers(folder, config, compute, text_compute)
+    return model, tokenizer, report
+
+
+def fill_diffusers(
+    folder: str | Path, config: ModelConfig, compute: ComputeConfig = ComputeConfig(), text_compute: ComputeConfig | None = None
+) -> tuple[VQDiffusionModel, Report]:
+    """The model whose ``config`` ``read_configs`` found in ``folder``, its numbers read.  Arguments, errors as of ``read_diffusers``."""
     folder = Path(folder)
-    config, tokenizer = _read_configs(folder)
     tensors = _open_parts(folder, config.denoiser.learnable_null)
-    module = jax.eval_shape(lambda: VQDiffusionModel(config, compute, text_compute=text_compute, rngs=Keys(0)))
+    module = shapes_of(VQDiffusionModel, config, compute, text_compute=text_compute)
     model, report = apply(
         pipeline_rules(len(config.codec.channel_multipliers)),
         IGNORES,
@@ -78,15 +85,12 @@ def read_diffusers(
     )
     if not config.denoiser.learnable_null:
         report.notes.append(_NO_NULL)
-    return fill_text_projection(model, report), tokenizer, report
+    return fill_text_projection(model, report), report
 
 
-def read_config(folder: str | Path) -> ModelConfig:
-    """The model that ``read_diffusers`` would make, without reading weights.  Raises what that raises."""
-    return _read_configs(Path(folder))[0]
-
-
-def _read_configs(folder: Path) -> tuple[ModelConfig, Tokenizer]:
+def read_configs(folder: str | Path) -> tuple[ModelConfig, Tokenizer]:
+    """What model ``read_diffusers`` would make, and its tokenizer, without reading weights.  Raises what that raises."""
+    folder = Path(folder)
     index = read_json(folder / "model_index.json")
     if index.get("_class_name") != PIPELINE:
         raise ConversionError(f"{folder / 'model_index.json'} is of a {index.get('_class_name')!r}; it must be of a {PIPELINE}")

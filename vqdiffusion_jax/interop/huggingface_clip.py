@@ -16,7 +16,7 @@ from flax import nnx
 
 from ..config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ConfigError
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder
-from ..models.keys import Keys
+from ..models.keys import shapes_of
 from .part_config import PartConfig, write_json
 from .safetensors_files import open_weights, write_safetensors
 from .table import ConversionError, Ignore, Report, Rule, apply, conv_kernel, dense, embedding, key, norm, transpose, unapply
@@ -158,8 +158,8 @@ def read_clip(folder: str | Path, compute: ComputeConfig = ComputeConfig()) -> T
     text, vision = _read_tower_configs(folder / "config.json")
     keys = _sort_by_tower(open_weights(folder, *WEIGHTS), text is not None, vision is not None)
     module = nnx.Dict(
-        text=text and jax.eval_shape(lambda: CLIPTextEncoder(text, compute, rngs=Keys(0))),
-        vision=vision and jax.eval_shape(lambda: CLIPVisionEncoder(vision, compute, rngs=Keys(0))),
+        text=text and shapes_of(CLIPTextEncoder, text, compute),
+        vision=vision and shapes_of(CLIPVisionEncoder, vision, compute),
     )
     ignores = [POSITION_IDS, Ignore(r".*logit_scale", "the temperature of CLIP's training loss")]
     filled, report = apply(_TEXT_RULES + _VISION_RULES, ignores, keys, module, optional=(r"text\.text_projection",), what=str(folder))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from ..config import ComputeConfig, ConfigError
-from ..models.keys import Keys
+from ..models.keys import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
 from .codecs import read_reduction
 from .facts import Facts
 from .openai_clip import keeps_dtype
 from .parts import FilledPart, clip_source, codec_source
-from .reference import Plan, plan, read_weights
+from .reference import ReferencePlan, plan, read_weights
 from .reference_yaml import codec_facts, model_facts
 from .table import Report, apply
 
@@ -59,11 +58,20 @@ def load_reference(
         ConfigError: a yaml or an argument that does not fit.
         ConversionError: weights that do not fill the model; lists all of them.
     """
-    keep = keeps_dtype(clip_dtype, "text_encoder.")
+    keeps_dtype(clip_dtype)  # checks the name, before anything is read
     made = plan_reference(
         path, config=config, codec_config=codec_config, mapping=mapping, codec=codec, clip=clip, weights=weights, clip_weights=clip_weights
     )
-    abstract = jax.eval_shape(lambda: VQDiffusionModel(made.config, compute, text_compute=text_compute, rngs=Keys(0)))
+    return fill_reference(made, path, clip_dtype=clip_dtype, compute=compute, text_compute=text_compute)
+
+
+def fill_reference(
+    made: ReferencePlan, path: str | Path, *, clip_dtype: str = "float32", compute: ComputeConfig = ComputeConfig(),
+    text_compute: ComputeConfig | None = None,
+) -> tuple[VQDiffusionModel, Report]:  # fmt: skip
+    """The model that ``plan_reference`` has made of ``path``, its numbers read.  Arguments, results, errors as of ``load_reference``."""
+    keep = keeps_dtype(clip_dtype, "text_encoder.")
+    abstract = shapes_of(VQDiffusionModel, made.config, compute, text_compute=text_compute)
     model, report = apply(made.rules, made.ignores, made.tensors, abstract, keep_dtype=keep, what=str(path))
     report.notes += made.notes
     return model, report
@@ -79,7 +87,7 @@ def plan_reference(
     clip: str | Path | None = None,
     weights: str = "ema",
     clip_weights: str | None = None,
-) -> Plan:
+) -> ReferencePlan:
     """What model ``load_reference`` would make of its arguments, and how; tensors stay on disk.  Raises what that raises."""
     tensors, notes = read_weights(path, weights=weights, clip_weights=clip_weights)
     yaml: Facts = model_facts(config) if config is not None else {}

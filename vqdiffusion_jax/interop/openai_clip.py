@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from ..config import ComputeConfig, ConfigError
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder
-from ..models.keys import Keys
+from ..models.keys import shapes_of
 from .clip_rules import settings, text_config, text_rules, vision_config, vision_rules
 from .table import Ignore, Report, Rule, apply, key
 from .torch_zip import CheckpointError, open_checkpoint, state_dict
@@ -73,12 +71,12 @@ def load_openai_clip(
     source = read_clip(path)
     keep = keeps_dtype(clip_dtype)
     pictures = {name: tensor for name, tensor in source.tensors.items() if name.startswith("visual.")}
-    text = jax.eval_shape(lambda: CLIPTextEncoder(text_config(source.tensors), compute, rngs=Keys(0)))
+    text = shapes_of(CLIPTextEncoder, text_config(source.tensors), compute)
     rest = {name: tensor for name, tensor in source.tensors.items() if name not in pictures}
     text, report = apply(text_rules(), settings(), rest, text, keep_dtype=keep, what=str(path))
     if not pictures:
         return text, None, report
-    vision = jax.eval_shape(lambda: CLIPVisionEncoder(vision_config(pictures), compute, rngs=Keys(0)))
+    vision = shapes_of(CLIPVisionEncoder, vision_config(pictures), compute)
     vision, seen = apply(vision_rules(), (), pictures, vision, keep_dtype=keep, what=str(path))
     report.mapped += seen.mapped
     return text, vision, report

@@ -32,8 +32,8 @@ _CLIP_TOLERANCE = 1.0e-3
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that ``table.apply`` needs to fill a VQDiffusionModel."""
+class ReferencePlan:
+    """What model a checkpoint makes, and all that ``table.apply`` needs to fill a VQDiffusionModel."""
 
     config: ModelConfig
     tensors: Mapping[str, Any]
@@ -124,7 +124,7 @@ def plan(
     codec: CodecSource | None = None,
     clip: TextSource | None = None,
     reduction: CodebookReduction | None = None,
-) -> Plan:
+) -> ReferencePlan:
     """What model the tensors make, and the key table for it.  Runs on shapes alone too.
 
     Args:
@@ -167,7 +167,7 @@ def plan(
     facts = merge(shapes, yaml, where=where)
     denominator = _denominator(tensors, sizes, notes)
     facts.setdefault("schedule", {})["denominator"] = denominator
-    return Plan(model_config(facts), all_tensors, rules, ignores, notes)
+    return ReferencePlan(model_config(facts), all_tensors, rules, ignores, notes)
 
 
 def _reduce(shapes: Facts, reduction: CodebookReduction | None) -> None:

@@ -116,7 +116,8 @@ def config_from_yaml(path: str | Path, codec: str | Path | None = None) -> Model
         described = codec_facts(codec)
     facts["codec"] = {**described, **facts["codec"]}
     width = facts["denoiser"].get("condition_width")
-    if "text_encoder" in facts and width:  # the condition is as wide as CLIP, which the file only names
+    if "text_encoder" in facts and width:  # the condition is as wide as CLIP, which the file only names, or twice as wide
+        width //= 2 if facts["text_embedding"].get("double") else 1
         facts["text_encoder"] |= {"width": width, "num_heads": max(width // HEAD_WIDTH, 1), "projection_width": width}
     return model_config(facts)
 

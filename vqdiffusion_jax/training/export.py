@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from ..agreement import wait_for_all
+from ..files import put_back, replace_folder
 from ..loading import write_folder
 from ..text.tokenizer import Tokenizer
 
@@ -15,15 +17,20 @@ from ..text.tokenizer import Tokenizer
 def export(folder: Path, model: Any, tokenizer: Tokenizer | None, step: int) -> list[str]:
     """Write ``model``, on a mesh of all processes, all of which call this, to ``folder / "model"``; returns lines for people.
 
-    One of an earlier end of the run is replaced.
+    One of an earlier end of the run is replaced when the new one is whole: whatever goes wrong before leaves it there.
     """
-    place = folder / "model"
-    if jax.process_index() == 0:
-        for earlier in (place, *folder.glob(".model.*")):  # the latter if a run was killed while it wrote one
-            shutil.rmtree(earlier, ignore_errors=True)
-    if jax.process_count() > 1:
-        from jax.experimental.multihost_utils import sync_global_devices
-
-        sync_global_devices("the earlier model folder is gone")
-    write_folder(place, model, tokenizer, provenance=f"Trained for {step} steps.")
+    place, beside, first = folder / "model", folder / ".model.new", jax.process_index() == 0
+    if first:
+        put_back(place)
+        for unfinished in folder.glob(".model.*"):  # of a run that was killed while it wrote one
+            shutil.rmtree(unfinished, ignore_errors=True)
+    wait_for_all("what an earlier export left is gone")
+    try:
+        write_folder(beside / place.name, model, tokenizer, provenance=f"Trained for {step} steps.")  # its README tells its name
+        if first:
+            replace_folder(place, beside / place.name)
+    finally:
+        if first:
+            shutil.rmtree(beside, ignore_errors=True)
+    wait_for_all("the exported model has its name")
     return [f"written: {place}"]

@@ -2,17 +2,17 @@
 
     workdir/
       config.json      what is trained, as this run was started
-      checkpoints/     numbered by steps taken; unreadable-N: one that was gone back behind
+      checkpoints/     numbered by steps taken; unreadable-N: could not be read, so that training resumed from the previous one
       metrics.jsonl    one record each time something was measured: means since the one before
       tensorboard/     the same, for TensorBoard
       samples/         pictures of what has been learned
       model/           the averaged weights as a native folder, when training is done
 
 Several processes run the same loop on one mesh and share the folder.  What all
-of them see (a loss that is no number, SIGTERM to any) ends all at the same step.
-What one of them alone sees (too many broken pictures, a full disk) raises there;
-the others wait for it in the next collective operation, until ``cli.processes``,
-or whoever called ``train``, ends them too.
+of them see (a loss that is no number, SIGTERM or Ctrl-C to any) ends all at the
+same step.  What one of them alone sees (too many broken pictures, a full disk)
+raises there; the others wait for it in the next collective operation, until
+``cli.processes``, or whoever called ``train``, ends them too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,9 @@ def train(
 
     ``loader``, ``validation``: ``iter()`` gives host batches of this process;
     the training iterator also has ``get_state`` and ``set_state``.  On SIGTERM
-    the state is saved and the run ends.  Raises ConfigError, CheckpointError
-    and NonFiniteLoss, each one line.
+    or Ctrl-C the state is saved and the run ends; a second Ctrl-C raises
+    KeyboardInterrupt.  Raises ConfigError, CheckpointError and NonFiniteLoss,
+    each one line.
     """
     config, watch, workdir = task.config, task.config.watch, Path(workdir)
     kept = config.checkpoint.keep_last + config.checkpoint.keep_best
@@ -210,18 +211,37 @@ def check_folder(folder: Path, size: int, most: int) -> None:
 
 @contextmanager
 def termination():
-    """Gives a function of the steps done that says whether to stop: after SIGTERM, and on all processes at the same step."""
+    """Gives a function of the steps done that says whether to stop: after SIGTERM or Ctrl-C, and on all processes at the same step.
+
+    A second Ctrl-C does what it did before: where nobody set otherwise, it raises KeyboardInterrupt.
+    """
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
-        yield multihost_utils.reached_preemption_sync_point
-        return
+        to_stop = multihost_utils.reached_preemption_sync_point  # JAX itself listens to SIGTERM, and tells the other processes
+        handlers = {signal.SIGINT: lambda: os.kill(os.getpid(), signal.SIGTERM)}
+    else:
+        asked = threading.Event()
+
+        def to_stop(done: int) -> bool:
+            return asked.is_set()
+
+        handlers = {signal.SIGINT: asked.set, signal.SIGTERM: asked.set}
     if threading.current_thread() is not threading.main_thread():
-        yield lambda done: False
-        return
-    asked = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
+        handlers = {}  # only the main thread may say what a signal does
+    before = {number: signal.getsignal(number) for number in handlers}
+
+    def caught(number: int, frame: Any) -> None:
+        handlers[number]()
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
+            with suppress(OSError):  # print may be what was interrupted, and must not be called again
+                os.write(2, b"stopping soon, with a checkpoint; Ctrl-C again ends at once\n")
+
+    for number in handlers:
+        signal.signal(number, caught)
     try:
-        yield lambda done: asked.is_set()
+        yield to_stop
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -10,7 +10,7 @@ import jax
 import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
-from ..sharding import path_of
+from ..paths import path_of
 from .config import OptimizerConfig
 
 _INSIDE = re.compile(r"(^|\.)(blocks|middle|resample)\.")

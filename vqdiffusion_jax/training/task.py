@@ -33,7 +33,7 @@ class Task(Protocol):
         """The state, a pytree with a () int32 leaf ``step``, as ShapeDtypeStructs with shardings."""
 
     def first_state(self) -> Any:
-        """The state before the first step, born on its devices."""
+        """The state before the first step, initialised on its devices."""
 
     def check_batch(self, batch: dict[str, np.ndarray]) -> None:
         """Raise ConfigError, one line, unless a host batch is what the task trains on."""

@@ -3,11 +3,11 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.training.toy import make_config, make_model
 from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.loading import write_folder
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.parts import CLIPPart
 from vqdiffusion_jax.training.denoiser.initial import adopt, gather_parts
 from vqdiffusion_jax.training.denoiser.state import fresh_networks
@@ -61,7 +61,7 @@ def test_text_tower_computes_in_clip_dtype(tmp_path):
     config = make_config("text")
     model = make_model(config)
     write_folder(tmp_path / "model", model, None)
-    tower = jax.eval_shape(lambda: CLIPPart(model.text_encoder.config, None, rngs=nnx.Rngs(0)))
+    tower = shapes_of(CLIPPart, model.text_encoder.config, None)
     tower.text_encoder = model.text_encoder
     write_folder(tmp_path / "clip", tower, None)
     for given, dtype in (

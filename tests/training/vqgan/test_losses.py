@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqgan import VQGAN
 from vqdiffusion_jax.training.vqgan.config import CodebookConfig, DiscriminatorConfig, ReconstructionConfig
 from vqdiffusion_jax.training.vqgan.discriminator import Discriminator
@@ -102,9 +103,9 @@ def test_flops_are_those_of_the_program(monkeypatch):
     """Within the padding, whose products the compiler does not count, and norms and activations, which we do not."""
     monkeypatch.setattr("vqdiffusion_jax.models.convolution.WINOGRAD_CHANNELS", 10**6)  # a CPU's wide convolutions multiply less
     wide = replace(CODEC, image_size=128, channels=64, attention_levels=(1,))
-    codec = jax.eval_shape(lambda: VQGAN(wide, rngs=nnx.Rngs(0)))
+    codec = shapes_of(VQGAN, wide)
     settings = DiscriminatorConfig(weight=1.0, num_layers=2)
-    judge = jax.eval_shape(lambda: Discriminator(settings, rngs=nnx.Rngs(0)))
+    judge = shapes_of(Discriminator, settings)
     images = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     found = jax.jit(lambda codec, images: codec.latents(images)).lower(codec, images).cost_analysis()["flops"]
     assert found == pytest.approx(encoder_flops(wide), rel=0.05)

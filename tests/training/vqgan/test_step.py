@@ -15,7 +15,7 @@ from vqdiffusion_jax.training.vqgan.discriminator import Discriminator
 from vqdiffusion_jax.training.vqgan.losses import generator_loss, reconstruction_loss
 from vqdiffusion_jax.training.vqgan.quantize import quantize
 from vqdiffusion_jax.training.vqgan.state import Adversary
-from vqdiffusion_jax.training.vqgan.step import Pass, resist, through_codec
+from vqdiffusion_jax.training.vqgan.step import Pass, adversarial_step, through_codec
 
 from .toy import make_codec, make_config, make_images, make_task, placed
 
@@ -163,7 +163,7 @@ def test_discriminator_learns_to_tell_and_its_cotangent_is_the_weighted_gradient
 
     @jax.jit
     def against(adversary):
-        found = resist(config, adversary, Pass(made, nothing, nothing, nothing, None), images, made, jnp.float32(1e-2))
+        found = adversarial_step(config, adversary, Pass(made, nothing, nothing, nothing, None), images, made, jnp.float32(1e-2))
         return found, jax.grad(lambda made: 0.5 * generator_loss(adversary.discriminator(made)))(made)
 
     losses = []

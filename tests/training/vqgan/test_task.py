@@ -130,12 +130,12 @@ def test_table_of_codes_in_use(whole, tmp_path):
 
 
 def test_config_comes_back_from_a_table():
-    from configs._vqgan_table import table
     from configs.vqgan_emoji import get_config
     from vqdiffusion_jax.training.config import run_config, to_table
+    from vqdiffusion_jax.training.table import vqgan_table
 
     assert to_table(run_config(VQGANTrainConfig, get_config())) == get_config().to_dict() | {"codec": get_config().codec.to_dict()}
-    assert run_config(VQGANTrainConfig, table(codec=CODEC, batch_size=4, steps=1)).optimizer.b1 == 0.5
+    assert run_config(VQGANTrainConfig, vqgan_table(codec=CODEC, batch_size=4, steps=1)).optimizer.b1 == 0.5
     assert float(use_of_codes(np.ones(4))[0]) == 1.0
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from vqdiffusion_jax.config import VQGANConfig
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.keys import shapes_of
 from vqdiffusion_jax.models.vqgan import VQGAN
 from vqdiffusion_jax.paths import path_of
 from vqdiffusion_jax.sharding import make_mesh
@@ -72,7 +72,7 @@ def make_codec(config: VQGANTrainConfig) -> VQGAN:
         bound = 1 / config.codec.codebook_size if name.startswith("codebook") else fan_in**-0.5
         return np.zeros(leaf.shape, np.float32) if name == "bias" else random.uniform(-bound, bound, leaf.shape).astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(lambda: VQGAN(config.codec, config.compute, rngs=Keys(0))))
+    return jax.tree_util.tree_map_with_path(fill, shapes_of(VQGAN, config.codec, config.compute))
 
 
 def placed(images: np.ndarray) -> dict[str, jax.Array]:

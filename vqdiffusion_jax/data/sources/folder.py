@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..records import BrokenRecord, DataError, Record, existing, read_bytes
@@ -17,7 +18,7 @@ class Folder:
       captions: a .jsonl or .csv file, relative to the split's folder: one line a caption, naming an image relative to that folder.
         Several lines may name one image.  Without it, ``NAME.txt`` beside an image holds its captions, one a line.
       image_field, caption_field: columns of that file; ``caption_field`` may hold a list.
-      labels: ``"folders"``: the sorted names of the first folder level are the classes.
+      labels: ``"folders"``: the sorted names of the first folder level are the classes; those of the train folder, for both splits.
     """
 
     def __init__(
@@ -26,15 +27,20 @@ class Folder:
         self.root, self.has_splits = split_folder(root, split)
         if labels not in ("", "folders"):
             raise DataError(f"folder: labels is {labels!r}; allowed: '' (none) or 'folders'")
-        self._captions = None
-        if captions:
-            self._captions = read_captions(existing(self.root / captions, "a captions file"), image_field, caption_field)
-            self._names = list(self._captions)
-        else:
-            self._names = image_files(self.root)
+
+        def captions_in(folder: Path) -> dict[str, list[str]]:
+            return read_captions(existing(folder / captions, "a captions file"), image_field, caption_field)
+
+        self._captions = captions_in(self.root) if captions else None
+        self._names = image_files(self.root) if self._captions is None else list(self._captions)
         self._classes = None
         if labels:
-            self._classes = {name: i for i, name in enumerate(sorted({n.split("/")[0] for n in self._names if "/" in n}))}
+            train, own = split_folder(root, "train")[0], class_folders(self._names)
+            # A validation folder may lack a class; numbered by itself, it would give the later ones other labels than in training.
+            known = own if train == self.root else class_folders(captions_in(train) if captions else image_files(train))
+            if unknown := sorted(own - known):
+                raise DataError(f"{self.root}: {unknown[0]} is no class folder of {train}; rename or remove it, or add it there")
+            self._classes = {name: i for i, name in enumerate(sorted(known))}
 
     @property
     def num_classes(self) -> int | None:
@@ -59,6 +65,11 @@ class Folder:
                 raise BrokenRecord(name, "it lies in no class folder")
             record["label"] = self._classes[folder]
         return record
+
+
+def class_folders(names: Iterable[str]) -> set[str]:
+    """The folders of the first level that images of these relative names lie in."""
+    return {name.split("/")[0] for name in names if "/" in name}
 
 
 def read_lines(path: Path, name: str) -> list[str]:

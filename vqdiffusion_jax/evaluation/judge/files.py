@@ -11,7 +11,7 @@ import numpy as np
 
 from ...config import ConfigError, from_dict
 from ...files import write_whole
-from ...models.keys import Keys
+from ...models.keys import shapes_of
 from ...paths import leaves_by_path
 from ..errors import EvaluationError
 from .model import Judge, JudgeConfig
@@ -37,7 +37,7 @@ def load_judge(file: str | Path) -> Judge:
         raise EvaluationError(
             f"{file} is no judge ({error}); train one with python -m vqdiffusion_jax.evaluation.judge --data=DIR --out=FILE"
         ) from error
-    shapes = jax.eval_shape(lambda: Judge(config, rngs=Keys(0)))
+    shapes = shapes_of(Judge, config)
     expected = {path: leaf.shape for path, leaf in leaves_by_path(shapes).items()}
     if expected != {path: array.shape for path, array in arrays.items()}:
         raise EvaluationError(f"{file} holds other parameters than its config asks for; train the judge again")

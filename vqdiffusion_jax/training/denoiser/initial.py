@@ -15,7 +15,7 @@ from ...models.clip import CLIPTextEncoder
 from ...models.keys import Keys
 from ...models.vqdiffusion import VQDiffusionModel
 from ...models.vqgan import VQGAN
-from ...sharding import path_of
+from ...paths import path_of
 from ...text.tokenizer import Tokenizer
 from .config import TrainConfig
 from .state import Trained, fresh_networks

@@ -1,4 +1,4 @@
-"""Everything that training carries from step to step, as one pytree that is born on its devices."""
+"""Everything that training carries from step to step, as one pytree that is initialised on its devices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...models.denoiser import Denoiser
 from ...models.keys import Keys
 from ...sharding import ShardingRules
 from .. import learning_rate
-from ..born import abstract_on, born_on
+from ..initialize import abstract_on, init_sharded
 from ..optimizer import make_optimizer
 from .config import TrainConfig
 
@@ -77,5 +77,5 @@ def create_state(config: TrainConfig, mesh: jax.sharding.Mesh, given: Trained | 
     """
     abstract = abstract_state(config, mesh)
     if given is None:
-        return born_on(mesh, abstract, lambda: new_state(config, fresh_networks(config)))
-    return born_on(mesh, abstract, lambda given: new_state(config, given), given)
+        return init_sharded(mesh, abstract, lambda: new_state(config, fresh_networks(config)))
+    return init_sharded(mesh, abstract, lambda given: new_state(config, given), given)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ...flops import denoiser_flops
-from ...models.keys import Keys
+from ...models.keys import shapes_of
 from ...models.vqdiffusion import VQDiffusionModel
 from ...sharding import shard
 from ..export import export
@@ -81,7 +81,7 @@ class DenoiserTask:
 
     @cached_property
     def _abstract_model(self) -> VQDiffusionModel:
-        return jax.eval_shape(lambda: VQDiffusionModel(self.config.model, self.config.compute, rngs=Keys(0)))
+        return shapes_of(VQDiffusionModel, self.config.model, self.config.compute)
 
     def _whole_model(self, state: TrainState) -> VQDiffusionModel:
         """Averaged and frozen networks, all on the mesh, as the model that sampling and saving take."""

@@ -1,4 +1,4 @@
-"""Everything that a codec's training carries from step to step, as one pytree that is born on its devices."""
+"""Everything that a codec's training carries from step to step, as one pytree that is initialised on its devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...models.keys import Keys
 from ...models.vqgan import VQGAN
 from ...sharding import ShardingRules
 from .. import learning_rate
-from ..born import abstract_on, born_on
+from ..initialize import abstract_on, init_sharded
 from ..optimizer import make_optimizer
 from .config import VQGANTrainConfig
 from .discriminator import Discriminator
@@ -78,5 +78,5 @@ def create_state(config: VQGANTrainConfig, mesh: jax.sharding.Mesh, given: Any =
     """
     abstract = abstract_state(config, mesh)
     if given is None:
-        return born_on(mesh, abstract, lambda: new_state(config, fresh_codec(config)))
-    return born_on(mesh, abstract, lambda given: new_state(config, given), given)
+        return init_sharded(mesh, abstract, lambda: new_state(config, fresh_codec(config)))
+    return init_sharded(mesh, abstract, lambda given: new_state(config, given), given)

@@ -42,7 +42,7 @@ class Pass(NamedTuple):
     penalty: Array  # () the quantizer's terms
     latents: Array  # (batch, h, w, embed_dim)
     tokens: Array  # (batch, length) int32
-    pull: Callable[[Array, Array | float], VQGAN]  # cotangents of reconstruction and penalty -> gradient of the codec
+    vjp: Callable[[Array, Array | float], VQGAN]  # cotangents of reconstruction and penalty -> gradient of the codec
 
 
 def through_codec(config: VQGANTrainConfig, codec: VQGAN, images: Array, step: Array, key: Array) -> Pass:
@@ -58,58 +58,58 @@ def through_codec(config: VQGANTrainConfig, codec: VQGAN, images: Array, step: A
         reconstruction = codec.decode_latents(quantized.codes, dropout_key=decoder_key if dropout else None)
         return (reconstruction, quantized.penalty), (latents, quantized.tokens)
 
-    (reconstruction, penalty), pull, (latents, tokens) = jax.vjp(forward, codec, has_aux=True)
+    (reconstruction, penalty), forward_vjp, (latents, tokens) = jax.vjp(forward, codec, has_aux=True)
 
-    def pull_both(image_cotangent: Array, penalty_cotangent: Array | float) -> VQGAN:
-        return pull((image_cotangent.astype(reconstruction.dtype), jnp.asarray(penalty_cotangent, penalty.dtype)))[0]
+    def vjp(image_cotangent: Array, penalty_cotangent: Array | float) -> VQGAN:
+        return forward_vjp((image_cotangent.astype(reconstruction.dtype), jnp.asarray(penalty_cotangent, penalty.dtype)))[0]
 
-    return Pass(reconstruction, penalty, latents, tokens, pull_both)
+    return Pass(reconstruction, penalty, latents, tokens, vjp)
 
 
-class Resistance(NamedTuple):
+class AdversarialResult(NamedTuple):
     """What the discriminator adds to a step."""
 
     adversary: Adversary
-    loss: Array  # () weighted, what the decoder pays
+    loss: Array  # () the generator's, weighted; the generator is the decoder
     cotangent: Array  # like the reconstruction: gradient of that loss
     metrics: Metrics
 
 
-def resist(
+def adversarial_step(
     config: VQGANTrainConfig, adversary: Adversary, done: Pass, images: Array, reconstruction_cotangent: Array, rate: Array
-) -> Resistance:
-    """The decoder against the discriminator, and the discriminator's own update."""
+) -> AdversarialResult:
+    """The generator's loss and its gradient, and the discriminator's own update."""
     settings, optimizer = config.discriminator, make_optimizer(config.optimizer)
     fake = done.reconstruction
 
-    def fooled(reconstruction: Array) -> Array:
+    def adversarial_loss(reconstruction: Array) -> Array:
         return generator_loss(adversary.discriminator(reconstruction))
 
-    loss, cotangent = jax.value_and_grad(fooled)(fake)
+    loss, cotangent = jax.value_and_grad(adversarial_loss)(fake)
     weight = jnp.asarray(settings.weight, jnp.float32)
     if settings.adaptive:
 
         def at_last_layer(image_cotangent: Array) -> Array:
             # Only the last convolution's gradient is used, so the compiler drops the rest of the way back.
-            return done.pull(image_cotangent, 0.0).decoder.conv_out.kernel[...]
+            return done.vjp(image_cotangent, 0.0).decoder.conv_out.kernel[...]
 
         weight *= adaptive_weight(at_last_layer(reconstruction_cotangent), at_last_layer(cotangent))
 
-    def judged(discriminator):
-        real_logits, fake_logits = discriminator(images), discriminator(fake)
-        return discriminator_loss(settings.loss, real_logits, fake_logits), (real_logits.mean(), fake_logits.mean())
+    def loss_and_logits(discriminator):
+        logits_real, logits_fake = discriminator(images), discriminator(fake)
+        return discriminator_loss(settings.loss, logits_real, logits_fake), (logits_real.mean(), logits_fake.mean())
 
-    (judgement, (real, judged_fake)), gradients = jax.value_and_grad(judged, has_aux=True)(adversary.discriminator)
+    (loss_of_discriminator, logits), gradients = jax.value_and_grad(loss_and_logits, has_aux=True)(adversary.discriminator)
     directions, optimizer_state = optimizer.update(gradients, adversary.optimizer, adversary.discriminator)
     after = Adversary(jax.tree.map(lambda value, direction: value - rate * direction, adversary.discriminator, directions), optimizer_state)
-    metrics = dict(zip(ADVERSARIAL_METRICS, (loss, weight, judgement, real, judged_fake), strict=True))
-    return Resistance(after, weight * loss, weight * cotangent, metrics)
+    metrics = dict(zip(ADVERSARIAL_METRICS, (loss, weight, loss_of_discriminator, *logits), strict=True))
+    return AdversarialResult(after, weight * loss, weight * cotangent, metrics)
 
 
-def absent(adversary: Adversary, reconstruction: Array) -> Resistance:
+def no_adversarial_step(adversary: Adversary, reconstruction: Array) -> AdversarialResult:
     """Before the discriminator joins."""
     zero = jnp.zeros((), jnp.float32)
-    return Resistance(adversary, zero, jnp.zeros_like(reconstruction), dict.fromkeys(ADVERSARIAL_METRICS, zero))
+    return AdversarialResult(adversary, zero, jnp.zeros_like(reconstruction), dict.fromkeys(ADVERSARIAL_METRICS, zero))
 
 
 def move_codebook(
@@ -156,13 +156,16 @@ def make_step(
         if adversary is not None:
 
             def joined(_):
-                return resist(config, adversary, done, images, cotangent, rate)
+                return adversarial_step(config, adversary, done, images, cotangent, rate)
 
-            resistance = jax.lax.cond(state.step >= settings.start, joined, lambda _: absent(adversary, done.reconstruction), None)
-            adversary, loss, cotangent = resistance.adversary, loss + resistance.loss, cotangent + resistance.cotangent
-            metrics |= resistance.metrics
+            def not_joined(_):
+                return no_adversarial_step(adversary, done.reconstruction)
 
-        gradients = done.pull(cotangent, config.codebook.weight)
+            result = jax.lax.cond(state.step >= settings.start, joined, not_joined, None)
+            adversary, loss, cotangent = result.adversary, loss + result.loss, cotangent + result.cotangent
+            metrics |= result.metrics
+
+        gradients = done.vjp(cotangent, config.codebook.weight)
         directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.codec)
         codec = jax.tree.map(lambda value, direction: value - rate * direction, state.codec, directions)
         if isinstance(state.codec.quantizer, EMAQuantizer) and not config.decoder_only:

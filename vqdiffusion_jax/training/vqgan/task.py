@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ...config import ConfigError
-from ...models.keys import Keys
+from ...models.keys import shapes_of
 from ...models.parts import CodecPart
 from ...models.vqgan import VQGAN, images_to_float, to_uint8
 from ...sharding import on_mesh, shard
@@ -98,6 +98,6 @@ class VQGANTask:
 
     def export(self, state: VQGANState, folder: Path) -> list[str]:
         """The averaged codec as a native codec folder ``model``; one of an earlier end of the run is replaced."""
-        part = jax.eval_shape(lambda: CodecPart(self.config.codec, self.config.compute, rngs=Keys(0)))
+        part = shapes_of(CodecPart, self.config.codec, self.config.compute)
         part.codec = state.ema
         return export(folder, part, None, int(state.step))

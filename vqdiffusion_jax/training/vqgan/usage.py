@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...models.codebook_reduction import reduction_from_full
-from ...models.keys import Keys
+from ...models.keys import shapes_of
 from ...models.layers import Buffer
 from ...models.parts import CodecPart
 from ...models.vqgan import VQGAN, images_to_float
@@ -49,7 +49,7 @@ def reduced_part(codec: VQGAN, table: np.ndarray) -> CodecPart:
     """``codec`` with only the codes that ``table`` (codebook_size,) keeps, as a part to write; its arrays are shared."""
     reduction = reduction_from_full(table, codebook_size=codec.config.codebook_size)
     config = replace(codec.config, reduced_codebook_size=len(reduction.reduced_to_full))
-    part = jax.eval_shape(lambda: CodecPart(config, rngs=Keys(0)))
+    part = shapes_of(CodecPart, config)
     for name in ("encoder", "quant_conv", "quantizer", "post_quant_conv", "decoder"):
         setattr(part.codec, name, getattr(codec, name))
     part.codec.full_to_reduced = Buffer(jnp.asarray(reduction.full_to_reduced))

@@ -20,7 +20,7 @@ def abstract_on(mesh: jax.sharding.Mesh, make: Callable[[], Any], rules: Shardin
     )
 
 
-def born_on(mesh: jax.sharding.Mesh, abstract: Any, make: Callable[..., Any], *given: Any) -> Any:
+def init_sharded(mesh: jax.sharding.Mesh, abstract: Any, make: Callable[..., Any], *given: Any) -> Any:
     """``make(*given)`` with every array made where ``abstract`` says; ``given`` are trees of arrays that may be anywhere."""
     placements = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     return jax.jit(make, out_shardings=placements)(*(shard(tree, mesh) for tree in given))

@@ -1,0 +1,51 @@
+"""``--mode=sample``: what is read and settled before there are weights is not read and settled again for the pictures."""
+
+import sys
+from pkgutil import resolve_name
+
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+from PIL import Image
+
+from tests.interop.files import model_config, perturbed, save, tensors_of
+from tests.networks import random_network
+from vqdiffusion_jax import VQDiffusionPipeline
+from vqdiffusion_jax.cli import run
+from vqdiffusion_jax.cli.main import mode_modules
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+
+SETTINGS = {"num_inference_steps": 2, "guidance_scale": 2.0, "num_images_per_prompt": 2, "first_image": 1, "seed": 3}
+FLAGS = ("--steps=2", "--guidance_scale=2", "--num_images=2", "--first_image=1", "--seed=3", "--noprogress")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A text model as the reference saves it, and its companion."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model = perturbed(random_network(VQDiffusionModel, model_config("text", num_layers=1)))
+    tensors = tensors_of(model)
+    averaged = {name.removeprefix("transformer."): value for name, value in tensors.items() if name.startswith("transformer.")}
+    mapping = save(folder / "mapping.pt", np.asarray(model.codec.full_to_reduced[...]).astype(np.int64))
+    return save(folder / "model.pth", {"model": tensors, "ema": averaged}), mapping
+
+
+def counted(monkeypatch, place: str) -> list:
+    """A list that grows with every call of what is at ``place``."""
+    function, calls = resolve_name(place), []
+    monkeypatch.setattr(place, lambda *args, **options: calls.append(args) or function(*args, **options))
+    return calls
+
+
+def test_a_file_is_planned_and_a_call_settled_once(checkpoint, tmp_path, monkeypatch):
+    path, mapping = checkpoint
+    mode_modules()
+    command = ["main.py", f"--checkpoint={path}", f"--mapping={mapping}", "--prompt=a dog", *FLAGS, f"--out={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", command)
+    counts = [counted(monkeypatch, f"vqdiffusion_jax.{name}") for name in ("interop.load.plan_reference", "arguments.settle")]
+    with flagsaver.flagsaver():
+        assert run(command) == 0
+    assert [len(calls) for calls in counts] == [1, 1]
+    drawn = VQDiffusionPipeline.from_pretrained(path, mapping=mapping)("a dog", output_type="uint8", **SETTINGS).images
+    for number, picture in enumerate(drawn):
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{number:06d}.png")), picture)
