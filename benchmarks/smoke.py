@@ -21,7 +21,7 @@ from benchmarks._step import request_of
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.attention import attention
-from vqdiffusion_jax.models.fp8 import Fp8Linear, rounded
+from vqdiffusion_jax.models.fp8 import Fp8Linear
 from vqdiffusion_jax.models.keys import Keys
 
 SHAPES = {"ITHQ": (1024, 16, 88), "COCO": (1024, 16, 64), "class": (256, 16, 32), "CLIP": (77, 8, 64)}  # tokens, heads, width
@@ -77,7 +77,7 @@ def _products():
 def _float8_product(x, kernel):
     layer = Fp8Linear(*kernel.shape, use_bias=False, dtype=kernel.dtype, rngs=Keys(0))
     layer.kernel = nnx.Param(kernel)
-    return rounded(layer)(x)
+    return layer(x)
 
 
 def _calls(text: str) -> str:

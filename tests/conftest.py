@@ -44,7 +44,8 @@ def pytest_addoption(parser):
         "--golden-root",
         type=Path,
         default=default_golden_root(),
-        help="recorded inputs and outputs of the reference, one case a folder; by default GOLDEN_ROOT, else tests/golden/recorded",
+        help="recorded inputs and outputs of the reference, one case a folder; by default GOLDEN_ROOT, else a whole folder beside the "
+        "repository, else tests/golden/recorded",
     )
 
 

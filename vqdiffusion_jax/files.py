@@ -38,7 +38,8 @@ def whole_or_not_at_all(folder: str | Path) -> Iterator[Path]:
 def replace_folder(folder: Path, new: Path) -> None:
     """Give the folder ``new``, on the same disk, the name ``folder``; what had that name is deleted last.
 
-    No system gives two folders new names at once: if a process is killed between them, ``put_back(folder)`` undoes the first.
+    Python cannot exchange two folders' names at once: if a process is killed between the two renamings, ``put_back(folder)``
+    undoes the first.
     """
     former = _former(folder)
     if folder.exists():

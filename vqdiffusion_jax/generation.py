@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from .models.clip import text_condition
-from .models.fp8 import rounded
+from .models.fp8 import rounded_kernels, with_kernels
 from .models.layers import over_batch
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import to_255, to_uint8
@@ -69,12 +69,12 @@ class Request:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Prepared:
-    """All that depends on the condition or on nothing, computed once a picture."""
+    """All that depends on the condition or on nothing, computed once per batch."""
 
     conditional: Any
     both: Any
     modulation: Any
-    rounded: Any = None  # the denoiser with its float8 kernels rounded, where it has such
+    kernels: Any  # the denoiser's float8 kernels, if it has such
 
 
 def prepare(model: VQDiffusionModel, request: Request) -> Prepared:
@@ -82,17 +82,17 @@ def prepare(model: VQDiffusionModel, request: Request) -> Prepared:
     batch = request.start.shape[0]
     condition = request.condition.encode(model, batch)
     modulation = model.denoiser.modulation_table()
-    denoiser = rounded(model.denoiser) if model.denoiser.compute.fp8 else None
+    kernels = rounded_kernels(model.denoiser)
     if request.null is None:
-        return Prepared(model.denoiser.precompute(condition), None, modulation, denoiser)
+        return Prepared(model.denoiser.precompute(condition), None, modulation, kernels)
     both = model.denoiser.precompute(pairs(condition, request.null.encode(model, batch)))
-    return Prepared(jax.tree.map(lambda leaf: unpaired(leaf, axis=1)[0], both), both, modulation, denoiser)
+    return Prepared(jax.tree.map(lambda leaf: unpaired(leaf, axis=1)[0], both), both, modulation, kernels)
 
 
 def _log_x0(model: VQDiffusionModel, prepared: Prepared, request: Request) -> LogX0Fn:
     """log p(x_0 | x_t) of the request's condition, guided and truncated."""
 
-    denoiser = model.denoiser if prepared.rounded is None else prepared.rounded
+    denoiser = with_kernels(model.denoiser, prepared.kernels)
 
     def forward(tokens, timestep, conditioning):
         # Whole rows of logits on each device: guidance, truncation and the draw reduce over them.

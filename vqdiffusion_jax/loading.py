@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from .agreement import wait_for_all
 from .checkpoint import failing_as_checkpoint_error, load_weights, save_weights
 from .config import ComputeConfig, ConfigError, ModelConfig, compute_in
 from .embedded import folder_of
@@ -90,8 +91,10 @@ class OpenedModel:
 
 
 def open_model(path: str | Path, **companions) -> OpenedModel:
-    """What model ``path`` holds.  Arguments and errors as of ``load_model``; what is wrong with weights is found when they are read."""
-    _check_known(companions)
+    """What model ``path`` holds.  Companions and errors as of ``load_model``, whose other arguments go to ``OpenedModel.load``; what is
+    wrong with weights is found there.
+    """
+    _check_known(companions, ())
     path = folder_of(path)
     check_exists(path)
     if not path.is_dir():
@@ -162,7 +165,8 @@ def _check_known(given: Iterable[str], others: Sequence[str] = ("compute", "dtyp
         raise ConfigError(f"torch_dtype is PyTorch's; give dtype, one of {', '.join(MODEL_DTYPES)}")
     if unknown := sorted(set(given) - {*others, *COMPANIONS}):
         raise ConfigError(
-            f"{', '.join(unknown)}: no such option; known: {', '.join(others)}, and of .pth files the companions {', '.join(COMPANIONS)}"
+            f"{', '.join(unknown)}: no such option; known: {''.join(f'{name}, ' for name in others)}and of .pth files the companions "
+            f"{', '.join(COMPANIONS)}"
         )
 
 
@@ -350,18 +354,16 @@ def _one_place(folder: Path) -> Iterator[Path]:
         with whole_or_not_at_all(folder) as place:
             yield place
         return
-    from jax.experimental.multihost_utils import sync_global_devices
-
     place = folder.parent / f".{folder.name}.partial"
     if jax.process_index() == 0:
         shutil.rmtree(place, ignore_errors=True)  # left by a run that was killed
         place.mkdir(parents=True)
-    sync_global_devices(f"{place} is there")
+    wait_for_all(f"{place} is there")
     yield place
-    sync_global_devices(f"{place} is whole")
+    wait_for_all(f"{place} is whole")
     if jax.process_index() == 0:
         place.replace(folder)
-    sync_global_devices(f"{folder} is there")
+    wait_for_all(f"{folder} is there")
 
 
 def _rounded_to(model: Any) -> str | None:

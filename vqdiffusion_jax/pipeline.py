@@ -22,7 +22,7 @@ from .diffusion.transitions import check_tokens
 from .generation import Request, generate, generate_in_pieces, render
 from .models.layers import over_batch, replicated
 from .models.vqdiffusion import VQDiffusionModel
-from .models.vqgan import ROUNDINGS, images_to_float
+from .models.vqgan import ROUNDINGS, encode_exactly, images_to_float
 from .sampling import (
     KeyNoise,
     Noise,
@@ -350,7 +350,7 @@ def _encoder_keys(keys: jax.Array) -> jax.Array:
 
 @jax.jit
 def _encode(model: VQDiffusionModel, pictures: jax.Array, keys: jax.Array | None) -> jax.Array:
-    return replicated(model.codec.encode(images_to_float(pictures), key=keys))
+    return replicated(encode_exactly(model.codec, images_to_float(pictures), key=keys))
 
 
 @functools.partial(jax.jit, static_argnames=("grid", "schedule"))

@@ -48,7 +48,9 @@ def test_every_array_is_replayed(case: Case):
 
 
 @pytest.mark.cases(*KNOWN)
-def test_the_cases_of_every_clone_are_cut_from_these(case: Case):
+def test_the_cases_of_every_clone_are_cut_from_these(case: Case, golden_root):
+    if golden_root.resolve() == RECORDED:
+        pytest.skip("these are the cases of every clone")
     kept = next((one for one in find_cases(RECORDED) if one.name == case.name), None)
     if kept is None:
         pytest.skip("no part of this case is kept in the repository")

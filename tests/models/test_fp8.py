@@ -12,7 +12,7 @@ from benchmarks._step import request_of
 from tests.networks import random_network
 from vqdiffusion_jax.config import ComputeConfig, ConfigError
 from vqdiffusion_jax.generation import advance, prepare
-from vqdiffusion_jax.models.fp8 import FLOAT8, LARGEST, Fp8Linear, rounded
+from vqdiffusion_jax.models.fp8 import FLOAT8, LARGEST, Fp8Linear, rounded_kernels, with_kernels
 from vqdiffusion_jax.models.keys import Keys
 from vqdiffusion_jax.models.layers import linear
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -63,10 +63,12 @@ def test_bfloat16_goes_in_and_out():
 def test_rounded_ahead_is_rounded_in_place():
     draw = np.random.default_rng(0)
     layer, x = layer_of(draw.standard_normal((32, 16)), draw.standard_normal(16)), jnp.asarray(draw.standard_normal((8, 32)), "float32")
-    ahead = rounded(layer)
-    assert ahead.kernel[...].dtype == FLOAT8 and layer.kernel[...].dtype == jnp.float32, "the layer given stays as it is"
+    ((kernel, _),) = kernels = rounded_kernels(layer)
+    ahead = with_kernels(layer, kernels)
+    assert kernel.dtype == FLOAT8 and layer.rounded is None, "the layer given stays as it is"
     np.testing.assert_array_equal(ahead(x), layer(x))
-    np.testing.assert_array_equal(rounded(ahead)(x), layer(x))
+    other = with_kernels(layer, rounded_kernels(layer_of(np.eye(32, 16))))
+    assert not np.allclose(other(x), layer(x)), "what was put there is what is multiplied"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def models():
     config = preset("tiny_text")
     exact, inexact = (random_network(VQDiffusionModel, config, ComputeConfig(fp8=fp8)) for fp8 in (False, True))
     ahead = jax.tree.map(lambda leaf: leaf, inexact)
-    ahead.denoiser = jax.jit(rounded)(inexact.denoiser)
+    ahead.denoiser = with_kernels(inexact.denoiser, jax.jit(rounded_kernels)(inexact.denoiser))
     return exact, inexact, ahead
 
 
@@ -90,13 +92,10 @@ def test_a_denoiser_stays_near_its_own_float32(models):
 
 
 def test_the_blocks_of_the_denoiser_alone_are_rounded(models):
-    kernels = {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf.dtype
-        for path, leaf in jax.tree_util.tree_flatten_with_path(models[2])[0]
-    }
-    found = {path.removesuffix(".value") for path, dtype in kernels.items() if dtype == FLOAT8}
+    leaves = jax.tree_util.tree_flatten_with_path(models[2])[0]
+    found = {jax.tree_util.keystr(path, simple=True, separator=".") for path, leaf in leaves if leaf.dtype == FLOAT8}
     attentions = [f"{kind}_attention.{name}" for kind in ("self", "cross") for name in ("query", "key", "value", "out")]
-    assert found == {f"denoiser.blocks.{name}.kernel" for name in (*attentions, "mlp.up", "mlp.down")}
+    assert found == {f"denoiser.blocks.{name}.rounded.0" for name in (*attentions, "mlp.up", "mlp.down")}
 
 
 def test_other_layers_are_exact():

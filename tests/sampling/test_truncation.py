@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,8 +85,8 @@ def test_no_sort_is_compiled():
 def test_accelerators_are_not_asked_whether_they_are_done(form):
     traced = jax.jit(TopR(0.86)).trace(jax.ShapeDtypeStruct((2, 3, 40), jnp.float32))
     programs = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "cuda")}
-    asked = {platform: text.count("applies stablehlo.and") for platform, text in programs.items()}
-    assert asked == {"cpu": int(form == "cpu"), "cuda": 0}
+    asked = {platform: tuple(text.count(f"applies stablehlo.{how}") for how in ("and", "or")) for platform, text in programs.items()}
+    assert asked == {"cpu": (int(form == "cpu"), 1), "cuda": (0, 1)}, "all are asked at every turn of a CPU's search; any, once, for a tie"
 
 
 def test_any_floats_are_ordered():
@@ -119,6 +121,10 @@ def test_rate_one_keeps_all():
     log_x0 = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (50, 400)) * 3)
     np.testing.assert_array_equal(TopR(1.0)(log_x0), log_x0)
     np.testing.assert_array_equal(jax.jit(lambda rate: TopR(rate)(log_x0))(1.0), log_x0)
+
+
+def test_another_rate_is_another_truncation():
+    assert not dataclasses.replace(TopR(1.0), rate=0.5).keeps_all and dataclasses.replace(TopR(0.5), rate=1.0).keeps_all
 
 
 def test_a_new_rate_recompiles_nothing():

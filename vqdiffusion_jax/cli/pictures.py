@@ -58,8 +58,9 @@ def grid(pictures: np.ndarray, columns: int | None = None) -> Image.Image:
 class Writer:
     """Writes pictures as they come: one PNG, one JSON and, if there is a trajectory, one GIF each; in the end a grid of the first.
 
-    Each file appears whole or not at all, a picture's PNG last; the grid has the number of the run's first picture.  Where another run
-    has come first to a number, this one's go on after it.  Over several processes each writes its own pictures, and no grid.
+    Each file appears whole or not at all, a picture's PNG last; only its JSON is empty for a moment, by which the number is taken.
+    The grid has the number of the run's first picture.  Where another run has come first to a number, this one's go on after it.
+    Over several processes each writes its own pictures, and no grid.
 
     out: folder; start: number of the first picture's files; subjects: what every picture of the run shows;
     record: settings that all of them share; first_image: number of the first picture of each subject.
@@ -80,11 +81,11 @@ class Writer:
             again = self.record | self.subjects[index] | {"num_images": 1, "first_image": self.first_image + self.occurrences[index]}
             again |= {"version": vqdiffusion_jax.__version__}
             with self._number(index) as name:
+                with write_whole(self.out / f"{name}.json") as place:
+                    place.write_text(json.dumps(again, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
                 if result.trajectory is not None:
                     with write_whole(self.out / f"{name}.gif") as place:
                         _write_gif(place, result.trajectory[i], pipeline)
-                with write_whole(self.out / f"{name}.json") as place:
-                    place.write_text(json.dumps(again, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
                 with write_whole(self.out / f"{name}.png") as place:
                     Image.fromarray(picture).save(place, format="PNG")
             self.written.append(name)

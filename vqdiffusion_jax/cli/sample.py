@@ -40,10 +40,11 @@ flags.DEFINE_float("strength", None, "How far --image is noised first: above 0, 
 
 flags.DEFINE_enum("strategy", "posterior", list(STRATEGIES), "Step rule; see docs/strategies.md.", module_name=_HOW)
 flags.DEFINE_integer(
-    "steps", None, "Network calls.  posterior, remask: even over the timesteps; default all.  maskgit: default 12.", module_name=_HOW
+    "steps", None, "Steps, a network call each.  posterior, remask: even over the timesteps; default all.  maskgit: default 12.",
+    module_name=_HOW,
 )
 flags.DEFINE_list("timesteps", None, "posterior, remask: the timesteps themselves, from high to low, not --steps.", module_name=_HOW)
-flags.DEFINE_integer("skip_step", None, "fast: timesteps skipped after each call (the reference's infer_speed minus 1).", module_name=_HOW)
+flags.DEFINE_integer("skip_step", None, "fast: timesteps skipped after each step (the reference's infer_speed minus 1).", module_name=_HOW)
 flags.DEFINE_integer("tokens_per_step", None, "fewer_tokens, purity: most tokens a step; default the reference's table.", module_name=_HOW)
 flags.DEFINE_float("purity_weight", None, "purity: the r of Algorithm 2; default 1.", module_name=_HOW)
 flags.DEFINE_float("temperature", None, "maskgit: noise in the choice of what stays, 0 for none; default 4.5.", module_name=_HOW)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..config import ModelConfig
 from ..files import write_whole
-from ..models.vqgan import VQGAN, images_to_float
+from ..models.vqgan import VQGAN, encode_exactly, images_to_float
 from ..text.tokenizer import Tokenizer
 from .config import DataConfig
 from .examples import captions_of, cut, label_of, read_record
@@ -234,4 +234,4 @@ def _encoder(codec: VQGAN, seed: int) -> _Encode:
 def _tokens(codec: VQGAN, seed: jax.Array, images: jax.Array, numbers: jax.Array, crops: jax.Array) -> jax.Array:
     key = jax.random.key(seed)
     keys = jax.vmap(lambda number, crop: jax.random.fold_in(jax.random.fold_in(key, number), crop))(numbers, crops)
-    return codec.encode(images_to_float(images), key=keys)
+    return encode_exactly(codec, images_to_float(images), key=keys)

@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from ..config import ComputeConfig
+from .products import dot_general
 
 # One object, so that two codecs of one config have the same tree structure.  Uniform in ±sqrt(3 scale / fan in).
 uniform_init = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
@@ -33,7 +34,6 @@ _WINOGRAD = {
     ),
 }
 WINOGRAD_CHANNELS = 128  # from so many on, in and out, fewer multiplications pay for more memory traffic
-
 WINOGRAD_DTYPES = (jnp.float32, jnp.bfloat16)
 
 # Of a pixel pair made of one, the upper sees rows -1 and 0 of the small map, the lower rows 0 and 1; the kernel's three rows are
@@ -72,8 +72,9 @@ def conv(
 def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs) -> nnx.Linear:
     """A 1 x 1 convolution with bias, as the linear layer it is; kernel (in, out)."""
     layer = nnx.Linear(
-        in_channels, out_channels, kernel_init=uniform_init, dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs
-    )
+        in_channels, out_channels, kernel_init=uniform_init, dtype=compute.dtype, param_dtype=compute.param_dtype,
+        dot_general=dot_general, rngs=rngs,
+    )  # fmt: skip
     return with_uniform_bias(layer, rngs)
 
 

@@ -13,6 +13,8 @@ LARGEST = float(jnp.finfo(FLOAT8).max)  # 448
 SMALLEST = float(jnp.finfo(jnp.float32).tiny)
 
 Network = TypeVar("Network", bound=nnx.Module)
+# Of one layer, or stacked of several: the kernel in float8, (..., out, in), and its columns' scales, (..., 1, out) float32.
+RoundedKernel = tuple[jax.Array, jax.Array]
 
 
 class Fp8Linear(nnx.Linear):
@@ -21,43 +23,46 @@ class Fp8Linear(nnx.Linear):
     Each row of the input and each column of the kernel is first scaled to float8's whole range, so that one large
     channel costs no other row or column its digits; the scales are multiplied back after the sum.
 
-    The kernel is rounded at every call, or ahead by ``rounded``; it is then float8 and ``kernel_scale`` (1, out) float32.
+    The kernel is rounded at every call, unless ``rounded``, a ``RoundedKernel``, was put there ahead by ``with_kernels``.
     """
 
     def __init__(self, in_features: int, out_features: int, **options):
         super().__init__(in_features, out_features, **options)
-        self.kernel_scale = nnx.data(None)
+        self.rounded = nnx.data(None)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x (..., in) -> (..., out) in the layer's dtype."""
         dtype = self.dtype or x.dtype
         rows, row_scale = _scaled_to_range(x, axis=-1)
-        columns, column_scale = self._columns()
+        columns, column_scale = self.round_kernel() if self.rounded is None else self.rounded
         # Sums in the layer's dtype already: in bfloat16 half as much is written, at a digit far below float8's.
         sums = jax.lax.dot_general(
-            rows, columns, (((x.ndim - 1,), (0,)), ((), ())), precision=self.precision, preferred_element_type=dtype
+            rows, columns, (((x.ndim - 1,), (1,)), ((), ())), precision=self.precision, preferred_element_type=dtype
         )
         sums = sums.astype(jnp.float32) * row_scale * column_scale
         return (sums if self.bias is None else sums + self.bias[...].astype(jnp.float32)).astype(dtype)
 
-    def round_kernel(self) -> None:
-        """Hold the kernel in float8 from now on.  Kernels of several layers may be stacked: (..., in, out)."""
-        kernel, scale = self._columns()
-        self.kernel, self.kernel_scale = nnx.Param(kernel), nnx.Param(scale)
-
-    def _columns(self) -> tuple[jax.Array, jax.Array]:
-        if self.kernel_scale is not None:
-            return self.kernel[...], self.kernel_scale[...]
-        return _scaled_to_range(self.kernel[...], axis=-2)
+    def round_kernel(self) -> RoundedKernel:
+        """The kernel as the product takes it.  Transposed, as float8 products on NVIDIA's GPUs read both factors along the sum."""
+        columns, scale = _scaled_to_range(self.kernel[...], axis=-2)
+        return columns.swapaxes(-1, -2), scale
 
 
-def rounded(network: Network) -> Network:
-    """A copy of ``network`` whose float8 layers hold their kernels in float8, so that a loop does not round them at every turn."""
+def rounded_kernels(network: nnx.Module) -> list[RoundedKernel]:
+    """The kernels of all float8 layers of ``network``; empty if it has none."""
+    return [layer.round_kernel() for layer in _layers(network)]
+
+
+def with_kernels(network: Network, kernels: list[RoundedKernel]) -> Network:
+    """``network`` with ``rounded_kernels`` of it in place, so that a loop does not round them at every turn."""
     network = jax.tree.map(lambda leaf: leaf, network)
-    for _, module in nnx.iter_modules(network):
-        if isinstance(module, Fp8Linear):
-            module.round_kernel()
+    for layer, kernel in zip(_layers(network), kernels, strict=True):
+        layer.rounded = nnx.data(kernel)
     return network
+
+
+def _layers(network: nnx.Module) -> list[Fp8Linear]:
+    return [module for _, module in nnx.iter_modules(network) if isinstance(module, Fp8Linear)]
 
 
 def _scaled_to_range(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:

@@ -6,6 +6,7 @@ module is an immutable pytree under plain ``jax.jit`` / ``grad`` / ``scan``.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -113,13 +114,19 @@ def standardize(x: jax.Array) -> jax.Array:
 
 def gelu2(x: jax.Array) -> jax.Array:
     """x * sigmoid(1.702 x), which CLIP calls QuickGELU and the reference GELU2."""
-    wide = x.astype(jnp.float32)
-    return (wide * jax.nn.sigmoid(1.702 * wide)).astype(x.dtype)
+    return _in_float32(lambda x: x * jax.nn.sigmoid(1.702 * x), x)
 
 
 def gelu(x: jax.Array) -> jax.Array:
     """x * Phi(x) with the exact error function."""
-    return jax.nn.gelu(x.astype(jnp.float32), approximate=False).astype(x.dtype)
+    return _in_float32(functools.partial(jax.nn.gelu, approximate=False), x)
+
+
+def _in_float32(activation: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """``activation`` between two roundings.  For the gradient x itself is kept, not float32 copies of it."""
+    if x.dtype == jnp.float32:
+        return activation(x)
+    return jax.checkpoint(lambda x: activation(x.astype(jnp.float32)).astype(x.dtype))(x)
 
 
 ACTIVATION_FUNCTIONS = {"gelu2": gelu2, "gelu": gelu}

@@ -27,6 +27,14 @@ def images_to_float(images) -> jax.Array:
     return 2.0 * (images.astype(jnp.float32) / 255.0) - 1.0
 
 
+def encode_exactly(codec: VQGAN, images: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+    """``codec.encode`` for tokens that are kept or compared: a float32 codec multiplies in all of float32's digits, where accelerators
+    take fewer unless told, so that tokens do not depend on the device.
+    """
+    with jax.default_matmul_precision("highest"):
+        return codec.encode(images, key=key)
+
+
 def to_255(images) -> jax.Array:
     """Images in [-1, 1] -> float32 pixels 0..255, neither clipped nor rounded."""
     return (jnp.asarray(images, jnp.float32) + 1.0) / 2.0 * 255.0
@@ -118,13 +126,11 @@ class VQGAN(nnx.Module):
             raise ValueError("encode takes key or gumbel, not both; the key would draw what gumbel gives")
         if isinstance(temperature, int | float) and not temperature > 0:
             raise ValueError(f"temperature is {temperature}; it must be above 0 (for the most likely tokens leave out key and gumbel)")
-        # Float32 in full: accelerators would multiply in fewer digits, and tokens, which are kept for long, would depend on the device.
-        with jax.default_matmul_precision("highest"):
-            latents = self.latents(images)
-            latents = latents.reshape(latents.shape[0], -1, latents.shape[-1])
-            if key is not None and self.config.quantizer == "gumbel":
-                gumbel = gumbel_noise(key, *latents.shape[:2], self.config.codebook_size)
-            tokens = self.quantizer.tokens(latents, gumbel=gumbel, temperature=temperature)
+        latents = self.latents(images)
+        latents = latents.reshape(latents.shape[0], -1, latents.shape[-1])
+        if key is not None and self.config.quantizer == "gumbel":
+            gumbel = gumbel_noise(key, *latents.shape[:2], self.config.codebook_size)
+        tokens = self.quantizer.tokens(latents, gumbel=gumbel, temperature=temperature)
         return tokens if self.full_to_reduced is None else self.full_to_reduced[...][tokens]
 
     def codes(self, tokens: jax.Array) -> jax.Array:

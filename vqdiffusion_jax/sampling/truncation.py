@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from ..diffusion.transitions import LOG_FLOOR
 
-TURNS = 32  # halvings of the range of a float32
+_TURNS = 32  # halvings of the range of a float32
 _ROUNDING = 1e-5  # of a float32 sum of probabilities, with room to spare
 
 
@@ -62,8 +62,8 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
 
     Nothing is sorted: the smallest kept value is found by halving, each time
     weighing the entries above a cut in one read.  On a CPU that ends when no row has more than one value between two
-    cuts, and an array of 1024 x 4096 takes a tenth of the time of its sort; an accelerator, which would have to stop and
-    ask, and on a mesh to ask the others, takes all the turns there can be.
+    cuts, and an array of 1024 x 4096 takes a tenth of the time of its sort; an accelerator, which would have to stop at
+    each turn and ask, and on a mesh to ask the others, takes all the turns there can be.  It asks once, whether a tie is split.
     """
 
     def single(low, high, above_low, above_high):
@@ -89,7 +89,7 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
         return jax.lax.while_loop(unsettled, lambda state: halve(state, weight), state)
 
     def all_turns(*state):
-        return jax.lax.fori_loop(0, TURNS, lambda _, state: halve(state, weigh(log_x0)), state)  # weighed anew: half of the reading
+        return jax.lax.fori_loop(0, _TURNS, lambda _, state: halve(state, weigh(log_x0)), state)  # weighed anew: half of the reading
 
     state = (lowest - 1, highest, nothing + jnp.inf, nothing)
     low, high, _, above = jax.lax.platform_dependent(*state, cpu=until_settled, default=all_turns)
@@ -117,13 +117,13 @@ class TopR:
     """
 
     rate: float | jax.Array
-    keeps_all: bool = field(default=None, repr=False, metadata={"static": True})  # decided here, where the rate is a number
+    keeps_all: bool = field(default=False, repr=False, metadata={"static": True})  # decided anew wherever the rate is a number
 
     def __post_init__(self):
         if isinstance(self.rate, Real) and not 0.0 < self.rate <= 1.0:
             raise ValueError(f"TopR.rate is {self.rate}; it must lie in (0, 1] (leave truncation out to keep everything)")
-        if self.keeps_all is None:
-            object.__setattr__(self, "keeps_all", isinstance(self.rate, Real) and self.rate == 1.0)
+        if isinstance(self.rate, Real):
+            object.__setattr__(self, "keeps_all", self.rate == 1.0)
 
     def __call__(self, log_x0: jax.Array) -> jax.Array:
         """log_x0: (..., num_codes) float32 -> the same shape, dropped codes at -70."""

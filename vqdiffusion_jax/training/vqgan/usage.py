@@ -14,7 +14,7 @@ from ...models.codebook_reduction import reduction_from_full
 from ...models.keys import shapes_of
 from ...models.layers import Buffer
 from ...models.parts import CodecPart
-from ...models.vqgan import VQGAN, images_to_float
+from ...models.vqgan import VQGAN, encode_exactly, images_to_float
 
 
 def count_codes(codec: VQGAN, batches: Iterable[dict[str, Any]], *, seed: int = 0) -> np.ndarray:
@@ -25,7 +25,7 @@ def count_codes(codec: VQGAN, batches: Iterable[dict[str, Any]], *, seed: int = 
 
     @jax.jit
     def counted(codec: VQGAN, images: jax.Array, key: jax.Array) -> jax.Array:
-        return jnp.bincount(codec.encode(images_to_float(images), key=key).reshape(-1), length=codec.config.codebook_size)
+        return jnp.bincount(encode_exactly(codec, images_to_float(images), key=key).reshape(-1), length=codec.config.codebook_size)
 
     counts = np.zeros(codec.config.codebook_size, np.int64)
     for number, batch in enumerate(batches):
