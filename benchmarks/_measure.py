@@ -14,14 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from vqdiffusion_jax.config import MODEL_DTYPES
+
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "diffusers", "transformers")
-DTYPES = ("float32", "bfloat16", "float8")
-WITHOUT_FLOAT8 = DTYPES[:2]
+WITHOUT_FLOAT8 = MODEL_DTYPES[:2]
 COLUMNS = ("name", "contestant", "median_ms", "spread_percent", "cpu_ms", "ratio_to_peer", "tflops", "share_of_matmul")
 
 
-def arguments(doc: str, name: str, dtypes: tuple[str, ...] = DTYPES) -> argparse.ArgumentParser:
+def arguments(doc: str, name: str, dtypes: tuple[str, ...] = MODEL_DTYPES) -> argparse.ArgumentParser:
     """The options that every benchmark has; ``dtypes`` are those that make a difference to it."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7, help="turns each contestant takes after one that warms up")

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks._measure import DTYPES, alternate, arguments, finish, rows_of
+from benchmarks._measure import WITHOUT_FLOAT8, alternate, arguments, finish, rows_of
 from vqdiffusion_jax.models.attention import attention
 from vqdiffusion_jax.models.convolution import convolve, winograd
 from vqdiffusion_jax.models.keys import Keys
@@ -30,7 +30,7 @@ AROUND = ((1, 1), (1, 1))
 
 
 def main() -> None:
-    options = arguments(__doc__, "forms", DTYPES[:1]).parse_args()
+    options = arguments(__doc__, "forms", WITHOUT_FLOAT8[:1]).parse_args()
     rows = []
     for length, context, width in ATTENTION:
         query, key = _normal(1, length, HEADS, width), _normal(1, context, HEADS, width)

@@ -347,6 +347,9 @@ class ComputeConfig:
         one_of(self, "attention", ATTENTIONS)
 
 
+MODEL_DTYPES = ("float32", "bfloat16", "float8")  # what ``compute_in`` takes, and --dtype
+
+
 def compute_in(dtype: str) -> ComputeConfig:
     """Weights and arithmetic in ``dtype``; "float8" is bfloat16 with ``fp8``."""
     held = "bfloat16" if dtype == "float8" else dtype

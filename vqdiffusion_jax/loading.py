@@ -26,7 +26,7 @@ import jax
 
 from .agreement import wait_for_all
 from .checkpoint import failing_as_checkpoint_error, load_weights, save_weights
-from .config import ComputeConfig, ConfigError, ModelConfig, compute_in
+from .config import MODEL_DTYPES, ComputeConfig, ConfigError, ModelConfig, compute_in
 from .embedded import folder_of
 from .files import check_empty, whole_or_not_at_all
 from .interop.kinds import DIFFUSERS, NATIVE, kind_of_folder
@@ -42,7 +42,6 @@ from .text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from .interop.report import Report
 
-MODEL_DTYPES = ("float32", "bfloat16", "float8")
 TEXT_DTYPES = ("float32", "float16")
 COMPANIONS = ("config", "codec_config", "mapping", "codec", "clip", "weights", "clip_weights")  # of a .pth file
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from ..config import MODEL_DTYPES
 from ..embedded import DEFAULT
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ flags.DEFINE_enum(
     module_name=_WHERE,
 )  # fmt: skip
 flags.DEFINE_enum(
-    "dtype", None, ["float32", "bfloat16", "float8"],
+    "dtype", None, list(MODEL_DTYPES),
     "Arithmetic; by default bfloat16 on accelerators.  float8: bfloat16, but the denoiser multiplies matrices in float8.",
     module_name=_WHERE,
 )  # fmt: skip
