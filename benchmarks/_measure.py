@@ -28,9 +28,11 @@ def arguments(doc: str, name: str, dtypes: tuple[str, ...] = MODEL_DTYPES) -> ar
     parser.add_argument("--repeats", type=int, default=7, help="turns each contestant takes after one that warms up")
     parser.add_argument("--layers", type=int, help="only so many denoiser layers: for trials")
     parser.add_argument(
-        "--dtype", default="float32", choices=dtypes,
+        "--dtype",
+        default="float32",
+        choices=dtypes,
         help="of our weights and products; float8: the blocks' products, else bfloat16.  Unless float32, the peer takes float16 on a GPU",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", type=Path, help=f"JSON file; default docs/results/benchmarks/{name}-DEVICE.json")
     return parser
 
@@ -56,7 +58,12 @@ def alternate(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[s
 
 
 def rows_of(
-    name: str, timings: dict[str, dict[str, float]], *, flops: float | None = None, dtype: str | None = None, **facts: Any
+    name: str,
+    timings: dict[str, dict[str, float]],
+    *,
+    flops: float | None = None,
+    dtype: str | None = None,
+    **facts: Any,
 ) -> list[dict[str, Any]]:
     """A row per contestant; every other contestant is a peer of "ours", and says in its name what it computes in: ``dtype`` is ours.
 
@@ -67,13 +74,20 @@ def rows_of(
     for contestant, timing in timings.items():
         rate = None if flops is None else flops / timing["median"]
         peer = contestant != "ours"
-        rows.append({
-            "name": name, "contestant": contestant, "dtype": None if peer else dtype, **facts,
-            "median_ms": timing["median"] * 1e3, "spread_percent": timing["spread"] * 100, "cpu_ms": timing["cpu"] * 1e3,
-            "ratio_to_peer": ours["median"] / timing["median"] if peer else None,
-            "cpu_ratio_to_peer": ours["cpu"] / timing["cpu"] if peer else None,
-            "tflops": None if rate is None else rate / 1e12,
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": name,
+                "contestant": contestant,
+                "dtype": None if peer else dtype,
+                **facts,
+                "median_ms": timing["median"] * 1e3,
+                "spread_percent": timing["spread"] * 100,
+                "cpu_ms": timing["cpu"] * 1e3,
+                "ratio_to_peer": ours["median"] / timing["median"] if peer else None,
+                "cpu_ratio_to_peer": ours["cpu"] / timing["cpu"] if peer else None,
+                "tflops": None if rate is None else rate / 1e12,
+            }
+        )
     return rows
 
 
@@ -83,11 +97,13 @@ def matmul_ceiling(dtype: str) -> float:
     import jax.numpy as jnp
 
     from vqdiffusion_jax.config import compute_in
-    from vqdiffusion_jax.models.products import dot_general
+    from vqdiffusion_jax.models.matmul import dot_general
 
     size, rounds = (2048, 1) if jax.default_backend() == "cpu" else (8192, 20)
     a, b = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32).astype(compute_in(dtype).dtype)
-    product = jax.jit(lambda a, b: jax.lax.fori_loop(0, rounds, lambda _, a: dot_general(a, b, (((1,), (0,)), ((), ()))) * 0.02, a))
+    product = jax.jit(
+        lambda a, b: jax.lax.fori_loop(0, rounds, lambda _, a: dot_general(a, b, (((1,), (0,)), ((), ()))) * 0.02, a)
+    )
     return 2 * size**3 * rounds / _least_seconds(lambda: product(a, b).block_until_ready())
 
 
@@ -142,11 +158,17 @@ def finish(benchmark: str, rows: list[dict[str, Any]], out: Path | None, **facts
 
     device = jax.devices()[0]
     record = {
-        "benchmark": benchmark, "date": time.strftime("%Y-%m-%d %H:%M"), "device": device.device_kind, "platform": device.platform,
+        "benchmark": benchmark,
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "device": device.device_kind,
+        "platform": device.platform,
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
-        "load": [round(load, 1) for load in os.getloadavg()], "versions": {name: _version(name) for name in PACKAGES},
-        "peak_gib": round(peak_gib(), 2), **facts, "rows": rows,
-    }  # fmt: skip
+        "load": [round(load, 1) for load in os.getloadavg()],
+        "versions": {name: _version(name) for name in PACKAGES},
+        "peak_gib": round(peak_gib(), 2),
+        **facts,
+        "rows": rows,
+    }
     print("\n".join(_table(rows)), f"\npeak {record['peak_gib']} GiB, load {record['load']}", flush=True)
     out = out or RESULTS / f"{benchmark}-{device.device_kind.replace(' ', '_').lower()}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +177,9 @@ def finish(benchmark: str, rows: list[dict[str, Any]], out: Path | None, **facts
     return out
 
 
-def finish_beside_matmul(benchmark: str, rows: list[dict[str, Any]], options: argparse.Namespace, ceiling: float, **facts: Any) -> Path:
+def finish_beside_matmul(
+    benchmark: str, rows: list[dict[str, Any]], options: argparse.Namespace, ceiling: float, **facts: Any
+) -> Path:
     """``finish``, with our rates as shares of a matrix product's.
 
     ceiling: ``matmul_ceiling`` before the timings; it is taken again after them, as either may fall into a machine's slow minute.

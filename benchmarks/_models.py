@@ -14,7 +14,7 @@ import numpy as np
 
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.config import ModelConfig, TextEmbeddingConfig, compute_in
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
@@ -25,7 +25,9 @@ def config_of(name: str, layers: int | None = None) -> ModelConfig:
     if layers is not None:
         denoiser = replace(denoiser, num_layers=layers)
     if denoiser.condition == "text":
-        codec = replace(codec, quantizer="vq", codebook_size=codec.num_codes, reduced_codebook_size=None, encoder_window=None)
+        codec = replace(
+            codec, quantizer="vq", codebook_size=codec.num_codes, reduced_codebook_size=None, encoder_window=None
+        )
         config = replace(config, text_embedding=TextEmbeddingConfig())
     return replace(config, denoiser=denoiser, codec=codec)
 
@@ -43,7 +45,9 @@ def random_model(config: ModelConfig, dtype: str = "float32") -> VQDiffusionMode
         return jnp.asarray(array).astype(leaf.dtype)
 
     model = jax.tree.map(random, shapes_of(VQDiffusionModel, config, compute))
-    model.denoiser.final_norm.scale = jax.tree.map(lambda leaf: jnp.full_like(leaf, 4.0), model.denoiser.final_norm.scale)
+    model.denoiser.final_norm.scale = jax.tree.map(
+        lambda leaf: jnp.full_like(leaf, 4.0), model.denoiser.final_norm.scale
+    )
     return model
 
 
@@ -57,7 +61,9 @@ def random_tokens(config: ModelConfig, batch: int) -> np.ndarray:
 def random_ids(config: ModelConfig, batch: int) -> np.ndarray:
     """(batch, context) int32 token ids."""
     text = config.text_encoder
-    return np.random.default_rng(2).integers(0, text.vocab_size, (batch, config.tokenizer.context_length)).astype(np.int32)
+    return (
+        np.random.default_rng(2).integers(0, text.vocab_size, (batch, config.tokenizer.context_length)).astype(np.int32)
+    )
 
 
 @dataclass
@@ -109,13 +115,17 @@ class Peer:
             guided = null + scale * (text - null)
             guided -= torch.logsumexp(guided, dim=1, keepdim=True)
             log_x0 = self.truncate(None, guided, rate).clamp(-70)
-            drawn = self.scheduler.step(log_x0, timestep=torch.tensor(timestep, device=self.device), sample=tokens).prev_sample
+            drawn = self.scheduler.step(
+                log_x0, timestep=torch.tensor(timestep, device=self.device), sample=tokens
+            ).prev_sample
             self.synchronise()
             return drawn
 
     def network(self, tokens: Any, timestep: int, condition: Any) -> Any:
         with self.torch.inference_mode():
-            out = self.transformer(tokens, encoder_hidden_states=condition, timestep=self.torch.tensor(timestep, device=self.device)).sample
+            out = self.transformer(
+                tokens, encoder_hidden_states=condition, timestep=self.torch.tensor(timestep, device=self.device)
+            ).sample
             self.synchronise()
             return out
 
@@ -139,11 +149,23 @@ def peer_of(model: VQDiffusionModel, dtype: str = "float32") -> Peer | str:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "diffusers"
         write_diffusers(model, folder)
-        classes = {"transformer": diffusers.Transformer2DModel, "vqvae": diffusers.VQModel, "text_encoder": transformers.CLIPTextModel}
-        parts = {name: cls.from_pretrained(folder / name, torch_dtype=kind).to(device).eval() for name, cls in classes.items()}
+        classes = {
+            "transformer": diffusers.Transformer2DModel,
+            "vqvae": diffusers.VQModel,
+            "text_encoder": transformers.CLIPTextModel,
+        }
+        parts = {
+            name: cls.from_pretrained(folder / name, torch_dtype=kind).to(device).eval()
+            for name, cls in classes.items()
+        }
         scheduler = diffusers.VQDiffusionScheduler.from_pretrained(folder / "scheduler")
     scheduler.set_timesteps(model.config.denoiser.num_timesteps, device=device)
     return Peer(
-        torch=torch, device=device, transformer=parts["transformer"], codec=parts["vqvae"], text_encoder=parts["text_encoder"],
-        scheduler=scheduler, truncate=module.VQDiffusionPipeline.truncate,
-    )  # fmt: skip
+        torch=torch,
+        device=device,
+        transformer=parts["transformer"],
+        codec=parts["vqvae"],
+        text_encoder=parts["text_encoder"],
+        scheduler=scheduler,
+        truncate=module.VQDiffusionPipeline.truncate,
+    )

@@ -17,17 +17,24 @@ from vqdiffusion_jax.sampling import Ancestral, Guidance, KeyNoise, TopR, image_
 SCALE, RATE = 5.0, 0.86
 
 
-def request_of(model: VQDiffusionModel, batch: int, steps: int, *, guided: bool = True, rate: float | None = RATE) -> Request:
+def request_of(
+    model: VQDiffusionModel, batch: int, steps: int, *, guided: bool = True, rate: float | None = RATE
+) -> Request:
     """``steps`` calls from the middle of a run; text states are random, null ones too."""
     config = model.config
     denoiser = config.denoiser
     plan = Ancestral().plan(make_schedule(config.schedule), denoiser.num_tokens)
     first = max(len(plan) // 2 - steps // 2, 0)
     return Request(
-        condition=_condition(config, batch, 3), null=_condition(config, batch, 4) if guided else None, strategy=Ancestral(),
-        plan=plan[first : first + steps], guidance=Guidance(SCALE if guided else 1.0), truncation=None if rate is None else TopR(rate),
-        noise=KeyNoise(image_keys(0, 0, batch)), start=jnp.asarray(random_tokens(config, batch)),
-    )  # fmt: skip
+        condition=_condition(config, batch, 3),
+        null=_condition(config, batch, 4) if guided else None,
+        strategy=Ancestral(),
+        plan=plan[first : first + steps],
+        guidance=Guidance(SCALE if guided else 1.0),
+        truncation=None if rate is None else TopR(rate),
+        noise=KeyNoise(image_keys(0, 0, batch)),
+        start=jnp.asarray(random_tokens(config, batch)),
+    )
 
 
 def _condition(config: Any, batch: int, seed: int) -> Condition:

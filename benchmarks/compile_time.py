@@ -16,7 +16,7 @@ from benchmarks._models import config_of
 from benchmarks._step import request_of
 from vqdiffusion_jax.config import compute_in
 from vqdiffusion_jax.generation import generate
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
@@ -38,7 +38,9 @@ def main() -> None:
         lowered.compile()
         parts = {"trace": traced - begun, "compile": time.perf_counter() - traced}
         for part, seconds in (parts | {"both": sum(parts.values())}).items():
-            rows.append({"name": name, "contestant": part, "median_ms": seconds * 1e3, "layers": config.denoiser.num_layers})
+            rows.append(
+                {"name": name, "contestant": part, "median_ms": seconds * 1e3, "layers": config.denoiser.num_layers}
+            )
         print(f"{name}: {sum(parts.values()):.1f} s", flush=True)
     finish("compile_time", rows, options.out)
 

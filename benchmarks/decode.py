@@ -1,6 +1,6 @@
 """Tokens to pixels: the codec's decoder beside diffusers' with the same weights.
 
-    python -m benchmarks.decode [--models coco_cf,ithq,emoji] [--batches 1,4]
+python -m benchmarks.decode [--models coco_cf,ithq,emoji] [--batches 1,4]
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ def main() -> None:
         decode = jax.jit(lambda codec, tokens: codec.decode(tokens))
         for batch in map(int, options.batches.split(",")):
             tokens = random_tokens(config, batch) % config.codec.num_codes
-            contestants = {"ours": lambda tokens=tokens, decode=decode, model=model: decode(model.codec, tokens).block_until_ready()}
+            contestants = {
+                "ours": lambda tokens=tokens, decode=decode, model=model: decode(
+                    model.codec, tokens
+                ).block_until_ready()
+            }
             if isinstance(peer, str):
                 notes[name] = peer
             else:

@@ -29,7 +29,11 @@ def main() -> None:
     for name in options.models.split(","):
         config = config_of(name, options.layers)
         model = random_model(config, options.dtype)
-        peer = peer_of(model, options.dtype) if config.denoiser.condition == "text" else "no peer: diffusers has text models only"
+        peer = (
+            peer_of(model, options.dtype)
+            if config.denoiser.condition == "text"
+            else "no peer: diffusers has text models only"
+        )
         for batch in map(int, options.batches.split(",")):
             contestants = {"ours": _ours(model, batch)}
             if isinstance(peer, str):
@@ -45,7 +49,9 @@ def main() -> None:
 def _ours(model, batch):
     request = request_of(model, batch, 1, guided=False)
     prepared = jax.block_until_ready(jax.jit(prepare)(model, request))
-    forward = jax.jit(lambda m, x, p: m.denoiser(x, jnp.int32(TIMESTEP), conditioning=p.conditional, modulation=p.modulation))
+    forward = jax.jit(
+        lambda m, x, p: m.denoiser(x, jnp.int32(TIMESTEP), conditioning=p.conditional, modulation=p.modulation)
+    )
     return lambda: forward(model, request.start, prepared).block_until_ready()
 
 

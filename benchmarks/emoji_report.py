@@ -41,41 +41,74 @@ def main() -> None:
     options = arguments().parse_args()
     with jax.default_matmul_precision("highest"):
         study = Study.open(
-            options.checkpoint, options.judge, options.data, options.work, photographs=options.photographs,
-            null_text_checkpoint=options.null_text_checkpoint, training_checkpoints=labelled(options.training_checkpoints),
-            samples=options.samples, concepts=options.concepts, pictures=options.pictures, steps=options.steps,
+            options.checkpoint,
+            options.judge,
+            options.data,
+            options.work,
+            photographs=options.photographs,
+            null_text_checkpoint=options.null_text_checkpoint,
+            training_checkpoints=labelled(options.training_checkpoints),
+            samples=options.samples,
+            concepts=options.concepts,
+            pictures=options.pictures,
+            steps=options.steps,
             batch_size=options.batch_size,
-        )  # fmt: skip
+        )
         folder = options.out / "emoji"
         folder.mkdir(parents=True, exist_ok=True)
         parts = PARTS | {"sheets": lambda study: sheets(study, folder)}
         for name in options.parts or parts:
             measured(name, parts[name], study, folder)
         tables = {name: read(folder / f"{name}.json") for name in parts}
-        found = {name: table for name, table in tables.items() if table and same_weights(table["of"], study.identity(name))}
+        found = {
+            name: table for name, table in tables.items() if table and same_weights(table["of"], study.identity(name))
+        }
     for name, text in page(found).items():
         with write_whole(options.out / name) as place:
             place.write_text(text, encoding="utf-8")
     absent = [name for name in parts if name not in found]
-    print(f"written: {options.out / 'emoji.md'}; parts that are not there, or of other weights: {', '.join(absent) or 'none'}")
+    print(
+        f"written: {options.out / 'emoji.md'}; parts that are not there, or of other weights: {', '.join(absent) or 'none'}"
+    )
 
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="the model: a folder, or emoji for the embedded one")
-    parser.add_argument("--judge", required=True, type=Path, help="file that python -m vqdiffusion_jax.evaluation.judge wrote")
-    parser.add_argument("--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote")
+    parser.add_argument(
+        "--judge", required=True, type=Path, help="file that python -m vqdiffusion_jax.evaluation.judge wrote"
+    )
+    parser.add_argument(
+        "--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="default docs/results")
-    parser.add_argument("--work", type=Path, default=Path("runs/emoji_report"), help="for what is counted picture by picture")
-    parser.add_argument("--photographs", type=Path, help="folder of one .npz of 64 x 64 photographs, to try the codec on")
-    parser.add_argument("--null_text_checkpoint", help="a model whose dropped captions were the empty prompt, for table 1")
-    parser.add_argument("--training_checkpoints", default="", help="NAME:DIR,... for table 2; default the checkpoint alone")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/emoji_report"), help="for what is counted picture by picture"
+    )
+    parser.add_argument(
+        "--photographs", type=Path, help="folder of one .npz of 64 x 64 photographs, to try the codec on"
+    )
+    parser.add_argument(
+        "--null_text_checkpoint", help="a model whose dropped captions were the empty prompt, for table 1"
+    )
+    parser.add_argument(
+        "--training_checkpoints", default="", help="NAME:DIR,... for table 2; default the checkpoint alone"
+    )
     parser.add_argument("--samples", type=int, default=1000, help="pictures that the main figures are of")
-    parser.add_argument("--concepts", type=int, default=EMBEDDED, help="what the model was trained on: the first so many of concepts.txt")
+    parser.add_argument(
+        "--concepts",
+        type=int,
+        default=EMBEDDED,
+        help="what the model was trained on: the first so many of concepts.txt",
+    )
     parser.add_argument("--pictures", type=int, default=300, help="pictures a row of the other tables")
-    parser.add_argument("--steps", type=int, default=25, help="of the exact posterior, where a table does not vary them")
+    parser.add_argument(
+        "--steps", type=int, default=25, help="of the exact posterior, where a table does not vary them"
+    )
     parser.add_argument("--batch_size", type=int, default=8, help="pictures drawn together")
-    parser.add_argument("--parts", nargs="+", choices=[*PARTS, "sheets"], help="measure only these; the page has all that are there")
+    parser.add_argument(
+        "--parts", nargs="+", choices=[*PARTS, "sheets"], help="measure only these; the page has all that are there"
+    )
     return parser
 
 
@@ -114,9 +147,13 @@ def same_weights(one: dict, other: dict) -> bool:
 
 def machine() -> dict:
     return {
-        "date": time.strftime("%Y-%m-%d"), "device": jax.devices()[0].device_kind, "cores": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 1), "python": platform.python_version(), "jax": jax.__version__,
-    }  # fmt: skip
+        "date": time.strftime("%Y-%m-%d"),
+        "device": jax.devices()[0].device_kind,
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
 
 
 if __name__ == "__main__":

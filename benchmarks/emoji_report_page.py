@@ -9,9 +9,16 @@ from vqdiffusion_jax.evaluation.svg import line_plot, point_plot
 
 # What was asked for before anything was measured.
 WANTED = {
-    "concept_seen": 0.85, "concept_held_out": 0.7, "background_seen": 0.95, "background_held_out": 0.9, "relation_seen": 0.85,
-    "relation_held_out": 0.7, "judge_concept": 0.9, "judge_background": 0.95, "judge_relation": 0.95,
-}  # fmt: skip
+    "concept_seen": 0.85,
+    "concept_held_out": 0.7,
+    "background_seen": 0.95,
+    "background_held_out": 0.9,
+    "relation_seen": 0.85,
+    "relation_held_out": 0.7,
+    "judge_concept": 0.9,
+    "judge_background": 0.95,
+    "judge_relation": 0.95,
+}
 WANTED_PSNR, WANTED_CODES = 26.0, 0.8
 QUESTIONS = {
     "concept_seen": "everything named is there, seen combinations",
@@ -67,12 +74,21 @@ def _about(found: Mapping[str, Any]) -> tuple[list[str], dict]:
 
 
 def _codec(found: Mapping[str, Any]) -> tuple[list[str], dict]:
-    names = {"scenes": "composed scenes, half of them of held-out combinations", "photographs": "photographs of clothes, never trained on"}
+    names = {
+        "scenes": "composed scenes, half of them of held-out combinations",
+        "photographs": "photographs of clothes, never trained on",
+    }
     rows = [
-        [names[name], f"{one['pictures']}", f"{one['psnr']:.2f}", f"{one['ssim']:.3f}", _percent(one["codes_used"]),
-         f"{one['code_perplexity']:.0f}"]
+        [
+            names[name],
+            f"{one['pictures']}",
+            f"{one['psnr']:.2f}",
+            f"{one['ssim']:.3f}",
+            _percent(one["codes_used"]),
+            f"{one['code_perplexity']:.0f}",
+        ]
         for name, one in found.items()
-    ]  # fmt: skip
+    ]
     lines = ["## Codec", "", *_table(["pictures", "count", "PSNR, dB", "SSIM", "codes used", "perplexity"], rows), ""]
     scenes = found["scenes"]
     lines.append(
@@ -87,21 +103,30 @@ def _following(found: Mapping[str, Any]) -> tuple[list[str], dict]:
 
     def against_wanted(questions: Mapping[str, str]) -> list[list[str]]:
         asked = {name: what for name, what in questions.items() if name in shares}
-        return [[what, _share(shares[name]), _percent(WANTED[name]), _met(scores[name] >= WANTED[name])] for name, what in asked.items()]
+        return [
+            [what, _share(shares[name]), _percent(WANTED[name]), _met(scores[name] >= WANTED[name])]
+            for name, what in asked.items()
+        ]
 
     lines = [
-        "## Following the text", "",
+        "## Following the text",
+        "",
         f"{found['pictures']} pictures of the protocol `emoji` ({found['settings']['steps']} steps), each of a caption that tells all of a "
-        "scene; half of the scenes hold a combination that training never shows. A judge, trained on real scenes, looks at them.", "",
-        *_table(["question", "right", "wanted", ""], against_wanted(QUESTIONS)), "",
-        "The judge itself, about the real pictures of the same scenes, which it was not trained on:", "",
-        *_table(["question", "right", "wanted", ""], against_wanted(OF_THE_JUDGE)), "",
-        "Its answers about styles are not good enough to be used here.", "",
+        "scene; half of the scenes hold a combination that training never shows. A judge, trained on real scenes, looks at them.",
+        "",
+        *_table(["question", "right", "wanted", ""], against_wanted(QUESTIONS)),
+        "",
+        "The judge itself, about the real pictures of the same scenes, which it was not trained on:",
+        "",
+        *_table(["question", "right", "wanted", ""], against_wanted(OF_THE_JUDGE)),
+        "",
+        "Its answers about styles are not good enough to be used here.",
+        "",
         f"Precision {scores['judge_precision']:.3f}, recall {scores['judge_recall']:.3f}, FID {scores['judge_fid']:.2f} against these "
         f"real pictures; {found['seconds_a_picture']:.2f} s a picture.",
         f"Variational bound: {bits['bits_per_token']:.3f} bits a token (standard error {bits['standard_error']:.3f}, "
         f"{bits['pictures']} real pictures).",
-    ]  # fmt: skip
+    ]
     return lines, {}
 
 
@@ -113,10 +138,21 @@ def _guidance_scales(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict
     scales = [row["scale"] for row in rows]
     named = [{"name": f"{row['scale']:g}"} | row for row in rows]
     distances = [f"{row['distance']:.2f}" for row in rows]
-    lines = ["## Guidance scale, quality and diversity (improved paper, figure 2)", "", *_scores("scale", named, {"distance": distances})]
-    lines += ["", "Distance: between pictures of one prompt that is a name alone, in the judge's features.", "",
-              "![quality](emoji/guidance_quality.svg) ![diversity](emoji/guidance_diversity.svg)"]  # fmt: skip
-    quality = {"concepts right": [_joint(row, "concept") for row in rows], "precision": [row["scores"]["judge_precision"] for row in rows]}
+    lines = [
+        "## Guidance scale, quality and diversity (improved paper, figure 2)",
+        "",
+        *_scores("scale", named, {"distance": distances}),
+    ]
+    lines += [
+        "",
+        "Distance: between pictures of one prompt that is a name alone, in the judge's features.",
+        "",
+        "![quality](emoji/guidance_quality.svg) ![diversity](emoji/guidance_diversity.svg)",
+    ]
+    quality = {
+        "concepts right": [_joint(row, "concept") for row in rows],
+        "precision": [row["scores"]["judge_precision"] for row in rows],
+    }
     diversity = {"recall": [row["scores"]["judge_recall"] for row in rows]}
     return lines, {
         "guidance_quality.svg": line_plot("Quality", "guidance scale", "share", scales, quality),
@@ -129,10 +165,21 @@ def _inference_steps(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict
     cells = []
     for row in rows:
         by_steps = {one["settings"]["steps"]: one for one in row["by_steps"]}
-        cells.append([row["name"], f"{row['num_timesteps']}", *(_brief(by_steps[count]) if count in by_steps else "" for count in steps)])
+        cells.append(
+            [
+                row["name"],
+                f"{row['num_timesteps']}",
+                *(_brief(by_steps[count]) if count in by_steps else "" for count in steps),
+            ]
+        )
     heads = ["model", "timesteps trained", *(f"{count} steps" for count in steps)]
-    lines = ["## Inference steps and training (improved paper, table 2)", "", *_table(heads, cells), "",
-             f"Concepts right and FID of {rows[0]['by_steps'][0]['pictures']} pictures each."]  # fmt: skip
+    lines = [
+        "## Inference steps and training (improved paper, table 2)",
+        "",
+        *_table(heads, cells),
+        "",
+        f"Concepts right and FID of {rows[0]['by_steps'][0]['pictures']} pictures each.",
+    ]
     if len(rows) == 1:
         lines.append("Models trained otherwise: not run (`--training_checkpoints`).")
     return lines, {}
@@ -145,15 +192,21 @@ def _purity_prior(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict]:
 def _strategies(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict]:
     calls = [f"{row['most_network_calls']}" for row in rows]
     points = {row["name"]: (row["seconds_a_picture"], _joint(row, "concept")) for row in rows}
-    lines = ["## Strategies: accuracy against time", "", *_scores("strategy", rows, {"network calls at most": calls}), "",
-             "![accuracy against time](emoji/strategies.svg)"]  # fmt: skip
+    lines = [
+        "## Strategies: accuracy against time",
+        "",
+        *_scores("strategy", rows, {"network calls at most": calls}),
+        "",
+        "![accuracy against time](emoji/strategies.svg)",
+    ]
     return lines, {"strategies.svg": point_plot("Accuracy against time", "seconds a picture", "concepts right", points)}
 
 
 def _variety(found: Mapping[str, Any]) -> tuple[list[str], dict]:
     seeds, prompts, unknown = (found[name] for name in ("seeds", "prompts", "unknown_words"))
     return [
-        "## Seeds, prompts, no prompt, unknown words", "",
+        "## Seeds, prompts, no prompt, unknown words",
+        "",
         f"- Seeds vary the picture: {seeds['different_pictures']} different ones among {seeds['pictures']} ({seeds['prompts']} names, "
         f"{seeds['pictures_a_prompt']} seeds each). Mean distance of two pictures of one name, in the judge's features: "
         f"{seeds['distance']:.2f}; of the real drawings of one name, which differ in style: {seeds['distance_of_real']:.2f}.",
@@ -163,7 +216,7 @@ def _variety(found: Mapping[str, Any]) -> tuple[list[str], dict]:
         f"- The empty prompt is a text that names no background, which in training means white: {_untold(found['empty_prompt'])}",
         f"- Unknown words: {unknown['pictures']} prompts of words that training never shows, another script and a very long text gave a "
         f"picture each, {unknown['different_pictures']} different ones.",
-    ], {}  # fmt: skip
+    ], {}
 
 
 def _sheets(found: Sequence[Mapping[str, str]]) -> tuple[list[str], dict]:
@@ -196,17 +249,25 @@ def _scores(head: str, rows: Sequence[Mapping[str, Any]], more: Mapping[str, Seq
             cells.append([row["name"], "not run", *[""] * (len(_HEADS) - 1), *extra])
             continue
         scores = row["scores"]
-        cells.append([
-            row["name"], *(_percent(_joint(row, question)) for question in ("concept", "background", "relation")),
-            f"{scores['judge_precision']:.3f}", f"{scores['judge_recall']:.3f}", f"{scores['judge_fid']:.1f}",
-            f"{row['seconds_a_picture']:.2f}", *extra,
-        ])  # fmt: skip
+        cells.append(
+            [
+                row["name"],
+                *(_percent(_joint(row, question)) for question in ("concept", "background", "relation")),
+                f"{scores['judge_precision']:.3f}",
+                f"{scores['judge_recall']:.3f}",
+                f"{scores['judge_fid']:.1f}",
+                f"{row['seconds_a_picture']:.2f}",
+                *extra,
+            ]
+        )
     run = [row for row in rows if "scores" in row]
     doubts = dict.fromkeys(doubt for row in run for doubt in row["warnings"])
     return [
-        f"{run[0]['pictures']} pictures a row, asked as above; shares are over seen and held-out combinations together.", "",
-        *_table([head, *_HEADS, *more], cells), *(f"\nTo be doubted: {doubt}." for doubt in doubts),
-    ]  # fmt: skip
+        f"{run[0]['pictures']} pictures a row, asked as above; shares are over seen and held-out combinations together.",
+        "",
+        *_table([head, *_HEADS, *more], cells),
+        *(f"\nTo be doubted: {doubt}." for doubt in doubts),
+    ]
 
 
 def _brief(row: Mapping[str, Any]) -> str:
@@ -242,4 +303,8 @@ def _met(met: bool) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *("| " + " | ".join(row) + " |" for row in rows)]
+    return [
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * len(heads),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]

@@ -91,17 +91,32 @@ class Study:
 
     @classmethod
     def open(
-        cls, checkpoint: str, judge: Path, data: Path, work: Path, *, samples: int, concepts: int, null_text_checkpoint: str | None = None,
-        training_checkpoints: Mapping[str, str] | None = None, **options,
-    ) -> Study:  # fmt: skip
+        cls,
+        checkpoint: str,
+        judge: Path,
+        data: Path,
+        work: Path,
+        *,
+        samples: int,
+        concepts: int,
+        null_text_checkpoint: str | None = None,
+        training_checkpoints: Mapping[str, str] | None = None,
+        **options,
+    ) -> Study:
         """Raises what loading and the data raise, before anything is measured."""
         load, loaded = VQDiffusionPipeline.from_pretrained, load_judge(judge)
         return cls(
-            pipeline=load(checkpoint), judge=loaded, data=data, work=work, samples=samples, concepts=concepts,
+            pipeline=load(checkpoint),
+            judge=loaded,
+            data=data,
+            work=work,
+            samples=samples,
+            concepts=concepts,
             source=SceneQuestions(data, "validation", concepts=concepts, length=samples),
             null_text=load(null_text_checkpoint) if null_text_checkpoint else None,
-            training={name: load(folder) for name, folder in (training_checkpoints or {}).items()}, **options,
-        )  # fmt: skip
+            training={name: load(folder) for name, folder in (training_checkpoints or {}).items()},
+            **options,
+        )
 
     def identity(self, part: str) -> dict[str, Any]:
         """What a part's figures depend on, besides the code."""
@@ -130,24 +145,34 @@ class Study:
     def setup(self, **changes: Any) -> Setup:
         protocol = replace(self.protocol, **changes)
         return Setup(
-            out=self.work / f"{fingerprint(self.judge)},{self.concepts},{self.samples}", protocol=protocol, source=self.source,
-            source_name=f"scene_questions at {self.data}", extractors=[JudgeFeatures(self.judge), JudgeAnswers(self.judge)],
-            metrics=choose(list(protocol.metrics)), chunk=CHUNK, batch_size=self.batch_size,
-        )  # fmt: skip
+            out=self.work / f"{fingerprint(self.judge)},{self.concepts},{self.samples}",
+            protocol=protocol,
+            source=self.source,
+            source_name=f"scene_questions at {self.data}",
+            extractors=[JudgeFeatures(self.judge), JudgeAnswers(self.judge)],
+            metrics=choose(list(protocol.metrics)),
+            chunk=CHUNK,
+            batch_size=self.batch_size,
+        )
 
-    def measure(self, pipeline: VQDiffusionPipeline | None = None, *, count: int | None = None, **changes: Any) -> dict[str, Any]:
+    def measure(
+        self, pipeline: VQDiffusionPipeline | None = None, *, count: int | None = None, **changes: Any
+    ) -> dict[str, Any]:
         """Scores, shares and speed of ``count`` pictures by the protocol with fields changed; equal settings are drawn once."""
         pipeline, count = pipeline or self.pipeline, count or self.pictures
         setup = self.setup(num_samples=count, **changes)
         settings = {"steps": self.steps} | changes
-        name = ",".join(f"{field}={value}" for field, value in sorted(settings.items())).replace("/", "").replace(" ", "")
+        name = (
+            ",".join(f"{field}={value}" for field, value in sorted(settings.items())).replace("/", "").replace(" ", "")
+        )
         store, reference = evaluate_samples(setup, pipeline, name=f"{self.model_names[id(pipeline)]}/{count},{name}")
         return {
-            "settings": {field: to_table(setup.protocol)[field] for field in settings}, "pictures": count,
+            "settings": {field: to_table(setup.protocol)[field] for field in settings},
+            "pictures": count,
             "seconds_a_picture": 1.0 / store.pictures_per_second(),
             "most_network_calls": pipeline.num_calls(strategy=setup.protocol.sampling()["strategy"]),
             **to_plain(score_samples(setup, store, reference)),
-        }  # fmt: skip
+        }
 
     def draw(self, prompts: Sequence[str], count: int = 1, *, seed: int | list[int] = 0, **changes: Any) -> np.ndarray:
         """``count`` pictures of each prompt by the protocol with fields changed, (prompts, count, 64, 64, 3) uint8.
@@ -155,9 +180,13 @@ class Study:
         seed: one a picture, or one for all: picture i of every prompt then has the same noise.
         """
         pictures = self.pipeline(
-            list(prompts), num_images_per_prompt=count, seed=seed, batch_size=self.batch_size, output_type="uint8",
+            list(prompts),
+            num_images_per_prompt=count,
+            seed=seed,
+            batch_size=self.batch_size,
+            output_type="uint8",
             **replace(self.protocol, **changes).sampling(),
-        ).images  # fmt: skip
+        ).images
         return pictures.reshape(len(prompts), count, *pictures.shape[1:])
 
     def distance_within(self, pictures: list[np.ndarray] | np.ndarray) -> float:
@@ -175,11 +204,15 @@ def about(study: Study) -> dict[str, Any]:
     parts = {"codec": model.codec, "denoiser": model.denoiser, "text_encoder": model.text_encoder}
     return {
         "parameters": {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in parts.items()},
-        "num_timesteps": config.denoiser.num_timesteps, "guidance_scale": config.sampling.guidance_scale,
-        "truncation_rate": config.sampling.truncation_rate, "num_codes": config.denoiser.num_codes, "grid": list(config.denoiser.grid),
-        "concepts": len(study.source.drawings.concepts), "judge_concepts": len(study.judge.config.concepts),
+        "num_timesteps": config.denoiser.num_timesteps,
+        "guidance_scale": config.sampling.guidance_scale,
+        "truncation_rate": config.sampling.truncation_rate,
+        "num_codes": config.denoiser.num_codes,
+        "grid": list(config.denoiser.grid),
+        "concepts": len(study.source.drawings.concepts),
+        "judge_concepts": len(study.judge.config.concepts),
         "inference_steps": study.steps,
-    }  # fmt: skip
+    }
 
 
 def codec(study: Study) -> dict[str, Any]:
@@ -187,8 +220,12 @@ def codec(study: Study) -> dict[str, Any]:
     setups = {"scenes": study.setup()}
     if study.photographs:
         source = open_source(DataConfig(source="npz", root=str(study.photographs), options={"captions": ""}), "train")
-        photographs = replace(setups["scenes"].protocol, source="npz", source_options={}, num_reference=min(study.samples, len(source)))
-        setups["photographs"] = replace(setups["scenes"], protocol=photographs, source=source, source_name=str(study.photographs))
+        photographs = replace(
+            setups["scenes"].protocol, source="npz", source_options={}, num_reference=min(study.samples, len(source))
+        )
+        setups["photographs"] = replace(
+            setups["scenes"], protocol=photographs, source=source, source_name=str(study.photographs)
+        )
     model, found = study.pipeline.model.codec, {}
     for name, setup in setups.items():
         setup = replace(setup, out=setup.out / f"codec {fingerprint(model)}" / name, extractors=())
@@ -212,7 +249,8 @@ def null_conditions(study: Study) -> list[dict[str, Any]]:
     scale = study.pipeline.config.sampling.guidance_scale
     rows = [
         {"name": "no guidance"} | study.measure(guidance_scale=1.0),
-        {"name": "zero-shot: the empty prompt, never trained as one"} | study.measure(guidance_scale=scale, null="text"),
+        {"name": "zero-shot: the empty prompt, never trained as one"}
+        | study.measure(guidance_scale=scale, null="text"),
         {"name": "learnable null embedding"} | study.measure(guidance_scale=scale, null="learnable"),
     ]
     trained = study.measure(study.null_text, guidance_scale=scale, null="text") if study.null_text else {}
@@ -246,7 +284,9 @@ def purity_prior(study: Study) -> list[dict[str, Any]]:
         {"name": "none: tokens at random places"} | study.measure(strategy="fewer_tokens", steps=None),
     ]
     purity = {f"purity, weight {weight:g}": weight for weight in PURITY_WEIGHTS}
-    return rows + [{"name": name} | study.measure(strategy="purity", steps=None, purity_weight=w) for name, w in purity.items()]
+    return rows + [
+        {"name": name} | study.measure(strategy="purity", steps=None, purity_weight=w) for name, w in purity.items()
+    ]
 
 
 def strategies(study: Study) -> list[dict[str, Any]]:
@@ -262,17 +302,26 @@ def variety(study: Study) -> dict[str, Any]:
     reals = [_real_pictures(study, name) for name in study.names]
     return {
         "seeds": {
-            "prompts": len(study.names), "pictures_a_prompt": PICTURES_A_PROMPT, "distance": study.distance_within(drawn),
+            "prompts": len(study.names),
+            "pictures_a_prompt": PICTURES_A_PROMPT,
+            "distance": study.distance_within(drawn),
             "distance_of_real": study.distance_within([real for real in reals if len(real) > 1]),
-            "different_pictures": len(_different(drawn)), "pictures": drawn.shape[0] * drawn.shape[1],
+            "different_pictures": len(_different(drawn)),
+            "pictures": drawn.shape[0] * drawn.shape[1],
         },
         "prompts": {
             "distance": mean_pairwise_distance(judge_features(study.judge, of_one_seed)),
-            "different_pictures": len(_different(of_one_seed)), "pictures": len(of_one_seed),
+            "different_pictures": len(_different(of_one_seed)),
+            "pictures": len(of_one_seed),
         },
-        "unconditional": _untold(study, guidance_scale=0.0), "empty_prompt": _untold(study, guidance_scale=1.0),
-        "unknown_words": {"prompts": list(UNKNOWN_WORDS), "different_pictures": len(_different(unknown)), "pictures": len(unknown)},
-    }  # fmt: skip
+        "unconditional": _untold(study, guidance_scale=0.0),
+        "empty_prompt": _untold(study, guidance_scale=1.0),
+        "unknown_words": {
+            "prompts": list(UNKNOWN_WORDS),
+            "different_pictures": len(_different(unknown)),
+            "pictures": len(unknown),
+        },
+    }
 
 
 def _untold(study: Study, guidance_scale: float) -> dict[str, Any]:
@@ -282,11 +331,14 @@ def _untold(study: Study, guidance_scale: float) -> dict[str, Any]:
     concepts, backgrounds = Counter(seen.concept[:, 0].tolist()), Counter(seen.background.tolist())
     (commonest, count), *_ = concepts.most_common(1)
     return {
-        "pictures": len(drawn), "different_pictures": len(_different(drawn)), "concepts": len(concepts),
-        "commonest_concept": study.judge.config.concepts[commonest], "commonest_concept_pictures": count,
+        "pictures": len(drawn),
+        "different_pictures": len(_different(drawn)),
+        "concepts": len(concepts),
+        "commonest_concept": study.judge.config.concepts[commonest],
+        "commonest_concept_pictures": count,
         "backgrounds": {BACKGROUNDS[number]: count for number, count in backgrounds.most_common()},
         "distance": mean_pairwise_distance(judge_features(study.judge, drawn)),
-    }  # fmt: skip
+    }
 
 
 def _real_pictures(study: Study, concept: str) -> np.ndarray:

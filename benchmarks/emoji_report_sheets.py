@@ -31,7 +31,10 @@ def sheets(study: Study, folder: Path) -> list[dict[str, str]]:
 
     kinds = {
         "seen": ("One drawing, combinations that training shows", [Kind(1, "")]),
-        "held_out": ("One drawing, its style or its background never shown with it", [Kind(1, "background"), Kind(1, "style")]),
+        "held_out": (
+            "One drawing, its style or its background never shown with it",
+            [Kind(1, "background"), Kind(1, "style")],
+        ),
         "pairs_seen": ("Two drawings, combinations that training shows", [Kind(2, "")]),
         "pairs_held_out": ("Two drawings that never lie so in training", [Kind(2, "relation")]),
     }
@@ -91,4 +94,3 @@ def _questions(study: Study, kinds: Sequence[Kind], count: int) -> list[str]:
 
 def _flat(pictures: np.ndarray) -> np.ndarray:
     return pictures.reshape(-1, *pictures.shape[2:])
-

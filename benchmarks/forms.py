@@ -18,8 +18,8 @@ from flax import nnx
 from benchmarks._measure import WITHOUT_FLOAT8, alternate, arguments, finish, rows_of
 from vqdiffusion_jax.models.attention import attention
 from vqdiffusion_jax.models.convolution import convolve, winograd
-from vqdiffusion_jax.models.keys import Keys
 from vqdiffusion_jax.models.layers import GroupNorm
+from vqdiffusion_jax.models.shapes import Keys
 
 TURNS = 8
 HEADS = 16
@@ -37,16 +37,29 @@ def main() -> None:
         forms = {"ours": "auto", "head after head": "blocked", "XLA's": "xla"}
         runs = {name: functools.partial(attention, implementation=form) for name, form in forms.items()}
         flops = 4 * length * context * HEADS * width
-        rows += _rows(f"attention {length} x {context} x {HEADS} x {width}", runs, query, key, key, flops=flops, repeats=options.repeats)
+        rows += _rows(
+            f"attention {length} x {context} x {HEADS} x {width}",
+            runs,
+            query,
+            key,
+            key,
+            flops=flops,
+            repeats=options.repeats,
+        )
     for side, channels in CONVOLUTION:
         x, kernel = _normal(1, side, side, channels), _normal(3, 3, channels, channels) / (3 * channels**0.5)
         forms = {"ours": convolve, "winograd": winograd, "direct": _direct}
         runs = {name: lambda x, kernel, form=form: form(x, kernel, AROUND) for name, form in forms.items()}
         flops = 18 * side**2 * channels**2
-        rows += _rows(f"convolution {side} x {side} x {channels}", runs, x, kernel, flops=flops, repeats=options.repeats)
+        rows += _rows(
+            f"convolution {side} x {side} x {channels}", runs, x, kernel, flops=flops, repeats=options.repeats
+        )
     for side, channels in NORM:
         x = _normal(1, side, side, channels)
-        norms = {"ours": GroupNorm(channels, 32, rngs=Keys(0)), "flax": nnx.GroupNorm(channels, 32, use_fast_variance=False, rngs=Keys(0))}
+        norms = {
+            "ours": GroupNorm(channels, 32, rngs=Keys(0)),
+            "flax": nnx.GroupNorm(channels, 32, use_fast_variance=False, rngs=Keys(0)),
+        }
         runs = {name: lambda x, norm=norm: jax.nn.silu(norm(x)) for name, norm in norms.items()}
         rows += _rows(f"group norm and swish {side} x {side} x {channels}", runs, x, repeats=options.repeats)
     finish("forms", rows, options.out)
@@ -54,7 +67,10 @@ def main() -> None:
 
 def _rows(name, runs, x, *others, repeats, flops=None):
     timings = alternate({form: _several(run, x, *others) for form, run in runs.items()}, repeats)
-    timings = {form: {**timing, "median": timing["median"] / TURNS, "cpu": timing["cpu"] / TURNS} for form, timing in timings.items()}
+    timings = {
+        form: {**timing, "median": timing["median"] / TURNS, "cpu": timing["cpu"] / TURNS}
+        for form, timing in timings.items()
+    }
     return rows_of(name, timings, flops=flops)
 
 

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -58,7 +58,9 @@ def make_checkpoint(name: str, folder: Path) -> None:
     averaged = {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items() if key.startswith(PREFIX)}
     torch.save({"last_epoch": 0, "last_iter": 0, "model": tensors, "ema": averaged}, folder / "checkpoint.pth")
     if config.codec.reduced_codebook_size:
-        table = np.where(np.arange(config.codec.codebook_size) < config.codec.num_codes, np.arange(config.codec.codebook_size), 0)
+        table = np.where(
+            np.arange(config.codec.codebook_size) < config.codec.num_codes, np.arange(config.codec.codebook_size), 0
+        )
         torch.save(torch.from_numpy(table), folder / "mapping.pt")
 
 
@@ -81,14 +83,25 @@ def measured(*command: str) -> dict:
 def benchmark(name: str, steps: int, work: Path) -> dict:
     folder = work / name
     folder.mkdir()
-    subprocess.run([sys.executable, "-m", "benchmarks.full_size", "--make", name, "--work", str(folder)], check=True, cwd=REPO)
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.full_size", "--make", name, "--work", str(folder)], check=True, cwd=REPO
+    )
     mapping = [f"--mapping={folder / 'mapping.pt'}"] if (folder / "mapping.pt").exists() else []
     native = folder / "native"
     source = f"--checkpoint={folder / 'checkpoint.pth'}"
     convert = measured(sys.executable, "convert/torch_to_flax.py", source, f"--out={native}", "--quiet", *mapping)
     size = sum(path.stat().st_size for path in native.rglob("*") if path.is_file()) / 2**30
-    flags = ["main.py", "--mode=sample", f"--checkpoint={native}", "--prompt=teddy bear playing in the pool", f"--out={folder / 'out'}"]
-    one, more = (measured(sys.executable, *flags, f"--steps={count}", "--guidance_scale=3", "--noprogress") for count in (1, 1 + steps))
+    flags = [
+        "main.py",
+        "--mode=sample",
+        f"--checkpoint={native}",
+        "--prompt=teddy bear playing in the pool",
+        f"--out={folder / 'out'}",
+    ]
+    one, more = (
+        measured(sys.executable, *flags, f"--steps={count}", "--guidance_scale=3", "--noprogress")
+        for count in (1, 1 + steps)
+    )
     return {
         "model": name,
         "checkpoint_gib": round((folder / "checkpoint.pth").stat().st_size / 2**30, 2),
@@ -112,7 +125,11 @@ def main() -> None:
     if options.make:
         make_checkpoint(options.make, options.work)
         return
-    results = {"date": time.strftime("%Y-%m-%d"), "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores", "runs": []}
+    results = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "runs": [],
+    }
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         for name in options.models.split(","):
             results["runs"].append(benchmark(name, options.steps, Path(work)))

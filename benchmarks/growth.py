@@ -35,8 +35,14 @@ def main() -> None:
     for what, sizes in SIZES.items():
         runs = {str(size): run(what, size, options.layers, options.dtype) for size in sizes}
         seconds = [timing["median"] for timing in alternate(runs, options.repeats).values()]
-        fits[what] = {"exponent": exponent(sizes, seconds), "exponent_of_the_largest": exponent(sizes[-2:], seconds[-2:])}
-        rows += [{"name": what, "size": size, "contestant": f"{size}", "median_ms": s * 1e3} for size, s in zip(sizes, seconds)]
+        fits[what] = {
+            "exponent": exponent(sizes, seconds),
+            "exponent_of_the_largest": exponent(sizes[-2:], seconds[-2:]),
+        }
+        rows += [
+            {"name": what, "size": size, "contestant": f"{size}", "median_ms": s * 1e3}
+            for size, s in zip(sizes, seconds)
+        ]
         plots[what] = plot(what, sizes, seconds, fits[what]["exponent"])
         print(f"{what}: time grows as size^{fits[what]['exponent']:.2f}", flush=True)
     out = finish("growth", rows, options.out, calls=CALLS, fits=fits)
@@ -54,7 +60,11 @@ def run(what: str, size: int, layers: int | None, dtype: str):
         codec = replace(codec, image_size=side * codec.downsampling)
         denoiser = replace(denoiser, grid=codec.grid, position_grid=codec.grid)
     if what == "codes":
-        codec, denoiser, schedule = replace(codec, codebook_size=size), replace(denoiser, num_codes=size), replace(schedule, num_codes=size)
+        codec, denoiser, schedule = (
+            replace(codec, codebook_size=size),
+            replace(denoiser, num_codes=size),
+            replace(schedule, num_codes=size),
+        )
     model = random_model(replace(config, denoiser=denoiser, codec=codec, schedule=schedule), dtype)
     request = request_of(model, size if what == "pictures" else 1, size if what == "network calls" else CALLS)
     return compiled_steps(model, request)
@@ -68,7 +78,10 @@ def exponent(sizes, seconds) -> float:
 def plot(what: str, sizes, seconds, power: float) -> str:
     milliseconds = np.asarray(seconds) * 1e3
     scale = np.exp(np.mean(np.log(milliseconds) - power * np.log(sizes)))
-    lines = {"measured": milliseconds.tolist(), f"{scale:.3g} x^{power:.2f}": (scale * np.asarray(sizes, float) ** power).tolist()}
+    lines = {
+        "measured": milliseconds.tolist(),
+        f"{scale:.3g} x^{power:.2f}": (scale * np.asarray(sizes, float) ** power).tolist(),
+    }
     return line_plot(f"Time against {what}", what, "milliseconds a run", sizes, lines)
 
 

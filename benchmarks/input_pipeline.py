@@ -155,8 +155,16 @@ def picture_stages(data: DataConfig, count: int = 200) -> dict[str, float]:
     crops, cropping = timed(lambda picture: train_crop(picture, size, rng), decoded)
     texts, tokenising = timed(lambda record: tokenizer([record["captions"][0]]), records)
     ids = [ids[0] for ids, _ in texts]
-    _, batching = timed(lambda i: [np.stack(crops[i : i + BATCH]), np.stack(ids[i : i + BATCH])], range(0, count, BATCH))
-    return {"read": read, "decode": decoding, "crop and resize": cropping, "tokenise text": tokenising, "batch": round(batching / BATCH, 1)}
+    _, batching = timed(
+        lambda i: [np.stack(crops[i : i + BATCH]), np.stack(ids[i : i + BATCH])], range(0, count, BATCH)
+    )
+    return {
+        "read": read,
+        "decode": decoding,
+        "crop and resize": cropping,
+        "tokenise text": tokenising,
+        "batch": round(batching / BATCH, 1),
+    }
 
 
 def cache_stages(data: DataConfig, count: int = 5000) -> dict[str, float]:
@@ -167,7 +175,9 @@ def cache_stages(data: DataConfig, count: int = 5000) -> dict[str, float]:
     _, unpacking = timed(lambda data: unpack(data, dtypes), raw)
     whole, making = timed(lambda i: examples(i, np.random.default_rng((0, 0, i))), order)
     names = ("tokens", "text_ids", "text_mask")
-    _, batching = timed(lambda i: [np.stack([e[name] for e in whole[i : i + BATCH]]) for name in names], range(0, count, BATCH))
+    _, batching = timed(
+        lambda i: [np.stack([e[name] for e in whole[i : i + BATCH]]) for name in names], range(0, count, BATCH)
+    )
     choosing = round(making - read - unpacking, 1)
     return {"read": read, "unpack": unpacking, "choose and pad": choosing, "batch": round(batching / BATCH, 1)}
 
@@ -182,7 +192,12 @@ def timed(function: Callable, items: Iterable) -> tuple[list, float]:
 
 
 def render(result: dict) -> str:
-    lines = ["# Input pipeline", "", "Made by `python -m benchmarks.input_pipeline --out=docs/results/input_pipeline.md`.", ""]
+    lines = [
+        "# Input pipeline",
+        "",
+        "Made by `python -m benchmarks.input_pipeline --out=docs/results/input_pipeline.md`.",
+        "",
+    ]
     lines += [
         f"{result['cores']} cores ({result['machine']}), shared: load {result['load'][0]} at the start.  Text model, 256 x 256 pictures"
         f" from 640 x 480 JPEG files, 32 x 32 tokens, batches of {result['batch_size']}.",
@@ -193,7 +208,10 @@ def render(result: dict) -> str:
     rates = result["samples_per_second"]
     lines += [f"| {name} | {statistics.median(r):,.0f} | {min(r):,.0f} | {max(r):,.0f} |" for name, r in rates.items()]
     slowest = min(min(r) for name, r in rates.items() if name.startswith("token cache"))
-    lines += ["", f"At its slowest the cache gives {slowest / WANTED:.1f} times the {WANTED} samples a second wanted: ten times what one"]
+    lines += [
+        "",
+        f"At its slowest the cache gives {slowest / WANTED:.1f} times the {WANTED} samples a second wanted: ten times what one",
+    ]
     lines += ["H200 trains on ITHQ-large."]
     for name, stages in result["microseconds_per_sample"].items():
         total = sum(stages.values())

@@ -31,7 +31,7 @@ from PIL import Image
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG = """
-from vqdiffusion_jax.training.table import table
+from vqdiffusion_jax.training.config_dict import table
 
 def get_config():
     return table(
@@ -61,9 +61,23 @@ def main() -> None:
 class Run:
     """One start of a training run, of one or more processes over localhost."""
 
-    def __init__(self, bench: Bench, workdir: Path, processes: int = 1, flags: tuple[str, ...] = (), only: dict[int, str] | None = None):
+    def __init__(
+        self,
+        bench: Bench,
+        workdir: Path,
+        processes: int = 1,
+        flags: tuple[str, ...] = (),
+        only: dict[int, str] | None = None,
+    ):
         self.workdir, self.began = workdir, time.perf_counter()
-        command = [sys.executable, str(REPO / "main.py"), "--mode=train", f"--config={bench.config}", f"--workdir={workdir}", *flags]
+        command = [
+            sys.executable,
+            str(REPO / "main.py"),
+            "--mode=train",
+            f"--config={bench.config}",
+            f"--workdir={workdir}",
+            *flags,
+        ]
         joined: list[list[str]] = [[]]
         if processes > 1:
             with socket.socket() as free:
@@ -75,7 +89,9 @@ class Run:
             more += [only[index]] if only and index in only else []
             self.logs.append(bench.folder / f"log-{time.time_ns()}-{index}")
             with open(self.logs[-1], "w") as log:
-                self.processes.append(subprocess.Popen(command + more, cwd=REPO, env=bench.environment, stdout=log, stderr=log))
+                self.processes.append(
+                    subprocess.Popen(command + more, cwd=REPO, env=bench.environment, stdout=log, stderr=log)
+                )
 
     def seconds(self) -> float:
         return time.perf_counter() - self.began
@@ -110,14 +126,22 @@ class Run:
     def unfinished(self) -> list[str]:
         """Checkpoints on disk that are not whole yet."""
         folder = self.workdir / "checkpoints"
-        return [name for name in os.listdir(folder) if not name.isdigit() and not name.startswith("unreadable-")] if folder.is_dir() else []
+        return (
+            [name for name in os.listdir(folder) if not name.isdigit() and not name.startswith("unreadable-")]
+            if folder.is_dir()
+            else []
+        )
 
     def being_saved(self) -> bool:
         return bool(self.unfinished())
 
     def step(self) -> int:
         """The last step in the journal."""
-        found = re.findall(r'"step": (\d+)', journal.read_text()) if (journal := self.workdir / "metrics.jsonl").exists() else []
+        found = (
+            re.findall(r'"step": (\d+)', journal.read_text())
+            if (journal := self.workdir / "metrics.jsonl").exists()
+            else []
+        )
         return int(found[-1]) if found else 0
 
 
@@ -129,9 +153,10 @@ class Bench:
         self.config = folder / "run.py"
         self.config.write_text(CONFIG.format(root=str(make_pictures(folder / "pictures")), steps=STEPS, every=EVERY))
         self.environment = os.environ | {
-            "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }  # fmt: skip
+        }
         self.start = 0.0  # seconds until training begins
         # What went wrong, exit statuses, seconds until the other process ended, what was said, afterwards.
         self.ends: list[tuple] = []
@@ -147,7 +172,9 @@ class Bench:
             assert run.end() == [0] * processes, run.said()
             ways = {"kill -9 at random moments": self.kill, "kill -9 while a checkpoint is written": self.kill_saving}
             for index in range(processes):
-                ways["SIGTERM" + (f" to process {index}" if processes > 1 else "")] = lambda n, index=index: self.sigterm(n, [index])
+                ways["SIGTERM" + (f" to process {index}" if processes > 1 else "")] = lambda n, index=index: (
+                    self.sigterm(n, [index])
+                )
             if processes > 1:
                 ways |= {"SIGTERM to both": lambda n: self.sigterm(n, [0, 1]), "kill -9 of one of them": self.kill_one}
                 del ways["kill -9 at random moments"], ways["kill -9 while a checkpoint is written"]
@@ -178,7 +205,9 @@ class Bench:
             saving, step = run.being_saved(), run.step()
             run.send(signal.SIGKILL)
             assert run.end() == [-signal.SIGKILL], run.said()
-            moments.append(f"{step}{f' ({when:.1f} s after the start)' if starting else ', in a save' if saving else ''}")
+            moments.append(
+                f"{step}{f' ({when:.1f} s after the start)' if starting else ', in a save' if saving else ''}"
+            )
         return moments
 
     def kill_one(self, processes: int) -> list[str]:
@@ -233,7 +262,9 @@ class Bench:
         size = sum(path.stat().st_size for path in (self.folder / "whole-1" / "checkpoints" / str(STEPS)).rglob("*"))
         kept = ("--config.checkpoint.keep_last=1000",)
         rows = []
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={6 * size}", "tmpfs", disk], capture_output=True).returncode:
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={6 * size}", "tmpfs", disk], capture_output=True
+        ).returncode:
             return [("full disk", "not tried: no file system can be mounted here", "", "", "")]
         try:
             run = Run(self, disk / "run", flags=kept)
@@ -247,7 +278,15 @@ class Bench:
             statuses = run.end()
             resumed = re.search(r"resuming from checkpoint \d+", run.said())
             same = same_end(self.folder / "whole-1", disk / "run")
-            rows.append(("and once there is room", statuses, "", run.errors(), f"{resumed and resumed[0]}; bit-identical end: {same}"))
+            rows.append(
+                (
+                    "and once there is room",
+                    statuses,
+                    "",
+                    run.errors(),
+                    f"{resumed and resumed[0]}; bit-identical end: {same}",
+                )
+            )
         finally:
             subprocess.run(["umount", disk], check=True)
         return rows
@@ -262,7 +301,13 @@ class Bench:
         run.processes[1].wait(timeout=PATIENCE)
         ended = time.perf_counter()
         statuses = run.end()
-        return "one process of two has too many broken pictures", statuses, time.perf_counter() - ended, run.errors(), ""
+        return (
+            "one process of two has too many broken pictures",
+            statuses,
+            time.perf_counter() - ended,
+            run.errors(),
+            "",
+        )
 
 
 def make_pictures(folder: Path, count: int = 64) -> Path:
@@ -278,7 +323,9 @@ def same_end(one: Path, other: Path) -> bool:
     """Whether the last checkpoints (every array and the position in the data) and all losses on the way are the same."""
     ends = [last_checkpoint(workdir) for workdir in (one, other)]
     equal = all(np.array_equal(ends[0][0][name], ends[1][0][name]) for name in ends[0][0].keys() | ends[1][0].keys())
-    logged = [[json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()] for workdir in (one, other)]
+    logged = [
+        [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()] for workdir in (one, other)
+    ]
     losses = [{record["step"]: record["loss"] for record in records if record["step"] % 5 == 0} for records in logged]
     return equal and ends[0][1] == ends[1][1] and losses[0] == losses[1]
 
@@ -287,17 +334,21 @@ def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
     from vqdiffusion_jax.checkpoint import TrainingCheckpoints
     from vqdiffusion_jax.paths import leaves_by_path
     from vqdiffusion_jax.sharding import make_mesh
+    from vqdiffusion_jax.training.config_dict import table
     from vqdiffusion_jax.training.denoiser.config import train_config
     from vqdiffusion_jax.training.denoiser.state import abstract_state
-    from vqdiffusion_jax.training.table import table
 
     config = train_config(table(model="tiny_text", batch_size=8, steps=STEPS))
     checkpoints = TrainingCheckpoints(workdir / "checkpoints", keep_last=1000)
-    step, state, position, complaints = checkpoints.restore(abstract_state(config, make_mesh(devices=jax.devices()[:1])))
+    step, state, position, complaints = checkpoints.restore(
+        abstract_state(config, make_mesh(devices=jax.devices()[:1]))
+    )
     assert step == STEPS and not complaints, (step, complaints)
     arrays = {}
     for name, leaf in leaves_by_path(state).items():
-        arrays[name] = np.asarray(jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+        arrays[name] = np.asarray(
+            jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        )
     return arrays, position
 
 

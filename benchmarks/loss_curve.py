@@ -1,6 +1,6 @@
 """The loss of a training run as a picture and a table.
 
-    python -m benchmarks.loss_curve --workdir=runs/emoji_tiny --out=docs/results/emoji_tiny
+python -m benchmarks.loss_curve --workdir=runs/emoji_tiny --out=docs/results/emoji_tiny
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ def main() -> None:
     mean = np.convolve(values, np.ones(WINDOW) / WINDOW, mode="valid")
     steps = steps[WINDOW - 1 :]
     title = options.field.replace("_", " ")
-    picture = line_plot(f"{title} in training", "step", title, steps.tolist(), {f"mean of {WINDOW} logged steps": mean.tolist()})
+    picture = line_plot(
+        f"{title} in training", "step", title, steps.tolist(), {f"mean of {WINDOW} logged steps": mean.tolist()}
+    )
     options.out.with_suffix(".svg").write_text(picture, encoding="utf-8")
-    options.out.with_suffix(".json").write_text(json.dumps({"training": training, "validation": validation}) + "\n", encoding="utf-8")
+    options.out.with_suffix(".json").write_text(
+        json.dumps({"training": training, "validation": validation}) + "\n", encoding="utf-8"
+    )
     print(f"| step | {title}, mean of {WINDOW} logged steps |\n|---:|---:|")
     for row in np.unique(np.linspace(0, len(steps) - 1, ROWS).astype(int)):
         print(f"| {steps[row]} | {mean[row]:.3f} |")

@@ -1,6 +1,6 @@
 """``docs/results/benchmarks.md`` from the JSON files that the benchmarks wrote.
 
-    python -m benchmarks.page
+python -m benchmarks.page
 """
 
 from __future__ import annotations
@@ -20,11 +20,18 @@ middle half, ratios are our time over the peer's, by wall and by processor time.
 """
 # Heading of a column: field of a row, format.
 COLUMNS = {
-    "what": ("name", "{}"), "dtype": ("dtype", "{}"),
-    "contestant": ("contestant", "{}"), "ms": ("median_ms", "{:,.5g}"), "spread": ("spread_percent", "{:.0f} %"),
-    "processor ms": ("cpu_ms", "{:,.5g}"), "ratio": ("ratio_to_peer", "{:.2f}"), "processor ratio": ("cpu_ratio_to_peer", "{:.2f}"),
-    "TFLOP/s": ("tflops", "{:.3g}"), "of a matmul's": ("share_of_matmul", "{:.0%}"), "of a step": ("percent_of_step", "{:.1f} %"),
-}  # fmt: skip
+    "what": ("name", "{}"),
+    "dtype": ("dtype", "{}"),
+    "contestant": ("contestant", "{}"),
+    "ms": ("median_ms", "{:,.5g}"),
+    "spread": ("spread_percent", "{:.0f} %"),
+    "processor ms": ("cpu_ms", "{:,.5g}"),
+    "ratio": ("ratio_to_peer", "{:.2f}"),
+    "processor ratio": ("cpu_ratio_to_peer", "{:.2f}"),
+    "TFLOP/s": ("tflops", "{:.3g}"),
+    "of a matmul's": ("share_of_matmul", "{:.0%}"),
+    "of a step": ("percent_of_step", "{:.1f} %"),
+}
 
 
 def main() -> None:
@@ -37,7 +44,9 @@ def main() -> None:
 
 
 def section(stem: str, record: dict[str, Any]) -> list[str]:
-    shown = {head: field for head, field in COLUMNS.items() if any(row.get(field[0]) is not None for row in record["rows"])}
+    shown = {
+        head: field for head, field in COLUMNS.items() if any(row.get(field[0]) is not None for row in record["rows"])
+    }
     lines = [f"## {stem}", "", f"| {' | '.join(shown)} |", "|" + "---|" * len(shown)]
     for row in record["rows"]:
         cells = ["" if row.get(field) is None else layout.format(row[field]) for field, layout in shown.values()]
@@ -47,7 +56,13 @@ def section(stem: str, record: dict[str, Any]) -> list[str]:
         lines += [" ".join(f"![time against {what}](benchmarks/{growth_plot(stem, what)})" for what in fits)]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
     ceiling = f"matmul {record['matmul_tflops']:.3g} TFLOP/s" if "matmul_tflops" in record else ""
-    ceiling += f", torch's {record['peer_matmul_tflops']:.3g}; " if record.get("peer_matmul_tflops") else "; " if ceiling else ""
+    ceiling += (
+        f", torch's {record['peer_matmul_tflops']:.3g}; "
+        if record.get("peer_matmul_tflops")
+        else "; "
+        if ceiling
+        else ""
+    )
     facts = f"{record['date']}, {record['device']}, {record['machine']}, load {record['load'][0]}, peak {record['peak_gib']} GiB"
     return [*lines, "", f"<sub>[{stem}.json](benchmarks/{stem}.json): {facts}; {ceiling}{versions}</sub>", ""]
 

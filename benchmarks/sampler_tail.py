@@ -49,21 +49,28 @@ def main() -> None:
         model = random_model(config, options.dtype)
         request = request_of(model, options.batch, options.steps)
         all_kept = replace(request, truncation=TopR(1.0))
-        timings = alternate({
-            "ours": compiled_steps(model, request),
-            "tail": compiled_tail(model, request),
-            "tail, sorted": compiled_tail(model, replace(request, truncation=Sorted(RATE))),
-            "ours, all kept": compiled_steps(model, all_kept),
-            "tail, all kept": compiled_tail(model, all_kept),
-        }, options.repeats)  # fmt: skip
+        timings = alternate(
+            {
+                "ours": compiled_steps(model, request),
+                "tail": compiled_tail(model, request),
+                "tail, sorted": compiled_tail(model, replace(request, truncation=Sorted(RATE))),
+                "ours, all kept": compiled_steps(model, all_kept),
+                "tail, all kept": compiled_tail(model, all_kept),
+            },
+            options.repeats,
+        )
         facts = {"batch": options.batch, "steps": options.steps, "layers": config.denoiser.num_layers}
         whole = {name: timings["ours, all kept" if name.endswith("all kept") else "ours"] for name in timings}
-        shares = [{"percent_of_step": timing["median"] / whole[name]["median"] * 100} for name, timing in timings.items()]
+        shares = [
+            {"percent_of_step": timing["median"] / whole[name]["median"] * 100} for name, timing in timings.items()
+        ]
         facts |= {"target_percent": TARGETS.get(name, 3.0)}
         no_peer = {"ratio_to_peer": None, "cpu_ratio_to_peer": None}
         rows += [row | no_peer | share for row, share in zip(rows_of(name, timings, **facts), shares)]
         for kind in ("median", "cpu"):
-            shares = [f"{tail} {timings[tail][kind] / whole[tail][kind]:.1%}" for tail in timings if tail.startswith("tail")]
+            shares = [
+                f"{tail} {timings[tail][kind] / whole[tail][kind]:.1%}" for tail in timings if tail.startswith("tail")
+            ]
             print(f"{name}, share of a step by {kind} time: {', '.join(shares)}", flush=True)
     finish("sampler_tail", rows, options.out)
 

@@ -22,7 +22,9 @@ def main() -> None:
     parser.add_argument("--models", default="coco_cf,ithq")
     parser.add_argument("--batches", default="1,4")
     parser.add_argument("--steps", type=int, default=1)
-    parser.add_argument("--compiled", action="store_true", help="the peer also through torch.compile, as always on a GPU")
+    parser.add_argument(
+        "--compiled", action="store_true", help="the peer also through torch.compile, as always on a GPU"
+    )
     options = parser.parse_args()
     ceiling, rows, notes = matmul_ceiling(options.dtype), [], {}
     for name in options.models.split(","):
@@ -40,7 +42,12 @@ def main() -> None:
                 variants = peer.variants(options.dtype, options.compiled or peer.device == "cuda")
                 contestants |= {setting: _peer_steps(variant, request) for setting, variant in variants.items()}
             flops = 2 * batch * options.steps * denoiser_flops(config.denoiser)
-            facts = {"batch": batch, "steps": options.steps, "layers": config.denoiser.num_layers, "dtype": options.dtype}
+            facts = {
+                "batch": batch,
+                "steps": options.steps,
+                "layers": config.denoiser.num_layers,
+                "dtype": options.dtype,
+            }
             rows += rows_of(f"{name} x {batch}", alternate(contestants, options.repeats), flops=flops, **facts)
     finish_beside_matmul("sampling", rows, options, ceiling, missing=notes)
 

@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 
 WIDTH = {"f64": 8, "s64": 8, "u64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s8": 1, "u8": 1, "pred": 1}
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
@@ -49,7 +49,9 @@ def loop_trips(text: str) -> dict[str, int]:
                 entry = current
         elif current:
             trips = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
-            for kind, name in re.findall(r"(body|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)", line):
+            for kind, name in re.findall(
+                r"(body|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)", line
+            ):
                 calls[current].append((name, int(trips[1]) if kind == "body" and trips else 1))
             for names in re.findall(r"branch_computations=\{([^}]*)\}", line):
                 calls[current] += [(name.strip().lstrip("%"), 1) for name in names.split(",")]
@@ -83,7 +85,9 @@ def size_of(kind: str, shape: str) -> int:
 
 def main() -> None:
     options = arguments()
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={options.devices}"
+    os.environ["XLA_FLAGS"] = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={options.devices}"
+    )
     os.environ["JAX_PLATFORMS"] = "cpu"
     lines = plan(options)
     print("\n".join(lines))
@@ -129,7 +133,6 @@ def plan(options: argparse.Namespace) -> list[str]:
     if denoiser.condition == "class":
         batch["labels"] = spread((), jnp.int32)
     if denoiser.condition == "text":
-
         from vqdiffusion_jax.models.clip import CLIPTextEncoder
         from vqdiffusion_jax.sharding import shardings
 
@@ -137,7 +140,9 @@ def plan(options: argparse.Namespace) -> list[str]:
         batch["text_mask"] = spread((denoiser.condition_length,), jnp.bool_)
         tower = shapes_of(CLIPTextEncoder, model.text_encoder, ComputeConfig(attention="xla"))
         text_encoder = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tower, shardings(tower, mesh)
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            tower,
+            shardings(tower, mesh),
         )
     started = time.perf_counter()
     compiled = make_step(config, mesh).lower(state, batch, Frozen(text_encoder=text_encoder)).compile()

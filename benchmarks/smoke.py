@@ -22,9 +22,14 @@ from vqdiffusion_jax import preset
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.attention import attention
 from vqdiffusion_jax.models.fp8 import Fp8Linear
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.shapes import Keys
 
-SHAPES = {"ITHQ": (1024, 16, 88), "COCO": (1024, 16, 64), "class": (256, 16, 32), "CLIP": (77, 8, 64)}  # tokens, heads, width
+SHAPES = {
+    "ITHQ": (1024, 16, 88),
+    "COCO": (1024, 16, 64),
+    "class": (256, 16, 32),
+    "CLIP": (77, 8, 64),
+}  # tokens, heads, width
 HALF = 0.03  # of outputs of about 1, in bfloat16
 
 
@@ -71,7 +76,11 @@ def _products():
         found = compiled(*half).astype(jnp.float32)
         if name == "float8" and jax.default_backend() == "gpu":
             yield "float8 is not multiplied as such", float("f8e4m3fn" not in _calls(compiled.as_text())), 0.0
-        yield f"product in {name}", float(jnp.sqrt(jnp.square(found - exact).mean() / jnp.square(exact).mean())), allowed
+        yield (
+            f"product in {name}",
+            float(jnp.sqrt(jnp.square(found - exact).mean() / jnp.square(exact).mean())),
+            allowed,
+        )
 
 
 def _float8_product(x, kernel):

@@ -37,11 +37,17 @@ def main() -> None:
         folder, cache = Path(work) / "model", Path(work) / "cache"
         make = f"from benchmarks.startup import save; save({options.model!r}, {str(folder)!r})"
         subprocess.run([sys.executable, "-c", make], check=True, cwd=REPO)
-        runs = {"cold": [_run(folder, cache)], "warm": [_run(folder, cache) for _ in range(max(options.repeats // 2, 1))]}
+        runs = {
+            "cold": [_run(folder, cache)],
+            "warm": [_run(folder, cache) for _ in range(max(options.repeats // 2, 1))],
+        }
     rows = []
     for state, measured in runs.items():
         middle = sorted(measured, key=lambda run: sum(run.values()))[len(measured) // 2]
-        rows += [{"name": options.model, "contestant": f"{state}: {part}", "median_ms": seconds * 1e3} for part, seconds in middle.items()]
+        rows += [
+            {"name": options.model, "contestant": f"{state}: {part}", "median_ms": seconds * 1e3}
+            for part, seconds in middle.items()
+        ]
         rows.append({"name": options.model, "contestant": f"{state}: all", "median_ms": sum(middle.values()) * 1e3})
     finish("startup", rows, options.out or RESULTS / f"startup-{options.model}.json")
 
@@ -56,10 +62,18 @@ def save(name: str, folder: str) -> None:
 
 def _run(folder: Path, cache: Path) -> dict[str, float]:
     environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", CHILD, str(folder)], check=True, cwd=REPO, env=environment, capture_output=True, text=True)
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(folder)],
+        check=True,
+        cwd=REPO,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -1,6 +1,6 @@
 """CLIP's text tower beside transformers' with the same weights.
 
-    python -m benchmarks.text [--models coco_cf,emoji] [--batches 1,4]
+python -m benchmarks.text [--models coco_cf,emoji] [--batches 1,4]
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def main() -> None:
         encode = jax.jit(lambda tower, ids: tower(ids))
         for batch in map(int, options.batches.split(",")):
             ids = random_ids(config, batch)
-            contestants = {"ours": lambda ids=ids, encode=encode, model=model: encode(model.text_encoder, ids).block_until_ready()}
+            contestants = {
+                "ours": lambda ids=ids, encode=encode, model=model: encode(model.text_encoder, ids).block_until_ready()
+            }
             if isinstance(peer, str):
                 notes[name] = peer
             else:

@@ -44,7 +44,10 @@ def _step(name, config, batch, dtype):
     frozen = Frozen()
     if config.denoiser.condition == "text":
         frozen = Frozen(text_encoder=random_model(config_of(name, 1), dtype).text_encoder)
-        data |= {"text_ids": random_ids(config, batch), "text_mask": np.ones((batch, config.tokenizer.context_length), bool)}
+        data |= {
+            "text_ids": random_ids(config, batch),
+            "text_mask": np.ones((batch, config.tokenizer.context_length), bool),
+        }
     if config.denoiser.condition == "class":
         data["labels"] = np.arange(batch, dtype=np.int32)
 

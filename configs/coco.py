@@ -3,7 +3,7 @@
 Start from CC weights as the reference does: --init_from=CC_pretrained.pth.  Batch 4 on each of 8 GPUs.
 """
 
-from vqdiffusion_jax.training.table import table
+from vqdiffusion_jax.training.config_dict import table
 
 
 def get_config():
@@ -18,6 +18,11 @@ def get_config():
         watch=dict(
             eval_every=65_000,
             sample_every=5000,
-            prompts=("a giraffe standing in a field", "a train at a station", "a plate of food on a table", "a man surfing a wave"),
+            prompts=(
+                "a giraffe standing in a field",
+                "a train at a station",
+                "a plate of food on a table",
+                "a man surfing a wave",
+            ),
         ),
     )

@@ -1,6 +1,6 @@
 """VQ-Diffusion-B on CUB-200 birds (the reference's cub200.yaml): --init_from=CC_pretrained.pth.  Batch 4 on each of 8 GPUs."""
 
-from vqdiffusion_jax.training.table import table
+from vqdiffusion_jax.training.config_dict import table
 
 
 def get_config():
@@ -15,6 +15,10 @@ def get_config():
         watch=dict(
             eval_every=10_000,
             sample_every=2000,
-            prompts=("this bird is red with black wings", "a small yellow bird with a short beak", "a blue bird with a white belly"),
+            prompts=(
+                "this bird is red with black wings",
+                "a small yellow bird with a short beak",
+                "a blue bird with a white belly",
+            ),
         ),
     )

@@ -13,19 +13,27 @@ cores can be taught in an hour or two; with an accelerator take them all (0), an
 several times as fast as AdamW, whose steps drown the small gradients of rare words.
 """
 
-from vqdiffusion_jax.training.table import table
+from vqdiffusion_jax.training.config_dict import table
 
 
 def get_config():
     return table(
         model="emoji",
         train_text_encoder=True,
-        data=dict(source="scenes", root="data/emoji", options=dict(concepts=16, complete_rate=0.5, length=61_440), cache="", drop_rate=0.1),
+        data=dict(
+            source="scenes",
+            root="data/emoji",
+            options=dict(concepts=16, complete_rate=0.5, length=61_440),
+            cache="",
+            drop_rate=0.1,
+        ),
         batch_size=32,
         accumulation=4,  # activations of 8 pictures stay in a core's cache
         steps=4000,
         optimizer=dict(name="muon", b2=0.99, clip_norm=1.0, decayed="matrices"),
-        learning_rate=dict(schedule="cosine", start=1.0e-5, peak=1.5e-3, floor=1.0e-5, warmup_steps=100, total_steps=4000),
+        learning_rate=dict(
+            schedule="cosine", start=1.0e-5, peak=1.5e-3, floor=1.0e-5, warmup_steps=100, total_steps=4000
+        ),
         ema=dict(decay=0.99, interval=5),
         compute=dict(dtype="float32", remat=False),
         checkpoint=dict(every=500),

@@ -3,7 +3,7 @@
 The reference's own file cannot run: it passes drop_caption_rate to a data set that does not take it.
 """
 
-from vqdiffusion_jax.training.table import table
+from vqdiffusion_jax.training.config_dict import table
 
 
 def get_config():

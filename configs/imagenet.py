@@ -3,7 +3,7 @@
 The reference needs a list file ILSVRC2012_name_train.txt that its README does not mention; here it may be there or not.
 """
 
-from vqdiffusion_jax.training.table import table
+from vqdiffusion_jax.training.config_dict import table
 
 
 def get_config():

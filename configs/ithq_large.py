@@ -6,13 +6,15 @@ authors used 96 of them for a month.  The file leaves caption dropping unset;
 without any, the null embedding would never be trained, so it is 0.1 here.
 """
 
-from vqdiffusion_jax.training.table import table
+from vqdiffusion_jax.training.config_dict import table
 
 
 def get_config():
     return table(
         model="ithq",
-        data=dict(source="tar_shards", root="dataset/ITHQ", options={}, cache="", drop_rate=0.1, validation_fraction=0.0001),
+        data=dict(
+            source="tar_shards", root="dataset/ITHQ", options={}, cache="", drop_rate=0.1, validation_fraction=0.0001
+        ),
         batch_size=64,  # times 12 for the authors' 96 GPUs: --config.batch_size=768
         steps=1_000_000,
         learning_rate=dict(peak=1.0e-4, warmup_steps=7000, patience=50_000, threshold=0.05),
@@ -22,6 +24,11 @@ def get_config():
         watch=dict(
             eval_every=20_000,
             sample_every=2000,
-            prompts=("a teddy bear playing in the pool", "a panda wearing a hat", "the sunset on the beach", "portrait of a robot"),
+            prompts=(
+                "a teddy bear playing in the pool",
+                "a panda wearing a hat",
+                "the sunset on the beach",
+                "portrait of a robot",
+            ),
         ),
     )

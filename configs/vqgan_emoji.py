@@ -9,7 +9,7 @@ The codec that comes with the package was trained in three pieces, which the car
 """
 
 from vqdiffusion_jax.presets import CODECS
-from vqdiffusion_jax.training.table import vqgan_table
+from vqdiffusion_jax.training.config_dict import vqgan_table
 
 
 def get_config():
@@ -19,7 +19,9 @@ def get_config():
         reconstruction=dict(l1=0.5, l2=2.0),
         batch_size=32,
         steps=4000,
-        learning_rate=dict(schedule="cosine", start=1.0e-4, peak=1.0e-3, floor=1.0e-5, warmup_steps=100, total_steps=4000),
+        learning_rate=dict(
+            schedule="cosine", start=1.0e-4, peak=1.0e-3, floor=1.0e-5, warmup_steps=100, total_steps=4000
+        ),
         ema=dict(decay=0.995, interval=1),
         checkpoint=dict(every=250),
         watch=dict(log_every=25, eval_every=500, eval_batches=4, sample_every=500, num_samples=16),

@@ -5,7 +5,7 @@ Set reconstruction.vgg, reconstruction.lins and reconstruction.perceptual=1 for 
 """
 
 from vqdiffusion_jax.presets import CODECS
-from vqdiffusion_jax.training.table import vqgan_table
+from vqdiffusion_jax.training.config_dict import vqgan_table
 
 
 def get_config():
@@ -18,7 +18,9 @@ def get_config():
         batch_size=24,  # 3 on each of 8 GPUs
         steps=1_000_000,
         optimizer=dict(clip_norm=1.0e6),  # none, as in taming
-        learning_rate=dict(start=1.08e-4, peak=1.08e-4, warmup_steps=0, patience=1_000_000),  # 4.5e-6 a sample, constant
+        learning_rate=dict(
+            start=1.08e-4, peak=1.08e-4, warmup_steps=0, patience=1_000_000
+        ),  # 4.5e-6 a sample, constant
         compute=dict(dtype="bfloat16", remat=True),
         checkpoint=dict(every=5000),
         watch=dict(eval_every=10_000, sample_every=5000, num_samples=8),

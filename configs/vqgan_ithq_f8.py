@@ -5,7 +5,7 @@ Set reconstruction.vgg, reconstruction.lins and reconstruction.perceptual=1 for 
 """
 
 from vqdiffusion_jax.presets import CODECS
-from vqdiffusion_jax.training.table import vqgan_table
+from vqdiffusion_jax.training.config_dict import vqgan_table
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """Write a model as the folder of a diffusers VQDiffusionPipeline.
 
-    python convert/flax_to_diffusers.py --checkpoint=DIR --out=DIR
+python convert/flax_to_diffusers.py --checkpoint=DIR --out=DIR
 """
 
 import argparse

@@ -24,12 +24,22 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, help="folder to write; absent or empty")
     parser.add_argument("--config", type=Path, help="the model's yaml, where it is not a released one")
     parser.add_argument("--codec_config", type=Path, help="the codec's yaml, likewise")
-    parser.add_argument("--mapping", type=Path, help="taming_vqvae_2887.pt or taming_vqvae_974.pt, where only some codes are kept")
-    parser.add_argument("--codec", type=Path, help="a codec file or converted codec folder to use instead of the checkpoint's copy")
-    parser.add_argument("--clip", type=Path, help="ViT-B-32.pt or a folder of CLIP, to use instead of the checkpoint's copy")
+    parser.add_argument(
+        "--mapping", type=Path, help="taming_vqvae_2887.pt or taming_vqvae_974.pt, where only some codes are kept"
+    )
+    parser.add_argument(
+        "--codec", type=Path, help="a codec file or converted codec folder to use instead of the checkpoint's copy"
+    )
+    parser.add_argument(
+        "--clip", type=Path, help="ViT-B-32.pt or a folder of CLIP, to use instead of the checkpoint's copy"
+    )
     parser.add_argument("--weights", choices=("ema", "model"), help="averaged (default) or raw weights")
     parser.add_argument("--clip_weights", choices=("ema", "model"), help="the same for the text tower alone")
-    parser.add_argument("--clip_dtype", choices=("float32", "float16"), help="float16 keeps CLIP's matrices as they are in OpenAI's file")
+    parser.add_argument(
+        "--clip_dtype",
+        choices=("float32", "float16"),
+        help="float16 keeps CLIP's matrices as they are in OpenAI's file",
+    )
     parser.add_argument("--quiet", action="store_true", help="print no table of keys")
     return parser.parse_args(argv)
 

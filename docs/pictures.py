@@ -31,9 +31,14 @@ PROMPTS = (
 COLUMNS = 6
 MOMENTS = 8
 SETTINGS = {
-    "posterior": {"steps": 100}, "fast": {"skip_step": 3}, "fewer_tokens": {}, "purity": {"purity_weight": 1.0}, "maskgit": {"steps": 12},
-    "entropy_bound": {"entropy_bound": 0.3}, "remask": {"steps": 50},
-}  # fmt: skip
+    "posterior": {"steps": 100},
+    "fast": {"skip_step": 3},
+    "fewer_tokens": {},
+    "purity": {"purity_weight": 1.0},
+    "maskgit": {"steps": 12},
+    "entropy_bound": {"entropy_bound": 0.3},
+    "remask": {"steps": 50},
+}
 
 
 def main() -> None:
@@ -48,8 +53,12 @@ def main() -> None:
     save(given.out / "emoji.png", drawn, COLUMNS)
     for name, settings in SETTINGS.items():
         strategy = STRATEGIES[name].make(**settings)
-        trajectory = np.asarray(pipeline(PROMPTS[2], strategy=strategy, seed=given.seed, return_trajectory=True).trajectory[0])
-        moving = trajectory[: np.flatnonzero((trajectory != trajectory[-1]).any(axis=1)).max() + 2]  # a short run repeats its end
+        trajectory = np.asarray(
+            pipeline(PROMPTS[2], strategy=strategy, seed=given.seed, return_trajectory=True).trajectory[0]
+        )
+        moving = trajectory[
+            : np.flatnonzero((trajectory != trajectory[-1]).any(axis=1)).max() + 2
+        ]  # a short run repeats its end
         save(given.out / f"strategy_{name}.png", frames(moving, pipeline, MOMENTS), MOMENTS)
 
 

@@ -15,7 +15,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", default="emoji")
     parser.add_argument("--prompt", default="a red apple to the left of a dog face")
-    parser.add_argument("--other", default="a red apple to the left of a star", help="to paint over the right side of the first")
+    parser.add_argument(
+        "--other", default="a red apple to the left of a star", help="to paint over the right side of the first"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,12 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Nor is it worth while to optimise what runs once on tiny shapes.  What is compared with recordings is compiled as users compile it.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "false")  # a tenth of what tracing takes, and nobody reads them here
-gc.set_threshold(50_000, 20, 50)  # traces are many objects that live long: by default they are looked through again and again
+os.environ.setdefault(
+    "JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "false"
+)  # a tenth of what tracing takes, and nobody reads them here
+gc.set_threshold(
+    50_000, 20, 50
+)  # traces are many objects that live long: by default they are looked through again and again
 
 MANY_MAPS = 16_000  # of the 65,530 memory maps that Linux allows a process
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.paths import path_of
 
 

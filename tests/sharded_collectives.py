@@ -29,7 +29,9 @@ def collectives(model, mesh, **condition) -> list[tuple[str, str, list[int]]]:
 
     pipeline_module.generate = compile_only
     try:
-        VQDiffusionPipeline(shard(model, mesh), mesh=mesh)(**condition, batch_size=BATCH, truncation_rate=0.9, guidance_scale=3.0)
+        VQDiffusionPipeline(shard(model, mesh), mesh=mesh)(
+            **condition, batch_size=BATCH, truncation_rate=0.9, guidance_scale=3.0
+        )
     except Compiled as compiled:
         text = str(compiled)
     finally:
@@ -43,7 +45,10 @@ def collectives(model, mesh, **condition) -> list[tuple[str, str, list[int]]]:
 
 def main() -> None:
     report = {"devices": jax.device_count()}
-    for kind, condition in (("tiny_text", {"prompt": ["a dog"] * BATCH}), ("tiny_class", {"class_labels": [1] * BATCH})):
+    for kind, condition in (
+        ("tiny_text", {"prompt": ["a dog"] * BATCH}),
+        ("tiny_class", {"class_labels": [1] * BATCH}),
+    ):
         model = VQDiffusionModel(preset(kind), rngs=nnx.Rngs(0))
         report[kind] = {
             "fsdp": collectives(model, make_mesh(data=1, fsdp=8), **condition),

@@ -3,7 +3,7 @@
 import pytest
 
 from vqdiffusion_jax import VQDiffusionPipeline, pipeline, preset
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
@@ -15,9 +15,14 @@ def tiny():
 @pytest.mark.parametrize(
     ("backend", "devices", "count", "together"),
     [
-        ("cpu", 1, 5, 1), ("cpu", 8, 3, 8), ("gpu", 1, 5, 5), ("gpu", 1, 30000, 16), ("gpu", 8, 3, 8), ("gpu", 8, 9, 16),
+        ("cpu", 1, 5, 1),
+        ("cpu", 8, 3, 8),
+        ("gpu", 1, 5, 5),
+        ("gpu", 1, 30000, 16),
+        ("gpu", 8, 3, 8),
+        ("gpu", 8, 9, 16),
         ("gpu", 8, 30000, 128),
-    ],  # fmt: skip
+    ],
 )
 def test_default_batch(tiny, monkeypatch, backend, devices, count, together):
     monkeypatch.setattr(pipeline.jax, "default_backend", lambda: backend)

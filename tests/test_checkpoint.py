@@ -101,10 +101,14 @@ def test_random_keys_come_back_of_their_kind(tmp_path):
     step, again, position, unreadable = checkpoints.restore(abstract)
     checkpoints.close()
     assert (step, position, unreadable) == (1, {"examples": 5}, {})
-    assert again["key"].dtype == state["key"].dtype and again["key"] == state["key"] and again["count"].tolist() == [0, 1]
+    assert (
+        again["key"].dtype == state["key"].dtype and again["key"] == state["key"] and again["count"].tolist() == [0, 1]
+    )
 
 
 def test_an_orbax_that_counts_elsewhere_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "orbax.checkpoint._src.futures.synchronization", None)
-    with pytest.raises(CheckpointError, match="^with orbax-checkpoint .* install orbax-checkpoint 0.12, or start one process alone$"):
+    with pytest.raises(
+        CheckpointError, match="^with orbax-checkpoint .* install orbax-checkpoint 0.12, or start one process alone$"
+    ):
         checkpoint._count_operations_alike()

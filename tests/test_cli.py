@@ -27,8 +27,12 @@ def folder(tmp_path_factory):
     VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_text"))).save_pretrained(folder)
     (folder / "weights.bin").write_bytes(b"\xff\xfe\x00")
     for name, content in {
-        "list": [1], "strategy": {"strategy": "purityy"}, "steps": {"steps": "3"}, "seed": {"seed": [1]}, "out": {"out": "elsewhere"},
-    }.items():  # fmt: skip
+        "list": [1],
+        "strategy": {"strategy": "purityy"},
+        "steps": {"steps": "3"},
+        "seed": {"seed": [1]},
+        "out": {"out": "elsewhere"},
+    }.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
 
@@ -43,12 +47,19 @@ def test_sample_writes_pictures_that_can_be_made_again(folder, tmp_path):
     names = {f"{i:06d}.{end}" for i in range(3) for end in ("png", "json", "gif")}
     assert {path.name for path in out.iterdir()} == names | {"grid-000000.png"}
     record = json.loads((out / "000002.json").read_text())
-    assert (record["prompt"], record["seed"], record["guidance_scale"], record["strategy"]) == ("a dog", 7, 2.5, "purity")
+    assert (record["prompt"], record["seed"], record["guidance_scale"], record["strategy"]) == (
+        "a dog",
+        7,
+        2.5,
+        "purity",
+    )
     assert Image.open(out / "000000.gif").n_frames > 1
 
     again = run("--mode=sample", f"--again={out / '000002.json'}", f"--out={out}", "--noprogress")
     assert again.returncode == 0, again.stderr
-    np.testing.assert_array_equal(np.asarray(Image.open(out / "000003.png")), np.asarray(Image.open(out / "000002.png")))
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(out / "000003.png")), np.asarray(Image.open(out / "000002.png"))
+    )
     assert Image.open(out / "grid-000000.png").size == (32, 32) and Image.open(out / "grid-000003.png").size == (16, 16)
 
 
@@ -59,9 +70,12 @@ def test_inpainting_from_files(folder, tmp_path):
     Image.fromarray(picture).save(tmp_path / "picture.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
     done = run(
-        f"--checkpoint={folder}", "--prompt=a dog", f"--image={tmp_path / 'picture.png'}", f"--mask={tmp_path / 'mask.png'}",
+        f"--checkpoint={folder}",
+        "--prompt=a dog",
+        f"--image={tmp_path / 'picture.png'}",
+        f"--mask={tmp_path / 'mask.png'}",
         f"--out={tmp_path / 'out'}",
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     drawn = np.asarray(Image.open(tmp_path / "out" / "000000.png"))
     outside = mask[:, 4:20] == 0
@@ -75,12 +89,28 @@ def test_a_batch_draws_what_it_drew_again_and_files_are_named_from_the_root(fold
     wide[:, :16] = 255
     Image.fromarray(wide).save(tmp_path / "picture.png", exif=exif)
     out = tmp_path / "out"
-    options = ("--prompt=a dog", "--num_images=3", "--batch_size=2", "--timesteps=9,5,2", "--mesh=1,1,1", "--noprogress")
+    options = (
+        "--prompt=a dog",
+        "--num_images=3",
+        "--batch_size=2",
+        "--timesteps=9,5,2",
+        "--mesh=1,1,1",
+        "--noprogress",
+    )
     done = subprocess.run(
-        [sys.executable, str(REPO / "main.py"), f"--checkpoint={folder.name}", f"--image={tmp_path / 'picture.png'}",
-         "--outpaint=0.25,0,0.25,0", *options, f"--out={out}"],
-        capture_output=True, text=True, cwd=folder.parent,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(REPO / "main.py"),
+            f"--checkpoint={folder.name}",
+            f"--image={tmp_path / 'picture.png'}",
+            "--outpaint=0.25,0,0.25,0",
+            *options,
+            f"--out={out}",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=folder.parent,
+    )
     assert done.returncode == 0, done.stderr
     drawn = np.asarray(Image.open(out / "000002.png"))
     assert np.all(drawn[:8, 4:12] == 255) and np.all(drawn[8:, 4:12] == 0)
@@ -122,17 +152,25 @@ def test_runs_into_one_folder_keep_out_of_each_others_way(tmp_path, capsys):
     (tmp_path / "20260131120000.png").write_bytes(b"a screenshot")
     start = first_free(tmp_path)
     assert start == 3
-    runs = [Writer(tmp_path, start, [{"prompt": name}] * 2, {}, first_image=0) for name in "ab"]  # both began before either wrote
+    runs = [
+        Writer(tmp_path, start, [{"prompt": name}] * 2, {}, first_image=0) for name in "ab"
+    ]  # both began before either wrote
     for index in range(2):
         for value, run in enumerate(runs):
             run.add(VQDiffusionOutput(picture + np.uint8(value), None, None, np.array([index])), None)
     for number in range(3, 7):
-        drawn, prompt = Image.open(tmp_path / f"{number:06d}.png"), json.loads((tmp_path / f"{number:06d}.json").read_text())["prompt"]
+        drawn, prompt = (
+            Image.open(tmp_path / f"{number:06d}.png"),
+            json.loads((tmp_path / f"{number:06d}.json").read_text())["prompt"],
+        )
         assert np.all(np.asarray(drawn) == "ab".index(prompt))
     for run in runs:
         run.finish()
     assert {path.name for path in tmp_path.glob("grid*")} == {"grid-000003.png", "grid-000004.png"}
-    assert [line.split(", ")[1] for line in capsys.readouterr().out.splitlines()] == ["000003 to 000005", "000004 to 000006"]
+    assert [line.split(", ")[1] for line in capsys.readouterr().out.splitlines()] == [
+        "000003 to 000005",
+        "000004 to 000006",
+    ]
     for path in tmp_path.glob("0*"):
         path.unlink()
     assert first_free(tmp_path) == 5  # a sheet is not written over either
@@ -170,7 +208,16 @@ def test_progress_is_shown_in_pieces_of_one_length():
 def test_dry_run_says_what_it_would_take(folder):
     done = run(f"--checkpoint={folder}", "--prompt=a dog", "--dry_run")
     assert done.returncode == 0, done.stderr
-    for word in ("denoiser", "codec", "text_encoder", "GFLOP", "(1, 16)", "Ancestral: 10 network calls", "CLIP", "10 forwards"):
+    for word in (
+        "denoiser",
+        "codec",
+        "text_encoder",
+        "GFLOP",
+        "(1, 16)",
+        "Ancestral: 10 network calls",
+        "CLIP",
+        "10 forwards",
+    ):
         assert word in done.stdout
     options = ("--steps=5", "--guidance_scale=2", "--guidance_interval=0,4", "--mesh=1,4,1", "--batch_size=4")
     done = run(f"--checkpoint={folder}", "--prompt=a dog", "--dry_run", *options)
@@ -187,33 +234,51 @@ MISTAKES = [
     (("--checkpoint={folder}",), "give --prompt or --prompts_file"),
     (("--checkpoint={folder}", "--prompt=a", "--steps=99"), "--steps is 99; from timestep 9 there are 1 to 10 steps"),
     (("--checkpoint={folder}", "--prompt=a", "--strategy=maskgit", "--steps=0"), "--steps is 0"),
-    (("--checkpoint={folder}", "--prompt=a", "--strategy=purity", "--tokens_per_step=0"), "--tokens_per_step is 0; it must be at least 1"),
+    (
+        ("--checkpoint={folder}", "--prompt=a", "--strategy=purity", "--tokens_per_step=0"),
+        "--tokens_per_step is 0; it must be at least 1",
+    ),
     (("--checkpoint={folder}", "--prompt=a", "--truncation_rate=2"), "--truncation_rate is 2.0"),
     (("--checkpoint={folder}", "--prompt=a", "--mesh=99,1,1"), "--mesh of data, fsdp, tensor"),
     (("--checkpoint={folder}", "--prompt=a", "--skip_step=2"), "--skip_step goes with --strategy=fast"),
     (("--checkpoint={folder}", "--prompt=a", "--mapping=x.pt"), "already converted"),
     (("--checkpoint={folder}", "--prompt=a", "--mesh=2,2"), "3 whole numbers"),
     (("--checkpoint={folder}", "--prompt=a", "--faithful", "--dtype=bfloat16"), "faithful runs are float32"),
-    (("--checkpoint={folder}", "--prompt=a", "--image=main.py", "--strength=0.5"), "--image=main.py cannot be read as a picture"),
-    (("--checkpoint={folder}", "--prompt=a", "--image=tests", "--strength=0.5"), "--image=tests cannot be read as a picture: Is a dir"),
-    (("--checkpoint={folder}", "--prompt=a", "--image=nowhere.png", "--strength=0.5"), "--image=nowhere.png cannot be read"),
+    (
+        ("--checkpoint={folder}", "--prompt=a", "--image=main.py", "--strength=0.5"),
+        "--image=main.py cannot be read as a picture",
+    ),
+    (
+        ("--checkpoint={folder}", "--prompt=a", "--image=tests", "--strength=0.5"),
+        "--image=tests cannot be read as a picture: Is a dir",
+    ),
+    (
+        ("--checkpoint={folder}", "--prompt=a", "--image=nowhere.png", "--strength=0.5"),
+        "--image=nowhere.png cannot be read",
+    ),
     (("--checkpoint={folder}", "--prompt=a", "--image=nowhere.png"), "without --strength"),
     (("--checkpoint={folder}", "--prompt=a", "--mask=x.png"), "--mask is given without --image"),
     (("--checkpoint={folder}", "--prompt=a", "--outpaint=0.2,0,0,0"), "--outpaint is given without --image"),
     (("--checkpoint={folder}", "--prompts_file=tests"), "--prompts_file=tests cannot be read: Is a directory"),
     (("--checkpoint={folder}", "--prompts_file={folder}/weights.bin"), "is not UTF-8"),
-    (("--checkpoint={folder}", "--class_label=1"), "--class_label is given, but this model is conditioned on text; it takes --prompt or"),
+    (
+        ("--checkpoint={folder}", "--class_label=1"),
+        "--class_label is given, but this model is conditioned on text; it takes --prompt or",
+    ),
     (("--checkpoint={folder}", "--prompt=a", "--timesteps=3,5"), "--timesteps is (3, 5); it must strictly decrease"),
     (("--checkpoint={folder}", "--prompt=a", "--timesteps=10,5"), "--timesteps: cannot go from t=10"),
     (("--checkpoint={folder}", "--prompt=a", "--timesteps=5,3", "--steps=2"), "--timesteps and --steps are both given"),
-    (("--checkpoint={folder}", "--prompt=a", "--strategy=fast", "--timesteps=5,3"), "--timesteps goes with --strategy=posterior"),
+    (
+        ("--checkpoint={folder}", "--prompt=a", "--strategy=fast", "--timesteps=5,3"),
+        "--timesteps goes with --strategy=posterior",
+    ),
     (("--checkpoint=microsoft/vq-diffusion-ithq", "--prompt=a"), "first download the folder"),
     (("--checkpoint=tests", "--prompt=a"), "tests is no model folder"),
     (("--mode=convert", "--checkpoint={folder}"), "--out is needed"),
     (("--again={folder}/list.json",), "is not about a picture"),
     (("--again={folder}",), "cannot be read: Is a directory"),
     (("--again={folder}/strategy.json",), "purityy"),
-    (("--again={folder}/steps.json",), "steps is \"3\""),
+    (("--again={folder}/steps.json",), 'steps is "3"'),
     (("--again={folder}/seed.json",), "seed is [1]"),
     (("--again={folder}/out.json",), "'out' is no setting of a picture"),
 ]
@@ -232,8 +297,12 @@ for argv in json.loads(sys.argv[1]):
         flag.unparse()
 """
     commands = [[part.format(folder=folder) for part in arguments] for arguments, _ in MISTAKES]
-    commands = [command if "--mode=convert" in command else [*command, f"--out={tmp_path / 'out'}"] for command in commands]
-    done = subprocess.run([sys.executable, "-c", script, json.dumps(commands)], capture_output=True, text=True, cwd=REPO)
+    commands = [
+        command if "--mode=convert" in command else [*command, f"--out={tmp_path / 'out'}"] for command in commands
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(commands)], capture_output=True, text=True, cwd=REPO
+    )
     said = done.stderr.split("code ")
     assert len(said) == len(MISTAKES) + 1, done.stderr
     for (_, message), text, code in zip(MISTAKES, said, said[1:], strict=False):
@@ -245,12 +314,18 @@ for argv in json.loads(sys.argv[1]):
 
 def test_convert_and_export_round_trip(tmp_path):
     config = preset("tiny_text")
-    config = replace(config, denoiser=replace(config.denoiser, position_grid=config.denoiser.grid))  # all that diffusers can hold
+    config = replace(
+        config, denoiser=replace(config.denoiser, position_grid=config.denoiser.grid)
+    )  # all that diffusers can hold
     first = VQDiffusionPipeline(random_network(VQDiffusionModel, config))
     first.save_pretrained(tmp_path / "model")
-    done = run(f"--checkpoint={tmp_path / 'model'}", f"--out={tmp_path / 'diffusers'}", script="convert/flax_to_diffusers.py")
+    done = run(
+        f"--checkpoint={tmp_path / 'model'}", f"--out={tmp_path / 'diffusers'}", script="convert/flax_to_diffusers.py"
+    )
     assert done.returncode == 0, done.stderr
-    done = run(f"--checkpoint={tmp_path / 'diffusers'}", f"--out={tmp_path / 'native'}", script="convert/torch_to_flax.py")
+    done = run(
+        f"--checkpoint={tmp_path / 'diffusers'}", f"--out={tmp_path / 'native'}", script="convert/torch_to_flax.py"
+    )
     assert done.returncode == 0, done.stderr
     assert "arrays mapped" in done.stdout and "0 missing" in done.stdout
     second = VQDiffusionPipeline.from_pretrained(tmp_path / "native")

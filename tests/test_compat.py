@@ -27,7 +27,9 @@ def test_prompts_go_to_folders(text, tmp_path):
     folder = tmp_path / "a red _ blue bird"
     assert sorted(path.name for path in folder.iterdir()) == ["000000.png", "000001.png"]
     first = np.asarray(Image.open(folder / "000000.png"))
-    text.inference_generate_sample_with_condition("a red / blue bird", **arguments | {"truncation_rate": 0.3, "learnable_cf": False})
+    text.inference_generate_sample_with_condition(
+        "a red / blue bird", **arguments | {"truncation_rate": 0.3, "learnable_cf": False}
+    )
     assert np.any(np.asarray(Image.open(folder / "000000.png")) != first)
     text.inference_generate_sample_with_condition("a red / blue bird", **arguments)  # the calls between left no trace
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "000000.png")), first)
@@ -42,12 +44,17 @@ def test_fast_and_purity_modes(text, tmp_path):
 def test_classes_are_jpegs(golden_root, tmp_path):
     folder = recorded(golden_root, "class")
     model = VQ_Diffusion(config=str(folder / "config.yaml"), path=str(folder / "checkpoint.pth"), imagenet_cf=True)
-    model.inference_generate_sample_with_class(407, truncation_rate=0.94, save_root=str(tmp_path), batch_size=2, guidance_scale=1.5)
+    model.inference_generate_sample_with_class(
+        407, truncation_rate=0.94, save_root=str(tmp_path), batch_size=2, guidance_scale=1.5
+    )
     assert sorted(path.name for path in (tmp_path / "407").iterdir()) == ["000000.jpg", "000001.jpg"]
 
 
 def test_what_scripts_read_from_the_model(text):
-    assert text.info["model"] is text.model is text.pipeline.model and text.model_name == text.info["model_name"] == "config"
+    assert (
+        text.info["model"] is text.model is text.pipeline.model
+        and text.model_name == text.info["model_name"] == "config"
+    )
     assert text.epoch == text.info["epoch"] and text.info["parameter"] > text.model.denoiser.logits.kernel[...].size
 
 

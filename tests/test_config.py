@@ -1,5 +1,6 @@
 """Configurations from JSON: what is of a wrong type is said in one line, with the field's name."""
 
+import functools
 import itertools
 import json
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from vqdiffusion_jax.config import (
 )
 from vqdiffusion_jax.models.clip import CLIPTextEncoder, text_condition
 from vqdiffusion_jax.models.denoiser import Denoiser
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 
 
 @pytest.mark.parametrize("name", ["tiny_text", "tiny_class", "tiny_unconditional", "ithq"])
@@ -87,7 +88,13 @@ def test_open_tables_are_left_alone():
 
 
 OPTIONS = ("pick_last", "keep_length_axis", "double", "additional_last")
-SHAPES = list(itertools.product((1, 8), (16, 24, 32, 48)))  # of the denoiser's condition; the tower is 16 wide and projects to 24
+SHAPES = list(
+    itertools.product((1, 8), (16, 24, 32, 48))
+)  # of the denoiser's condition; the tower is 16 wide and projects to 24
+
+
+def condition_of(length, embedding, text, network):
+    return network.precompute(text_condition(text, np.zeros((2, length), np.int32), embedding))
 
 
 @pytest.mark.parametrize("chosen", list(itertools.product((False, True), repeat=len(OPTIONS))))
@@ -100,9 +107,10 @@ def test_a_text_condition_is_refused_where_the_denoiser_cannot_take_it(chosen):
         embedding = TextEmbeddingConfig(**options)
         try:
             jax.eval_shape(
-                lambda text, network: network.precompute(text_condition(text, np.zeros((2, length), np.int32), embedding)),  # noqa: B023
-                shapes_of(CLIPTextEncoder, tower), shapes_of(Denoiser, denoiser),
-            )  # fmt: skip
+                functools.partial(condition_of, length, embedding),
+                shapes_of(CLIPTextEncoder, tower),
+                shapes_of(Denoiser, denoiser),
+            )
             works = True
         except (AttributeError, ValueError):
             works = False

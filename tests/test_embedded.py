@@ -61,7 +61,9 @@ def test_something_red_lies_in_the_middle(apples):
 
 def test_size_and_position_are_those_asked_for(pipeline):
     places = {"top left": (slice(0, 32), slice(0, 32)), "bottom right": (slice(32, 64), slice(32, 64))}
-    pictures = draw(pipeline, [f"a small panda in the {place} corner on a green background" for place in places for _ in range(4)])
+    pictures = draw(
+        pipeline, [f"a small panda in the {place} corner on a green background" for place in places for _ in range(4)]
+    )
     for i, picture in enumerate(pictures):
         changed = np.abs(picture.astype(int) - background(picture)).max(-1) > 48
         quarter = changed[list(places.values())[i // 4]]
@@ -76,19 +78,27 @@ def test_seeds_vary_the_picture_and_repeat_it(pipeline):
 
 
 def test_the_empty_prompt_and_unknown_words_draw_too(pipeline):
-    pictures = draw(pipeline, ["", "", "qwxyz vrrpt", "ein roter apfel", "赤いりんご", "!!!", "very " * 100, "red apple"])
+    pictures = draw(
+        pipeline, ["", "", "qwxyz vrrpt", "ein roter apfel", "赤いりんご", "!!!", "very " * 100, "red apple"]
+    )
     assert len({picture.tobytes() for picture in pictures}) == 8
     assert all(picture.std() > 10 for picture in pictures)
 
 
 def test_the_first_command_of_the_readme_draws(tmp_path):
     readme = blocks((REPO / "README.md").read_text(encoding="utf-8"))
-    first = next(words for block in readme if block.language == "shell" for _, words in commands(block) if "main.py" in words)
+    first = next(
+        words for block in readme if block.language == "shell" for _, words in commands(block) if "main.py" in words
+    )
     assert first[0] == "python" and not any(word.startswith("--checkpoint") for word in first)
     command = [sys.executable, str(REPO / "main.py"), *first[2:], "--steps=4", f"--out={tmp_path / 'out'}"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000000.json", "000000.png", "grid-000000.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "000000.json",
+        "000000.png",
+        "grid-000000.png",
+    ]
     picture = np.asarray(Image.open(tmp_path / "out" / "000000.png"))
     assert picture.shape == (64, 64, 3) and picture.std() > 10
     recipe = json.loads((tmp_path / "out" / "000000.json").read_text())

@@ -7,7 +7,9 @@ import pytest
 from tests.processes import on_devices
 from tests.sharded_collectives import BATCH
 
-SAMPLES = [[n] for n in (BATCH, 2 * BATCH, BATCH // 8, 2 * BATCH // 8)]  # of a batch, and of its conditions and null conditions
+SAMPLES = [
+    [n] for n in (BATCH, 2 * BATCH, BATCH // 8, 2 * BATCH // 8)
+]  # of a batch, and of its conditions and null conditions
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,9 @@ def checkpoint(model, tmp_path_factory):
     """A text model as the reference saves it, and its table of kept codes."""
     folder = tmp_path_factory.mktemp("checkpoint")
     config = model.config
-    tensors = unapply(codec_rules("content_codec.enc.", "content_codec.dec.", quantizer="gumbel"), model.codec, skip=TABLES)
+    tensors = unapply(
+        codec_rules("content_codec.enc.", "content_codec.dec.", quantizer="gumbel"), model.codec, skip=TABLES
+    )
     tensors |= unapply(denoiser_rules(condition="text", mlp=config.denoiser.mlp), model.denoiser)
     tensors |= schedule_buffers(config.schedule) | unapply(text_rules("transformer.condition_emb."), model.text_encoder)
     path = save(folder / "checkpoint.pth", {"model": tensors})
@@ -51,7 +53,9 @@ def checkpoint(model, tmp_path_factory):
 
 
 def codec_file(folder, codec):
-    return save(folder / "codec.pth", {"state_dict": unapply(codec_rules(quantizer=codec.config.quantizer), codec, skip=TABLES)})
+    return save(
+        folder / "codec.pth", {"state_dict": unapply(codec_rules(quantizer=codec.config.quantizer), codec, skip=TABLES)}
+    )
 
 
 def same_numbers(ours, theirs) -> None:
@@ -119,7 +123,11 @@ def test_parts_of_a_model_from_folders(tmp_path, model, checkpoint):
 
 def test_the_text_tower_has_its_own_arithmetic(tmp_path, model, checkpoint):
     path, mapping = checkpoint
-    options = {"compute": ComputeConfig(dtype="bfloat16", param_dtype="bfloat16"), "weights": "model", "mapping": mapping}
+    options = {
+        "compute": ComputeConfig(dtype="bfloat16", param_dtype="bfloat16"),
+        "weights": "model",
+        "mapping": mapping,
+    }
     default = VQDiffusionPipeline.from_pretrained(path, **options)
     assert default.model.text_encoder.compute.dtype == "bfloat16" and default.model.denoiser.compute.dtype == "bfloat16"
     same_leaves(jax.tree.leaves(default.model.text_encoder), jax.tree.leaves(model.text_encoder))  # not rounded
@@ -137,7 +145,9 @@ def test_dtype_is_short_for_compute(tmp_path, model, checkpoint, dtype):
     path, mapping = checkpoint
     VQDiffusionPipeline(model).save_pretrained(tmp_path / "native")
     for source, given in ((tmp_path / "native", {}), (path, {"weights": "model", "mapping": mapping})):
-        assert VQDiffusionPipeline.from_pretrained(source, dtype=dtype, **given).model.denoiser.compute == compute_in(dtype)
+        assert VQDiffusionPipeline.from_pretrained(source, dtype=dtype, **given).model.denoiser.compute == compute_in(
+            dtype
+        )
 
 
 def test_options_that_there_are_not_are_named_in_one_line(tmp_path, model, checkpoint):
@@ -149,7 +159,10 @@ def test_options_that_there_are_not_are_named_in_one_line(tmp_path, model, check
             ({"dtype": "float16"}, "dtype is 'float16'; allowed: float32, bfloat16, float8"),
             ({"dtype": "float32", "compute": FLOAT32}, "dtype and compute are both given; give one"),
             ({"torch_dtype": "bfloat16"}, "torch_dtype is PyTorch's; give dtype, one of float32, bfloat16, float8"),
-            ({"variant": "fp16", "maping": mapping}, "maping, variant: no such option; .*companions config, codec_config, mapping"),
+            (
+                {"variant": "fp16", "maping": mapping},
+                "maping, variant: no such option; .*companions config, codec_config, mapping",
+            ),
         ):
             with pytest.raises(ConfigError, match=message) as caught:
                 VQDiffusionPipeline.from_pretrained(source, **options)
@@ -160,7 +173,9 @@ def test_options_that_there_are_not_are_named_in_one_line(tmp_path, model, check
 
 def test_an_opened_model_has_the_tokenizer_of_its_folder(tmp_path, model, checkpoint):
     path, mapping = checkpoint
-    loading.write_folder(tmp_path / "native", model, Tokenizer(dataclasses.replace(model.config.tokenizer, pad_token=7)))
+    loading.write_folder(
+        tmp_path / "native", model, Tokenizer(dataclasses.replace(model.config.tokenizer, pad_token=7))
+    )
     opened = loading.open_model(tmp_path / "native")
     loaded, tokenizer = loading.load_model(tmp_path / "native")
     assert opened.tokenizer(["a"])[0][0, -1] == tokenizer(["a"])[0][0, -1] == 7
@@ -182,12 +197,27 @@ def test_what_is_nothing_of_all_this_is_named_in_one_line(tmp_path, model, codec
         (convert, tmp_path / "native", {}, "is already converted"),
         (convert, tmp_path / "folder", {}, "is no model folder: it has neither config.json .* nor model_index.json"),
         (convert, mapping, {}, "give it as mapping"),
-        (convert, save(tmp_path / "other.pth", {"weight": np.zeros(2)}), {}, "neither a VQ-Diffusion checkpoint.*it holds weight"),
+        (
+            convert,
+            save(tmp_path / "other.pth", {"weight": np.zeros(2)}),
+            {},
+            "neither a VQ-Diffusion checkpoint.*it holds weight",
+        ),
         (convert, tmp_path / "codec.pth", {"weights": "model"}, "weights given, but .* is a codec alone"),
         (convert, tmp_path / "binary", {}, "binary/config.json is not readable JSON"),
         (loading.load_model, tmp_path / "folder", {}, "is no model folder"),
-        (loading.load_model, tmp_path / "clip", {}, "is a Hugging Face CLIP folder; a model folder, a diffusers folder or a .pth"),
-        (loading.load_model, tmp_path / "codec", {}, "holds a codec, not a model; vqdiffusion_jax.loading.load_codec reads it"),
+        (
+            loading.load_model,
+            tmp_path / "clip",
+            {},
+            "is a Hugging Face CLIP folder; a model folder, a diffusers folder or a .pth",
+        ),
+        (
+            loading.load_model,
+            tmp_path / "codec",
+            {},
+            "holds a codec, not a model; vqdiffusion_jax.loading.load_codec reads it",
+        ),
         (loading.load_codec, tmp_path / "native", {}, "holds a model, not a codec"),
         (loading.load_codec, tmp_path / "codec", {"mapping": mapping}, "already converted"),
     ):

@@ -60,7 +60,9 @@ def test_output_types(text):
     assert out.tokens.shape == (2, 16) and out.tokens.dtype == np.int32
     floats = text("a dog", num_inference_steps=3, output_type="np").images
     assert floats.dtype == np.float32 and 0.0 <= floats.min() <= floats.max() <= 1.0
-    np.testing.assert_array_equal(np.floor(floats * 255 + 1e-4).astype(np.uint8), pictures(text, "a dog", num_inference_steps=3))
+    np.testing.assert_array_equal(
+        np.floor(floats * 255 + 1e-4).astype(np.uint8), pictures(text, "a dog", num_inference_steps=3)
+    )
     (images,) = text("a dog", num_inference_steps=3, return_dict=False)
     assert len(images) == 1
     assert text("a dog", num_inference_steps=3, output_type="tokens").images is None
@@ -82,7 +84,13 @@ def test_a_picture_depends_on_seed_and_prompt_alone(text):
 
 def test_a_stream_gives_each_batch_when_it_is_drawn_and_a_call_joins_them(text):
     seen = []
-    arguments = {"num_images_per_prompt": 3, "num_inference_steps": 4, "batch_size": 2, "output_type": "uint8", "return_trajectory": True}
+    arguments = {
+        "num_images_per_prompt": 3,
+        "num_inference_steps": 4,
+        "batch_size": 2,
+        "output_type": "uint8",
+        "return_trajectory": True,
+    }
     arguments |= {"callback": lambda done, *_: seen.append(done) or len(seen) == 3, "callback_steps": 2}
     stream = text.stream("a dog", **arguments)
     assert seen == []
@@ -101,7 +109,9 @@ def test_a_stream_gives_each_batch_when_it_is_drawn_and_a_call_joins_them(text):
 
 
 def test_stream_and_call_take_the_same():
-    call, stream = (inspect.signature(method).parameters for method in (VQDiffusionPipeline.__call__, VQDiffusionPipeline.stream))
+    call, stream = (
+        inspect.signature(method).parameters for method in (VQDiffusionPipeline.__call__, VQDiffusionPipeline.stream)
+    )
     settled = inspect.signature(settle).parameters
     for name, parameter in call.items():
         if name != "return_dict":
@@ -118,7 +128,9 @@ def test_batches_are_filled_up(text, batch_size):
 def test_a_second_call_compiles_nothing(text):
     compiled = []
     text("a dog", guidance_scale=3.0, truncation_rate=0.9, num_inference_steps=5)
-    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: compiled.append(event) if event == COMPILED else None)
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if event == COMPILED else None
+    )
     try:
         text("a blue bicycle", guidance_scale=4.5, truncation_rate=0.8, num_inference_steps=5, seed=9)
     finally:
@@ -128,11 +140,15 @@ def test_a_second_call_compiles_nothing(text):
 
 def test_settings_do_not_stay(text):
     before = pictures(text, "a dog")
-    pictures(text, "a dog", guidance_scale=1.0, truncation_rate=0.3, strategy=PurityPrior(tokens_per_call=2), null="text")
+    pictures(
+        text, "a dog", guidance_scale=1.0, truncation_rate=0.3, strategy=PurityPrior(tokens_per_call=2), null="text"
+    )
     np.testing.assert_array_equal(pictures(text, "a dog"), before)
 
 
-@pytest.mark.parametrize("strategy", [Ancestral(num_steps=4), ReferenceFast(2), FewerTokens(tokens_per_call=3), PurityPrior(0.5)])
+@pytest.mark.parametrize(
+    "strategy", [Ancestral(num_steps=4), ReferenceFast(2), FewerTokens(tokens_per_call=3), PurityPrior(0.5)]
+)
 def test_strategies_end_without_masks(text, classes, unconditional, strategy):
     for pipeline, subject in ((text, {"prompt": "a dog"}), (classes, {"class_labels": 1}), (unconditional, {})):
         tokens = pipeline(**subject, strategy=strategy, output_type="tokens").tokens
@@ -147,7 +163,12 @@ def test_strategies_that_are_faster_than_exact_end_without_masks(text, strategy)
 
 def test_a_run_of_as_many_calls_as_the_pictures_need(text):
     """Ends before its plan does, in pieces as in one; a callback sees each piece and may stop the run."""
-    arguments = {"prompt": ["a dog", "a cat"], "strategy": EntropyBound(6.0), "guidance_scale": 3.0, "guidance_interval": (0, 6)}
+    arguments = {
+        "prompt": ["a dog", "a cat"],
+        "strategy": EntropyBound(6.0),
+        "guidance_scale": 3.0,
+        "guidance_interval": (0, 6),
+    }
     arguments |= {"return_trajectory": True, "batch_size": 2}
     whole = text(**arguments, output_type="tokens")
     masked = (whole.trajectory == text.config.denoiser.mask_token).any(-1)
@@ -174,7 +195,8 @@ def test_conditions_and_null_conditions_matter(text, classes):
     assert np.any(guided != tokens(text, "a dog", guidance_scale=8.0, null="text"))
     assert np.any(guided != tokens(text, "a dog", guidance_scale=8.0, negative_prompt="a cat"))
     np.testing.assert_array_equal(
-        tokens(text, "a dog", guidance_scale=8.0, null="text"), tokens(text, "a dog", guidance_scale=8.0, negative_prompt="")
+        tokens(text, "a dog", guidance_scale=8.0, null="text"),
+        tokens(text, "a dog", guidance_scale=8.0, negative_prompt=""),
     )
     np.testing.assert_array_equal(guided, tokens(text, "a dog", guidance_scale=8.0, guidance_interval=(0, 9)))
     assert np.any(guided != tokens(text, "a dog", guidance_scale=8.0, guidance_interval=(6, 9)))
@@ -183,7 +205,13 @@ def test_conditions_and_null_conditions_matter(text, classes):
 
 def test_callback_may_be_told_what_the_network_expects(text):
     seen = []
-    text("a dog", output_type="tokens", callback=lambda *now: seen.append(now[2:]), callback_steps=5, callback_prediction=True)
+    text(
+        "a dog",
+        output_type="tokens",
+        callback=lambda *now: seen.append(now[2:]),
+        callback_steps=5,
+        callback_prediction=True,
+    )
     for tokens, codes, probability in seen:
         assert codes.shape == probability.shape == tokens.shape == (1, 16)
         assert np.all(codes < text.config.denoiser.num_codes) and np.all((probability > 0) & (probability <= 1))
@@ -191,7 +219,9 @@ def test_callback_may_be_told_what_the_network_expects(text):
 
 def test_callback_sees_every_step_and_may_stop(text):
     seen = []
-    watched = text("a dog", output_type="tokens", callback=lambda calls, t, tokens: seen.append((calls, t)), callback_steps=3)
+    watched = text(
+        "a dog", output_type="tokens", callback=lambda calls, t, tokens: seen.append((calls, t)), callback_steps=3
+    )
     assert seen == [(3, 7), (6, 4), (9, 1), (10, 0)]
     np.testing.assert_array_equal(watched.tokens, text("a dog", output_type="tokens").tokens)
     stopped = text("a dog", output_type="tokens", callback=lambda calls, t, tokens: calls >= 2, return_trajectory=True)
@@ -209,7 +239,9 @@ def test_completing_changes_masks_alone(text, monkeypatch):
     import vqdiffusion_jax.generation as module
 
     seen = []
-    monkeypatch.setattr(module, "_complete", lambda *args: seen.append((args[3], args[4], module.complete(*args))) or seen[0][2])
+    monkeypatch.setattr(
+        module, "_complete", lambda *args: seen.append((args[3], args[4], module.complete(*args))) or seen[0][2]
+    )
     stopped = text("a dog", callback=lambda calls, *_: calls == 6, output_type="uint8")
     ((before, timestep, after),) = seen
     masked = np.asarray(before) == text.config.denoiser.mask_token
@@ -221,8 +253,12 @@ def test_completing_changes_masks_alone(text, monkeypatch):
 def test_batches_that_stop_apart_have_one_trajectory(text):
     calls = iter(range(100))
     stopped = text(
-        ["a", "b", "c"], batch_size=1, output_type="tokens", return_trajectory=True, callback=lambda *_: next(calls) in (1, 4)
-    )  # fmt: skip
+        ["a", "b", "c"],
+        batch_size=1,
+        output_type="tokens",
+        return_trajectory=True,
+        callback=lambda *_: next(calls) in (1, 4),
+    )
     assert stopped.trajectory.shape == (3, 10, 16)
     np.testing.assert_array_equal(stopped.trajectory[:, -1], stopped.tokens)
     np.testing.assert_array_equal(stopped.trajectory[0, 1:], np.broadcast_to(stopped.tokens[0], (9, 16)))
@@ -235,12 +271,32 @@ def test_the_second_argument_is_the_number_of_steps(text):
 
 
 def test_numbers_may_be_of_numpy_or_jax(text):
-    plain = text("a dog", 3, seed=[5, 6], num_images_per_prompt=2, top_k=4, guidance_scale=2.0, output_type="tokens", batch_size=2).tokens
-    for seed in (np.array([5, 6]), jax.numpy.array([5, 6]), [np.int64(5), jax.random.key(6)], jax.random.split(jax.random.key(0))):
+    plain = text(
+        "a dog",
+        3,
+        seed=[5, 6],
+        num_images_per_prompt=2,
+        top_k=4,
+        guidance_scale=2.0,
+        output_type="tokens",
+        batch_size=2,
+    ).tokens
+    for seed in (
+        np.array([5, 6]),
+        jax.numpy.array([5, 6]),
+        [np.int64(5), jax.random.key(6)],
+        jax.random.split(jax.random.key(0)),
+    ):
         made = text(
-            "a dog", np.int64(3), seed=seed, num_images_per_prompt=np.int32(2), top_k=np.int64(4), guidance_scale=np.float32(2),
-            output_type="tokens", batch_size=np.int64(2),
-        )  # fmt: skip
+            "a dog",
+            np.int64(3),
+            seed=seed,
+            num_images_per_prompt=np.int32(2),
+            top_k=np.int64(4),
+            guidance_scale=np.float32(2),
+            output_type="tokens",
+            batch_size=np.int64(2),
+        )
         same = not (isinstance(seed, jax.Array) and seed.dtype == jax.random.key(0).dtype)
         assert np.array_equal(made.tokens, plain) == same
 
@@ -251,7 +307,9 @@ def test_every_bit_of_a_seed_counts(text):
 
     assert np.any(tokens(5) != tokens(2**32 + 5))
     assert np.any(tokens(2**32 + 5) != tokens(2**33 + 5))
-    assert image_keys(5, 0, 1)[0] == jax.random.fold_in(jax.random.key(5), 0)  # seeds that one word holds are as they were
+    assert image_keys(5, 0, 1)[0] == jax.random.fold_in(
+        jax.random.key(5), 0
+    )  # seeds that one word holds are as they were
 
 
 def test_recorded_noise_must_be_all_there(text):
@@ -282,7 +340,9 @@ def test_one_mask_serves_all_pictures(text):
     masks = np.zeros((2, 16, 16), bool)
     masks[0, :8] = masks[1, 8:] = True
     one = text(["a", "b"], 3, image=image, mask_image=masks[:1], output_type="uint8").images
-    np.testing.assert_array_equal(one, text(["a", "b"], 3, image=image, mask_image=masks[0], output_type="uint8").images)
+    np.testing.assert_array_equal(
+        one, text(["a", "b"], 3, image=image, mask_image=masks[0], output_type="uint8").images
+    )
     each = text(["a", "b"], 3, image=image, mask_image=masks, output_type="uint8").images
     np.testing.assert_array_equal(each[1][:8], image[:8])
     np.testing.assert_array_equal(each[0], one[0])
@@ -294,7 +354,9 @@ def test_inpainting_keeps_the_outside(text):
     mask = np.zeros((16, 16), bool)
     mask[2:7, 3:10] = True
     for strength in (None, 0.6):
-        out = text("a dog", image=original, mask_image=mask, strength=strength, output_type="uint8", return_trajectory=True)
+        out = text(
+            "a dog", image=original, mask_image=mask, strength=strength, output_type="uint8", return_trajectory=True
+        )
         np.testing.assert_array_equal(out.images[0][~mask], original[~mask])
         assert np.any(out.images[0][mask] != original[mask])
         kept = text.encode(original)[0] == out.trajectory[0]
@@ -307,15 +369,21 @@ def requests(monkeypatch):
     """The requests that calls make, one a batch."""
     seen = []
     monkeypatch.setattr(
-        pipeline_module, "generate", lambda model, request, **options: seen.append(request) or generate(model, request, **options)
-    )  # fmt: skip
+        pipeline_module,
+        "generate",
+        lambda model, request, **options: seen.append(request) or generate(model, request, **options),
+    )
     return seen
 
 
 def started(requests: list, count: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
     """What ``count`` pictures started from, and what is kept of it; empties ``requests``."""
     start = np.concatenate([one.start for one in requests])[:count]
-    known = None if requests[0].known is None else tuple(np.concatenate(part)[:count] for part in zip(*(one.known for one in requests)))
+    known = (
+        None
+        if requests[0].known is None
+        else tuple(np.concatenate(part)[:count] for part in zip(*(one.known for one in requests)))
+    )
     requests.clear()
     return start, known
 
@@ -343,7 +411,11 @@ def test_image_to_image_starts_from_the_image(text, requests):
 def test_a_start_in_batches_is_that_of_all_at_once(request, requests, monkeypatch, name):
     """All tokens noised together, as the definition says, with each quantizer; what is given once is encoded once, unless it is drawn."""
     pipeline = request.getfixturevalue(name)
-    codec, codes, draws = pipeline.config.codec, pipeline.config.denoiser.num_codes, pipeline.config.codec.quantizer == "gumbel"
+    codec, codes, draws = (
+        pipeline.config.codec,
+        pipeline.config.denoiser.num_codes,
+        pipeline.config.codec.quantizer == "gumbel",
+    )
     subject = {"text": {"prompt": "a dog"}, "classes": {"class_labels": 1}, "unconditional": {}}[name]
     originals = np.random.default_rng(2).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     masks = np.zeros((3, 16, 16), bool)
@@ -351,14 +423,27 @@ def test_a_start_in_batches_is_that_of_all_at_once(request, requests, monkeypatc
     keys = image_keys(4, 0, 3)
     encoder_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**30))(keys)
     encode, encoded = pipeline_module._encode, []
-    monkeypatch.setattr(pipeline_module, "_encode", lambda model, images, keys: encoded.append(len(images)) or encode(model, images, keys))
+    monkeypatch.setattr(
+        pipeline_module,
+        "_encode",
+        lambda model, images, keys: encoded.append(len(images)) or encode(model, images, keys),
+    )
     for images, mask, strength, batch_size in (
-        (originals[:1], None, 0.6, 1), (originals, None, 0.6, 2), (originals[:1], masks[0], None, 2), (originals, masks, 0.6, 2),
-    ):  # fmt: skip
+        (originals[:1], None, 0.6, 1),
+        (originals, None, 0.6, 2),
+        (originals[:1], masks[0], None, 2),
+        (originals, masks, 0.6, 2),
+    ):
         pipeline(
-            **subject, num_images_per_prompt=3, seed=4, image=list(images), mask_image=mask, strength=strength, batch_size=batch_size,
+            **subject,
+            num_images_per_prompt=3,
+            seed=4,
+            image=list(images),
+            mask_image=mask,
+            strength=strength,
+            batch_size=batch_size,
             output_type="tokens",
-        )  # fmt: skip
+        )
         found, found_known = started(requests, 3)
         assert encoded == ([1] if len(images) == 1 and not draws else [batch_size] * -(-3 // batch_size))
         encoded.clear()
@@ -386,7 +471,9 @@ def test_keys_of_another_generator_stay_what_they_are(unconditional):
 
 def test_latents(text):
     start = np.full((1, 16), text.config.denoiser.mask_token)
-    np.testing.assert_array_equal(text("a dog", latents=start, output_type="tokens").tokens, text("a dog", output_type="tokens").tokens)
+    np.testing.assert_array_equal(
+        text("a dog", latents=start, output_type="tokens").tokens, text("a dog", output_type="tokens").tokens
+    )
 
 
 MISTAKES = [
@@ -410,7 +497,11 @@ MISTAKES = [
     ("text", {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8)}, "without strength"),
     ("text", {"prompt": "a", "image": np.zeros((8, 8, 3), np.uint8), "strength": 0.5}, "resize"),
     ("text", {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8), "strength": 0.01}, "leaves no step"),
-    ("text", {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8), "mask_image": np.zeros((8, 8))}, "mask_image has shape"),
+    (
+        "text",
+        {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8), "mask_image": np.zeros((8, 8))},
+        "mask_image has shape",
+    ),
     ("text", {"prompt": "a", "latents": np.full((1, 16), 99)}, r"99 at \(0, 0\) is out of range"),
     ("text", {"prompt": "a", "latents": np.zeros((1, 9), int)}, "latents has shape"),
     ("text", {"prompt_embeds": np.zeros((1, 8, 7))}, "prompt_embeds has shape"),
@@ -426,8 +517,16 @@ MISTAKES = [
     ("text", {"prompt": ["a", None]}, "prompt holds None"),
     ("text", {"prompt": "a", "seed": jax.random.PRNGKey(0)}, "PRNGKey"),
     ("text", {"prompt": "a", "seed": 1, "generator": 2}, "seed and generator are both given"),
-    ("text", {"prompt": "a", "negative_prompt": "b", "negative_prompt_embeds": np.zeros((1, 8, 8))}, "negative_prompt_embeds are both"),
-    ("text", {"prompt": ["a", "b"], "image": np.zeros((16, 16, 3), np.uint8), "mask_image": np.ones((3, 16, 16))}, "3 masks for 2"),
+    (
+        "text",
+        {"prompt": "a", "negative_prompt": "b", "negative_prompt_embeds": np.zeros((1, 8, 8))},
+        "negative_prompt_embeds are both",
+    ),
+    (
+        "text",
+        {"prompt": ["a", "b"], "image": np.zeros((16, 16, 3), np.uint8), "mask_image": np.ones((3, 16, 16))},
+        "3 masks for 2",
+    ),
     ("text", {"prompt": ["a", "b", "c"], "negative_prompt": ["x", "y"]}, "2 entries for 3 prompts"),
 ]
 
@@ -462,10 +561,17 @@ def test_the_sampler_lowers_for_other_platforms(text, platform):
 
 def test_native_folder_round_trip(text, tmp_path):
     text.save_pretrained(tmp_path / "model")
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {"README.md", "config.json", "tokenizer", "weights"}
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        "README.md",
+        "config.json",
+        "tokenizer",
+        "weights",
+    }
     again = type("Mine", (VQDiffusionPipeline,), {}).from_pretrained(tmp_path / "model")
     assert again.config == text.config and type(again).__name__ == "Mine"
-    np.testing.assert_array_equal(again("a dog", output_type="tokens").tokens, text("a dog", output_type="tokens").tokens)
+    np.testing.assert_array_equal(
+        again("a dog", output_type="tokens").tokens, text("a dog", output_type="tokens").tokens
+    )
     with pytest.raises(FileExistsError, match="not an empty folder"):
         text.save_pretrained(tmp_path / "model")
     assert not list(tmp_path.glob(".model*"))

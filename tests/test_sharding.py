@@ -10,7 +10,7 @@ from tests.multiprocess_sampling import SETTINGS
 from tests.networks import random_network
 from tests.processes import ended, free_address, on_devices, start_on_devices
 from vqdiffusion_jax import VQDiffusionPipeline, preset
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.sharding import ShardingRules, dividing, make_mesh
@@ -31,7 +31,9 @@ def said(done: subprocess.CompletedProcess) -> dict:
 @pytest.fixture(scope="module")
 def report(folder):
     done = on_devices(8, "tests/sharded_sampling.py", folder)
-    if "rendezvous" in done.stderr and done.returncode:  # simulated devices on a loaded machine: XLA gave up waiting for a thread
+    if (
+        "rendezvous" in done.stderr and done.returncode
+    ):  # simulated devices on a loaded machine: XLA gave up waiting for a thread
         done = on_devices(8, "tests/sharded_sampling.py", folder)
     return said(done)
 
@@ -87,7 +89,8 @@ def test_axes_that_do_not_divide_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "message"), [((-1, -1, 1), "only one may be -1"), ((3, 1, 1), "needs 3 devices"), ((0, 1, 1), "at least 1")]
+    ("sizes", "message"),
+    [((-1, -1, 1), "only one may be -1"), ((3, 1, 1), "needs 3 devices"), ((0, 1, 1), "at least 1")],
 )
 def test_meshes_that_cannot_be_made(sizes, message):
     with pytest.raises(ValueError, match=message):
@@ -99,4 +102,6 @@ def test_one_device_is_a_mesh_of_one():
     assert dict(mesh.shape) == {"data": 1, "fsdp": 1, "tensor": 1}
     pipeline = VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_class")), mesh=mesh)
     plain = VQDiffusionPipeline(pipeline.model)
-    assert jnp.array_equal(pipeline(class_labels=1, output_type="tokens").tokens, plain(class_labels=1, output_type="tokens").tokens)
+    assert jnp.array_equal(
+        pipeline(class_labels=1, output_type="tokens").tokens, plain(class_labels=1, output_type="tokens").tokens
+    )

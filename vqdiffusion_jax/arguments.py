@@ -20,7 +20,19 @@ from .config import DenoiserConfig, ModelConfig, VQGANConfig
 from .diffusion.schedule import Schedule
 from .diffusion.transitions import check_tokens
 from .generation import Condition
-from .sampling import Ancestral, Guidance, KeyNoise, Noise, Plan, RecordedNoise, Strategy, TopK, TopR, first_timestep_of, image_keys
+from .sampling import (
+    Ancestral,
+    Guidance,
+    KeyNoise,
+    Noise,
+    Plan,
+    RecordedNoise,
+    Strategy,
+    TopK,
+    TopR,
+    first_timestep_of,
+    image_keys,
+)
 from .text.tokenizer import Tokenizer
 
 KINDS = {"text": "conditioned on text", "class": "conditioned on class labels", "none": "unconditional"}
@@ -66,23 +78,40 @@ class Call:
 
 
 def settle(
-    config: ModelConfig, schedule: Schedule, tokenizer: Tokenizer | None, *,
-    prompt: Any = None, class_labels: Any = None, prompt_embeds: Any = None, negative_prompt: Any = None,
-    negative_prompt_embeds: Any = None, num_images_per_prompt: Any = 1, num_inference_steps: Any = None, strategy: Any = None,
-    guidance_scale: Any = None, guidance_interval: Any = None, null: str = "auto", truncation_rate: Any = None, top_k: Any = None,
+    config: ModelConfig,
+    schedule: Schedule,
+    tokenizer: Tokenizer | None,
+    *,
+    prompt: Any = None,
+    class_labels: Any = None,
+    prompt_embeds: Any = None,
+    negative_prompt: Any = None,
+    negative_prompt_embeds: Any = None,
+    num_images_per_prompt: Any = 1,
+    num_inference_steps: Any = None,
+    strategy: Any = None,
+    guidance_scale: Any = None,
+    guidance_interval: Any = None,
+    null: str = "auto",
+    truncation_rate: Any = None,
+    top_k: Any = None,
     strength: Any = None,
-) -> Call:  # fmt: skip
+) -> Call:
     """The arguments of a pipeline's call as a ``Call``.  Raises ValueError, one line, for any that cannot be used."""
     repeats = whole("num_images_per_prompt", num_images_per_prompt, 1)
     condition, subjects = condition_of(config, tokenizer, prompt, class_labels, prompt_embeds, repeats)
     guide = guidance(config, guidance_scale, guidance_interval)
-    null_condition = null_condition_of(config, tokenizer, guide, null, negative_prompt, negative_prompt_embeds, len(subjects), repeats)
+    null_condition = null_condition_of(
+        config, tokenizer, guide, null, negative_prompt, negative_prompt_embeds, len(subjects), repeats
+    )
     truncate = truncation(config, truncation_rate, top_k)
     chosen, plan, first_timestep = planned(config, schedule, strategy, num_inference_steps, strength)
     return Call(condition, null_condition, subjects, guide, truncate, chosen, plan, first_timestep)
 
 
-def planned(config: ModelConfig, schedule: Schedule, chosen: Any, steps: Any, strength: Any) -> tuple[Strategy, Plan, int | None]:
+def planned(
+    config: ModelConfig, schedule: Schedule, chosen: Any, steps: Any, strength: Any
+) -> tuple[Strategy, Plan, int | None]:
     """The strategy, its network calls, and the timestep that a picture given is noised to."""
     strength = number("strength", strength)
     first_timestep = None if strength is None else first_timestep_of(strength, schedule.num_timesteps)
@@ -131,10 +160,14 @@ def guidance(config: ModelConfig, scale: Any, interval: Any) -> Guidance:
         last = config.denoiser.num_timesteps - 1
         bounds = list(interval) if isinstance(interval, Iterable) and not isinstance(interval, str) else []
         if len(bounds) != 2 or not all(isinstance(t, Integral) and not isinstance(t, bool) for t in bounds):
-            raise ValueError(f"guidance_interval is {interval!r}; it must be two whole numbers, (lowest, highest) timestep")
+            raise ValueError(
+                f"guidance_interval is {interval!r}; it must be two whole numbers, (lowest, highest) timestep"
+            )
         interval = tuple(int(t) for t in bounds)
         if not 0 <= interval[0] <= interval[1] <= last:
-            raise ValueError(f"guidance_interval is {interval}; it must be (lowest, highest) with 0 <= lowest <= highest <= {last}")
+            raise ValueError(
+                f"guidance_interval is {interval}; it must be (lowest, highest) with 0 <= lowest <= highest <= {last}"
+            )
     return Guidance(config.sampling.guidance_scale if scale is None else scale, interval)
 
 
@@ -146,7 +179,9 @@ def condition_of(
     given = {"prompt": prompt, "class_labels": class_labels, "prompt_embeds": prompt_embeds}
     for name, value in given.items():
         if value is not None and name not in TAKES[kind]:
-            raise ValueError(f"{name} is given, but this model is {KINDS[kind]}; it takes {' or '.join(TAKES[kind]) or 'no condition'}")
+            raise ValueError(
+                f"{name} is given, but this model is {KINDS[kind]}; it takes {' or '.join(TAKES[kind]) or 'no condition'}"
+            )
     if kind == "none":
         return Condition(), [None] * repeats
     if sum(given[name] is not None for name in TAKES[kind]) != 1:
@@ -163,9 +198,15 @@ def condition_of(
 
 
 def null_condition_of(
-    config: ModelConfig, tokenizer: Tokenizer | None, guidance: Guidance, null: str, negative_prompt, negative_embeds, count: int,
+    config: ModelConfig,
+    tokenizer: Tokenizer | None,
+    guidance: Guidance,
+    null: str,
+    negative_prompt,
+    negative_embeds,
+    count: int,
     repeats: int,
-) -> Condition | None:  # fmt: skip
+) -> Condition | None:
     """The null condition of each of ``count`` pictures (``repeats`` a prompt), or None where guidance is not active."""
     kind, denoiser = config.denoiser.condition, config.denoiser
     one_of("null", null, NULLS)
@@ -185,7 +226,9 @@ def null_condition_of(
     if not guidance.active:
         return None
     if kind == "none":
-        raise ValueError(f"guidance_scale is {guidance.scale}, but this model is unconditional and has nothing to guide by; leave it at 1")
+        raise ValueError(
+            f"guidance_scale is {guidance.scale}, but this model is unconditional and has nothing to guide by; leave it at 1"
+        )
     if kind == "class":
         return Condition(labels=np.full(count, denoiser.null_label, np.int32))
     if negative_embeds is not None:
@@ -216,15 +259,27 @@ def _share(count: int, repeats: int, given: int, name: str) -> int:
 def _labels(denoiser: DenoiserConfig, class_labels) -> np.ndarray:
     labels = np.atleast_1d(np.asarray(class_labels))
     last = denoiser.num_classes - denoiser.learnable_null - 1
-    if labels.ndim != 1 or not labels.size or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() > last:
+    if (
+        labels.ndim != 1
+        or not labels.size
+        or not np.issubdtype(labels.dtype, np.integer)
+        or labels.min() < 0
+        or labels.max() > last
+    ):
         raise ValueError(f"class_labels is {class_labels!r}; labels are whole numbers from 0 to {last}")
     return labels.astype(np.int32)
 
 
 def _embeds(denoiser: DenoiserConfig, name: str, embeds) -> np.ndarray:
     embeds = np.asarray(embeds, np.float32)
-    if embeds.ndim != 3 or not embeds.shape[0] or embeds.shape[1:] != (denoiser.condition_length, denoiser.condition_width):
-        raise ValueError(f"{name} has shape {embeds.shape}; it must be (prompts, {denoiser.condition_length}, {denoiser.condition_width})")
+    if (
+        embeds.ndim != 3
+        or not embeds.shape[0]
+        or embeds.shape[1:] != (denoiser.condition_length, denoiser.condition_width)
+    ):
+        raise ValueError(
+            f"{name} has shape {embeds.shape}; it must be (prompts, {denoiser.condition_length}, {denoiser.condition_width})"
+        )
     return embeds
 
 
@@ -242,12 +297,18 @@ def strategy(chosen: Strategy | None, steps: Any, first_timestep: int | None) ->
     steps = whole("num_inference_steps", steps, 1)
     if chosen is None:
         return Ancestral(num_steps=steps, first_timestep=first_timestep)
-    if isinstance(chosen, type) or not (callable(getattr(chosen, "plan", None)) and callable(getattr(chosen, "step", None))):
-        raise ValueError(f"strategy is {chosen!r}; give an instance of a class of vqdiffusion_jax.sampling, such as PurityPrior()")
+    if isinstance(chosen, type) or not (
+        callable(getattr(chosen, "plan", None)) and callable(getattr(chosen, "step", None))
+    ):
+        raise ValueError(
+            f"strategy is {chosen!r}; give an instance of a class of vqdiffusion_jax.sampling, such as PurityPrior()"
+        )
     if steps is not None:
         raise ValueError("num_inference_steps and strategy are both given; a strategy fixes its own steps")
     if first_timestep is not None:
-        raise ValueError("strength and strategy are both given; strength goes with the default strategy (see num_inference_steps)")
+        raise ValueError(
+            "strength and strategy are both given; strength goes with the default strategy (see num_inference_steps)"
+        )
     return chosen
 
 
@@ -256,7 +317,9 @@ def fresh_noise(seed: Any, subjects: list, first_image: int) -> KeyNoise:
     seeds = _seeds(seed)
     if isinstance(seeds, list):
         if len(seeds) != len(subjects):
-            raise ValueError(f"{len(seeds)} seeds are given for {len(subjects)} pictures; give one number, or one a picture")
+            raise ValueError(
+                f"{len(seeds)} seeds are given for {len(subjects)} pictures; give one number, or one a picture"
+            )
         return KeyNoise(jnp.concatenate([image_keys(one, first_image, 1) for one in seeds]))
     repeats = occurrences(subjects)
     return KeyNoise(image_keys(seeds, first_image, max(repeats) + 1)[np.asarray(repeats)])
@@ -292,7 +355,9 @@ def one_seed(seed: Any) -> int | jax.Array:
         seed = seed.item()
     if isinstance(seed, bool | np.bool_) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
         said = " ".join(repr(seed).split())
-        raise ValueError(f"seed is {said}; give a whole number from 0 to 2**63 - 1, a jax.random.key, or a list with one a picture")
+        raise ValueError(
+            f"seed is {said}; give a whole number from 0 to 2**63 - 1, a jax.random.key, or a list with one a picture"
+        )
     return int(seed)
 
 
@@ -312,19 +377,27 @@ def check_noise(noise: Any, count: int, config: ModelConfig, plan: Plan, first_c
             raise ValueError(f"noise has keys {found} for {count} pictures; give one key of jax.random.key a picture")
         return
     if not isinstance(noise, RecordedNoise):
-        raise ValueError(f"noise is a {type(noise).__name__}; give a RecordedNoise or KeyNoise of vqdiffusion_jax.sampling")
+        raise ValueError(
+            f"noise is a {type(noise).__name__}; give a RecordedNoise or KeyNoise of vqdiffusion_jax.sampling"
+        )
     draws = len(plan) + first_call
-    _check_recorded("uniforms", noise.uniforms, draws, (count, config.denoiser.num_tokens, config.denoiser.num_codes + 1))
+    _check_recorded(
+        "uniforms", noise.uniforms, draws, (count, config.denoiser.num_tokens, config.denoiser.num_codes + 1)
+    )
     if noise.exponentials is not None:
         _check_recorded("exponentials", noise.exponentials, draws, (count, config.denoiser.num_tokens))
     elif np.any(np.asarray(plan.reveal) > 0):
-        raise ValueError("noise has no exponentials, by which this strategy chooses positions; record (draws, pictures, tokens) of them")
+        raise ValueError(
+            "noise has no exponentials, by which this strategy chooses positions; record (draws, pictures, tokens) of them"
+        )
 
 
 def _check_recorded(name: str, recorded: Any, draws: int, rest: tuple[int, ...]) -> None:
     shape = tuple(np.shape(recorded))
     if len(shape) != 1 + len(rest) or shape[1:] != rest or shape[0] < draws:
-        raise ValueError(f"noise.{name} has shape {shape}; this call needs {(draws, *rest)}, or more draws: (draws, pictures, tokens, ...)")
+        raise ValueError(
+            f"noise.{name} has shape {shape}; this call needs {(draws, *rest)}, or more draws: (draws, pictures, tokens, ...)"
+        )
 
 
 def noise_rows(noise: Noise, rows: np.ndarray) -> Noise:
@@ -334,7 +407,9 @@ def noise_rows(noise: Noise, rows: np.ndarray) -> Noise:
     return jax.tree.map(lambda leaf: leaf[:, rows], noise)
 
 
-def given_start(config: ModelConfig, latents: Any, image: Any, mask_image: Any, first_timestep: int | None, count: int) -> Given:
+def given_start(
+    config: ModelConfig, latents: Any, image: Any, mask_image: Any, first_timestep: int | None, count: int
+) -> Given:
     """What ``count`` pictures start from.  Raises ValueError, one line, for arguments that do not go together or do not fit."""
     mask = None if mask_image is None else paint_mask(mask_image, config.codec, count)
     if image is None and (mask is not None or first_timestep is not None and latents is None):
@@ -342,7 +417,9 @@ def given_start(config: ModelConfig, latents: Any, image: Any, mask_image: Any, 
     one_given("image", "latents", image, latents)
     if image is not None:
         if first_timestep is None and mask is None:
-            raise ValueError("image is given without strength (how far to noise it) or mask_image (where to paint); give one or both")
+            raise ValueError(
+                "image is given without strength (how far to noise it) or mask_image (where to paint); give one or both"
+            )
         return Given(images=pictures(image, config.codec, count), mask=mask)
     if latents is None:
         return Given()
@@ -361,11 +438,16 @@ def rows_of(array: Any, rows: np.ndarray) -> Any:
 def pictures(images: Any, codec: VQGANConfig, count: int | None = None) -> np.ndarray:
     """PIL images or uint8 arrays as (n, height, width, channels) uint8: one, or ``count`` of them."""
     one = hasattr(images, "convert") or not isinstance(images, list | tuple) and np.ndim(images) == 3
-    arrays = [np.asarray(image.convert("RGB") if hasattr(image, "convert") else image) for image in ([images] if one else images)]
+    arrays = [
+        np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
+        for image in ([images] if one else images)
+    ]
     size = (codec.image_size, codec.image_size, codec.image_channels)
     for array in arrays:
         if array.dtype != np.uint8 or array.shape != size:
-            raise ValueError(f"an image is {array.dtype}{array.shape}; it must be uint8{size}, so resize and crop it first")
+            raise ValueError(
+                f"an image is {array.dtype}{array.shape}; it must be uint8{size}, so resize and crop it first"
+            )
     if not arrays or count is not None and len(arrays) not in (1, count):
         raise ValueError(f"{len(arrays)} images are given for {count or 'some'} pictures; give one, or one a picture")
     return np.stack(arrays)
@@ -376,9 +458,15 @@ def paint_mask(mask_image: Any, codec: VQGANConfig, count: int) -> np.ndarray:
 
     Arrays are painted where they are not 0, PIL masks where they are at least half bright.
     """
-    mask = np.stack([_mask(one) for one in mask_image]) if isinstance(mask_image, list | tuple) and mask_image else _mask(mask_image)
+    mask = (
+        np.stack([_mask(one) for one in mask_image])
+        if isinstance(mask_image, list | tuple) and mask_image
+        else _mask(mask_image)
+    )
     if mask.ndim not in (2, 3) or mask.shape[-2:] != (codec.image_size, codec.image_size):
-        raise ValueError(f"mask_image has shape {mask.shape}; it must be ({codec.image_size}, {codec.image_size}), as the image")
+        raise ValueError(
+            f"mask_image has shape {mask.shape}; it must be ({codec.image_size}, {codec.image_size}), as the image"
+        )
     mask = mask[None] if mask.ndim == 2 else mask
     if len(mask) not in (1, count):
         raise ValueError(f"mask_image has {len(mask)} masks for {count} pictures; give one, or one a picture")

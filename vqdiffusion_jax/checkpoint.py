@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from .agreement import from_all, from_first, wait_for_all
+from .multihost import from_all, from_first, wait_for_all
 from .paths import leaves_by_path, path_of
 
 CHUNK_BYTES = 64 * 2**20
@@ -45,7 +45,9 @@ def save_weights(folder: Path, tree: Any) -> None:
     context = ocp.Context()
     context.array.saving.storage_options.chunk_byte_size = CHUNK_BYTES
     context.array.saving.use_compression = False  # trained weights hardly compress
-    context.memory.write_concurrent_bytes = max(largest, CONCURRENT_BYTES) + 1  # orbax refuses an array as large as the limit
+    context.memory.write_concurrent_bytes = (
+        max(largest, CONCURRENT_BYTES) + 1
+    )  # orbax refuses an array as large as the limit
     context.memory.deepcopy_host_arrays = False
     with context:
         ocp.save(Path(folder).absolute(), leaves)
@@ -104,7 +106,10 @@ class TrainingCheckpoints:
         keep = [policies.LatestN(keep_last)]
         if keep_best:
             best = policies.BestN(
-                get_metric_fn=lambda metrics: metrics["score"], n=keep_best, reverse=True, keep_checkpoints_without_metrics=False
+                get_metric_fn=lambda metrics: metrics["score"],
+                n=keep_best,
+                reverse=True,
+                keep_checkpoints_without_metrics=False,
             )
             keep.append(best)
         self.folder = Path(folder).absolute()
@@ -128,8 +133,12 @@ class TrainingCheckpoints:
         if step in self.steps():
             return
         items = {"state": leaves_by_path(_without_keys(state)), "position": position}
-        with failing_as_checkpoint_error(f"checkpoint {step}, or the one before it, cannot be written to {self.folder}"):
-            self._checkpointer.save_checkpointables_async(step, items, metrics=None if score is None else {"score": score})
+        with failing_as_checkpoint_error(
+            f"checkpoint {step}, or the one before it, cannot be written to {self.folder}"
+        ):
+            self._checkpointer.save_checkpointables_async(
+                step, items, metrics=None if score is None else {"score": score}
+            )
 
     def wait(self) -> None:
         """Until everything is on disk.  Raises CheckpointError if it could not be written."""
@@ -145,7 +154,9 @@ class TrainingCheckpoints:
         """
         unreadable = {}
         plain = jax.eval_shape(_without_keys, abstract)
-        placed = jax.tree.map(lambda a, like: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=like.sharding), plain, abstract)
+        placed = jax.tree.map(
+            lambda a, like: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=like.sharding), plain, abstract
+        )
         for step in reversed(from_first(self.steps())):  # on a network disk a process may not see yet what another sees
             found, reasons = self._read(step, {"state": leaves_by_path(placed), "position": None})
             if found is None:
@@ -155,7 +166,8 @@ class TrainingCheckpoints:
                 continue
             paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
             leaves = [
-                _key_of(found["state"][path_of(path)], leaf) if _is_key(leaf) else found["state"][path_of(path)] for path, leaf in paths
+                _key_of(found["state"][path_of(path)], leaf) if _is_key(leaf) else found["state"][path_of(path)]
+                for path, leaf in paths
             ]
             return step, jax.tree.unflatten(structure, leaves), found["position"], unreadable
         if unreadable:
@@ -192,9 +204,13 @@ class TrainingCheckpoints:
         wait_for_all(f"checkpoints {steps} are to be put aside")
         if jax.process_index() == 0:
             for step in steps:
-                names = itertools.chain([f"unreadable-{step}"], (f"unreadable-{step}-{again}" for again in itertools.count(2)))
+                names = itertools.chain(
+                    [f"unreadable-{step}"], (f"unreadable-{step}-{again}" for again in itertools.count(2))
+                )
                 places.append(next(place for name in names if not (place := self.folder / name).exists()))
-                with failing_as_checkpoint_error(f"checkpoint {step} in {self.folder} cannot be renamed to {places[-1].name}"):
+                with failing_as_checkpoint_error(
+                    f"checkpoint {step} in {self.folder} cannot be renamed to {places[-1].name}"
+                ):
                     (self.folder / str(step)).rename(places[-1])
         wait_for_all(f"checkpoints {steps} are put aside")
         self._checkpointer.reload()
@@ -214,7 +230,9 @@ def failing_as_checkpoint_error(message: str) -> Iterator[None]:
         if _out_of_memory(error):
             raise
         reason = _first_line(error)
-        if (full := os.strerror(errno.ENOSPC)) in str(error) and not isinstance(error, OSError):  # tensorstore says much more
+        if (full := os.strerror(errno.ENOSPC)) in str(error) and not isinstance(
+            error, OSError
+        ):  # tensorstore says much more
             reason = f"{full}; make room and start again"
         raise CheckpointError(f"{message}: {reason}") from error
 
@@ -225,7 +243,9 @@ def _count_operations_alike() -> None:
     All processes call this.  Raises CheckpointError, in all of them, if orbax keeps the number elsewhere: they would wait for ever.
     """
     try:
-        from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator  # there is no public way to the number
+        from orbax.checkpoint._src.futures.synchronization import (
+            OperationIdGenerator,
+        )  # there is no public way to the number
 
         number, count_one = OperationIdGenerator.get_current_operation_id, OperationIdGenerator.next_operation_id
     except (ImportError, AttributeError) as error:
@@ -253,7 +273,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) and isinstance(error, jax.errors.JaxRuntimeError)
+    return (
+        isinstance(error, MemoryError)
+        or "RESOURCE_EXHAUSTED" in str(error)
+        and isinstance(error, jax.errors.JaxRuntimeError)
+    )
 
 
 def _is_key(leaf: Any) -> bool:

@@ -36,7 +36,15 @@ class VQ_Diffusion:  # noqa: N801 (the reference's name)
     what ``get_model`` returned.  model is a VQDiffusionModel; pipeline runs it.
     """
 
-    def __init__(self, config: str, path: str, imagenet_cf: bool = False, *, mapping: str | None = None, codec_config: str | None = None):
+    def __init__(
+        self,
+        config: str,
+        path: str,
+        imagenet_cf: bool = False,
+        *,
+        mapping: str | None = None,
+        codec_config: str | None = None,
+    ):
         self.info = self.get_model(True, path, config, imagenet_cf, mapping=mapping, codec_config=codec_config)
         self.pipeline = VQDiffusionPipeline(self.info["model"])
         self.model, self.epoch, self.model_name = (self.info[name] for name in ("model", "epoch", "model_name"))
@@ -95,13 +103,20 @@ class VQ_Diffusion:  # noqa: N801 (the reference's name)
         learnable_cf: guide by the learned null condition, else by the empty prompt.
         """
         images = self._draw(
-            batch_size, truncation_rate, guidance_scale, seed, prompt=text,
+            batch_size,
+            truncation_rate,
+            guidance_scale,
+            seed,
+            prompt=text,
             null="learnable" if learnable_cf and abs(guidance_scale - 1) >= 1e-3 else "text",
             strategy=strategy_from_infer_speed(
-                infer_speed, prior_rule, prior_weight, num_timesteps=self.pipeline.schedule.num_timesteps,
+                infer_speed,
+                prior_rule,
+                prior_weight,
+                num_timesteps=self.pipeline.schedule.num_timesteps,
                 num_tokens=self.pipeline.config.denoiser.num_tokens,
             ),
-        )  # fmt: skip
+        )
         _save(images, Path(save_root) / _folder_name(text), "png")
 
     def inference_generate_sample_with_class(

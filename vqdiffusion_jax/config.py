@@ -91,7 +91,9 @@ class DenoiserConfig:
         if self.width % self.num_heads:
             raise ConfigError(f"DenoiserConfig.num_heads={self.num_heads} does not divide width={self.width}")
         if self.num_tokens > self.position_grid[0] * self.position_grid[1]:
-            raise ConfigError(f"DenoiserConfig.grid={self.grid} has more tokens than position_grid={self.position_grid}")
+            raise ConfigError(
+                f"DenoiserConfig.grid={self.grid} has more tokens than position_grid={self.position_grid}"
+            )
         if self.condition == "text":
             whole(self, 1, "condition_width", "condition_length")
         if self.condition == "class":
@@ -134,7 +136,9 @@ class VQGANConfig:
     norm_groups: int = 32
     dropout: float = 0.0
     reduced_codebook_size: int | None = None  # K, where only some codes are kept
-    encoder_window: int | None = None  # pixels a side of the squares that the encoder sees one at a time; None: the whole picture
+    encoder_window: int | None = (
+        None  # pixels a side of the squares that the encoder sees one at a time; None: the whole picture
+    )
 
     def __post_init__(self):
         whole(self, 1, "codebook_size", "embed_dim", "image_size", "channels", "num_res_blocks")
@@ -144,7 +148,9 @@ class VQGANConfig:
         if not self.channel_multipliers:
             raise ConfigError("VQGANConfig.channel_multipliers is empty; give one whole number a level")
         if self.image_size % self.downsampling:
-            raise ConfigError(f"VQGANConfig.image_size={self.image_size} is not divisible by its downsampling of {self.downsampling}")
+            raise ConfigError(
+                f"VQGANConfig.image_size={self.image_size} is not divisible by its downsampling of {self.downsampling}"
+            )
         window = self.encoder_window
         if window is not None and (window < 1 or window % self.downsampling or self.image_size % window):
             raise ConfigError(
@@ -153,12 +159,18 @@ class VQGANConfig:
             )
         for channels in (self.channels, *(self.channels * multiplier for multiplier in self.channel_multipliers)):
             if channels % self.norm_groups:
-                raise ConfigError(f"VQGANConfig: {channels} channels are not divisible by norm_groups={self.norm_groups}")
+                raise ConfigError(
+                    f"VQGANConfig: {channels} channels are not divisible by norm_groups={self.norm_groups}"
+                )
         for level in self.attention_levels:
             if not 0 <= level < len(self.channel_multipliers):
-                raise ConfigError(f"VQGANConfig.attention_levels has {level}; levels run from 0 to {len(self.channel_multipliers) - 1}")
+                raise ConfigError(
+                    f"VQGANConfig.attention_levels has {level}; levels run from 0 to {len(self.channel_multipliers) - 1}"
+                )
         if self.reduced_codebook_size is not None and not 1 <= self.reduced_codebook_size <= self.codebook_size:
-            raise ConfigError(f"VQGANConfig.reduced_codebook_size={self.reduced_codebook_size} must lie in 1..{self.codebook_size}")
+            raise ConfigError(
+                f"VQGANConfig.reduced_codebook_size={self.reduced_codebook_size} must lie in 1..{self.codebook_size}"
+            )
 
     @property
     def downsampling(self) -> int:
@@ -210,7 +222,9 @@ class CLIPVisionConfig:
         if self.width % self.num_heads:
             raise ConfigError(f"CLIPVisionConfig.num_heads={self.num_heads} does not divide width={self.width}")
         if self.image_size % self.patch_size:
-            raise ConfigError(f"CLIPVisionConfig.patch_size={self.patch_size} does not divide image_size={self.image_size}")
+            raise ConfigError(
+                f"CLIPVisionConfig.patch_size={self.patch_size} does not divide image_size={self.image_size}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,7 +302,9 @@ class ModelConfig:
         if codec.num_codes != denoiser.num_codes:
             raise ConfigError(f"the codec gives {codec.num_codes} codes but the denoiser expects {denoiser.num_codes}")
         if schedule.num_codes != denoiser.num_codes:
-            raise ConfigError(f"the schedule is made for {schedule.num_codes} codes but the denoiser expects {denoiser.num_codes}")
+            raise ConfigError(
+                f"the schedule is made for {schedule.num_codes} codes but the denoiser expects {denoiser.num_codes}"
+            )
         if schedule.num_timesteps != denoiser.num_timesteps:
             raise ConfigError(
                 f"the schedule has {schedule.num_timesteps} timesteps but the denoiser has embeddings for {denoiser.num_timesteps}"
@@ -301,13 +317,17 @@ class ModelConfig:
                 raise ConfigError("a text model needs text_encoder, text_embedding and tokenizer")
             self._check_text_condition()
         elif any(part is not None for part in text):
-            raise ConfigError(f"a model with condition={denoiser.condition!r} takes no text_encoder, text_embedding or tokenizer")
+            raise ConfigError(
+                f"a model with condition={denoiser.condition!r} takes no text_encoder, text_embedding or tokenizer"
+            )
 
     def _check_text_condition(self) -> None:
         """Raise ConfigError unless text becomes what the denoiser takes: one array (batch, condition_length, condition_width)."""
         text, tower, denoiser = self.text_embedding, self.text_encoder, self.denoiser
         if text.additional_last:
-            raise ConfigError("text_embedding.additional_last gives a second array, which no denoiser here takes; set it to False")
+            raise ConfigError(
+                "text_embedding.additional_last gives a second array, which no denoiser here takes; set it to False"
+            )
         if text.pick_last and not text.keep_length_axis:
             raise ConfigError(
                 "text_embedding.pick_last gives no sequence, which is what a denoiser attends to; set keep_length_axis too "
@@ -375,7 +395,9 @@ def from_dict(cls: type, values: dict[str, Any], *, where: str = "") -> Any:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     if unknown := sorted(set(values) - set(fields)):
         raise ConfigError(f"{where} has unknown fields {', '.join(unknown)}; known: {', '.join(fields)}")
-    required = {n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    required = {
+        n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
     if missing := sorted(required - set(values)):
         raise ConfigError(f"{where} lacks {', '.join(missing)}")
     return cls(**{name: _from_json(hints[name], value, f"{where}.{name}") for name, value in values.items()})

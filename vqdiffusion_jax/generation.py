@@ -107,9 +107,15 @@ def advance(
     """Run the calls of ``request.plan``: tokens (batch, length) and, if asked, those after every call, (batch, calls, length)."""
 
     tokens, trajectory = denoise(
-        _log_x0(model, prepared, request), request.strategy, request.plan, request.noise, request.start,
-        known=request.known, first_call=request.first_call, keep_trajectory=keep_trajectory,
-    )  # fmt: skip
+        _log_x0(model, prepared, request),
+        request.strategy,
+        request.plan,
+        request.noise,
+        request.start,
+        known=request.known,
+        first_call=request.first_call,
+        keep_trajectory=keep_trajectory,
+    )
     return tokens, None if trajectory is None else jnp.swapaxes(trajectory, 0, 1)
 
 
@@ -121,7 +127,9 @@ def likeliest(
     return jnp.argmax(log_x0, axis=-1).astype(tokens.dtype), jnp.exp(jnp.max(log_x0, axis=-1))
 
 
-def complete(model: VQDiffusionModel, prepared: Prepared, request: Request, tokens: jax.Array, timestep: jax.Array) -> jax.Array:
+def complete(
+    model: VQDiffusionModel, prepared: Prepared, request: Request, tokens: jax.Array, timestep: jax.Array
+) -> jax.Array:
     """``tokens`` with the likeliest code in place of every [MASK], as the network sees it at ``timestep``."""
     codes, _ = likeliest(model, prepared, request, tokens, timestep)
     return jnp.where(tokens == model.config.denoiser.mask_token, codes, tokens)
@@ -137,7 +145,12 @@ def render(model: VQDiffusionModel, tokens: jax.Array, output: str, rounding: st
 
 @functools.partial(jax.jit, static_argnames=("output", "rounding", "keep_trajectory"))
 def generate(
-    model: VQDiffusionModel, request: Request, *, output: str = "uint8", rounding: str = "truncate", keep_trajectory: bool = False
+    model: VQDiffusionModel,
+    request: Request,
+    *,
+    output: str = "uint8",
+    rounding: str = "truncate",
+    keep_trajectory: bool = False,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
     """Tokens (batch, length), pictures (see ``render``) and, if asked, the trajectory (batch, calls, length)."""
     tokens, trajectory = advance(model, prepare(model, request), request, keep_trajectory)
@@ -158,9 +171,16 @@ def calls_a_piece(calls: int, pieces: int) -> int:
 
 
 def generate_in_pieces(
-    model: VQDiffusionModel, request: Request, callback, every: int, *, output: str, rounding: str, keep_trajectory: bool,
+    model: VQDiffusionModel,
+    request: Request,
+    callback,
+    every: int,
+    *,
+    output: str,
+    rounding: str,
+    keep_trajectory: bool,
     predict: bool = False,
-) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:  # fmt: skip
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
     """``generate``, with ``callback(calls done, timestep, tokens)`` after every ``every`` network calls.
 
     predict: also give the callback what ``likeliest`` says of the tokens at the next call's timestep, or after the last at its own.
@@ -176,7 +196,9 @@ def generate_in_pieces(
         tokens, trajectory = _advance(model, prepared, part, keep_trajectory)
         pieces.append(trajectory)
         done = first + len(piece)
-        reached = int(jnp.max(noise_level(request.strategy, piece[-1], tokens)))  # -1 where all pictures are clean before the plan ends
+        reached = int(
+            jnp.max(noise_level(request.strategy, piece[-1], tokens))
+        )  # -1 where all pictures are clean before the plan ends
         upcoming = jnp.maximum(noise_level(request.strategy, plan[min(done, len(plan) - 1)], tokens), 0)
         seen = _likeliest(model, prepared, request, tokens, upcoming) if predict else ()
         if callback(done, max(reached, 0), tokens, *seen) or reached < 0:

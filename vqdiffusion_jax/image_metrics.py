@@ -34,7 +34,9 @@ def ssim(a: Array, b: Array) -> Array:
     """
     a, b = _pair(a, b)
     if min(a.shape[1:3]) < WINDOW:
-        raise ValueError(f"ssim: pictures are {a.shape[1]} x {a.shape[2]}; its window needs at least {WINDOW} x {WINDOW} pixels")
+        raise ValueError(
+            f"ssim: pictures are {a.shape[1]} x {a.shape[2]}; its window needs at least {WINDOW} x {WINDOW} pixels"
+        )
     # Variances do not depend on an offset, and squares of small numbers lose fewer digits in float32.
     a, b = a - PEAK / 2, b - PEAK / 2
     mean_a, mean_b, aa, bb, ab = (_blur(x) for x in (a, b, a * a, b * b, a * b))
@@ -48,7 +50,9 @@ def ssim(a: Array, b: Array) -> Array:
 
 def _pair(a: Array, b: Array) -> tuple[Array, Array]:
     if jnp.shape(a) != jnp.shape(b) or jnp.ndim(a) != 4:
-        raise ValueError(f"pictures have shapes {jnp.shape(a)} and {jnp.shape(b)}; both must be the same (batch, height, width, channels)")
+        raise ValueError(
+            f"pictures have shapes {jnp.shape(a)} and {jnp.shape(b)}; both must be the same (batch, height, width, channels)"
+        )
     return jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
 
 
@@ -60,7 +64,11 @@ def _blur(x: Array) -> Array:
     planes = jnp.moveaxis(x, 3, 1)[..., None].reshape(-1, *x.shape[1:3], 1)
     for shape in ((WINDOW, 1, 1, 1), (1, WINDOW, 1, 1)):
         planes = jax.lax.conv_general_dilated(
-            planes, window.reshape(shape), (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            planes,
+            window.reshape(shape),
+            (1, 1),
+            "VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
             precision=jax.lax.Precision.HIGHEST,
-        )  # fmt: skip
+        )
     return planes.reshape(x.shape[0], -1, *planes.shape[1:3], 1)[..., 0].transpose(0, 2, 3, 1)

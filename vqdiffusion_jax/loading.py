@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from .agreement import wait_for_all
 from .checkpoint import failing_as_checkpoint_error, load_weights, save_weights
 from .config import MODEL_DTYPES, ComputeConfig, ConfigError, ModelConfig, compute_in
 from .embedded import folder_of
 from .files import check_empty, whole_or_not_at_all
 from .interop.kinds import DIFFUSERS, NATIVE, kind_of_folder
 from .models.clip import CLIPTextEncoder, CLIPVisionEncoder
-from .models.keys import shapes_of
-from .models.parts import CLIPPart, CodecPart
+from .models.components import CLIPPart, CodecPart
+from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import VQGAN
+from .multihost import wait_for_all
 from .native import READERS, head_of, read_clip_folder, read_codec_folder, read_config
 from .sharding import shard, shardings
 from .text.tokenizer import Tokenizer
@@ -80,7 +80,11 @@ class OpenedModel:
     read: Callable[[ComputeConfig, ComputeConfig | None, jax.sharding.Mesh | None], VQDiffusionModel]
 
     def load(
-        self, *, compute: ComputeConfig | None = None, mesh: jax.sharding.Mesh | None = None, clip_dtype: str | None = None
+        self,
+        *,
+        compute: ComputeConfig | None = None,
+        mesh: jax.sharding.Mesh | None = None,
+        clip_dtype: str | None = None,
     ) -> VQDiffusionModel:
         """The model with its weights.  Arguments and errors as of ``load_model``."""
         if clip_dtype is not None and self.config.text_encoder is None:
@@ -150,7 +154,9 @@ def load_model(
     _check_known(companions)
     if dtype is not None:
         if compute is not None:
-            raise ConfigError("dtype and compute are both given; give one, dtype being short for compute=compute_in(dtype)")
+            raise ConfigError(
+                "dtype and compute are both given; give one, dtype being short for compute=compute_in(dtype)"
+            )
         if dtype not in MODEL_DTYPES:
             raise ConfigError(f"dtype is {dtype!r}; allowed: {', '.join(MODEL_DTYPES)}")
         compute = compute_in(dtype)
@@ -269,7 +275,12 @@ def convert(checkpoint: str | Path, out: str | Path, **companions) -> Report:
     model, tokenizer, report = _read_any(Path(checkpoint), **companions)
     leaves, structure = jax.tree.flatten(model)
     del model  # so that each host array is let go as soon as it is on the device
-    write_folder(out, structure.unflatten(_one_by_one(leaves)), tokenizer, provenance=f"Converted from `{Path(checkpoint).name}`.")
+    write_folder(
+        out,
+        structure.unflatten(_one_by_one(leaves)),
+        tokenizer,
+        provenance=f"Converted from `{Path(checkpoint).name}`.",
+    )
     return report
 
 
@@ -279,7 +290,9 @@ def _read_any(path: Path, **companions):
 
     kind = kind_of(path)
     if kind == NATIVE:
-        raise ConfigError(f"{path} is already converted; load it as it is, or write a diffusers folder with convert/flax_to_diffusers.py")
+        raise ConfigError(
+            f"{path} is already converted; load it as it is, or write a diffusers folder with convert/flax_to_diffusers.py"
+        )
     if kind == CHECKPOINT:
         from .interop.load import load_reference
 
@@ -313,7 +326,11 @@ def _one_by_one(leaves: list) -> list:
 
 
 def write_folder(
-    folder: str | Path, model: VQDiffusionModel | CodecPart | CLIPPart, tokenizer: Tokenizer | None, *, provenance: str = ""
+    folder: str | Path,
+    model: VQDiffusionModel | CodecPart | CLIPPart,
+    tokenizer: Tokenizer | None,
+    *,
+    provenance: str = "",
 ) -> None:
     """Write a native folder; it appears whole or not at all.  All processes call this, and each writes its share of the weights.
 
@@ -327,7 +344,10 @@ def write_folder(
         head["rounded_to"] = rounded
         note = f"Its weights were rounded to {rounded} before they were written; a model loaded with param_dtype float32 has all digits."
         provenance = f"{provenance}\n\n{note}".strip()
-        warnings.warn(f"{folder}: weights held in {rounded} are saved so; load with param_dtype float32 to save all digits", stacklevel=3)
+        warnings.warn(
+            f"{folder}: weights held in {rounded} are saved so; load with param_dtype float32 to save all digits",
+            stacklevel=3,
+        )
     kind = head["kind"]
     tokenizer = _tokenizer_of(model.config, tokenizer) if kind == "model" else None
     check_empty(folder)
@@ -371,7 +391,9 @@ def _rounded_to(model: Any) -> str | None:
     return ", ".join(sorted(dtype.name for dtype in dtypes if dtype.itemsize < 4)) or None
 
 
-def _read_native(folder: Path, config: ModelConfig, compute: ComputeConfig, text_compute: ComputeConfig | None, mesh) -> VQDiffusionModel:
+def _read_native(
+    folder: Path, config: ModelConfig, compute: ComputeConfig, text_compute: ComputeConfig | None, mesh
+) -> VQDiffusionModel:
     abstract = shapes_of(VQDiffusionModel, config, compute, text_compute=text_compute)
     return load_weights(folder / "weights", abstract, None if mesh is None else shardings(abstract, mesh))
 

@@ -13,8 +13,8 @@ import jax
 
 from .checkpoint import CheckpointError, load_weights
 from .config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ModelConfig, VQGANConfig, from_dict, to_dict
-from .models.keys import Keys
-from .models.parts import CLIPPart, CodecPart
+from .models.components import CLIPPart, CodecPart
+from .models.shapes import Keys
 from .models.vqdiffusion import VQDiffusionModel
 
 FORMAT = "vqdiffusion_jax model"
@@ -35,7 +35,10 @@ def head_of(model: VQDiffusionModel | CodecPart | CLIPPart) -> dict[str, Any]:
         kind, config = "codec", to_dict(model.codec.config)
     else:
         towers = {"text": model.text_encoder, "image": model.image_encoder}
-        kind, config = "clip", {name: None if tower is None else to_dict(tower.config) for name, tower in towers.items()}
+        kind, config = (
+            "clip",
+            {name: None if tower is None else to_dict(tower.config) for name, tower in towers.items()},
+        )
     return {"format": FORMAT, "version": FORMAT_VERSION, "kind": kind, kind: config}
 
 
@@ -75,7 +78,10 @@ def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> 
     if not isinstance(towers, dict) or set(towers) != {"text", "image"}:
         raise CheckpointError(f"{where} must have the fields text and image; convert the folder again")
     types = {"text": CLIPTextConfig, "image": CLIPVisionConfig}
-    configs = {name: None if towers[name] is None else from_dict(types[name], towers[name], where=f"{where}.{name}") for name in types}
+    configs = {
+        name: None if towers[name] is None else from_dict(types[name], towers[name], where=f"{where}.{name}")
+        for name in types
+    }
     return _fill(folder, lambda: CLIPPart(**configs, compute=compute, rngs=Keys(0)))
 
 

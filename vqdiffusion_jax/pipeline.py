@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,9 @@ class VQDiffusionPipeline:
     pictures over its data and fsdp axes (weights are placed by ``from_pretrained``).
     """
 
-    def __init__(self, model: VQDiffusionModel, tokenizer: Tokenizer | None = None, *, mesh: jax.sharding.Mesh | None = None):
+    def __init__(
+        self, model: VQDiffusionModel, tokenizer: Tokenizer | None = None, *, mesh: jax.sharding.Mesh | None = None
+    ):
         self.model = model
         self.config: ModelConfig = model.config
         self.schedule: Schedule = make_schedule(model.config.schedule)
@@ -168,42 +171,110 @@ class VQDiffusionPipeline:
           ValueError: one line for every argument that cannot be used, before anything is computed.
         """
         batches = self.stream(
-            prompt, num_inference_steps, class_labels=class_labels, negative_prompt=negative_prompt,
-            num_images_per_prompt=num_images_per_prompt, strategy=strategy, guidance_scale=guidance_scale,
-            guidance_interval=guidance_interval, null=null, truncation_rate=truncation_rate, top_k=top_k, seed=seed, generator=generator,
-            first_image=first_image, noise=noise, latents=latents, prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=negative_prompt_embeds, image=image, strength=strength, mask_image=mask_image, batch_size=batch_size,
-            output_type=output_type, rounding=rounding, return_trajectory=return_trajectory, callback=callback,
-            callback_steps=callback_steps, callback_prediction=callback_prediction,
-        )  # fmt: skip
+            prompt,
+            num_inference_steps,
+            class_labels=class_labels,
+            negative_prompt=negative_prompt,
+            num_images_per_prompt=num_images_per_prompt,
+            strategy=strategy,
+            guidance_scale=guidance_scale,
+            guidance_interval=guidance_interval,
+            null=null,
+            truncation_rate=truncation_rate,
+            top_k=top_k,
+            seed=seed,
+            generator=generator,
+            first_image=first_image,
+            noise=noise,
+            latents=latents,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            image=image,
+            strength=strength,
+            mask_image=mask_image,
+            batch_size=batch_size,
+            output_type=output_type,
+            rounding=rounding,
+            return_trajectory=return_trajectory,
+            callback=callback,
+            callback_steps=callback_steps,
+            callback_prediction=callback_prediction,
+        )
         output = _joined(list(batches))
         return output if return_dict else (output.images,)
 
     def stream(
-        self, prompt: Any = None, num_inference_steps: Any = None, *, seed: Any = None, generator: Any = None, first_image: Any = 0,
-        noise: Noise | None = None, latents: Any = None, image: Any = None, mask_image: Any = None, batch_size: Any = None,
-        output_type: str = "pil", rounding: str = "truncate", return_trajectory: bool = False, callback: Callable[..., Any] | None = None,
-        callback_steps: Any = 1, callback_prediction: bool = False, **settings: Any,
-    ) -> Iterator[VQDiffusionOutput]:  # fmt: skip
+        self,
+        prompt: Any = None,
+        num_inference_steps: Any = None,
+        *,
+        seed: Any = None,
+        generator: Any = None,
+        first_image: Any = 0,
+        noise: Noise | None = None,
+        latents: Any = None,
+        image: Any = None,
+        mask_image: Any = None,
+        batch_size: Any = None,
+        output_type: str = "pil",
+        rounding: str = "truncate",
+        return_trajectory: bool = False,
+        callback: Callable[..., Any] | None = None,
+        callback_steps: Any = 1,
+        callback_prediction: bool = False,
+        **settings: Any,
+    ) -> Iterator[VQDiffusionOutput]:
         """The pictures of ``__call__`` a batch at a time, each batch as soon as it is drawn.
 
         Takes the same arguments but return_dict; ``settings`` are those of ``arguments.settle``.  All are checked, and ValueError is
         raised, before this returns.  ``indices`` count through all batches; a batch that a callback stopped has a shorter
         trajectory, and the next one is drawn all the same unless the caller looks no further.
         """
-        call = args.settle(self.config, self.schedule, self.tokenizer, prompt=prompt, num_inference_steps=num_inference_steps, **settings)
+        call = args.settle(
+            self.config,
+            self.schedule,
+            self.tokenizer,
+            prompt=prompt,
+            num_inference_steps=num_inference_steps,
+            **settings,
+        )
         return self.draw(
-            call, seed=seed, generator=generator, first_image=first_image, noise=noise, latents=latents, image=image, mask_image=mask_image,
-            batch_size=batch_size, output_type=output_type, rounding=rounding, return_trajectory=return_trajectory, callback=callback,
-            callback_steps=callback_steps, callback_prediction=callback_prediction,
-        )  # fmt: skip
+            call,
+            seed=seed,
+            generator=generator,
+            first_image=first_image,
+            noise=noise,
+            latents=latents,
+            image=image,
+            mask_image=mask_image,
+            batch_size=batch_size,
+            output_type=output_type,
+            rounding=rounding,
+            return_trajectory=return_trajectory,
+            callback=callback,
+            callback_steps=callback_steps,
+            callback_prediction=callback_prediction,
+        )
 
     def draw(
-        self, call: args.Call, *, seed: Any = None, generator: Any = None, first_image: Any = 0, noise: Noise | None = None,
-        latents: Any = None, image: Any = None, mask_image: Any = None, batch_size: Any = None, output_type: str = "pil",
-        rounding: str = "truncate", return_trajectory: bool = False, callback: Callable[..., Any] | None = None, callback_steps: Any = 1,
+        self,
+        call: args.Call,
+        *,
+        seed: Any = None,
+        generator: Any = None,
+        first_image: Any = 0,
+        noise: Noise | None = None,
+        latents: Any = None,
+        image: Any = None,
+        mask_image: Any = None,
+        batch_size: Any = None,
+        output_type: str = "pil",
+        rounding: str = "truncate",
+        return_trajectory: bool = False,
+        callback: Callable[..., Any] | None = None,
+        callback_steps: Any = 1,
         callback_prediction: bool = False,
-    ) -> Iterator[VQDiffusionOutput]:  # fmt: skip
+    ) -> Iterator[VQDiffusionOutput]:
         """``stream`` of a call that ``arguments.settle`` has settled, for whoever must know of it before there are weights."""
         args.one_of("output_type", output_type, OUTPUT_TYPES)
         args.one_of("rounding", rounding, ROUNDINGS)
@@ -233,14 +304,18 @@ class VQDiffusionPipeline:
                     if callback is None:
                         made = generate(self.model, request, **options)
                     else:
-                        made = generate_in_pieces(self.model, request, callback, callback_steps, predict=callback_prediction, **options)
+                        made = generate_in_pieces(
+                            self.model, request, callback, callback_steps, predict=callback_prediction, **options
+                        )
                 # Over several processes each keeps the pictures that lie on its own devices.
                 made = self._spread(made)
                 indices = rows[_rows_here(made[0])]
                 tokens, pixels, trajectory = (_numbers_here(part, indices < count) for part in made)
                 indices = indices[indices < count]
                 if pasted:
-                    pixels = np.asarray(composite(args.rows_of(given.images, indices), pixels, args.rows_of(given.mask, indices)))
+                    pixels = np.asarray(
+                        composite(args.rows_of(given.images, indices), pixels, args.rows_of(given.mask, indices))
+                    )
                 yield VQDiffusionOutput(_as_images(pixels, output_type), tokens, trajectory, indices)
 
         return batches()
@@ -294,7 +369,8 @@ class VQDiffusionPipeline:
         for first in range(0, count, together):
             rows = np.minimum(np.arange(first, first + together), count - 1)
             with self._on_mesh():
-                made.append(np.asarray(function(self.model, *self._spread(jax.tree.map(lambda leaf: leaf[rows], arrays)))))  # noqa: B023
+                chosen = jax.tree.map(operator.itemgetter(rows), arrays)
+                made.append(np.asarray(function(self.model, *self._spread(chosen))))
         return np.concatenate(made)[:count]
 
     def _request(self, call: args.Call, given: args.Given, noise: Noise, rows: np.ndarray) -> Request:
@@ -304,9 +380,17 @@ class VQDiffusionPipeline:
         noise = self._spread(noise) if isinstance(noise, KeyNoise) else noise
         start, known = self._start(given, rows, call.first_timestep, noise)
         return Request(
-            condition=condition, null=null, strategy=call.strategy, plan=call.plan, guidance=call.guidance, truncation=call.truncation,
-            noise=noise, start=start, known=known, first_call=call.first_call,
-        )  # fmt: skip
+            condition=condition,
+            null=null,
+            strategy=call.strategy,
+            plan=call.plan,
+            guidance=call.guidance,
+            truncation=call.truncation,
+            noise=noise,
+            start=start,
+            known=known,
+            first_call=call.first_call,
+        )
 
     def _start(self, given: args.Given, rows: np.ndarray, first_timestep: int | None, noise: Noise):
         """The tokens that a batch starts from (batch, length), and the (mask, tokens) to impose at every step, or None."""
@@ -317,7 +401,9 @@ class VQDiffusionPipeline:
         with self._on_mesh():
             tokens = given.tokens
             if tokens is None:
-                tokens = _encode(self.model, given.images, _encoder_keys(noise.keys) if isinstance(noise, KeyNoise) else None)
+                tokens = _encode(
+                    self.model, given.images, _encoder_keys(noise.keys) if isinstance(noise, KeyNoise) else None
+                )
             return _begin(tokens, given.mask, first_timestep, noise, grid=codec.grid, schedule=self.schedule)
 
     def _encoded_once(self, given: args.Given, noise: Noise) -> args.Given:
@@ -354,7 +440,15 @@ def _encode(model: VQDiffusionModel, pictures: jax.Array, keys: jax.Array | None
 
 
 @functools.partial(jax.jit, static_argnames=("grid", "schedule"))
-def _begin(tokens: jax.Array, mask: jax.Array | None, first_timestep: int | None, noise: Noise, *, grid: tuple, schedule: Schedule):
+def _begin(
+    tokens: jax.Array,
+    mask: jax.Array | None,
+    first_timestep: int | None,
+    noise: Noise,
+    *,
+    grid: tuple,
+    schedule: Schedule,
+):
     """``start`` and ``known`` of a Request, from the tokens (batch, length) of what is given."""
     start, known = tokens, None
     if mask is not None:
@@ -391,7 +485,9 @@ def _numbers_here(array: jax.Array | None, keep: np.ndarray) -> np.ndarray | Non
 
 def _joined(batches: list[VQDiffusionOutput]) -> VQDiffusionOutput:
     """All batches of a call as one; a trajectory that a callback made shorter repeats its last tokens."""
-    images, tokens, paths, indices = zip(*((one.images, one.tokens, one.trajectory, one.indices) for one in batches), strict=True)
+    images, tokens, paths, indices = zip(
+        *((one.images, one.tokens, one.trajectory, one.indices) for one in batches), strict=True
+    )
     if paths[0] is not None:
         longest = max(path.shape[1] for path in paths)
         paths = [np.pad(path, ((0, 0), (0, longest - path.shape[1]), (0, 0)), mode="edge") for path in paths]

@@ -30,10 +30,21 @@ CODECS = {
     "ffhq_f16_1024": VQGANConfig(
         quantizer="vq", codebook_size=1024, embed_dim=256, channel_multipliers=(1, 1, 2, 2, 4), attention_levels=(4,)
     ),
-    "ithq_f8_4096": VQGANConfig(quantizer="ema", codebook_size=4096, embed_dim=128, channels=64, channel_multipliers=(1, 2, 4, 8)),
+    "ithq_f8_4096": VQGANConfig(
+        quantizer="ema", codebook_size=4096, embed_dim=128, channels=64, channel_multipliers=(1, 2, 4, 8)
+    ),
     "emoji_f8_1024": VQGANConfig(  # a drawing has the same tokens wherever it lies, so that little training can tell them
-        quantizer="ema", codebook_size=1024, embed_dim=32, image_size=64, channels=16, channel_multipliers=(1, 1, 2, 4),
-        num_res_blocks=1, attention_levels=(), z_channels=64, norm_groups=8, encoder_window=8,
+        quantizer="ema",
+        codebook_size=1024,
+        embed_dim=32,
+        image_size=64,
+        channels=16,
+        channel_multipliers=(1, 1, 2, 4),
+        num_res_blocks=1,
+        attention_levels=(),
+        z_channels=64,
+        norm_groups=8,
+        encoder_window=8,
     ),
 }
 
@@ -50,7 +61,11 @@ def _model(denoiser: DenoiserConfig, codec: VQGANConfig, auxiliary_weight: float
 
 def _text(denoiser: DenoiserConfig, codec: VQGANConfig) -> ModelConfig:
     return _model(
-        denoiser, codec, text_encoder=CLIPTextConfig(), text_embedding=TextEmbeddingConfig(), tokenizer=TokenizerConfig()
+        denoiser,
+        codec,
+        text_encoder=CLIPTextConfig(),
+        text_embedding=TextEmbeddingConfig(),
+        tokenizer=TokenizerConfig(),
     )
 
 
@@ -64,7 +79,10 @@ def _with_null(model: ModelConfig, guidance_scale: float, truncation_rate: float
 
 _OPENIMAGES = replace(CODECS["openimages_f8_8192"], reduced_codebook_size=2887)
 
-_COCO = _text(DenoiserConfig(condition="text", num_codes=2887, grid=(32, 32), width=1024, num_layers=19, num_heads=16), _OPENIMAGES)
+_COCO = _text(
+    DenoiserConfig(condition="text", num_codes=2887, grid=(32, 32), width=1024, num_layers=19, num_heads=16),
+    _OPENIMAGES,
+)
 
 _CUB200_SMALL = _text(  # VQ-Diffusion-S
     DenoiserConfig(
@@ -85,7 +103,14 @@ _ITHQ = _with_null(
 def _imagenet(num_classes: int) -> ModelConfig:
     return _model(
         DenoiserConfig(
-            condition="class", num_codes=974, grid=(16, 16), width=512, num_layers=24, num_heads=16, mlp="conv", num_classes=num_classes
+            condition="class",
+            num_codes=974,
+            grid=(16, 16),
+            width=512,
+            num_layers=24,
+            num_heads=16,
+            mlp="conv",
+            num_classes=num_classes,
         ),
         replace(CODECS["imagenet_f16_16384"], reduced_codebook_size=974),
         auxiliary_weight=1.0e-3,
@@ -94,7 +119,9 @@ def _imagenet(num_classes: int) -> ModelConfig:
 
 _FFHQ = replace(
     _model(
-        DenoiserConfig(condition="none", num_codes=1024, grid=(16, 16), width=512, num_layers=20, num_heads=16, mlp="conv"),
+        DenoiserConfig(
+            condition="none", num_codes=1024, grid=(16, 16), width=512, num_layers=20, num_heads=16, mlp="conv"
+        ),
         CODECS["ffhq_f16_1024"],
         auxiliary_weight=1.0e-3,
     ),
@@ -107,32 +134,62 @@ def _emoji() -> ModelConfig:
     words, merges = 32, 8192  # tokens of a caption; the commonest of CLIP's merges, so that the token table stays small
     model = _model(
         DenoiserConfig(
-            condition="text", num_codes=1024, grid=(8, 8), position_grid=(8, 8), width=192, num_layers=6, num_heads=6,
-            condition_width=128, condition_length=words,
+            condition="text",
+            num_codes=1024,
+            grid=(8, 8),
+            position_grid=(8, 8),
+            width=192,
+            num_layers=6,
+            num_heads=6,
+            condition_width=128,
+            condition_length=words,
         ),
         CODECS["emoji_f8_1024"],
         auxiliary_weight=1.0,  # far more than the bound, whose few heavy samples drown the text in a short run
         text_encoder=CLIPTextConfig(
-            vocab_size=2 * 256 + merges + 2, context_length=words, width=128, num_layers=2, num_heads=4, projection_width=128
+            vocab_size=2 * 256 + merges + 2,
+            context_length=words,
+            width=128,
+            num_layers=2,
+            num_heads=4,
+            projection_width=128,
         ),
         text_embedding=TextEmbeddingConfig(normalize=False),
         tokenizer=TokenizerConfig(end_index=256 + 2 + merges, context_length=words),
-    )  # fmt: skip
+    )
     return _with_null(model, guidance_scale=1.5)
 
 
 def _tiny(condition: str, quantizer: str) -> ModelConfig:
     """Structurally complete, small enough to trace in a second."""
     codec = VQGANConfig(
-        quantizer=quantizer, codebook_size=24, embed_dim=8, image_size=16, channels=8, channel_multipliers=(1, 2, 2),
-        num_res_blocks=1, attention_levels=(2,), z_channels=8, norm_groups=4,
+        quantizer=quantizer,
+        codebook_size=24,
+        embed_dim=8,
+        image_size=16,
+        channels=8,
+        channel_multipliers=(1, 2, 2),
+        num_res_blocks=1,
+        attention_levels=(2,),
+        z_channels=8,
+        norm_groups=4,
         reduced_codebook_size=16 if quantizer != "ema" else None,
-    )  # fmt: skip
+    )
     denoiser = DenoiserConfig(
-        condition=condition, num_codes=codec.num_codes, grid=codec.grid, position_grid=(8, 8), width=16, num_layers=2, num_heads=2,
-        num_timesteps=10, mlp="dense" if condition == "text" else "conv", condition_width=16, condition_length=8,
-        num_classes=5 if condition == "class" else 0, learnable_null=condition == "text",
-    )  # fmt: skip
+        condition=condition,
+        num_codes=codec.num_codes,
+        grid=codec.grid,
+        position_grid=(8, 8),
+        width=16,
+        num_layers=2,
+        num_heads=2,
+        num_timesteps=10,
+        mlp="dense" if condition == "text" else "conv",
+        condition_width=16,
+        condition_length=8,
+        num_classes=5 if condition == "class" else 0,
+        learnable_null=condition == "text",
+    )
     if condition != "text":
         return _model(denoiser, codec)
     return _model(

@@ -32,11 +32,15 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -
     devices = jax.devices() if devices is None else devices
     sizes = [data, fsdp, tensor]
     if sizes.count(-1) > 1 or any(size != -1 and size < 1 for size in sizes):
-        raise ValueError(f"mesh data={data}, fsdp={fsdp}, tensor={tensor}: sizes must be at least 1, and only one may be -1")
+        raise ValueError(
+            f"mesh data={data}, fsdp={fsdp}, tensor={tensor}: sizes must be at least 1, and only one may be -1"
+        )
     if -1 in sizes:
         sizes[sizes.index(-1)] = len(devices) // int(np.prod([size for size in sizes if size != -1])) or 1
     if np.prod(sizes) != len(devices):
-        raise ValueError(f"mesh of data, fsdp, tensor = {sizes} needs {np.prod(sizes)} devices; there are {len(devices)}")
+        raise ValueError(
+            f"mesh of data, fsdp, tensor = {sizes} needs {np.prod(sizes)} devices; there are {len(devices)}"
+        )
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 

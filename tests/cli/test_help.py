@@ -49,7 +49,11 @@ def test_help_lists_every_flag_of_every_mode_with_its_default(said):
         if group.startswith(("mode ", "checkpoints", "several processes")):
             for flag in members:
                 assert "default" in listed[flag.name] or listed[flag.name].endswith("]"), listed[flag.name]
-    assert listed["seed"].endswith("[0]") and listed["split"].endswith("[train,validation]") and listed["mask"].endswith("[none]")
+    assert (
+        listed["seed"].endswith("[0]")
+        and listed["split"].endswith("[train,validation]")
+        and listed["mask"].endswith("[none]")
+    )
     assert "--strategy=posterior|fast|" in printed
     for mode in MODES:
         assert f"mode {mode}" in printed
@@ -83,7 +87,10 @@ def test_the_example_of_a_mode_is_one(said, mode):
         (("--mode=train", "--guidance_scal=3"), "error: unknown flag --guidance_scal; did you mean --guidance_scale?"),
         (("--noprogess",), "error: unknown flag --noprogess; did you mean --noprogress?"),
         (("--zzzzzz=1",), "error: unknown flag --zzzzzz; python main.py --help lists the known ones"),
-        (("--mode=train", "--prompt=x"), "--prompt goes with --mode=sample, not train; python main.py --mode=train --help lists"),
+        (
+            ("--mode=train", "--prompt=x"),
+            "--prompt goes with --mode=sample, not train; python main.py --mode=train --help lists",
+        ),
         (("--checkpoint=x", "--split=train"), "error: --split goes with --mode=tokenize, not sample; "),
         (("--mode=reduce_codebook", "--clip=x"), "error: --clip goes with --mode=sample or convert or train or "),
         (("--mode=trian", "--help"), "error: flag --mode=trian: value should be one of <sample|"),

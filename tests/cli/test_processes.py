@@ -27,9 +27,18 @@ def start(*flags: object) -> subprocess.Popen:
 
 
 def test_each_process_draws_its_own_of_the_pictures_of_one(tmp_path):
-    VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_unconditional"))).save_pretrained(tmp_path / "model")
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / "picture.png")
-    flags = [f"--checkpoint={tmp_path / 'model'}", "--num_images=3", f"--image={tmp_path / 'picture.png'}", "--strength=0.9"]
+    VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_unconditional"))).save_pretrained(
+        tmp_path / "model"
+    )
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(
+        tmp_path / "picture.png"
+    )
+    flags = [
+        f"--checkpoint={tmp_path / 'model'}",
+        "--num_images=3",
+        f"--image={tmp_path / 'picture.png'}",
+        "--strength=0.9",
+    ]
     coordinator = f"--coordinator={free_address()}"
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "000004.png").write_bytes(b"drawn before")
@@ -41,11 +50,16 @@ def test_each_process_draws_its_own_of_the_pictures_of_one(tmp_path):
     assert "written: 3 of 3 pictures" in alone.communicate(timeout=300)[0]
 
     # Batches of two, one picture a process.
-    assert "written: 2 of 3 pictures, 000005 to 000007" in said[0][0] and "written: 1 of 3 pictures, 000006, in" in said[1][0]
+    assert (
+        "written: 2 of 3 pictures, 000005 to 000007" in said[0][0]
+        and "written: 1 of 3 pictures, 000006, in" in said[1][0]
+    )
     names = {f"{number:06d}.{end}" for number in (5, 6, 7) for end in ("png", "json")}
     assert {path.name for path in (tmp_path / "two").iterdir()} == names | {"000004.png"}
     for number in range(3):
-        ours, theirs = (np.asarray(Image.open(tmp_path / name)) for name in (f"two/{number + 5:06d}.png", f"one/{number:06d}.png"))
+        ours, theirs = (
+            np.asarray(Image.open(tmp_path / name)) for name in (f"two/{number + 5:06d}.png", f"one/{number:06d}.png")
+        )
         np.testing.assert_array_equal(ours, theirs)
     assert '"mesh"' not in (tmp_path / "two" / "000005.json").read_text()  # which one process could not make again
 

@@ -25,7 +25,9 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint")
     model = perturbed(random_network(VQDiffusionModel, model_config("text", num_layers=1)))
     tensors = tensors_of(model)
-    averaged = {name.removeprefix("transformer."): value for name, value in tensors.items() if name.startswith("transformer.")}
+    averaged = {
+        name.removeprefix("transformer."): value for name, value in tensors.items() if name.startswith("transformer.")
+    }
     mapping = save(folder / "mapping.pt", np.asarray(model.codec.full_to_reduced[...]).astype(np.int64))
     return save(folder / "model.pth", {"model": tensors, "ema": averaged}), mapping
 
@@ -42,7 +44,9 @@ def test_a_file_is_planned_and_a_call_settled_once(checkpoint, tmp_path, monkeyp
     mode_modules()
     command = ["main.py", f"--checkpoint={path}", f"--mapping={mapping}", "--prompt=a dog", *FLAGS, f"--out={tmp_path}"]
     monkeypatch.setattr(sys, "argv", command)
-    counts = [counted(monkeypatch, f"vqdiffusion_jax.{name}") for name in ("interop.load.plan_reference", "arguments.settle")]
+    counts = [
+        counted(monkeypatch, f"vqdiffusion_jax.{name}") for name in ("interop.load.plan_reference", "arguments.settle")
+    ]
     with flagsaver.flagsaver():
         assert run(command) == 0
     assert [len(calls) for calls in counts] == [1, 1]

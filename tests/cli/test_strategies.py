@@ -7,8 +7,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from vqdiffusion_jax.cli.again import record, take_flags_from
 from vqdiffusion_jax.cli.main import mode_modules
+from vqdiffusion_jax.cli.replay import record, take_flags_from
 from vqdiffusion_jax.cli.sample import STRATEGIES, chosen_strategy
 from vqdiffusion_jax.cli.wording import saying_flags
 from vqdiffusion_jax.sampling import Ancestral, EntropyBound, FewerTokens, MaskGIT, PurityPrior, ReferenceFast, Remask
@@ -41,7 +41,10 @@ CHOICES = [
     (("--strategy=entropy_bound",), EntropyBound(1.0)),
     (("--strategy=entropy_bound", "--entropy_bound=inf"), EntropyBound(float("inf"))),
     (("--strategy=remask",), Remask(0.02, "cap")),
-    (("--strategy=remask", "--steps=7", "--remask_rate=0.1", "--remask_schedule=rescale"), Remask(0.1, "rescale", num_steps=7)),
+    (
+        ("--strategy=remask", "--steps=7", "--remask_rate=0.1", "--remask_schedule=rescale"),
+        Remask(0.1, "rescale", num_steps=7),
+    ),
     (("--strategy=remask", "--timesteps=9,4"), Remask(timesteps=(9, 4))),
 ]
 
@@ -58,7 +61,9 @@ def test_flags_make_the_strategy_and_the_record_makes_it_again(arguments, expect
 
 
 def test_every_strategy_is_chosen_above():
-    chosen = {argument.partition("=")[2] for arguments, _ in CHOICES for argument in arguments if "--strategy" in argument}
+    chosen = {
+        argument.partition("=")[2] for arguments, _ in CHOICES for argument in arguments if "--strategy" in argument
+    }
     assert chosen | {"posterior"} == set(STRATEGIES)
 
 
@@ -68,7 +73,10 @@ def test_every_strategy_is_chosen_above():
         (("--steps=3", "--strategy=purity"), "--steps goes with --strategy=posterior or maskgit or remask, not purity"),
         (("--temperature=1",), "--temperature goes with --strategy=maskgit, not posterior"),
         (("--mask_schedule=linear", "--strategy=remask"), "--mask_schedule goes with --strategy=maskgit, not remask"),
-        (("--entropy_bound=1", "--strategy=maskgit"), "--entropy_bound goes with --strategy=entropy_bound, not maskgit"),
+        (
+            ("--entropy_bound=1", "--strategy=maskgit"),
+            "--entropy_bound goes with --strategy=entropy_bound, not maskgit",
+        ),
         (("--remask_rate=0.1", "--strategy=fast"), "--remask_rate goes with --strategy=remask, not fast"),
         (("--remask_schedule=cap",), "--remask_schedule goes with --strategy=remask, not posterior"),
         (("--strategy=remask", "--timesteps=9,4", "--steps=2"), "--timesteps and --steps are both given"),
@@ -87,14 +95,12 @@ def test_mistakes_are_one_line(arguments, message):
 SAID = {
     "this model is conditioned on text; give prompt or prompt_embeds": "this model is conditioned on text; give --prompt or --prompts_file",
     "prompt is given, but it takes class_labels": "--prompt is given, but it takes --class_label",
-    "strength and strategy are both given; strength goes with the default strategy (see num_inference_steps)":
-        "--strength and --strategy are both given; --strength goes with the default strategy (see --steps)",
+    "strength and strategy are both given; strength goes with the default strategy (see num_inference_steps)": "--strength and --strategy are both given; --strength goes with the default strategy (see --steps)",
     "null='learnable', but this model has no learnable null": "--null='learnable', but this model has no learnable null",
-    "PurityPrior.tokens_per_call is 0; it must be at least 1, or None for no limit":
-        "--tokens_per_step is 0; it must be at least 1, or leave it out for no limit",
+    "PurityPrior.tokens_per_call is 0; it must be at least 1, or None for no limit": "--tokens_per_step is 0; it must be at least 1, or leave it out for no limit",
     "ReferenceFast.skip_step is 0 (Ancestral visits every timestep)": "--skip_step is 0 (--strategy=posterior visits every timestep)",
     "--steps and --null are flags already, and prompts and top_ks no arguments": None,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("argument", SAID)
@@ -106,7 +112,9 @@ def test_errors_about_arguments_name_the_flags(argument):
 
 def test_the_document_says_which_argument_a_flag_is():
     table = (Path(__file__).resolve().parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")
-    rows = {row.split("`")[1]: row for row in table.splitlines() if row.startswith("| `") and not row.startswith("| `--")}
+    rows = {
+        row.split("`")[1]: row for row in table.splitlines() if row.startswith("| `") and not row.startswith("| `--")
+    }
     assert list(rows) == list(STRATEGIES)
     for name, named in STRATEGIES.items():
         assert f"`{named.cls.__name__}`" in rows[name] and rows[name].count("--") == len(named.settings)

@@ -16,7 +16,9 @@ def pixels(number: int, size=None) -> np.ndarray:
     """A picture of its own for each number: smooth, so that JPEG keeps it."""
     width, height = size or SIZES[number % len(SIZES)]
     y, x = np.mgrid[:height, :width]
-    return np.stack([(x * 7 + number * 31) % 256, (y * 5 + number * 13) % 256, np.full_like(x, number * 20 % 256)], -1).astype(np.uint8)
+    return np.stack(
+        [(x * 7 + number * 31) % 256, (y * 5 + number * 13) % 256, np.full_like(x, number * 20 % 256)], -1
+    ).astype(np.uint8)
 
 
 def encoded(number: int, kind: str = "PNG") -> bytes:
@@ -134,9 +136,18 @@ def tfds(root: Path) -> Path:
     folder = root / "tiny" / "1.0.0"
     folder.mkdir(parents=True)
     features = tensorflow_datasets.features
-    table = {"image": features.Image(shape=(None, None, 3)), "label": features.ClassLabel(num_classes=3), "text": features.Text()}
+    table = {
+        "image": features.Image(shape=(None, None, 3)),
+        "label": features.ClassLabel(num_classes=3),
+        "text": features.Text(),
+    }
     features.FeaturesDict(table).save_config(folder)
-    split = {"name": "train", "numBytes": "1", "shardLengths": ["5"], "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"}
+    split = {
+        "name": "train",
+        "numBytes": "1",
+        "shardLengths": ["5"],
+        "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    }
     info = {"name": "tiny", "version": "1.0.0", "fileFormat": "array_record", "splits": [split]}
     put(folder / "dataset_info.json", json.dumps(info))
     writer = ArrayRecordWriter(str(folder / "tiny-train.array_record-00000-of-00001"), "group_size:1")

@@ -57,7 +57,11 @@ def tarballs(tmp_path, monkeypatch):
     data = [dict(zip(("label", "hexcode", "group", "subgroup", "tags"), row)) for row in labels]
     orders = {"groups": ((0, "smileys"), (3, "animals")), "subgroups": ((1, "hearts"), (2, "mammals"))}
     messages = {kind: [{"order": i, "message": message} for i, message in rows] for kind, rows in orders.items()}
-    tarball(folder, packages.NAMES, {"en/data.json": json.dumps(data).encode(), "en/messages.json": json.dumps(messages).encode()})
+    tarball(
+        folder,
+        packages.NAMES,
+        {"en/data.json": json.dumps(data).encode(), "en/messages.json": json.dumps(messages).encode()},
+    )
     return folder
 
 
@@ -66,12 +70,24 @@ def test_drawings_and_their_lines(tmp_path, tarballs):
     assert build_module.build(tmp_path / "out", size=16, tarballs=tarballs) == 6
     rows = [json.loads(line) for line in (tmp_path / "out/captions.jsonl").read_text().splitlines()]
     assert [(row["style"], row["codepoint"]) for row in rows] == [
-        ("fluent-3d", "2764"), ("noto", "1f408"), ("noto", "2764"), ("twemoji", "2764"), ("fxemoji", "1f408"), ("fluent-color", "2764"),
-    ]  # fmt: skip
+        ("fluent-3d", "2764"),
+        ("noto", "1f408"),
+        ("noto", "2764"),
+        ("twemoji", "2764"),
+        ("fxemoji", "1f408"),
+        ("fluent-color", "2764"),
+    ]
     assert rows[1] == {
-        "i": 1, "caption": "cat", "style": "noto", "style_word": "flat shaded", "tags": ["pet"], "group": "animals",
-        "subgroup": "mammals", "codepoint": "1f408", "license": "Apache-2.0",
-    }  # fmt: skip
+        "i": 1,
+        "caption": "cat",
+        "style": "noto",
+        "style_word": "flat shaded",
+        "tags": ["pet"],
+        "group": "animals",
+        "subgroup": "mammals",
+        "codepoint": "1f408",
+        "license": "Apache-2.0",
+    }
     images = np.load(tmp_path / "out/emoji.npz")["images"]
     assert images.shape == (6, 16, 16, 4) and images.dtype == np.uint8
     assert images[0, 8, 8].tolist() == [0, 0, 255, 255] and images[0, 0, 0, 3] == 0
@@ -114,7 +130,9 @@ def test_the_list_of_concepts():
         assert sum(is_held_out(("background", concept, colour)) for colour in COLOURS) < len(COLOURS) / 2
 
 
-@pytest.mark.skipif(not (EMOJI64.exists() and BUILT.exists()), reason="needs EMOJI_ROOT, a built folder, and EMOJI64_ROOT")
+@pytest.mark.skipif(
+    not (EMOJI64.exists() and BUILT.exists()), reason="needs EMOJI_ROOT, a built folder, and EMOJI64_ROOT"
+)
 def test_the_built_set_is_emoji64():
     """Composited on white, every drawing is the picture of emoji64 with its code points and style."""
     expected = {(row["codepoint"], row["style"]): row for row in map(json.loads, (EMOJI64 / "captions.jsonl").open())}

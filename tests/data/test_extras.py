@@ -36,6 +36,8 @@ def test_absent_package(package, use, extra, tmp_path, monkeypatch):
     hidden = [name for name in sys.modules if name.partition(".")[0] == package]
     for name in (package, *hidden):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(DataError, match=rf' needs {package}; install it with pip install -e "\.\[{extra}\]"$') as caught:
+    with pytest.raises(
+        DataError, match=rf' needs {package}; install it with pip install -e "\.\[{extra}\]"$'
+    ) as caught:
         use(tmp_path)
     assert "\n" not in str(caught.value)

@@ -76,7 +76,9 @@ def test_crops_and_captions_change_from_epoch_to_epoch(pictures):
         for i, name in enumerate(batch["ids"]):
             seen.setdefault(str(name), []).append((batch["images"][i].tobytes(), batch["text_ids"][i].tobytes()))
     assert all(len({text for _, text in versions}) == 2 for versions in seen.values())
-    assert all(len({image for image, _ in versions}) > 2 for name, versions in seen.items() if int(name[:3]) % 4 != 2)  # 16 x 16 fits
+    assert all(
+        len({image for image, _ in versions}) > 2 for name, versions in seen.items() if int(name[:3]) % 4 != 2
+    )  # 16 x 16 fits
 
 
 def test_continues_in_the_middle_of_an_epoch(pictures):
@@ -152,7 +154,11 @@ def test_dropping(pictures, tmp_path):
     dropped = np.concatenate([~batch["text_mask"][:, 2] for batch in batches])
     assert 0.2 < dropped.mean() < 0.4
     start, end = Tokenizer(TEXT.tokenizer).encode("")
-    assert all(batch["text_ids"][i, :3].tolist() == [start, end, 0] for batch in batches for i in np.flatnonzero(~batch["text_mask"][:, 2]))
+    assert all(
+        batch["text_ids"][i, :3].tolist() == [start, end, 0]
+        for batch in batches
+        for i in np.flatnonzero(~batch["text_mask"][:, 2])
+    )
     data = {"source": "imagenet", "root": str(layouts.imagenet(tmp_path)), "drop_rate": 0.5}
     labels = np.concatenate([batch["labels"] for batch in take(iter(loader(data, preset("tiny_class"))), 20)])
     assert set(labels.tolist()) == {0, 1, 2, preset("tiny_class").denoiser.null_label}
@@ -175,7 +181,9 @@ def test_broken_examples_are_named_counted_and_replaced(tmp_path):
         runs.append(take(iterator, 4))
     assert all(map(equal, *runs)) and set(names(runs[0])) == {f"{i:03d}.png" for i in (0, 1, 4, 5, 6, 9)}
     assert iterator.broken.keys() == {"002.png", "003.png", "007.png", "008.png"}
-    assert iterator.broken["007.png"] == "it has no caption" and "its image cannot be read" in iterator.broken["002.png"]
+    assert (
+        iterator.broken["007.png"] == "it has no caption" and "its image cannot be read" in iterator.broken["002.png"]
+    )
     assert names(runs[0][:2]).count("004.png") == 3  # in place of 2 and 3
     state = iterator.get_state()
     again = iter(loader(data, batch_size=5))

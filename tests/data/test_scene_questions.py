@@ -32,8 +32,12 @@ def test_kinds_are_as_many_as_announced(root):
     asked = [source.scene(i) for i in range(45)]
     assert [Kind.of(scene) for scene in asked] == [ROUND[i % 20] for i in range(45)]
     assert Counter((kind.drawings, kind.held_out) for kind in ROUND) == {
-        (1, ""): 5, (2, ""): 5, (1, "background"): 3, (1, "style"): 2, (2, "relation"): 5
-    }  # fmt: skip
+        (1, ""): 5,
+        (2, ""): 5,
+        (1, "background"): 3,
+        (1, "style"): 2,
+        (2, "relation"): 5,
+    }
     for scene in asked:
         held_out = {combination[0] for combination in scene.combinations if is_held_out(combination)}
         assert held_out == ({Kind.of(scene).held_out} - {""}) and not scene.plain
@@ -53,7 +57,9 @@ def test_records_show_what_their_captions_say(root):
         record, scene = source[index], source.scene(index)
         assert record["image"].shape == (64, 64, 3) and record["image"].dtype == np.uint8
         (words,) = record["captions"]
-        assert words.endswith(f"on a {scene.background} background") and all(placed.concept in words for placed in scene.objects)
+        assert words.endswith(f"on a {scene.background} background") and all(
+            placed.concept in words for placed in scene.objects
+        )
 
 
 def test_mistakes(root):

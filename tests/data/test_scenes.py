@@ -57,8 +57,12 @@ def single(position="centre", size="medium", background="blue", style="noto", co
 
 
 def pair(axis="horizontal", styles=("noto", "twemoji"), background="blue"):
-    first, second = (single(p, "small", style=s, concept=c).objects[0] for p, s, c in zip(
-        {"horizontal": ("left", "right"), "vertical": ("top", "bottom")}[axis], styles, ("red apple", "umbrella")))  # fmt: skip
+    first, second = (
+        single(p, "small", style=s, concept=c).objects[0]
+        for p, s, c in zip(
+            {"horizontal": ("left", "right"), "vertical": ("top", "bottom")}[axis], styles, ("red apple", "umbrella")
+        )
+    )
     return Scene(objects=(first, second), background=background, axis=axis)
 
 
@@ -107,7 +111,9 @@ def test_edges_mix_with_the_background_and_hidden_colours_do_not_show(tmp_path):
 def facts_in(words):
     """What a caption says, read without the code that wrote it."""
     found = {"background": re.search(r"\b(" + "|".join([*COLOURS, "gray"]) + r")(?: background)?$", words)}
-    found["relation"] = re.search(r"(?<!at the )(?<!corner )\b(left of|to the right of|right of|above|over|below|under)\b", words)
+    found["relation"] = re.search(
+        r"(?<!at the )(?<!corner )\b(left of|to the right of|right of|above|over|below|under)\b", words
+    )
     found["size"] = re.search(r"\b(small|little|medium|large|big)\b", words)
     place = r"(?:on|at|in|near) the ((?:top|bottom)? ?(?:left|right)?)(?: corner)?"
     found["position"] = re.search(place + r"(?=$| on | with | against |,)", words)
@@ -132,14 +138,22 @@ def test_captions_say_only_what_is_so(source):
         assert background == scene.background
         assert facts["style"] is None or facts["style"] in {STYLES[placed.style] for placed in scene.objects}
         if len(scene.objects) == 1:
-            assert facts["size"] is None or {"little": "small", "big": "large"}.get(facts["size"], facts["size"]) == first.size
+            assert (
+                facts["size"] is None
+                or {"little": "small", "big": "large"}.get(facts["size"], facts["size"]) == first.size
+            )
             assert (facts["position"] or "centre") == first.position, words
         elif facts["relation"] is None:
             assert scene.axis == "horizontal" and " and " in words
         else:
             places = [words.index(placed.concept.replace("’", "'")) for placed in scene.objects]
             forwards = {"left of": "horizontal", "above": "vertical", "over": "vertical"}
-            backwards = {"to the right of": "horizontal", "right of": "horizontal", "below": "vertical", "under": "vertical"}
+            backwards = {
+                "to the right of": "horizontal",
+                "right of": "horizontal",
+                "below": "vertical",
+                "under": "vertical",
+            }
             assert scene.axis == (forwards if places[0] < places[1] else backwards)[facts["relation"]], words
     assert all(300 < count < 1450 for count in told.values()), told
 
@@ -157,15 +171,21 @@ def test_complete_captions():
     assert complete_caption(pair()).startswith("a flat shaded red apple to the left of a flat umbrella on")
 
 
-@pytest.mark.parametrize("concept, start", [("umbrella", "an umbrella"), ("unicorn", "a unicorn"), ("glasses", "glasses")])
+@pytest.mark.parametrize(
+    "concept, start", [("umbrella", "an umbrella"), ("unicorn", "a unicorn"), ("glasses", "glasses")]
+)
 def test_articles(concept, start):
     words = {caption(single(concept=concept), np.random.default_rng(i)) for i in range(100)}
-    assert any(w.startswith(start) for w in words) and not any(w.startswith(("a umbrella", "an unicorn", "a glasses")) for w in words)
+    assert any(w.startswith(start) for w in words) and not any(
+        w.startswith(("a umbrella", "an unicorn", "a glasses")) for w in words
+    )
 
 
 def test_training_never_shows_what_is_held_out(root, source):
     held_out = set(list_held_out(source.drawings))
-    assert {kind for kind, *_ in held_out} == {"style", "background", "relation"} and not any(c[-1] == "white" for c in held_out)
+    assert {kind for kind, *_ in held_out} == {"style", "background", "relation"} and not any(
+        c[-1] == "white" for c in held_out
+    )
     for i in range(800):
         assert not held_out & set(source.scene(i).combinations)
     for combinations, wanted in (("seen", {False}), ("held_out", {True}), ("both", {False, True})):
@@ -186,7 +206,10 @@ def test_the_rule_is_of_words_alone_and_takes_a_tenth():
 
 def test_labels(root):
     backgrounds = opened(root, label="background")
-    assert backgrounds.num_classes == len(COLOURS) and backgrounds.classes[backgrounds[5]["label"]] == backgrounds.scene(5).background
+    assert (
+        backgrounds.num_classes == len(COLOURS)
+        and backgrounds.classes[backgrounds[5]["label"]] == backgrounds.scene(5).background
+    )
     concepts = opened(root, label="concept")
     assert concepts.num_classes == len(CONCEPTS) and all(len(concepts.scene(i).objects) == 1 for i in range(50))
     assert concepts.classes[concepts[5]["label"]] == concepts.scene(5).objects[0].concept
@@ -211,7 +234,11 @@ def test_rates(root):
     source = opened(root, pair_rate=0.5, plain_rate=0.25, same_style_rate=1.0)
     scenes = [source.scene(i) for i in range(400)]
     plain, pairs = np.mean([s.plain for s in scenes]), [s for s in scenes if len(s.objects) == 2]
-    assert 0.15 < plain < 0.4 and 0.35 < len(pairs) / 400 < 0.6 and all(s.objects[0].style == s.objects[1].style for s in pairs)
+    assert (
+        0.15 < plain < 0.4
+        and 0.35 < len(pairs) / 400 < 0.6
+        and all(s.objects[0].style == s.objects[1].style for s in pairs)
+    )
 
 
 def test_a_share_of_captions_tells_everything(root, source):
@@ -226,9 +253,17 @@ def test_a_share_of_captions_tells_everything(root, source):
 
 def test_the_loader_leaves_pictures_as_they_are(root, source):
     tiny = preset("tiny_text")
-    model = replace(tiny, codec=replace(tiny.codec, image_size=64), denoiser=replace(tiny.denoiser, grid=(16, 16), position_grid=(16, 16)))
+    model = replace(
+        tiny,
+        codec=replace(tiny.codec, image_size=64),
+        denoiser=replace(tiny.denoiser, grid=(16, 16), position_grid=(16, 16)),
+    )
     loader = make_loader(
-        DataConfig(source="scenes", root=str(root), options={"concepts": CONCEPTS}), model, split="train", batch_size=4, seed=3
+        DataConfig(source="scenes", root=str(root), options={"concepts": CONCEPTS}),
+        model,
+        split="train",
+        batch_size=4,
+        seed=3,
     )
     batch = next(iter(loader))
     for name, image in zip(batch["ids"], batch["images"], strict=True):

@@ -30,7 +30,9 @@ def refused(source, root, match, split="train", **fields):
 
 def test_folder_with_sidecars(tmp_path):
     source = opened("folder", layouts.folder(tmp_path / "data"))
-    assert len(source) == 8 and source[3]["id"] == "003.png" and source[3]["captions"] == ["Picture 3", "A drawing of 3"]
+    assert (
+        len(source) == 8 and source[3]["id"] == "003.png" and source[3]["captions"] == ["Picture 3", "A drawing of 3"]
+    )
     np.testing.assert_array_equal(np.asarray(decode(source[3]["image"])), layouts.pixels(3))
 
 
@@ -46,7 +48,12 @@ def test_folder_with_a_captions_file(tmp_path, kind):
     source = opened("folder", root, options=options)
     assert [source[i]["id"] for i in range(len(source))] == ["001.png", "000.png"]
     assert captions(source) == [["One", "Uno"], ['Nought, "quoted"']]
-    refused("folder", root, f"c.{kind}, line . has no field 'caption'; it has file, text", options=options | {"caption_field": "caption"})
+    refused(
+        "folder",
+        root,
+        f"c.{kind}, line . has no field 'caption'; it has file, text",
+        options=options | {"caption_field": "caption"},
+    )
     refused("folder", root, "d.csv does not exist", options={"captions": "d.csv"})
 
 
@@ -72,7 +79,10 @@ def test_class_folders_that_a_captions_file_names(tmp_path):
         for name in names:
             layouts.put(tmp_path / split / name, layouts.encoded(0))
     source = opened("folder", tmp_path, "validation", options={"labels": "folders", "captions": "c.csv"})
-    assert source.num_classes == 3 and [(source[i]["id"], source[i]["label"]) for i in range(2)] == [("c/1.png", 2), ("a/2.png", 0)]
+    assert source.num_classes == 3 and [(source[i]["id"], source[i]["label"]) for i in range(2)] == [
+        ("c/1.png", 2),
+        ("a/2.png", 0),
+    ]
 
 
 def test_holding_out_is_stable_and_by_group(tmp_path):
@@ -80,7 +90,9 @@ def test_holding_out_is_stable_and_by_group(tmp_path):
     fields = {"options": {"group_field": "thing", "label_field": "kind"}, "validation_fraction": 0.4}
     train, held_out = opened("npz", root, **fields), opened("npz", root, "validation", **fields)
     seen = {name: {c[0] for c in captions(source)} for name, source in (("train", train), ("held out", held_out))}
-    assert len(train) + len(held_out) == 12 and seen["train"] and seen["held out"] and not seen["train"] & seen["held out"]
+    assert (
+        len(train) + len(held_out) == 12 and seen["train"] and seen["held out"] and not seen["train"] & seen["held out"]
+    )
     assert train.num_classes == 2 and {train[i]["label"] for i in range(len(train))} == {0, 1}
     refused("npz", root, "set validation_fraction to hold some of it out", "validation")
 
@@ -185,7 +197,9 @@ def test_parquet(tmp_path):
     assert captions(source) == [[f"parquet {shard} {i}"] for shard in range(2) for i in (0, 1, 2, 4)]
     again = pickle.loads(pickle.dumps(source))
     assert again[6]["image"] == layouts.encoded(2, "JPEG") and again[6]["id"] == "00001.parquet/1/0"
-    refused("parquet", root, "has no column pixels; it has key, caption, status, jpg", options={"image_column": "pixels"})
+    refused(
+        "parquet", root, "has no column pixels; it has key, caption, status, jpg", options={"image_column": "pixels"}
+    )
     layouts.put(root / "00002.parquet", b"no parquet")
     refused("parquet", root, "cannot be read as parquet")
 
@@ -237,7 +251,10 @@ def test_a_data_set_may_lie_elsewhere(tmp_path, monkeypatch):
     source = pickle.loads(pickle.dumps(opened("own_sets.shapes:Squares", tmp_path, options={"count": 4})))
     assert len(source) == 4 and captions(source) == [["a square"]] * 4 and (source[3]["image"] == 3).all()
     for name, match in (
-        ("own_sets.shapes:Circles", "cannot be imported .*no attribute 'Circles'.*; give package.module:Class, where Python finds it"),
+        (
+            "own_sets.shapes:Circles",
+            "cannot be imported .*no attribute 'Circles'.*; give package.module:Class, where Python finds it",
+        ),
         ("own_sets.forms:Squares", "cannot be imported .*No module named 'own_sets.forms'"),
         ("own_sets.half:Squares", "cannot be imported .*No module named 'no_such_package'"),
         (":Squares", "cannot be imported "),
@@ -258,7 +275,10 @@ def test_mistakes_are_found_first(tmp_path):
     refused("ffhq", tmp_path, "split is 'test'; allowed: train, validation", "test")
     refused("tar_shards", tmp_path, "holds no .tar file")
     for table, match in (
-        ({"source": "cocoo", "root": "x"}, "DataConfig.source is 'cocoo'; allowed: coco, .*, or package.module:Class of your own"),
+        (
+            {"source": "cocoo", "root": "x"},
+            "DataConfig.source is 'cocoo'; allowed: coco, .*, or package.module:Class of your own",
+        ),
         ({"source": "coco", "rot": "x"}, "unknown fields rot"),
         ({"source": "coco"}, "needs source and root"),
         ({"source": "coco", "root": "x", "drop_rate": 1.5}, "drop_rate is 1.5"),

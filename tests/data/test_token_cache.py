@@ -47,7 +47,9 @@ def records(folder, model=TEXT):
 
 def same(a, b):
     return all(
-        x["id"] == y["id"] and np.array_equal(x["tokens"], y["tokens"]) and list(map(list, x["captions"])) == list(map(list, y["captions"]))
+        x["id"] == y["id"]
+        and np.array_equal(x["tokens"], y["tokens"])
+        and list(map(list, x["captions"])) == list(map(list, y["captions"]))
         for x, y in zip(a, b, strict=True)
     )
 
@@ -56,7 +58,11 @@ def test_record_round_trip():
     dtypes = np.dtype("<u2"), np.dtype("<u4")
     tokens = np.arange(12).reshape(3, 4) + 60000 - 5
     record = unpack(pack("añb", tokens, [[1, 70000], [], [5]], None, dtypes), dtypes)
-    assert record["id"] == "añb" and record["label"] is None and [c.tolist() for c in record["captions"]] == [[1, 70000], [], [5]]
+    assert (
+        record["id"] == "añb"
+        and record["label"] is None
+        and [c.tolist() for c in record["captions"]] == [[1, 70000], [], [5]]
+    )
     np.testing.assert_array_equal(record["tokens"], tokens)
     assert unpack(pack("x", tokens, (), 7, dtypes), dtypes)["label"] == 7
 
@@ -66,7 +72,9 @@ def test_holds_the_codecs_tokens_and_all_captions(write, data, codecs, tmp_path)
     found = records(tmp_path / "cache")
     tokenizer = Tokenizer(TEXT.tokenizer)
     assert [r["id"] for r in found] == [f"{i:03d}.png" for i in range(COUNT)]
-    assert [[tokenizer.decode(c) for c in r["captions"]] for r in found] == [[f"picture {i}", f"a drawing of {i}"] for i in range(COUNT)]
+    assert [[tokenizer.decode(c) for c in r["captions"]] for r in found] == [
+        [f"picture {i}", f"a drawing of {i}"] for i in range(COUNT)
+    ]
     # Picture 2 is of the codec's size already, so every crop of it is the picture.
     expected = codecs[TEXT].encode(images_to_float(layouts.pixels(2)[None]))[0]
     assert found[2]["tokens"].shape == (2, 16) and (found[2]["tokens"] == np.asarray(expected)).all()
@@ -101,12 +109,19 @@ def test_validation_is_cut_in_the_middle(write, codecs, tmp_path):
 def test_loads_like_pictures(write, data, tmp_path):
     write(crops=3)
     table = {"cache": str(tmp_path / "cache"), "drop_rate": 0.3}
-    cached, pictures = (iter(make_loader(d, TEXT, split="train", batch_size=5)) for d in (table, dataclasses.replace(data, drop_rate=0.3)))
+    cached, pictures = (
+        iter(make_loader(d, TEXT, split="train", batch_size=5))
+        for d in (table, dataclasses.replace(data, drop_rate=0.3))
+    )
     seen, drops = {}, []
     for _ in range(60):
         batch, other = next(cached), next(pictures)
         assert batch["ids"].tolist() == other["ids"].tolist()  # one order, whichever is read
-        assert batch["tokens"].dtype == np.int32 and batch["text_ids"].dtype == np.int32 and batch["text_mask"].dtype == bool
+        assert (
+            batch["tokens"].dtype == np.int32
+            and batch["text_ids"].dtype == np.int32
+            and batch["text_mask"].dtype == bool
+        )
         for i, name in enumerate(batch["ids"].tolist()):
             seen.setdefault(name, set()).add((batch["tokens"][i].tobytes(), batch["text_ids"][i].tobytes()))
         drops.append(~batch["text_mask"][:, 2])
@@ -128,7 +143,11 @@ def test_continues_after_an_interruption(write, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write(progress=stops_after(5))
     folder = tmp_path / "cache" / "train"
-    assert sorted(p.name for p in folder.iterdir()) == ["00000-of-00004.array_record", "00000-of-00004.json", "manifest.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "00000-of-00004.array_record",
+        "00000-of-00004.json",
+        "manifest.json",
+    ]
     with pytest.raises(DataError, match="lacks 3 of 4 shards, 00001-of-00004.array_record first"):
         TokenCache(tmp_path / "cache", "train", TEXT)
     first = (folder / "00000-of-00004.array_record").stat().st_mtime_ns
@@ -168,16 +187,34 @@ def test_labels(codecs, tmp_path):
 
 def test_fingerprint_is_of_the_encoding_weights_alone(codecs):
     codec = codecs[TEXT]
-    same_in_bfloat16 = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if jnp.issubdtype(x.dtype, jnp.floating) else x, codec)
-    assert codec_fingerprint(codec) == codec_fingerprint(same_in_bfloat16) == codec_fingerprint(random_network(VQGAN, TEXT.codec))
+    same_in_bfloat16 = jax.tree.map(
+        lambda x: x.astype(jnp.bfloat16) if jnp.issubdtype(x.dtype, jnp.floating) else x, codec
+    )
+    assert (
+        codec_fingerprint(codec)
+        == codec_fingerprint(same_in_bfloat16)
+        == codec_fingerprint(random_network(VQGAN, TEXT.codec))
+    )
 
     def changed(path):
         return codec_fingerprint(
-            jax.tree_util.tree_map_with_path(lambda p, x: x + 1 if jax.tree_util.keystr(p).startswith(path) else x, codec)
+            jax.tree_util.tree_map_with_path(
+                lambda p, x: x + 1 if jax.tree_util.keystr(p).startswith(path) else x, codec
+            )
         )
 
     assert changed(".decoder") == codec_fingerprint(codec)
-    assert len({codec_fingerprint(codec), changed(".encoder.conv_in"), changed(".quantizer.codebook"), changed(".quant_conv")}) == 4
+    assert (
+        len(
+            {
+                codec_fingerprint(codec),
+                changed(".encoder.conv_in"),
+                changed(".quantizer.codebook"),
+                changed(".quant_conv"),
+            }
+        )
+        == 4
+    )
 
 
 def test_a_wrong_cache_is_refused_in_one_line(write, codecs, tmp_path):
@@ -189,12 +226,21 @@ def test_a_wrong_cache_is_refused_in_one_line(write, codecs, tmp_path):
             make_loader({"cache": str(tmp_path / "cache")}, model, split=split, batch_size=2, **options)
         assert "\n" not in str(error.value)
 
-    make_loader({"cache": str(tmp_path / "cache")}, TEXT, split="train", batch_size=2, codec_fingerprint=codec_fingerprint(codecs[TEXT]))
+    make_loader(
+        {"cache": str(tmp_path / "cache")},
+        TEXT,
+        split="train",
+        batch_size=2,
+        codec_fingerprint=codec_fingerprint(codecs[TEXT]),
+    )
     other = codec_fingerprint(random_network(VQGAN, TEXT.codec, seed=1))
     refused(TEXT, f"other weights .*this one's is {other[:12]}", codec_fingerprint=other)
     refused(CLASS, "tokens of 24 codes but the model has 16")
     refused(replace(TEXT, codec=replace(TEXT.codec, channels=16)), r"another codec \(channels 8, not 16\)")
-    refused(replace(TEXT, tokenizer=replace(TEXT.tokenizer, pad_token=49407)), r"tokenizer settings \(pad_token 0, not 49407\)")
+    refused(
+        replace(TEXT, tokenizer=replace(TEXT.tokenizer, pad_token=49407)),
+        r"tokenizer settings \(pad_token 0, not 49407\)",
+    )
     refused(TEXT, "manifest.json does not exist; .* --mode=tokenize", split="validation")
     for options, match in (
         ({"crops": 2}, "begun with other settings .crops 1, not 2"),

@@ -39,7 +39,14 @@ def place(tmp_path_factory):
 
 
 def start(place, *more: object) -> subprocess.Popen:
-    command = [sys.executable, "main.py", "--mode=tokenize", f"--config={place / 'config.py'}", "--shard_size=2", *map(str, more)]
+    command = [
+        sys.executable,
+        "main.py",
+        "--mode=tokenize",
+        f"--config={place / 'config.py'}",
+        "--shard_size=2",
+        *map(str, more),
+    ]
     return subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -57,17 +64,23 @@ def alone(place):
 
 def test_tokenize(place, alone):
     lines = alone.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["written", "written"] and all("0 broken" in line for line in lines)
+    assert [line.split(":")[0] for line in lines] == ["written", "written"] and all(
+        "0 broken" in line for line in lines
+    )
     codec = random_network(VQDiffusionModel, MODEL).codec
     options = {"batch_size": 1, "codec_fingerprint": codec_fingerprint(codec)}
     config = {"cache": str(place / "alone")}
-    assert sum(make_loader(config, MODEL, split=split, **options).num_examples for split in ("train", "validation")) == 12
+    assert (
+        sum(make_loader(config, MODEL, split=split, **options).num_examples for split in ("train", "validation")) == 12
+    )
 
 
 def test_no_codec(place):
     refused = start(place, f"--out={place / 'nothing'}")
     _, errors = refused.communicate(timeout=300)
-    assert refused.returncode == 1 and errors.splitlines()[-1].startswith("error: a codec is needed: --checkpoint=MODEL")
+    assert refused.returncode == 1 and errors.splitlines()[-1].startswith(
+        "error: a codec is needed: --checkpoint=MODEL"
+    )
 
 
 def test_two_processes_share(place, alone):

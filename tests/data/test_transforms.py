@@ -48,7 +48,9 @@ def test_train_crop_is_the_reference_formula(size, shape, u):
     resized = int(size + u * (resized_most + 1 - size))
     assert rng.asked[3] == (0, resized - size + 1)
     square = Image.fromarray(pixels(3, shape)[top : top + side, left : left + side])
-    np.testing.assert_array_equal(got, np.asarray(square.resize((resized, resized), Image.Resampling.BICUBIC))[:size, :size])
+    np.testing.assert_array_equal(
+        got, np.asarray(square.resize((resized, resized), Image.Resampling.BICUBIC))[:size, :size]
+    )
 
 
 class Largest:
@@ -76,7 +78,9 @@ def test_random_crop_reaches_every_place_and_stays_inside():
 )
 def test_validation_resizes_the_short_side_and_cuts_the_middle(shape, resized, offset):
     left, top = offset  # round((341 - 256) / 2) = round(42.5) = 42, to even
-    expected = np.asarray(Image.fromarray(pixels(1, shape)).resize(resized, Image.Resampling.BICUBIC))[top : top + 256, left : left + 256]
+    expected = np.asarray(Image.fromarray(pixels(1, shape)).resize(resized, Image.Resampling.BICUBIC))[
+        top : top + 256, left : left + 256
+    ]
     np.testing.assert_array_equal(centre_crop(Image.fromarray(pixels(1, shape)), 256), expected)
 
 

@@ -19,8 +19,15 @@ from vqdiffusion_jax.demo.pictures import as_png
 REPO = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Without these a browser asks its maker's hosts for updates, and as root it refuses to start.
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 SECONDS = 120  # to load a model, or to compile and draw, on a busy machine
 
 
@@ -29,9 +36,13 @@ def served(*flags: str) -> Iterator[str]:
     """The address of a page served by a process of its own, until the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # NiceGUI looks for them
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
+    }  # NiceGUI looks for them
     command = [sys.executable, str(REPO / "main.py"), "--mode=demo", f"--port={port}", *flags]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as server:
         try:
             _wait_for(server, port)
             yield f"http://127.0.0.1:{port}"

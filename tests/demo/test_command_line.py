@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli import demo, main, sample
-from vqdiffusion_jax.cli.again import take_flags_from
+from vqdiffusion_jax.cli.replay import take_flags_from
 from vqdiffusion_jax.demo.limits import Limits
 from vqdiffusion_jax.demo.requests import default_form, read_form
 from vqdiffusion_jax.sampling import STRATEGIES
@@ -57,7 +57,9 @@ def test_without_nicegui_the_extra_is_named(command_line, monkeypatch):
 def test_an_address_in_use_is_said_in_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ValueError, match=f"--host=127.0.0.1 --port={port} cannot be listened on: .*; name another") as caught:
+        with pytest.raises(
+            ValueError, match=f"--host=127.0.0.1 --port={port} cannot be listened on: .*; name another"
+        ) as caught:
             demo.check_free("127.0.0.1", port)
     assert len(str(caught.value).splitlines()) == 1
     demo.check_free("127.0.0.1", port)

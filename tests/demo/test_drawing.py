@@ -27,7 +27,9 @@ def test_frames_lead_to_the_pictures_of_the_pipeline(text):
     frames = []
     assert draw(text, order, frames.append)
     assert [frame.calls for frame in frames] == list(range(1, 21)) and {frame.of for frame in frames} == {20}
-    drawn = text.decode(text("a dog", num_images_per_prompt=2, seed=3, output_type="tokens", callback=lambda *_: None).tokens)
+    drawn = text.decode(
+        text("a dog", num_images_per_prompt=2, seed=3, output_type="tokens", callback=lambda *_: None).tokens
+    )
     first, second = frames[-1].moments
     np.testing.assert_array_equal([first.picture, second.picture], drawn)
     assert not first.masked.any() and not second.masked.any() and frames[0].moments[0].masked.any()
@@ -49,7 +51,9 @@ def test_confidence_is_the_largest_probability_that_the_next_call_sees(text):
         return model.denoiser(tokens, 5, text_embedding(model.text_encoder, ids, model.config.text_embedding))
 
     logits = logits_of(text.model, text.tokenizer(["a dog"])[0], tokens[3])  # the fifth of ten calls is at timestep 5
-    np.testing.assert_allclose(frames[3].moments[0].confidence.reshape(1, -1), jax.nn.softmax(logits).max(-1), rtol=1e-4)
+    np.testing.assert_allclose(
+        frames[3].moments[0].confidence.reshape(1, -1), jax.nn.softmax(logits).max(-1), rtol=1e-4
+    )
 
 
 def test_a_run_stops_when_it_is_told_to(text):
@@ -64,7 +68,11 @@ def test_only_what_is_painted_changes_also_where_a_picture_ends_early(text):
     mask = np.zeros((size, size), bool)
     mask[:5, :5] = True
     frames = []
-    assert draw(text, order_of(text, prompt="a", start=MASK, picture=picture, mask=mask, strategy="entropy_bound"), frames.append)
+    assert draw(
+        text,
+        order_of(text, prompt="a", start=MASK, picture=picture, mask=mask, strategy="entropy_bound"),
+        frames.append,
+    )
     assert frames[-1].calls < frames[-1].of
     for frame in frames:
         np.testing.assert_array_equal(frame.moments[0].picture[~mask], picture[~mask])

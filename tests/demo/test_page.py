@@ -16,7 +16,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.demo.browser import REPO, choose, draw, fill, launched, open_page, paint, press, served, source, upload, wait_for_another
+from tests.demo.browser import (
+    REPO,
+    choose,
+    draw,
+    fill,
+    launched,
+    open_page,
+    paint,
+    press,
+    served,
+    source,
+    upload,
+    wait_for_another,
+)
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -25,7 +38,9 @@ from vqdiffusion_jax.sampling import outpaint
 
 def slow(model):
     """The same model over more timesteps, so that there is time to stop a run."""
-    return replace(model, denoiser=replace(model.denoiser, num_timesteps=100), schedule=replace(model.schedule, num_timesteps=100))
+    return replace(
+        model, denoiser=replace(model.denoiser, num_timesteps=100), schedule=replace(model.schedule, num_timesteps=100)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +135,10 @@ def test_two_strategies_side_by_side(visit):
     page = visit()
     choose(page, "Compare with", "maskgit")
     draw(page, Steps=4, Images=2)
-    assert page.locator(".panel:visible").count() == 2 and page.locator(".picture").count() == 4 == page.locator(".kept").count()
+    assert (
+        page.locator(".panel:visible").count() == 2
+        and page.locator(".picture").count() == 4 == page.locator(".kept").count()
+    )
     assert [label.split(",")[0] for label in page.locator(".caption").all_inner_texts()] == ["call 8 of 8"] * 2
 
 
@@ -143,7 +161,13 @@ def test_inpainting_changes_the_inside_alone_and_the_download_draws_it_again(vis
     with zipfile.ZipFile(Path(download.value.path())) as file:
         file.extractall(tmp_path)
     assert json.loads((tmp_path / "000002.json").read_text())["seed"] == 5
-    command = [sys.executable, str(REPO / "main.py"), "--mode=sample", f"--again={tmp_path / '000002.json'}", f"--out={tmp_path / 'out'}"]
+    command = [
+        sys.executable,
+        str(REPO / "main.py"),
+        "--mode=sample",
+        f"--again={tmp_path / '000002.json'}",
+        f"--out={tmp_path / 'out'}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "000000.png")), after)
@@ -155,7 +179,9 @@ def test_an_upload_is_drawn_over_as_the_pipeline_does(visit, pipeline):
     upload(page, picture)
     np.testing.assert_array_equal(pixels(page, ".easel"), picture)
     draw(page, Seed=3, Steps=10, Strength=0.5)
-    drawn = pipeline("a red apple", 10, seed=3, image=picture, strength=0.5, output_type="uint8", callback=lambda *_: None)
+    drawn = pipeline(
+        "a red apple", 10, seed=3, image=picture, strength=0.5, output_type="uint8", callback=lambda *_: None
+    )
     np.testing.assert_array_equal(pixels(page), drawn.images[0])
     page.locator(".slider").click(position={"x": 1, "y": 5})
     page.locator(".caption", has_text="call 1 of 10, timestep 49").wait_for()

@@ -17,7 +17,9 @@ MASK_GIVEN = PICTURE_GIVEN | {"start": MASK, "mask": np.eye(SIZE, dtype=bool)}
 
 
 def read(kind, **filled_in):
-    pipeline = VQDiffusionPipeline(SimpleNamespace(config=preset(f"tiny_{kind}")))  # without weights, which no form needs
+    pipeline = VQDiffusionPipeline(
+        SimpleNamespace(config=preset(f"tiny_{kind}"))
+    )  # without weights, which no form needs
     return read_form(replace(default_form(pipeline.config), **filled_in), pipeline, LIMITS, {"checkpoint": "somewhere"})
 
 
@@ -28,17 +30,32 @@ def test_the_form_begins_with_the_models_own_settings():
 
 
 def test_a_form_becomes_arguments_and_a_recipe():
-    order = read("text", prompt=" a  red apple\n", seed=7.0, num_images=2, steps=5, guidance_scale=3, truncation_rate=0.9)
+    order = read(
+        "text", prompt=" a  red apple\n", seed=7.0, num_images=2, steps=5, guidance_scale=3, truncation_rate=0.9
+    )
     assert order.arguments == {
-        "prompt": "a red apple", "class_labels": None, "guidance_scale": 3.0, "truncation_rate": 0.9, "num_inference_steps": 5, "seed": 7,
-    }  # fmt: skip
+        "prompt": "a red apple",
+        "class_labels": None,
+        "guidance_scale": 3.0,
+        "truncation_rate": 0.9,
+        "num_inference_steps": 5,
+        "seed": 7,
+    }
     assert (order.count, order.calls, order.every) == (2, 5, 1)
     recipe = order.recipe_of(1)
     assert recipe.pop("version")
     assert recipe == {
-        "checkpoint": "somewhere", "prompt": "a red apple", "seed": 7, "strategy": "posterior", "steps": 5, "guidance_scale": 3.0,
-        "truncation_rate": 0.9, "batch_size": 1, "num_images": 1, "first_image": 1,
-    }  # fmt: skip
+        "checkpoint": "somewhere",
+        "prompt": "a red apple",
+        "seed": 7,
+        "strategy": "posterior",
+        "steps": 5,
+        "guidance_scale": 3.0,
+        "truncation_rate": 0.9,
+        "batch_size": 1,
+        "num_images": 1,
+        "first_image": 1,
+    }
     assert order.caption == "a red apple, seed 7, posterior"
 
 

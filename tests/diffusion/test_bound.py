@@ -12,7 +12,9 @@ from vqdiffusion_jax.diffusion import transitions
 from vqdiffusion_jax.diffusion.bound import bound_terms, prior_nats
 from vqdiffusion_jax.diffusion.schedule import make_schedule
 
-SCHEDULE = make_schedule(ScheduleConfig(num_codes=2, num_timesteps=3, keep_start=0.8, keep_end=0.2, mask_start=0.1, mask_end=0.6))
+SCHEDULE = make_schedule(
+    ScheduleConfig(num_codes=2, num_timesteps=3, keep_start=0.8, keep_end=0.2, mask_start=0.1, mask_end=0.6)
+)
 
 
 class TableDenoiser:
@@ -33,7 +35,11 @@ class TableDenoiser:
 def reverse(t: int, x_t: int) -> np.ndarray:
     """p(x_{t-1} | x_t) of the model over codes and [MASK], from its parts."""
     log_x0 = transitions.predict_start(TableDenoiser.table[t, x_t][None, None])
-    return np.exp(np.asarray(transitions.posterior(log_x0, jnp.array([[x_t]]), SCHEDULE.one_step_jumps()[np.array([t])]), np.float64))[0, 0]
+    return np.exp(
+        np.asarray(
+            transitions.posterior(log_x0, jnp.array([[x_t]]), SCHEDULE.one_step_jumps()[np.array([t])]), np.float64
+        )
+    )[0, 0]
 
 
 def step_matrix(keep: float, uniform: float, mask: float) -> np.ndarray:
@@ -50,7 +56,9 @@ def enumerated_bound(x0: int) -> float:
     for path in itertools.product(range(3), repeat=3):
         forward = q[0][x0, path[0]] * q[1][path[0], path[1]] * q[2][path[1], path[2]]
         if forward > 0:
-            backward = prior[path[2]] * reverse(2, path[2])[path[1]] * reverse(1, path[1])[path[0]] * reverse(0, path[0])[x0]
+            backward = (
+                prior[path[2]] * reverse(2, path[2])[path[1]] * reverse(1, path[1])[path[0]] * reverse(0, path[0])[x0]
+            )
             total += forward * (math.log(forward) - math.log(backward))
     return total
 
@@ -59,7 +67,9 @@ def test_equals_enumeration():
     draws = 40_000
     keys = jax.random.split(jax.random.key(0), draws)
     for x0 in (0, 1):
-        terms = jax.jit(lambda tokens: bound_terms(TableDenoiser(), SCHEDULE, tokens, None, keys))(jnp.full((draws, 1), x0, jnp.int32))  # noqa: B023
+        terms = jax.jit(lambda tokens: bound_terms(TableDenoiser(), SCHEDULE, tokens, None, keys))(
+            jnp.full((draws, 1), x0, jnp.int32)
+        )  # noqa: B023
         samples = np.asarray(terms.sum(0), np.float64) + prior_nats(SCHEDULE)
         error = samples.std() / math.sqrt(draws)
         assert abs(samples.mean() - enumerated_bound(x0)) < 5 * error + 1e-4

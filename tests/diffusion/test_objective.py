@@ -109,7 +109,9 @@ def test_gradient_matches_finite_differences_of_the_exact_loss(schedule):
     rng, step = np.random.default_rng(0), 1e-5
     for _ in range(5):
         direction = rng.normal(size=logits.shape)
-        up, down = (exact_terms(logits + sign * step * direction, x0, x_t, config, schedule)[2].sum() for sign in (1, -1))
+        up, down = (
+            exact_terms(logits + sign * step * direction, x0, x_t, config, schedule)[2].sum() for sign in (1, -1)
+        )
         expected = (up - down) / (2 * step) / (BATCH * LENGTH)
         np.testing.assert_allclose(np.sum(np.float64(gradient) * direction), expected, rtol=1e-4, atol=1e-4)
 

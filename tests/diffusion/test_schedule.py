@@ -59,7 +59,9 @@ def test_released_replacement_values(row):
 
 
 def test_older_denominator_shifts_the_replacement_only():
-    new, old = (make_schedule(ScheduleConfig(num_codes=974, denominator=d)) for d in ("num_codes", "num_codes_plus_one"))
+    new, old = (
+        make_schedule(ScheduleConfig(num_codes=974, denominator=d)) for d in ("num_codes", "num_codes_plus_one")
+    )
     np.testing.assert_allclose(np.log(new.uniform / old.uniform), np.log(975 / 974), rtol=1e-9)
     np.testing.assert_allclose(new.cum_uniform[:-1] / old.cum_uniform[:-1], 975 / 974, rtol=1e-12)
     np.testing.assert_array_equal(new.keep, old.keep)
@@ -88,7 +90,9 @@ def test_jumps_compose_the_steps_between(options):
             for r in range(s + 1, t + 1):
                 product = product @ matrix(schedule.keep[r], schedule.uniform[r], schedule.mask[r], num_codes)
             kernel = schedule.jumps(t, s).transition
-            ours = matrix(*(np.exp(np.float64(v)) for v in (kernel.log_keep, kernel.log_uniform, kernel.log_mask)), num_codes)
+            ours = matrix(
+                *(np.exp(np.float64(v)) for v in (kernel.log_keep, kernel.log_uniform, kernel.log_mask)), num_codes
+            )
             np.testing.assert_allclose(ours, product, rtol=2e-6)
             np.testing.assert_allclose(np.exp(kernel.log_not_mask), 1 - product[0, -1], rtol=2e-5, atol=1e-7)
 

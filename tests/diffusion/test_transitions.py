@@ -136,7 +136,10 @@ def test_truncated_prediction_keeps_its_mass():
 
 @settings(deadline=None, max_examples=40)
 @given(
-    seed=st.integers(0, 2**31 - 1), scale=st.floats(0.0, 60.0), pair=st.sampled_from(PAIRS), schedule=st.sampled_from([RELEASED, NOISY])
+    seed=st.integers(0, 2**31 - 1),
+    scale=st.floats(0.0, 60.0),
+    pair=st.sampled_from(PAIRS),
+    schedule=st.sampled_from([RELEASED, NOISY]),
 )
 def test_posterior_is_a_finite_distribution_with_finite_gradients(seed, scale, pair, schedule):
     log_x0, jump = random_log_x0(seed, scale), schedule.jumps(*pair)
@@ -165,7 +168,9 @@ def test_clamps():
 def test_clamps_pass_the_whole_gradient_on_a_bound_and_none_beyond():
     # At t = 0 the posterior is the clamped input itself, so these entries are inside, on and beyond the bounds.
     log_x0 = jnp.array([[[-1.0, 0.0, LOG_FLOOR, -75.0, 2.0]]])
-    out, pullback = jax.vjp(lambda x: jit_posterior(x, jnp.array([[1]]), RELEASED.jumps(0, -1))[..., :NUM_CODES], log_x0)
+    out, pullback = jax.vjp(
+        lambda x: jit_posterior(x, jnp.array([[1]]), RELEASED.jumps(0, -1))[..., :NUM_CODES], log_x0
+    )
     np.testing.assert_allclose(out, [[[-1.0, 0.0, LOG_FLOOR, LOG_FLOOR, 0.0]]], atol=1e-5)
     assert out[0, 0, 1] == 0.0
     (gradient,) = pullback(jnp.ones_like(out))

@@ -13,7 +13,15 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-LANGUAGES = {"python": "python", "sh": "shell", "shell": "shell", "bash": "shell", "console": "shell", "text": "text", "json": "text"}
+LANGUAGES = {
+    "python": "python",
+    "sh": "shell",
+    "shell": "shell",
+    "bash": "shell",
+    "console": "shell",
+    "text": "text",
+    "json": "text",
+}
 _PROGRAM = re.compile(r"(\w+=\S* +)*[a-z][a-z0-9./+-]*( (?!=)|$)")
 _FENCE = re.compile(r"(`{3,}|~{3,}) *(\S*)")
 _LIST = re.compile(r"([-*+]|\d+\.) ")

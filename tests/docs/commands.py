@@ -77,7 +77,10 @@ def _main(arguments: list[str]) -> None:
         if more is None:
             return
         sys.argv = argv + more
-        with flagsaver.flagsaver(), trial(sys.argv):  # flags anew: those of changed fields are defined when they are parsed
+        with (
+            flagsaver.flagsaver(),
+            trial(sys.argv),
+        ):  # flags anew: those of changed fields are defined when they are parsed
             _succeeds(lambda: cli.dispatch(cli.parse(sys.argv)))
             if f"--checkpoint={EMBEDDED}" in more:
                 _succeeds(lambda: _known(flags.FLAGS.prompt or []))

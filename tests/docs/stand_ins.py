@@ -23,8 +23,8 @@ from vqdiffusion_jax.interop.diffusers_folder import write_diffusers
 from vqdiffusion_jax.interop.table import unapply
 from vqdiffusion_jax.loading import write_folder
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
-from vqdiffusion_jax.models.keys import shapes_of
-from vqdiffusion_jax.models.parts import CodecPart
+from vqdiffusion_jax.models.components import CodecPart
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 # Timesteps as in the released models, as settings in the documents depend on them; a ratio that diffusers can hold.
@@ -48,9 +48,11 @@ def small_presets() -> dict[str, ModelConfig]:
     without_null = replace(of_text, denoiser=replace(of_text.denoiser, learnable_null=False))
     larger = codec_config("ema", image_size=16, channel_multipliers=(1, 1, 2))  # SSIM's window needs 11 pixels
     return {
-        "coco": without_null, "coco_cf": of_text, "ithq": _of_all_codes(of_text, codec_config("ema")),
+        "coco": without_null,
+        "coco_cf": of_text,
+        "ithq": _of_all_codes(of_text, codec_config("ema")),
         "emoji": _of_all_codes(of_text, larger),
-    }  # fmt: skip
+    }
 
 
 def small_codecs() -> dict[str, VQGANConfig]:
@@ -66,13 +68,19 @@ def make(folder: Path) -> None:
     checkpoints = {
         "ithq_learnable.pth": tensors_of(ithq),
         "coco_learnable.pth": (tensors := tensors_of(coco)),
-        "coco_pretrained.pth": {name: value for name, value in tensors.items() if name != "transformer.empty_text_embed"},
+        "coco_pretrained.pth": {
+            name: value for name, value in tensors.items() if name != "transformer.empty_text_embed"
+        },
         "imagenet_learnable.pth": (tensors := tensors_of(imagenet)),
-        "imagenet_pretrained.pth": {name: value[:1000] if name.endswith("ln2.emb.weight") else value for name, value in tensors.items()},
+        "imagenet_pretrained.pth": {
+            name: value[:1000] if name.endswith("ln2.emb.weight") else value for name, value in tensors.items()
+        },
         "ffhq_pretrained.pth": tensors_of(random_model(replace(ffhq, codec=codec_config("vq")))),
     }
     for name, tensors in checkpoints.items():
-        averaged = {key.removeprefix("transformer."): value for key, value in tensors.items() if key.startswith("transformer.")}
+        averaged = {
+            key.removeprefix("transformer."): value for key, value in tensors.items() if key.startswith("transformer.")
+        }
         save(folder / name, {"last_epoch": 1, "model": tensors, "ema": averaged})
     for name in ("CC_pretrained.pth", "cub_pretrained.pth", "human_pretrained.pth"):
         (folder / name).symlink_to("coco_pretrained.pth")
@@ -92,7 +100,9 @@ def make(folder: Path) -> None:
         (folder / "runs" / run / "model").symlink_to(folder / model)
     _data(folder)
     size = ithq.config.codec.image_size
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)).save(folder / "picture.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)).save(
+        folder / "picture.png"
+    )
     Image.fromarray(np.eye(size, dtype=np.uint8) * 255).save(folder / "mask.png")
     (folder / "prompts.txt").write_text("a red apple\na sunflower\n")
 
@@ -110,7 +120,9 @@ def _data(folder: Path) -> None:
 def _of_all_codes(config: ModelConfig, codec: VQGANConfig) -> ModelConfig:
     """The same with a codec none of whose codes is left out."""
     codes = {"num_codes": codec.num_codes}
-    return replace(config, codec=codec, denoiser=replace(config.denoiser, **codes), schedule=replace(config.schedule, **codes))
+    return replace(
+        config, codec=codec, denoiser=replace(config.denoiser, **codes), schedule=replace(config.schedule, **codes)
+    )
 
 
 def random_model(config: ModelConfig) -> VQDiffusionModel:
@@ -119,7 +131,11 @@ def random_model(config: ModelConfig) -> VQDiffusionModel:
 
     def fill(leaf):
         floating = np.issubdtype(leaf.dtype, np.floating)
-        return (0.1 * draw.standard_normal(leaf.shape)).astype(leaf.dtype) if floating else np.zeros(leaf.shape, leaf.dtype)
+        return (
+            (0.1 * draw.standard_normal(leaf.shape)).astype(leaf.dtype)
+            if floating
+            else np.zeros(leaf.shape, leaf.dtype)
+        )
 
     return jax.tree.map(fill, shapes_of(VQDiffusionModel, config))
 

@@ -9,24 +9,44 @@ WRONG = {
     "no such flag": ("    python main.py --promt=x", "--prompt"),
     "no such value": ("    python main.py --prompt=x --strategy=fastest", "should be one of <posterior|"),
     "no such mode": ("    python main.py --mode=smaple", "should be one of <sample|"),
-    "a flag of another mode": ("    python main.py --mode=train --config=configs/coco.py --workdir=x --prompt=y", "sample, not train"),
+    "a flag of another mode": (
+        "    python main.py --mode=train --config=configs/coco.py --workdir=x --prompt=y",
+        "sample, not train",
+    ),
     "flags that do not go together": ("    python main.py --prompt=x --strategy=purity --steps=5", "--steps goes with"),
     "a file that is nowhere": ("    python main.py --checkpoint=ithq_lernable.pth --prompt=x", "does not exist"),
-    "what the embedded model does not know": ('    python main.py --prompt="a small penguin"', "'a small penguin' names nothing"),
+    "what the embedded model does not know": (
+        '    python main.py --prompt="a small penguin"',
+        "'a small penguin' names nothing",
+    ),
     "a codec that is nowhere": (
-        "    python main.py --mode=tokenize --config=configs/emoji_tiny.py --codec=runs/vqgan_emjoi/model --out=x", "vqgan_emjoi"
+        "    python main.py --mode=tokenize --config=configs/emoji_tiny.py --codec=runs/vqgan_emjoi/model --out=x",
+        "vqgan_emjoi",
     ),
     "a data set that is nowhere": (
-        "    python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --config.data.root=data/emjoi --workdir=x", "data/emjoi"
+        "    python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --config.data.root=data/emjoi --workdir=x",
+        "data/emjoi",
     ),
-    "a report that is nowhere": ("    python main.py --mode=step_schedule --report=EVAL/report.json --steps=10", "EVAL/report.json"),
+    "a report that is nowhere": (
+        "    python main.py --mode=step_schedule --report=EVAL/report.json --steps=10",
+        "EVAL/report.json",
+    ),
     "a missing companion": ("    python main.py --checkpoint=coco_learnable.pth --prompt=x", "mapping"),
-    "a field that no config has": ("    python main.py --mode=train --config=configs/coco.py --config.stps=1 --workdir=x", "stps"),
-    "a value that no config takes": ("    python main.py --mode=train --config=configs/coco.py --config.steps=0 --workdir=x", "steps is 0"),
+    "a field that no config has": (
+        "    python main.py --mode=train --config=configs/coco.py --config.stps=1 --workdir=x",
+        "stps",
+    ),
+    "a value that no config takes": (
+        "    python main.py --mode=train --config=configs/coco.py --config.steps=0 --workdir=x",
+        "steps is 0",
+    ),
     "nowhere to train": ("    python main.py --mode=train --config=configs/coco.py", "--workdir is needed"),
     "no such protocol": ("    python main.py --mode=eval --protocol=coco --out=x", "coco30k"),
     "no such field of a protocol": ("    python main.py --mode=eval --set=samples=3 --out=x", "samples"),
-    "no such option of a script": ("```sh\npython convert/torch_to_flax.py --chekpoint=ithq_learnable.pth --out=x\n```", "--chekpoint"),
+    "no such option of a script": (
+        "```sh\npython convert/torch_to_flax.py --chekpoint=ithq_learnable.pth --out=x\n```",
+        "--chekpoint",
+    ),
     "no such module": ("    python -m benchmarks.nothing --out=x", "no module benchmarks.nothing"),
     "options of a module that takes none": ("    python -m benchmarks.all_cpu --out=x", "takes no arguments"),
     "no such option of a module": ("    python -m vqdiffusion_jax.data.emoji --uot=x", "--uot"),
@@ -38,7 +58,10 @@ WRONG = {
     "an open quotation": ('    python main.py --prompt="x', "quotation"),
     "an open fence": ("```python\nx = 1", "not closed"),
     "an unknown language": ("```pyton\nx = 1\n```", "pyton"),
-    "python that fails": ("```python\nx = 1\n```\n\nand\n\n```python\nassert x == 2\n```", "README.md:8: AssertionError"),
+    "python that fails": (
+        "```python\nx = 1\n```\n\nand\n\n```python\nassert x == 2\n```",
+        "README.md:8: AssertionError",
+    ),
     "python that is none": ("```python\nx = = 1\n```", "SyntaxError"),
 }
 

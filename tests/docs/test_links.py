@@ -47,7 +47,11 @@ def test_every_document_can_be_found_from_the_readme():
         if document not in reached:
             reached.add(document)
             targets = [urlsplit(target) for _, target in links((REPO / document).read_text(encoding="utf-8"))]
-            there = [(REPO / document).parent / target.path for target in targets if not target.scheme and target.path.endswith(".md")]
+            there = [
+                (REPO / document).parent / target.path
+                for target in targets
+                if not target.scheme and target.path.endswith(".md")
+            ]
             waiting += [path.resolve().relative_to(REPO) for path in there]
     assert not set(DOCUMENTS) - reached
 

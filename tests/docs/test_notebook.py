@@ -21,7 +21,9 @@ def test_cells_run_in_order(tmp_path, monkeypatch, capsys):
     assert all(any(concept in prompt for concept in choose_concepts(EMBEDDED)) for prompt in namespace["PROMPTS"])
     rows = [[np.asarray(picture) for picture in row] for row in namespace["rows"]]
     assert all(len({picture.tobytes() for picture in row}) == len(namespace["PROMPTS"]) for row in rows)
-    assert len({np.stack(row).tobytes() for row in rows}) == 4  # strategies may agree about a picture, but not about all
+    assert (
+        len({np.stack(row).tobytes() for row in rows}) == 4
+    )  # strategies may agree about a picture, but not about all
     painted = np.asarray(namespace["painted"])
     assert (painted != rows[0][0]).any() and all(picture.std() > 10 for picture in [*painted, *sum(rows, [])])
     found = namespace["found"]

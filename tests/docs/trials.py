@@ -24,9 +24,12 @@ from vqdiffusion_jax.training.loop import Outcome
 EMBEDDED = "emoji"
 BEGUN = ("configs/vqgan_emoji.py", "my_model.py")
 _STEPS = (
-    "--config.steps=1", "--config.batch_size=2", "--config.accumulation=1", "--config.workers=0",
+    "--config.steps=1",
+    "--config.batch_size=2",
+    "--config.accumulation=1",
+    "--config.workers=0",
     "--config.watch.sample_every=0",
-)  # fmt: skip
+)
 _PICTURES = ("--set=num_samples=2", "--set=steps=2", "--set=num_reference=2", "--set=num_likelihood=2", "--noprogress")
 _FEWER = {
     "train": _STEPS,
@@ -77,7 +80,9 @@ def trial(arguments: list[str]):
         patches.enter_context(mock.patch.dict(presets.PRESETS, small_presets()))
         patches.enter_context(mock.patch.dict(presets.CODECS, small_codecs()))
         dry = "--dry_run" in arguments
-        patches.enter_context(mock.patch("vqdiffusion_jax.cli.dry_run.describe", return_value="") if dry else nullcontext())
+        patches.enter_context(
+            mock.patch("vqdiffusion_jax.cli.dry_run.describe", return_value="") if dry else nullcontext()
+        )
         patches.enter_context(mock.patch("vqdiffusion_jax.training.loop.train", _begin))
         yield
 

@@ -26,10 +26,16 @@ def rows_on(mesh) -> dict[str, np.ndarray]:
     terms = likelihood.make_terms(toy_model() if mesh is None else shard(toy_model(), mesh), seed=3)
     tokens = rng.integers(0, CODES, (COUNT, TOKENS), dtype=np.int32)
     nats = in_batches(lambda part: terms(*part), ({"tokens": tokens}, np.arange(COUNT)), BATCH, mesh=mesh)
-    judge = random_network(Judge, JudgeConfig(concepts=("apple", "cat", "dog"), channels=(8, 8, 8, 8), groups=2, heads=4))
+    judge = random_network(
+        Judge, JudgeConfig(concepts=("apple", "cat", "dog"), channels=(8, 8, 8, 8), groups=2, heads=4)
+    )
     pictures = rng.integers(0, 256, (COUNT, 64, 64, 3), np.uint8)
     said = verdict.judge_pictures(judge, pictures, batch_size=BATCH, mesh=mesh)
-    return {"nats": nats, "concept": said.concept, "features": JudgeFeatures(judge, mesh=mesh)(pictures)["judge_features"]}
+    return {
+        "nats": nats,
+        "concept": said.concept,
+        "features": JudgeFeatures(judge, mesh=mesh)(pictures)["judge_features"],
+    }
 
 
 def main(out: str) -> None:

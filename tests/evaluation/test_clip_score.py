@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from vqdiffusion_jax.evaluation.clip_score import CaptionScorer, image_embeddings, load_towers, preprocess, text_embeddings
+from vqdiffusion_jax.evaluation.clip_score import (
+    CaptionScorer,
+    image_embeddings,
+    load_towers,
+    preprocess,
+    text_embeddings,
+)
 from vqdiffusion_jax.evaluation.errors import EvaluationError
 from vqdiffusion_jax.evaluation.networks import ClipCosines
 
@@ -19,9 +25,18 @@ def peer(tmp_path_factory):
     """A small CLIPModel of transformers, and the folder it was saved to."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     torch.manual_seed(0)
-    shared = dict(hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, hidden_act="quick_gelu")
+    shared = dict(
+        hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, hidden_act="quick_gelu"
+    )
     config = transformers.CLIPConfig(
-        text_config=dict(vocab_size=49408, max_position_embeddings=16, bos_token_id=49406, eos_token_id=49407, pad_token_id=0, **shared),
+        text_config=dict(
+            vocab_size=49408,
+            max_position_embeddings=16,
+            bos_token_id=49406,
+            eos_token_id=49407,
+            pad_token_id=0,
+            **shared,
+        ),
         vision_config=dict(image_size=32, patch_size=8, **shared),
         projection_dim=24,
     )

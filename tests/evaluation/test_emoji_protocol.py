@@ -24,11 +24,13 @@ from vqdiffusion_jax.evaluation.protocols import find_protocol
 from vqdiffusion_jax.evaluation.reference import open_reference, scene_of, subjects
 from vqdiffusion_jax.evaluation.report import write_report
 from vqdiffusion_jax.evaluation.run import Setup, evaluate_samples, score_samples
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 CONCEPTS = all_concepts()[:12]
-PROTOCOL = dataclasses.replace(find_protocol("emoji"), source_options={"concepts": 12, "length": 24}, num_samples=20, steps=2)
+PROTOCOL = dataclasses.replace(
+    find_protocol("emoji"), source_options={"concepts": 12, "length": 24}, num_samples=20, steps=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,32 +47,59 @@ def judge():
 def pipeline():
     """Random weights; pictures of 64 x 64, as the judge wants them."""
     codec = VQGANConfig(
-        quantizer="ema", codebook_size=24, embed_dim=8, image_size=64, channels=4, channel_multipliers=(1, 1, 1, 1), num_res_blocks=1,
-        attention_levels=(), z_channels=4, norm_groups=4,
-    )  # fmt: skip
+        quantizer="ema",
+        codebook_size=24,
+        embed_dim=8,
+        image_size=64,
+        channels=4,
+        channel_multipliers=(1, 1, 1, 1),
+        num_res_blocks=1,
+        attention_levels=(),
+        z_channels=4,
+        norm_groups=4,
+    )
     tiny = preset("tiny_text")
     config = dataclasses.replace(tiny, codec=codec, denoiser=dataclasses.replace(tiny.denoiser, grid=codec.grid))
     shapes, rng = shapes_of(VQDiffusionModel, config), np.random.default_rng(0)
-    return VQDiffusionPipeline(jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0.0, 0.3, leaf.shape), leaf.dtype), shapes))
+    return VQDiffusionPipeline(
+        jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0.0, 0.3, leaf.shape), leaf.dtype), shapes)
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*too few:UserWarning")
 def test_the_whole_protocol(root, judge, pipeline, tmp_path):
     setup = Setup(
-        out=tmp_path, protocol=PROTOCOL, source=open_reference(PROTOCOL, root), extractors=[JudgeFeatures(judge), JudgeAnswers(judge)],
-        metrics=choose(list(PROTOCOL.metrics)), chunk=10, batch_size=4,
-    )  # fmt: skip
+        out=tmp_path,
+        protocol=PROTOCOL,
+        source=open_reference(PROTOCOL, root),
+        extractors=[JudgeFeatures(judge), JudgeAnswers(judge)],
+        metrics=choose(list(PROTOCOL.metrics)),
+        chunk=10,
+        batch_size=4,
+    )
     store, reference = evaluate_samples(setup, pipeline)
     results = score_samples(setup, store, reference)
     assert {name: one.count for name, one in results.shares.items()} == {
-        "concept_seen": 10, "concept_held_out": 10, "background_seen": 10, "background_held_out": 3, "relation_seen": 5,
-        "relation_held_out": 5, "judge_concept": 24, "judge_background": 24, "judge_relation": 12,
-    }  # fmt: skip
-    assert {"judge_fid", "judge_precision", "judge_recall"} <= results.scores.keys() and np.isfinite(results.scores["judge_fid"])
+        "concept_seen": 10,
+        "concept_held_out": 10,
+        "background_seen": 10,
+        "background_held_out": 3,
+        "relation_seen": 5,
+        "relation_held_out": 5,
+        "judge_concept": 24,
+        "judge_background": 24,
+        "judge_relation": 12,
+    }
+    assert {"judge_fid", "judge_precision", "judge_recall"} <= results.scores.keys() and np.isfinite(
+        results.scores["judge_fid"]
+    )
     write_report(tmp_path, PROTOCOL, {}, results)
     report = json.loads((tmp_path / "report.json").read_text())
     share = report["shares"]["concept_seen"]
-    assert share["count"] == 10 and share["interval"][0] <= share["right"] / 10 == report["scores"]["concept_seen"] <= share["interval"][1]
+    assert (
+        share["count"] == 10
+        and share["interval"][0] <= share["right"] / 10 == report["scores"]["concept_seen"] <= share["interval"][1]
+    )
     assert f"({share['right']} of 10; 95 %:" in (tmp_path / "report.md").read_text()
 
 
@@ -81,7 +110,9 @@ def test_answers_are_about_the_scenes_asked_for(root, judge, monkeypatch):
 
     def sees(judge, pictures, mesh):
         right, even = dataclasses.asdict(truth([one["scene"] for one in shown], CONCEPTS)), np.arange(20) % 2 == 0
-        return Verdicts(**{name: np.where(even if said.ndim == 1 else even[:, None], said, -2) for name, said in right.items()})
+        return Verdicts(
+            **{name: np.where(even if said.ndim == 1 else even[:, None], said, -2) for name, said in right.items()}
+        )
 
     monkeypatch.setattr(extractors, "judge_pictures", sees)
     rows = JudgeAnswers(judge)(np.zeros((20, 64, 64, 3), np.uint8), shown)
@@ -98,11 +129,19 @@ def test_what_a_sample_shows_decides_who_looks_at_it(root, judge):
     shown = subjects(PROTOCOL, text, source)
     assert [one["prompt"] for one in shown] == [source[i]["captions"][0] for i in range(20)]
     assert [one["scene"] for one in shown] == [source.scene(i) for i in range(20)] and fitting(both, shown[0]) == both
-    assert fitting(both, subjects(PROTOCOL, classes, source)[0]) == fitting(both, subjects(PROTOCOL, text, source, ["x"])[0]) == both[:1]
+    assert (
+        fitting(both, subjects(PROTOCOL, classes, source)[0])
+        == fitting(both, subjects(PROTOCOL, text, source, ["x"])[0])
+        == both[:1]
+    )
 
 
 def test_without_a_judge_it_is_said_what_is_missing(tmp_path):
     store = ChunkStore(tmp_path, 2, 2, {})
     store.fill(lambda pictures: {"mean_colour": np.zeros((2, 3))})
     results = measure(store, Reference(), metrics=choose(list(PROTOCOL.metrics)))
-    assert not results.scores and len(results.warnings) == 3 and all("(--judge=FILE)" in warning for warning in results.warnings)
+    assert (
+        not results.scores
+        and len(results.warnings) == 3
+        and all("(--judge=FILE)" in warning for warning in results.warnings)
+    )

@@ -42,8 +42,18 @@ def folders(tmp_path_factory):
 
 
 def whole_evaluation(folders, out):
-    return [f"--checkpoint={folders / 'model'}", f"--data_root={folders / 'pictures'}", f"--out={out}", "--noprogress", "--chunk=2",
-            "--set=num_samples=3", "--set=steps=2", "--what=samples", "--what=likelihood", "--what=reconstruction"]  # fmt: skip
+    return [
+        f"--checkpoint={folders / 'model'}",
+        f"--data_root={folders / 'pictures'}",
+        f"--out={out}",
+        "--noprogress",
+        "--chunk=2",
+        "--set=num_samples=3",
+        "--set=steps=2",
+        "--what=samples",
+        "--what=likelihood",
+        "--what=reconstruction",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +67,19 @@ def alone(folders):
 def test_everything_that_needs_no_network(alone):
     said, out = alone
     report = json.loads((out / "report.json").read_text())
-    assert report["scores"].keys() == {"psnr", "ssim", "codes_used", "code_perplexity", "bits_per_token", "bits_per_token_error"}
-    assert report["about"]["samples"] == 3 and report["about"]["likelihood"] == 5 and report["protocol"]["num_samples"] == 3
+    assert report["scores"].keys() == {
+        "psnr",
+        "ssim",
+        "codes_used",
+        "code_perplexity",
+        "bits_per_token",
+        "bits_per_token_error",
+    }
+    assert (
+        report["about"]["samples"] == 3
+        and report["about"]["likelihood"] == 5
+        and report["protocol"]["num_samples"] == 3
+    )
     assert "SSIM of reconstructions" in said and "samples: " in said
     assert json.loads((out / "speed.json").read_text())["pictures_per_second"]["reconstruction"] > 0
 
@@ -98,18 +119,34 @@ def told(folders):
     lines = {
         "whole": with_a_network(folders, out / "whole", "--keep_images", f"--write_reference={out / 'reference.npz'}"),
         "steps": [*drawn, "--sweep=steps:2,4", f"--out={out / 'steps'}"],
-        "strategies": [*drawn, "--set=steps=none", "--sweep=strategy:posterior,fewer_tokens", f"--out={out / 'strategies'}"],
+        "strategies": [
+            *drawn,
+            "--set=steps=none",
+            "--sweep=strategy:posterior,fewer_tokens",
+            f"--out={out / 'strategies'}",
+        ],
         "null": [*drawn, "--sweep=null:auto,learnable,text", f"--out={out / 'null'}"],
         "nothing": [*drawn, "--sweep=null:learnable,text", f"--out={out / 'nothing'}"],
-        "folder": [f"--samples={out / 'whole' / 'samples' / 'images'}", f"--reference={out / 'reference.npz'}", *network,
-                   f"--out={out / 'folder'}"],
+        "folder": [
+            f"--samples={out / 'whole' / 'samples' / 'images'}",
+            f"--reference={out / 'reference.npz'}",
+            *network,
+            f"--out={out / 'folder'}",
+        ],
         "part 0": with_a_network(folders, out / "parts", "--part=0/2"),
         "part 1": with_a_network(folders, out / "parts", "--part=1/2"),
         "no network": [model, pictures, f"--write_reference={out / 'a.npz'}", f"--out={out / 'mistake'}"],
         "no npz": [model, pictures, *network, f"--write_reference={out / 'a.txt'}", f"--out={out / 'mistake'}"],
         "no prompt": [model, f"--prompts_file={folders / 'empty.txt'}", f"--out={out / 'mistake'}"],
-        "bits": [model, pictures, *network, "--what=likelihood", f"--write_reference={out / 'bits.npz'}", f"--out={out / 'bits'}"],
-    }  # fmt: skip
+        "bits": [
+            model,
+            pictures,
+            *network,
+            "--what=likelihood",
+            f"--write_reference={out / 'bits.npz'}",
+            f"--out={out / 'bits'}",
+        ],
+    }
     return out, dict(zip(lines, run_all(lines.values()), strict=True))
 
 
@@ -123,15 +160,22 @@ def test_all_that_a_network_is_needed_for(told):
     assert scores_of(out / "whole").keys() >= {"fid", "inception_score", "rfid", "psnr", "bits_per_token"}
     about = json.loads((out / "whole" / "report.json").read_text())["about"]
     assert about == {
-        "checkpoint": "model", "data": "folder at pictures", "dtype": "float32", "platform": "cpu", "samples": 3, "likelihood": 5,
+        "checkpoint": "model",
+        "data": "folder at pictures",
+        "dtype": "float32",
+        "platform": "cpu",
+        "samples": 3,
+        "likelihood": 5,
         "reconstruction": 5,
-    }  # fmt: skip
+    }
     assert "- dtype: float32\n- platform: cpu\n" in (out / "whole" / "report.md").read_text()
 
 
 def test_few_samples_are_one_line_of_warning(told):
     lines = [line for line in told[1]["whole"]["err"].splitlines() if "few" in line]
-    assert lines == ["warning: samples: 3 pictures are too few for 4 features; the covariance is singular and FID is far too high"]
+    assert lines == [
+        "warning: samples: 3 pictures are too few for 4 features; the covariance is singular and FID is far too high"
+    ]
 
 
 def test_the_reference_is_written_as_pytorch_fid_reads_it(told):
@@ -161,18 +205,32 @@ def test_a_sweep_is_a_table_and_a_plot(told):
     assert [point["settings"] for point in points] == [{"steps": 2}, {"steps": 4}]
     for point, folder in zip(points, ("steps=2", "steps=4"), strict=True):
         assert point["scores"] == scores_of(out / "steps" / folder) and point["scores"]["fid"] > 0
-        assert json.loads((out / "steps" / folder / "report.json").read_text())["protocol"]["steps"] == point["settings"]["steps"]
+        assert (
+            json.loads((out / "steps" / folder / "report.json").read_text())["protocol"]["steps"]
+            == point["settings"]["steps"]
+        )
         assert f"| {point['settings']['steps']} | {point['scores']['fid']:.6g} |" in page
     assert points[0]["scores"]["fid"] != points[1]["scores"]["fid"]
     about = json.loads((out / "steps" / "steps=2" / "report.json").read_text())["about"]
-    assert about == {"checkpoint": "model", "data": "folder at pictures", "dtype": "float32", "platform": "cpu", "samples": 6}
+    assert about == {
+        "checkpoint": "model",
+        "data": "folder at pictures",
+        "dtype": "float32",
+        "platform": "cpu",
+        "samples": 6,
+    }
 
 
 def test_a_sweep_over_names_is_a_dot_for_each(told):
     out, said = told
     assert said["strategies"]["status"] == 0, said["strategies"]["err"]
     plot = (out / "strategies" / "fid.svg").read_text()
-    assert ">1: posterior<" in plot and ">2: fewer_tokens<" in plot and plot.count("<circle") == 2 and "<polyline" not in plot
+    assert (
+        ">1: posterior<" in plot
+        and ">2: fewer_tokens<" in plot
+        and plot.count("<circle") == 2
+        and "<polyline" not in plot
+    )
     assert "![fid over rows](fid.svg)" in (out / "strategies" / "sweep.md").read_text()
 
 
@@ -194,8 +252,11 @@ def test_pictures_that_are_drawn_already_score_as_when_they_were_drawn(told):
     assert found.keys() == {"fid", "inception_score", "inception_score_std"}
     assert found == pytest.approx({name: drawn[name] for name in found}, rel=1e-5)
     assert json.loads((out / "folder" / "report.json").read_text())["about"] == {
-        "samples": "images", "data": "reference.npz", "platform": "cpu", "pictures": 3,
-    }  # fmt: skip
+        "samples": "images",
+        "data": "reference.npz",
+        "platform": "cpu",
+        "pictures": 3,
+    }
 
 
 def test_the_part_that_ends_last_reports_what_one_run_does(told):
@@ -209,9 +270,10 @@ def test_the_part_that_ends_last_reports_what_one_run_does(told):
 def test_what_cannot_be_is_one_line_before_anything_is_drawn(told):
     out, said = told
     for name, message in (
-        ("no network", "give --data_root and --inception, and not --reference"), ("no npz", "a.txt must be an .npz file in a folder that"),
+        ("no network", "give --data_root and --inception, and not --reference"),
+        ("no npz", "a.txt must be an .npz file in a folder that"),
         ("no prompt", "empty.txt holds no prompt; write one a line"),
-    ):  # fmt: skip
+    ):
         assert said[name]["status"] == 1 and message in said[name]["err"]
         assert said[name]["err"].startswith("error: --") and said[name]["err"].count("\n") == 1
     assert not (out / "mistake").exists()

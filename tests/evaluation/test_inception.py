@@ -15,7 +15,7 @@ from vqdiffusion_jax.evaluation.inception_weights import fingerprint, from_tenso
 from vqdiffusion_jax.evaluation.networks import InceptionFeatures
 from vqdiffusion_jax.evaluation.resizing import bicubic, bilinear, prepare
 from vqdiffusion_jax.evaluation.statistics import FeatureStatistics
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 
 
 @functools.cache
@@ -43,7 +43,11 @@ def peer_of(tensors, inception):
     import torch
 
     state = {name: torch.tensor(array) for name, array in tensors.items()}
-    counters = {name.replace("running_mean", "num_batches_tracked"): torch.tensor(0) for name in state if name.endswith("running_mean")}
+    counters = {
+        name.replace("running_mean", "num_batches_tracked"): torch.tensor(0)
+        for name in state
+        if name.endswith("running_mean")
+    }
     inception.load_state_dict_from_url = lambda url, progress: state | counters
     return inception.InceptionV3().eval()
 
@@ -51,7 +55,9 @@ def peer_of(tensors, inception):
 def pictures(count, height=70, width=50, seed=0):
     """Noise over broad colours, so that features differ from picture to picture."""
     rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (count, 3, 4, 3)).repeat(-(-height // 3), 1).repeat(-(-width // 4), 2)[:, :height, :width]
+    coarse = (
+        rng.integers(0, 256, (count, 3, 4, 3)).repeat(-(-height // 3), 1).repeat(-(-width // 4), 2)[:, :height, :width]
+    )
     return np.clip(coarse + rng.normal(0, 20, coarse.shape), 0, 255).astype(np.uint8)
 
 
@@ -86,7 +92,9 @@ def two_sets(features):
     """Features of two sets of 4 pictures each, about as far apart as sets usually are: theirs and ours, float64."""
     sets = [pictures(4, seed=1), pictures(4, seed=2)]
     of_pytorch_fid, ours = features
-    return [of_pytorch_fid(images).astype(np.float64) for images in sets], [ours(images)["pool3"].astype(np.float64) for images in sets]
+    return [of_pytorch_fid(images).astype(np.float64) for images in sets], [
+        ours(images)["pool3"].astype(np.float64) for images in sets
+    ]
 
 
 def fid_of_pytorch_fid(sets):
@@ -147,7 +155,8 @@ def test_bicubic_is_clean_fids(size):
 
 
 @pytest.mark.parametrize(
-    ("resize", "black", "grey", "white"), [("pytorch_fid", -1.0, 256 / 255 - 1, 1.0), ("clean_fid", -1.0, 0.0, 127 / 128)]
+    ("resize", "black", "grey", "white"),
+    [("pytorch_fid", -1.0, 256 / 255 - 1, 1.0), ("clean_fid", -1.0, 0.0, 127 / 128)],
 )
 @pytest.mark.parametrize("size", [(40, 30), (320, 400)])
 def test_plain_pictures_stay_plain_and_are_scaled_as_the_networks_read_them(resize, black, grey, white, size):
@@ -164,7 +173,12 @@ def test_clean_resize_has_a_low_pass_filter_and_keeps_floats():
     # A board of single pixels is grey to a filter that sees them all, and not to one that looks at four.
     board = np.tile(np.array([[0, 255], [255, 0]], np.uint8), (225, 225))[None, ..., None].repeat(3, -1)
     inside = np.s_[:, 10:-10, 10:-10]
-    assert np.asarray(prepare(board, "clean_fid"))[inside].std() < 0.2 < 0.3 < np.asarray(prepare(board, "pytorch_fid"))[inside].std()
+    assert (
+        np.asarray(prepare(board, "clean_fid"))[inside].std()
+        < 0.2
+        < 0.3
+        < np.asarray(prepare(board, "pytorch_fid"))[inside].std()
+    )
 
 
 @pytest.mark.parametrize("archive", [True, False])  # the released file is of before PyTorch 1.6, and no archive
@@ -188,7 +202,9 @@ def test_a_file_of_before_pytorch_1_6_needs_pytorch(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "inception.pth", _use_new_zipfile_serialization=False)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ValueError, match=r"inception.pth was saved before PyTorch 1.6; install torch, or save it again with") as raised:
+    with pytest.raises(
+        ValueError, match=r"inception.pth was saved before PyTorch 1.6; install torch, or save it again with"
+    ) as raised:
         load_inception(tmp_path / "inception.pth")
     assert "\n" not in str(raised.value)
 

@@ -12,7 +12,15 @@ from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.data.scenes.scene import Placed, Scene
 from vqdiffusion_jax.data.scenes.words import AXES, STYLES
 from vqdiffusion_jax.evaluation.errors import EvaluationError
-from vqdiffusion_jax.evaluation.judge import Judge, JudgeConfig, Verdicts, agreement, judge_pictures, load_judge, save_judge
+from vqdiffusion_jax.evaluation.judge import (
+    Judge,
+    JudgeConfig,
+    Verdicts,
+    agreement,
+    judge_pictures,
+    load_judge,
+    save_judge,
+)
 from vqdiffusion_jax.evaluation.judge import train as training
 from vqdiffusion_jax.evaluation.judge.model import BACKGROUNDS, LAYOUTS, STYLE_NAMES
 
@@ -21,7 +29,10 @@ CONCEPTS = ("red apple", "cat face", "dog face")
 
 def scene(*concepts, axis="single", background="blue", style="noto", position="centre"):
     positions = AXES[axis] if len(concepts) == 2 else (position,)
-    placed = (Placed(drawing=0, concept=c, style=style, size="small", position=p) for c, p in zip(concepts, positions, strict=True))
+    placed = (
+        Placed(drawing=0, concept=c, style=style, size="small", position=p)
+        for c, p in zip(concepts, positions, strict=True)
+    )
     return Scene(objects=tuple(placed), background=background, axis=axis)
 
 
@@ -55,7 +66,9 @@ APPLE, CAT, DOG = CONCEPTS
 )
 def test_what_counts_as_right(wanted, seen, expected):
     right = agreement(seen, [wanted], CONCEPTS)
-    np.testing.assert_array_equal([right[q][0] for q in ("background", "layout", "concept", "relation", "style")], expected)
+    np.testing.assert_array_equal(
+        [right[q][0] for q in ("background", "layout", "concept", "relation", "style")], expected
+    )
 
 
 def test_an_unknown_concept_is_named():
@@ -130,7 +143,9 @@ def test_training_and_test_scenes_are_apart(data):
     for test in (False, True):
         _, scenes = training.scenes_of(data, CONCEPTS, test=test)
         drawn = [next(scenes) for _ in range(400)]
-        shown[test] = {(s.background, s.axis, *((p.concept, p.style, p.size, p.position) for p in s.objects)) for s in drawn}
+        shown[test] = {
+            (s.background, s.axis, *((p.concept, p.style, p.size, p.position) for p in s.objects)) for s in drawn
+        }
     assert shown[True] and not shown[False] & shown[True]
 
 

@@ -93,11 +93,19 @@ def test_shards_change_nothing_and_each_device_computes_its_own(tmp_path):
     assert done.returncode == 0, done.stderr
     shares, rows = json.loads(done.stdout.splitlines()[-1]), np.load(tmp_path / "rows.npz")
     for mesh, devices in (("one", 1), ("data", 4), ("mixed", 4)):
-        assert shares[mesh] == {"_terms": [2 * devices, 2], "_answers": [2 * devices, 2], "_features": [50 * devices, 50]}
+        assert shares[mesh] == {
+            "_terms": [2 * devices, 2],
+            "_answers": [2 * devices, 2],
+            "_features": [50 * devices, 50],
+        }
         np.testing.assert_allclose(rows[f"{mesh} nats"], rows["one nats"], rtol=2e-5, atol=1e-6)
         np.testing.assert_allclose(rows[f"{mesh} features"], rows["one features"], rtol=2e-5, atol=1e-6)
         np.testing.assert_array_equal(rows[f"{mesh} concept"], rows["one concept"])
-    assert rows["one nats"].shape == (11, STEPS) and rows["one nats"].std(0).min() > 1e-3 and rows["one features"].std(0).max() > 1e-3
+    assert (
+        rows["one nats"].shape == (11, STEPS)
+        and rows["one nats"].std(0).min() > 1e-3
+        and rows["one features"].std(0).max() > 1e-3
+    )
 
 
 def test_a_bound_that_is_not_finite_is_told(model):

@@ -34,7 +34,7 @@ from vqdiffusion_jax.evaluation.run import (
 )
 from vqdiffusion_jax.evaluation.statistics import FeatureStatistics
 from vqdiffusion_jax.evaluation.sweep import SWEEPS, parse_sweep, what_lacks
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
@@ -79,7 +79,15 @@ def folder(tmp_path_factory):
 def setup_of(out, folder, **changes):
     source = open_source(DataConfig(source="folder", root=str(folder)), "train")
     protocol = Protocol(name="test", reference_split="train", num_samples=9, steps=2)
-    given = dict(out=out, protocol=protocol, source=source, source_name="pictures", extractors=[Projection()], chunk=4, batch_size=2)
+    given = dict(
+        out=out,
+        protocol=protocol,
+        source=source,
+        source_name="pictures",
+        extractors=[Projection()],
+        chunk=4,
+        batch_size=2,
+    )
     return Setup(**(given | {"metrics": choose(["fid", "kid", "inception_score", "precision_recall"])} | changes))
 
 
@@ -130,17 +138,23 @@ def test_a_run_does_not_go_on_in_another_arithmetic(folder, tmp_path, monkeypatc
     for evaluate, what in ((evaluate_samples, "samples"), (evaluate_likelihood, "likelihood")):
         with pytest.raises(KeyboardInterrupt):
             evaluate(stopped, at_first)
-        with pytest.raises(EvaluationError, match=rf"{what} was begun with dtype = 'bfloat16', not 'float8'; name another --out"):
+        with pytest.raises(
+            EvaluationError, match=rf"{what} was begun with dtype = 'bfloat16', not 'float8'; name another --out"
+        ):
             evaluate(stopped, now)
     with pytest.raises(KeyboardInterrupt):
         evaluate_reconstruction(stopped, at_first.model.codec)
-    with pytest.raises(EvaluationError, match="reconstruction was begun with dtype = 'bfloat16', not 'float32'; name another --out"):
+    with pytest.raises(
+        EvaluationError, match="reconstruction was begun with dtype = 'bfloat16', not 'float32'; name another --out"
+    ):
         evaluate_reconstruction(stopped, random_pipeline().model.codec)
 
     index = tmp_path / "samples" / "index.json"
     whole = json.loads(index.read_text())
     index.write_text(json.dumps({name: value for name, value in whole.items() if name not in ("dtype", "platform")}))
-    with pytest.raises(EvaluationError, match="samples was begun with dtype = None, not 'bfloat16'"):  # by an earlier version
+    with pytest.raises(
+        EvaluationError, match="samples was begun with dtype = None, not 'bfloat16'"
+    ):  # by an earlier version
         evaluate_samples(stopped, at_first)
     index.write_text(json.dumps(whole))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -184,7 +198,9 @@ def test_interrupted_likelihood_and_reconstruction_give_the_same_report(pipeline
 def test_samples_are_the_pipelines_pictures_and_can_be_kept(pipeline, folder, tmp_path):
     setup = setup_of(tmp_path, folder, keep_images=True)
     store, _ = evaluate_samples(setup, pipeline)
-    expected = pipeline(num_images_per_prompt=9, num_inference_steps=2, seed=0, batch_size=2, output_type="uint8").images
+    expected = pipeline(
+        num_images_per_prompt=9, num_inference_steps=2, seed=0, batch_size=2, output_type="uint8"
+    ).images
     kept = np.stack([np.asarray(Image.open(tmp_path / "samples" / "images" / f"{i:06d}.png")) for i in range(9)])
     np.testing.assert_array_equal(kept, expected)
     np.testing.assert_allclose(store.all("mean_colour"), expected.mean(axis=(1, 2)))
@@ -195,7 +211,10 @@ def test_without_networks_all_else_still_runs(pipeline, folder, tmp_path):
     setup = setup_of(tmp_path, folder, extractors=[], metrics=choose(None))
     results = score_samples(setup, *evaluate_samples(setup, pipeline))
     assert results.scores == {} and len(results.warnings) == len(choose(None))
-    assert "fid is left out: it needs the FID Inception network (--inception=pt_inception-2015-12-05-6726825d.pth)" in results.warnings
+    assert (
+        "fid is left out: it needs the FID Inception network (--inception=pt_inception-2015-12-05-6726825d.pth)"
+        in results.warnings
+    )
     network = setup_of(tmp_path / "n", folder, source=None, metrics=choose(None))
     results = score_samples(network, *evaluate_samples(network, pipeline))
     assert set(results.scores) == {"inception_score", "inception_score_std"}
@@ -210,7 +229,9 @@ def test_statistics_stand_in_for_pictures_and_must_be_the_same_networks(pipeline
     alone = setup_of(tmp_path / "b", folder, source=None, statistics=statistics)
     results = score_samples(alone, *evaluate_samples(alone, pipeline))
     assert results.scores["fid"] == pytest.approx(of_pictures, rel=1e-9) and "kid" not in results.scores
-    other = setup_of(tmp_path / "b", folder, source=None, statistics=FeatureStatistics.of([np.ones((9, 6))], "projection 7"))
+    other = setup_of(
+        tmp_path / "b", folder, source=None, statistics=FeatureStatistics.of([np.ones((9, 6))], "projection 7")
+    )
     with pytest.raises(EvaluationError, match="'projection 0' and of 'projection 7' cannot be compared"):
         score_samples(other, *evaluate_samples(other, pipeline))
 
@@ -225,15 +246,22 @@ def test_pictures_drawn_elsewhere(folder, tmp_path):
     scores = score_samples(setup, *evaluate_pictures(setup, drawn, "square")).scores
     assert scores["fid"] == pytest.approx(0.0, abs=1e-6) and (scores["precision"], scores["recall"]) == (1.0, 1.0)
     mixed = open_source(DataConfig(source="folder", root=str(folder)), "train")
-    with pytest.raises(EvaluationError, match=r"01.png is 16 x 16 where 00.png is 24 x 16; all pictures must be of one size"):
+    with pytest.raises(
+        EvaluationError, match=r"01.png is 16 x 16 where 00.png is 24 x 16; all pictures must be of one size"
+    ):
         evaluate_pictures(setup_of(tmp_path / "mixed", folder), mixed, "mixed")
 
 
 def test_likelihood_and_reconstruction_of_a_data_set(pipeline, folder, tmp_path):
-    stores = [evaluate_likelihood(setup_of(tmp_path / str(chunk), folder, chunk=chunk), pipeline, batch=4) for chunk in (5, 13)]
+    stores = [
+        evaluate_likelihood(setup_of(tmp_path / str(chunk), folder, chunk=chunk), pipeline, batch=4)
+        for chunk in (5, 13)
+    ]
     found = [likelihood.summarise(store.all(likelihood.NATS), pipeline.model) for store in stores]
     assert found[0].bits_per_token == pytest.approx(found[1].bits_per_token, rel=1e-6)
-    assert 2 < found[0].bits_per_token < 40 and found[0].by_timestep.shape == (10,)  # 4 bits is what knows nothing of 16 codes
+    assert 2 < found[0].bits_per_token < 40 and found[0].by_timestep.shape == (
+        10,
+    )  # 4 bits is what knows nothing of 16 codes
     setup = setup_of(tmp_path / "codec", folder)
     store, reference = evaluate_reconstruction(setup, pipeline.model.codec)
     results = score_reconstruction(setup, store, reference, pipeline.model.codec)
@@ -241,7 +269,9 @@ def test_likelihood_and_reconstruction_of_a_data_set(pipeline, folder, tmp_path)
     assert 1 <= results.scores["code_perplexity"] <= 16 and 0 < results.scores["codes_used"] <= 1
     write_report(setup.out, setup.protocol, {}, results, found[0])
     report = json.loads((setup.out / "report.json").read_text())
-    assert report["scores"]["bits_per_token"] == found[0].bits_per_token and len(report["likelihood"]["by_timestep"]) == 10
+    assert (
+        report["scores"]["bits_per_token"] == found[0].bits_per_token and len(report["likelihood"]["by_timestep"]) == 10
+    )
     assert (setup.out / "likelihood.svg").read_text().startswith("<svg")
     setup = setup_of(tmp_path / "none", folder, source=None)
     with pytest.raises(EvaluationError, match="give --data_root"):
@@ -277,7 +307,10 @@ def test_what_samples_show(tmp_path):
     protocol = Protocol(name="test", num_samples=10)
     shown = [one["prompt"] for one in subjects(protocol, text, source)]
     assert shown == [one["prompt"] for one in subjects(protocol, text, source)]
-    assert sorted(prompt[1] for prompt in shown) == sorted("0011223344") and {prompt[0] for prompt in shown} == {"a", "b"}
+    assert sorted(prompt[1] for prompt in shown) == sorted("0011223344") and {prompt[0] for prompt in shown} == {
+        "a",
+        "b",
+    }
     first = with_settings(protocol, {"order": "sequential", "caption": "first"})
     assert [one["prompt"] for one in subjects(first, text, source)] == [f"a{i % 5}" for i in range(10)]
     assert [one["class_label"] for one in subjects(protocol, classes, None)] == [0, 1, 2, 3, 4] * 2
@@ -299,19 +332,28 @@ def test_protocols_and_settings(tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"num_samples": 7, "strategy": "purity"}))
     mine = find_protocol(str(tmp_path / "mine.json"))
     assert (mine.name, mine.num_samples, type(mine.sampling()["strategy"]).__name__) == ("mine", 7, "PurityPrior")
-    changed = with_settings(PROTOCOLS["coco30k"], {"guidance_scale": "3", "num_reference": "none", "image_format": "jpeg"})
+    changed = with_settings(
+        PROTOCOLS["coco30k"], {"guidance_scale": "3", "num_reference": "none", "image_format": "jpeg"}
+    )
     assert (changed.guidance_scale, changed.num_reference, changed.image_format) == (3.0, None, "jpeg")
     assert with_settings(changed, {}) == changed and to_table(changed)["guidance_scale"] == 3.0
     for settings, message in (
-        ({"scale": "3"}, "a protocol has no field 'scale'; it has name, source"), ({"steps": "many"}, "whole number"),
-        ({"steps": "0"}, "steps is 0; it must be a whole number of at least 1"), ({"resize": "lanczos"}, "allowed: pytorch_fid, clean_fid"),
-        ({"jpeg_quality": "high"}, "jpeg_quality is 'high'; it must be a whole number"), ({"jpeg_quality": "200"}, "must lie in 1..100"),
-        ({"purity_weight": "much"}, "purity_weight is 'much'; it must be a number"), ({"what": '["noise"]'}, "must list some of samples"),
-        ({"guidance_interval": "[1]"}, "must be a list of 2"), ({"num_likelihood": "0"}, "num_likelihood is 0; it must be a whole number"),
-    ):  # fmt: skip
+        ({"scale": "3"}, "a protocol has no field 'scale'; it has name, source"),
+        ({"steps": "many"}, "whole number"),
+        ({"steps": "0"}, "steps is 0; it must be a whole number of at least 1"),
+        ({"resize": "lanczos"}, "allowed: pytorch_fid, clean_fid"),
+        ({"jpeg_quality": "high"}, "jpeg_quality is 'high'; it must be a whole number"),
+        ({"jpeg_quality": "200"}, "must lie in 1..100"),
+        ({"purity_weight": "much"}, "purity_weight is 'much'; it must be a number"),
+        ({"what": '["noise"]'}, "must list some of samples"),
+        ({"guidance_interval": "[1]"}, "must be a list of 2"),
+        ({"num_likelihood": "0"}, "num_likelihood is 0; it must be a whole number"),
+    ):
         with pytest.raises((EvaluationError, ConfigError), match=message):
             with_settings(mine, settings)
-    with pytest.raises(EvaluationError, match="steps=5 goes with the strategies posterior, maskgit, remask; purity takes none"):
+    with pytest.raises(
+        EvaluationError, match="steps=5 goes with the strategies posterior, maskgit, remask; purity takes none"
+    ):
         with_settings(mine, {"steps": "5"}).sampling()
     other = with_settings(mine, {"strategy": "maskgit", "steps": "5", "strategy_options": '{"temperature": 2}'})
     assert (other.sampling()["strategy"].num_steps, other.sampling()["strategy"].temperature) == (5, 2)
@@ -328,12 +370,18 @@ def test_protocols_and_settings(tmp_path):
 
 
 def test_sweeps(tmp_path):
-    assert parse_sweep("guidance_scale:1,2,3").points == ({"guidance_scale": "1"}, {"guidance_scale": "2"}, {"guidance_scale": "3"})
+    assert parse_sweep("guidance_scale:1,2,3").points == (
+        {"guidance_scale": "1"},
+        {"guidance_scale": "2"},
+        {"guidance_scale": "3"},
+    )
     for sweep in SWEEPS.values():
         for point in sweep.points:
             with_settings(PROTOCOLS["coco30k"], point).sampling()
     for text in ("guidance_scale", "guidance_scale:", ":1,2"):
-        with pytest.raises(EvaluationError, match="neither field:value,value,... .* nor one of table1, table2, table3, table4, figure2"):
+        with pytest.raises(
+            EvaluationError, match="neither field:value,value,... .* nor one of table1, table2, table3, table4, figure2"
+        ):
             parse_sweep(text)
     points = [({"steps": 10, "null": "text"}, {"fid": 20.0}), ({"steps": 50, "null": "text"}, {"fid": 8.5, "kid": 0.1})]
     write_sweep(tmp_path, "Steps", ["steps", "null"], points)
@@ -349,17 +397,30 @@ def test_sweeps(tmp_path):
 @pytest.mark.parametrize(
     "settings, names",
     [
-        ([{"null": "text"}, {"null": "auto"}, {"null": "learnable"}], ["1: text", "2: auto", "3: learnable"]),  # no numbers
+        (
+            [{"null": "text"}, {"null": "auto"}, {"null": "learnable"}],
+            ["1: text", "2: auto", "3: learnable"],
+        ),  # no numbers
         ([{"guidance_scale": s} for s in (1.0, None, 3.0)], ["1: 1.0", "2: ", "3: 3.0"]),  # the checkpoint's own
-        ([{"steps": 5, "null": n} for n in ("text", "auto", "learnable")], ["1: 5, text", "2: 5, auto", "3: 5, learnable"]),  # one number
+        (
+            [{"steps": 5, "null": n} for n in ("text", "auto", "learnable")],
+            ["1: 5, text", "2: 5, auto", "3: 5, learnable"],
+        ),  # one number
     ],
 )
 def test_a_sweep_without_a_number_for_each_run_is_plotted_as_dots(settings, names, tmp_path):
     import xml.etree.ElementTree as ElementTree
 
-    runs = [(point, {"fid": fid, "kid": 0.1} if fid < 9 else {"fid": fid}) for point, fid in zip(settings, (20.0, 8.0, 14.0), strict=True)]
+    runs = [
+        (point, {"fid": fid, "kid": 0.1} if fid < 9 else {"fid": fid})
+        for point, fid in zip(settings, (20.0, 8.0, 14.0), strict=True)
+    ]
     write_sweep(tmp_path, "Null <conditions>", list(settings[0]), runs)
-    assert {path.name for path in tmp_path.iterdir()} == {"sweep.md", "sweep.json", "fid.svg"}  # not of kid, which one run alone has
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "sweep.md",
+        "sweep.json",
+        "fid.svg",
+    }  # not of kid, which one run alone has
     assert "![fid over rows](fid.svg)" in (tmp_path / "sweep.md").read_text()
     plot = ElementTree.parse(tmp_path / "fid.svg")
     assert not plot.findall(".//{*}polyline")

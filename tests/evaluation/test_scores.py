@@ -32,7 +32,9 @@ def test_kid_is_the_sum_over_pairs_and_unbiased():
     assert abs(np.mean(same)) < 4 * np.std(same) / 20
     mean, deviation = kid(a[:5], b, subsets=3, subset_size=100)  # every subset is all there is
     assert mean == pytest.approx(polynomial_mmd2(a[:5], b), rel=1e-9) and deviation == pytest.approx(0.0, abs=1e-9)
-    assert kid(normal(50), normal(50, seed=1), subsets=5, subset_size=10) == kid(normal(50), normal(50, seed=1), subsets=5, subset_size=10)
+    assert kid(normal(50), normal(50, seed=1), subsets=5, subset_size=10) == kid(
+        normal(50), normal(50, seed=1), subsets=5, subset_size=10
+    )
 
 
 def test_precision_and_recall_on_a_line(monkeypatch):
@@ -93,7 +95,10 @@ def test_quality_and_diversity_see_what_they_should():
     good, noisy = np.concatenate([normal(100, 3, 3, -5.0), normal(100, 3, 4, 5.0)]), normal(200, 3, 5) * 6
     one_mode = normal(200, 3, 6, -5.0)
     for model in ("gmm", "knn"):
-        scores = {name: quality_diversity(s, reference, model=model) for name, s in (("good", good), ("noisy", noisy), ("one", one_mode))}
+        scores = {
+            name: quality_diversity(s, reference, model=model)
+            for name, s in (("good", good), ("noisy", noisy), ("one", one_mode))
+        }
         assert scores["good"][0] > scores["noisy"][0], model
         assert scores["good"][1] > scores["one"][1], model
     assert scores["one"][0] > scores["noisy"][0]

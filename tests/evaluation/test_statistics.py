@@ -38,7 +38,9 @@ def test_distance_of_two_gaussians_is_the_closed_form():
     a, b = np.array([2.0, 0.5, 1.0]), np.array([0.1, 3.0, 1.0])  # standard deviations, in a common turned frame
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     step = np.array([1.0, -2.0, 0.5])
-    sides = [FeatureStatistics(101, mean, 100 * turn @ np.diag(s**2) @ turn.T) for mean, s in ((np.zeros(3), a), (step, b))]
+    sides = [
+        FeatureStatistics(101, mean, 100 * turn @ np.diag(s**2) @ turn.T) for mean, s in ((np.zeros(3), a), (step, b))
+    ]
     assert frechet_distance(*sides) == pytest.approx(step @ step + ((a - b) ** 2).sum(), abs=1e-9)
     assert frechet_distance(sides[0], sides[0]) == pytest.approx(0.0, abs=1e-9)
 
@@ -83,9 +85,12 @@ def test_mistakes_are_one_line(tmp_path):
     np.savez(tmp_path / "shape.npz", mu=np.zeros(3), sigma=np.eye(4))
     np.savez(tmp_path / "nan.npz", mu=np.full(3, np.nan), sigma=np.eye(3))
     for name, message in (
-        ("pictures", "holds images; reference statistics have mu and sigma"), ("text", "it is no .npz file"),
-        ("shape", r"mu has shape \(3,\) and sigma \(4, 4\)"), ("nan", "not finite"), ("absent", "No such file"),
-    ):  # fmt: skip
+        ("pictures", "holds images; reference statistics have mu and sigma"),
+        ("text", "it is no .npz file"),
+        ("shape", r"mu has shape \(3,\) and sigma \(4, 4\)"),
+        ("nan", "not finite"),
+        ("absent", "No such file"),
+    ):
         with pytest.raises(EvaluationError, match=message) as raised:
             read_statistics(tmp_path / f"{name}.npz")
         assert "\n" not in str(raised.value)

@@ -125,13 +125,19 @@ def inception_v3(*, num_classes, aux_logits, weights, init_weights):
 @contextlib.contextmanager
 def pytorch_fid():
     """(pytorch_fid.inception, pytorch_fid.fid_score), imported over this stub, which is gone again afterwards."""
-    root, models, inception = (types.ModuleType(name) for name in ("torchvision", "torchvision.models", "torchvision.models.inception"))
+    root, models, inception = (
+        types.ModuleType(name) for name in ("torchvision", "torchvision.models", "torchvision.models.inception")
+    )
     root.__version__, root.models, root.transforms = "0.13.0", models, types.ModuleType("torchvision.transforms")
     models.inception, models.inception_v3 = inception, inception_v3
     for block in (InceptionA, InceptionC, InceptionE):
         setattr(inception, block.__name__, block)
-    stub = {"torchvision": root, "torchvision.models": models, "torchvision.models.inception": inception,
-            "torchvision.transforms": root.transforms}  # fmt: skip
+    stub = {
+        "torchvision": root,
+        "torchvision.models": models,
+        "torchvision.models.inception": inception,
+        "torchvision.transforms": root.transforms,
+    }
     before = {name: sys.modules.get(name) for name in stub}
     sys.modules.update(stub)
     try:

@@ -5,21 +5,38 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqdiffusion_jax.config import DenoiserConfig, ModelConfig, ScheduleConfig, VQGANConfig
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 CODES, TOKENS, STEPS = 2, 4, 4
-SCHEDULE = ScheduleConfig(num_codes=CODES, num_timesteps=STEPS, keep_start=0.9, keep_end=0.05, mask_start=0.04, mask_end=0.9)
+SCHEDULE = ScheduleConfig(
+    num_codes=CODES, num_timesteps=STEPS, keep_start=0.9, keep_end=0.05, mask_start=0.04, mask_end=0.9
+)
 TOY = ModelConfig(
     denoiser=DenoiserConfig(
-        condition="none", num_codes=CODES, grid=(2, 2), position_grid=(2, 2), width=8, num_layers=1, num_heads=2, num_timesteps=STEPS
+        condition="none",
+        num_codes=CODES,
+        grid=(2, 2),
+        position_grid=(2, 2),
+        width=8,
+        num_layers=1,
+        num_heads=2,
+        num_timesteps=STEPS,
     ),
     codec=VQGANConfig(
-        quantizer="vq", codebook_size=CODES, embed_dim=2, image_size=4, channels=4, channel_multipliers=(1, 1), num_res_blocks=1,
-        attention_levels=(), z_channels=4, norm_groups=2,
+        quantizer="vq",
+        codebook_size=CODES,
+        embed_dim=2,
+        image_size=4,
+        channels=4,
+        channel_multipliers=(1, 1),
+        num_res_blocks=1,
+        attention_levels=(),
+        z_channels=4,
+        norm_groups=2,
     ),
     schedule=SCHEDULE,
-)  # fmt: skip
+)
 
 
 def toy_model() -> VQDiffusionModel:

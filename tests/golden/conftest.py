@@ -23,7 +23,12 @@ def pytest_generate_tests(metafunc):
     cases = [case for case in find_cases(root) if case.kind in kinds]
     if "run" in metafunc.fixturenames:
         pairs = [(case, run) for case in cases for run in case.run_names]
-        metafunc.parametrize(("case", "run"), pairs or [(None, None)], ids=[f"{c.name}-{r}" for c, r in pairs] or ["none"], scope="module")
+        metafunc.parametrize(
+            ("case", "run"),
+            pairs or [(None, None)],
+            ids=[f"{c.name}-{r}" for c, r in pairs] or ["none"],
+            scope="module",
+        )
     else:
         metafunc.parametrize("case", cases or [None], ids=[case.name for case in cases] or ["none"], scope="module")
 

@@ -18,7 +18,7 @@ from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules
 from vqdiffusion_jax.interop.openai_clip import load_openai_clip
 from vqdiffusion_jax.interop.table import unapply
 from vqdiffusion_jax.models.clip import CLIPTextEncoder
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.pipeline import VQDiffusionPipeline
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 
@@ -27,7 +27,9 @@ CONVERT = Path(__file__).resolve().parents[2] / "convert" / "torch_to_flax.py"
 
 def load_case(case: Case, folder: Path):
     """The VQDiffusionModel of a case, converted to ``folder`` by the command line; for a codec alone, something with ``.codec``."""
-    companions = {name: case.path / name for name in ("config.yaml", "codec.yaml", "mapping.pt") if (case.path / name).exists()}
+    companions = {
+        name: case.path / name for name in ("config.yaml", "codec.yaml", "mapping.pt") if (case.path / name).exists()
+    }
     if case.kind == "codec":
         config, mapping = companions.get("codec.yaml"), companions.get("mapping.pt")
         return SimpleNamespace(codec=load_codec(case.path / "codec.pth", config=config, mapping=mapping)[0])

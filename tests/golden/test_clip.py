@@ -33,7 +33,9 @@ def test_text_embedding(case: Case, source, option, dtype):
     for ours, theirs in zip(outputs, recorded, strict=True):
         theirs = theirs.astype(np.float32)
         assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours.astype(jnp.float32), theirs, atol=TOLERANCES[dtype] * max(1.0, np.abs(theirs).max()))
+        np.testing.assert_allclose(
+            ours.astype(jnp.float32), theirs, atol=TOLERANCES[dtype] * max(1.0, np.abs(theirs).max())
+        )
 
 
 @pytest.mark.cases("clip")
@@ -49,7 +51,9 @@ def test_condition(case: Case, model):
     np.testing.assert_array_equal(ids, case["text/tokens"])
     np.testing.assert_array_equal(mask, case["text/mask"])
     for dtype, recorded in (("float32", case["text/emb_fp32"]), ("float16", case["text/emb_fp16"].astype(np.float32))):
-        ours = text_embedding(clip_in(model.text_encoder, dtype), jnp.asarray(ids[: len(recorded)]), model.config.text_embedding)
+        ours = text_embedding(
+            clip_in(model.text_encoder, dtype), jnp.asarray(ids[: len(recorded)]), model.config.text_embedding
+        )
         np.testing.assert_allclose(ours.astype(jnp.float32), recorded, atol=TOLERANCES[dtype])
 
 

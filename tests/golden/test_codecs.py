@@ -33,7 +33,9 @@ def test_encoding(case: Case, model):
 
     if "codec/gumbel_noise" in case:
         logits = codec.quantizer.logits(latents)
-        np.testing.assert_allclose(logits.reshape(len(logits), -1, logits.shape[-1]), flat(case["codec/gumbel_logits"]), atol=1e-4)
+        np.testing.assert_allclose(
+            logits.reshape(len(logits), -1, logits.shape[-1]), flat(case["codec/gumbel_logits"]), atol=1e-4
+        )
         tokens = codec.encode(images, gumbel=flat(case["codec/gumbel_noise"]))
         np.testing.assert_array_equal(codec.encode(images), case["codec/tokens_argmax"])
         if "codec/tokens_argmax_full" in case:
@@ -70,7 +72,11 @@ def test_encoder_stages(case: Case, model):
         pytest.skip("this case records no stages of the encoder")
     encoder, x = model.codec.encoder, images_to_float(nhwc(case["codec/image"]))[:1]
     first = encoder.down[0]
-    stages = {"enc_conv_in": encoder.conv_in, "enc_down0_block0": first.blocks[0], "enc_down0_downsample": first.resample}
+    stages = {
+        "enc_conv_in": encoder.conv_in,
+        "enc_down0_block0": first.blocks[0],
+        "enc_down0_downsample": first.resample,
+    }
     for name, stage in stages.items():
         x = stage(x)
         np.testing.assert_allclose(x, nhwc(case[f"codec/{name}"]), atol=1e-4, err_msg=name)

@@ -19,12 +19,19 @@ QUERIES = "x0|t|log_x0_onehot|q_pred|q_pred_tminus1|q_sample_u|x_t|q_pred_one_ti
 LOGS = r"log_(at|bt|ct|1_min_ct|cumprod_at|cumprod_bt|cumprod_ct|1_min_cumprod_ct)"
 
 CHECKPOINT = [
-    rf"sched/{LOGS}", rf"q/({QUERIES})", r"text/(prompts|tokens|mask|emb_fp16|emb_fp32)",
+    rf"sched/{LOGS}",
+    rf"q/({QUERIES})",
+    r"text/(prompts|tokens|mask|emb_fp16|emb_fp32)",
     r"net/(labels|x_t|t|logits|predict_start|content_emb|block\d+_out|logits_label_(1000|mean))",
-    r"cfg/(log_x0_uncond|guided_[\d.]+)", r"trunc/((plain|guided_[\d.]+)_)?r[\d.]+", rf"loss/({LOSS})",
-    r"importance/(Lt_history|pt_all|u|t|pt|uniform_fallback_when_count_le_10)", rf"codec/({CODEC})", r"n_sample(_multi)?",
-    rf"run_\w+/({RUN}|{MARGINS})", r"solver/(lr_after_step|loss)",
-]  # fmt: skip
+    r"cfg/(log_x0_uncond|guided_[\d.]+)",
+    r"trunc/((plain|guided_[\d.]+)_)?r[\d.]+",
+    rf"loss/({LOSS})",
+    r"importance/(Lt_history|pt_all|u|t|pt|uniform_fallback_when_count_le_10)",
+    rf"codec/({CODEC})",
+    r"n_sample(_multi)?",
+    rf"run_\w+/({RUN}|{MARGINS})",
+    r"solver/(lr_after_step|loss)",
+]
 KNOWN = {
     "text": CHECKPOINT,
     "class": CHECKPOINT,
@@ -32,12 +39,18 @@ KNOWN = {
     "codec": [rf"codec/({CODEC})", r"ema/(z|index|loss|embedding_after|cluster_size_after|embedding_avg_after)"],
     "clip": [r"tokens|prompts", r"(configs|pick_last|pick_last_keep|doubled_1024|additional_last)_fp(16|32)(_last)?"],
     "tokenizer": [r"(ids|mask)_\d+", r"ids_dalle_\d+_ctx\d+_pad-?\d+"],
-    "schedules": [rf"N\d+_T\d+/(at|bt|ct|att|btt|ctt|{LOGS})", r"n_sample/T\d+_ps\d+", r"lr/(plateau_loss|plateau_lr|cosine_lr)"],
+    "schedules": [
+        rf"N\d+_T\d+/(at|bt|ct|att|btt|ctt|{LOGS})",
+        r"n_sample/T\d+_ps\d+",
+        r"lr/(plateau_loss|plateau_lr|cosine_lr)",
+    ],
     "diffusers": [
         r"prompts|input_ids|text_hidden|prompt_embeds|uncond_embeds|x_t|transformer_t\d+|q_posterior_t\d+|truncate_r[\d.]+",
-        rf"sched/{LOGS}", r"vq_(image|latents|indices)|decode_(tokens|image)", r"run_\w+/(u|u_last|t|x|image|latents|min_margin)",
+        rf"sched/{LOGS}",
+        r"vq_(image|latents|indices)|decode_(tokens|image)",
+        r"run_\w+/(u|u_last|t|x|image|latents|min_margin)",
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.cases(*KNOWN)

@@ -48,7 +48,15 @@ def test_solver(case: Case):
     solver = yaml.load((case.path / "config.yaml").read_text(), Loader)["solver"]
     recorded = solver["optimizers_and_schedulers"][0]["scheduler"]["params"]
     config = LearningRateConfig(
-        schedule="plateau", start=float(solver["base_lr"]), peak=recorded["warmup_lr"], warmup_steps=recorded["warmup"],
-        patience=recorded["patience"], threshold=recorded["threshold"], factor=recorded["factor"], floor=float(recorded["min_lr"]),
-    )  # fmt: skip
-    np.testing.assert_allclose(rates_after_each_step(config, case["solver/loss"]), case["solver/lr_after_step"], rtol=1e-6)
+        schedule="plateau",
+        start=float(solver["base_lr"]),
+        peak=recorded["warmup_lr"],
+        warmup_steps=recorded["warmup"],
+        patience=recorded["patience"],
+        threshold=recorded["threshold"],
+        factor=recorded["factor"],
+        floor=float(recorded["min_lr"]),
+    )
+    np.testing.assert_allclose(
+        rates_after_each_step(config, case["solver/loss"]), case["solver/lr_after_step"], rtol=1e-6
+    )

@@ -19,7 +19,9 @@ def losses(case: Case, model):
     x0, t = jnp.asarray(case["loss/x0"]), jnp.asarray(case["loss/t"])
     x_t = transitions.q_sample_with_uniforms(x0, schedule.marginals()[t], jnp.asarray(classes_last(case["loss/u"])))
     log_x0 = transitions.predict_start(model.denoiser(x_t, t, training_condition(case, model)))
-    terms = objective.loss_terms(log_x0, x0, x_t, t, jnp.asarray(case["loss/pt"]), schedule.one_step_jumps(), config.objective)
+    terms = objective.loss_terms(
+        log_x0, x0, x_t, t, jnp.asarray(case["loss/pt"]), schedule.one_step_jumps(), config.objective
+    )
     return terms.loss, (x_t, log_x0, terms)
 
 
@@ -59,7 +61,9 @@ def test_loss(case: Case, model):
 @pytest.mark.cases("text")
 def test_training_condition(case: Case, model):
     encoder = clip_in(model.text_encoder, "float16")
-    computed = text_embedding(encoder, jnp.asarray(case["loss/tokens"]), model.config.text_embedding).astype(jnp.float32)
+    computed = text_embedding(encoder, jnp.asarray(case["loss/tokens"]), model.config.text_embedding).astype(
+        jnp.float32
+    )
     for condition, tolerance in ((training_condition(case, model), 1e-5), (with_null(case, model, computed), 4e-3)):
         np.testing.assert_allclose(jnp.linalg.norm(condition, axis=-1), case["loss/cond_row_norms"], rtol=tolerance)
 
@@ -78,7 +82,9 @@ def test_gradients(case: Case, model):
     rounding = 1e-6 * case["loss/grad_total_norm"]
     for name, norm in zip(case["loss/grad_names"], case["loss/grad_norms"], strict=True):
         zero = re.search(r"attn\d?\.key\.bias$", name) is not None
-        np.testing.assert_allclose(np.linalg.norm(np.float64(ours[name])), norm, rtol=1e-4, atol=rounding if zero else 0, err_msg=name)
+        np.testing.assert_allclose(
+            np.linalg.norm(np.float64(ours[name])), norm, rtol=1e-4, atol=rounding if zero else 0, err_msg=name
+        )
     for name, recorded in case.group("loss/grad/").items():
         error = np.abs(ours[name] - recorded).max() / np.abs(recorded).max()
         assert error < 1e-4, (name, error)

@@ -14,7 +14,9 @@ def pipeline(case):
     """The checkpoint itself, as a user loads it."""
     names = {"config": "config.yaml", "codec_config": "codec.yaml", "mapping": "mapping.pt"}
     companions = {role: case.path / name for role, name in names.items() if (case.path / name).exists()}
-    return VQDiffusionPipeline.from_pretrained(case.path / "checkpoint.pth", compute=ComputeConfig(), clip_dtype="float16", **companions)
+    return VQDiffusionPipeline.from_pretrained(
+        case.path / "checkpoint.pth", compute=ComputeConfig(), clip_dtype="float16", **companions
+    )
 
 
 @pytest.mark.cases("text")

@@ -10,7 +10,16 @@ import pytest
 from tests.golden.cases import Case, classes_last
 from vqdiffusion_jax.generation import Condition
 from vqdiffusion_jax.pipeline import VQDiffusionPipeline
-from vqdiffusion_jax.sampling import Ancestral, FewerTokens, Guidance, PurityPrior, RecordedNoise, ReferenceFast, TopR, predictor
+from vqdiffusion_jax.sampling import (
+    Ancestral,
+    FewerTokens,
+    Guidance,
+    PurityPrior,
+    RecordedNoise,
+    ReferenceFast,
+    TopR,
+    predictor,
+)
 
 PIXELS = 0.05  # of 255
 
@@ -18,7 +27,10 @@ PIXELS = 0.05  # of 255
 def settings(case: Case, run: str) -> dict:
     """A recorded call in our terms."""
     call = case.calls.get(run, {})
-    arguments = {"guidance_scale": float(call.get("guidance_scale", 1.0)), "null": "auto" if call.get("learnable_cf", True) else "text"}
+    arguments = {
+        "guidance_scale": float(call.get("guidance_scale", 1.0)),
+        "null": "auto" if call.get("learnable_cf", True) else "text",
+    }
     first, _, second = call.get("sample_type", "normal").partition(",")
     if rate := re.fullmatch(r"top([\d.]+)r", first):
         arguments["truncation_rate"] = float(rate[1])
@@ -42,13 +54,18 @@ def settings(case: Case, run: str) -> dict:
 def subject(case: Case, count: int) -> dict:
     if case.kind == "text":
         return {"prompt_embeds": case["text/emb_fp16"][:count].astype(np.float32)}
-    return {"class_labels": [case.calls["run_v1"]["label"]] * count} if case.kind == "class" else {"num_images_per_prompt": count}
+    return (
+        {"class_labels": [case.calls["run_v1"]["label"]] * count}
+        if case.kind == "class"
+        else {"num_images_per_prompt": count}
+    )
 
 
 def recorded_noise(case: Case, run: str) -> RecordedNoise:
     exponentials = case.arrays.get(f"{run}/exp_noise")
     return RecordedNoise(
-        jnp.asarray(classes_last(case[f"{run}/u"])), None if exponentials is None else jnp.asarray(np.nan_to_num(exponentials, nan=1.0))
+        jnp.asarray(classes_last(case[f"{run}/u"])),
+        None if exponentials is None else jnp.asarray(np.nan_to_num(exponentials, nan=1.0)),
     )
 
 
@@ -64,13 +81,21 @@ def test_run(case: Case, run: str, model):
         arguments["negative_prompt_embeds"] = np.stack([null] * count)
     if f"{run}/content_token" in case:  # partial noising: the first draw is q_sample's
         start = Ancestral(first_timestep=int(case[f"{run}/t"][0]))
-        arguments |= {"latents": case[f"{run}/content_token"], "strength": (start.first_timestep + 1) / pipeline.schedule.num_timesteps}
+        arguments |= {
+            "latents": case[f"{run}/content_token"],
+            "strength": (start.first_timestep + 1) / pipeline.schedule.num_timesteps,
+        }
         del arguments["strategy"]
         first_draw = 1
     else:
         start, first_draw = arguments["strategy"], 0
     out = pipeline(
-        **subject(case, count), **arguments, noise=recorded_noise(case, run), output_type="np", batch_size=count, return_trajectory=True
+        **subject(case, count),
+        **arguments,
+        noise=recorded_noise(case, run),
+        output_type="np",
+        batch_size=count,
+        return_trajectory=True,
     )
 
     np.testing.assert_array_equal(out.tokens, case[f"{run}/tokens"])
@@ -102,7 +127,10 @@ def assert_predictions(case: Case, run: str, model, plan, after: np.ndarray, arg
     """The guided, truncated log p(x_0) of the calls that kept it."""
     count = after.shape[1]
     given = subject(case, count)
-    wanted = Condition(embedding=given.get("prompt_embeds"), labels=np.asarray(given["class_labels"]) if "class_labels" in given else None)
+    wanted = Condition(
+        embedding=given.get("prompt_embeds"),
+        labels=np.asarray(given["class_labels"]) if "class_labels" in given else None,
+    )
     condition = wanted.encode(model, count)
     null = None
     if case.kind == "text":

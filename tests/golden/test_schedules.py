@@ -32,13 +32,19 @@ def test_schedules(case: Case):
     for (num_codes, num_timesteps), recorded in groups.items():
         schedule = make_schedule(ScheduleConfig(num_codes=num_codes, num_timesteps=num_timesteps))
         ours = {
-            "at": schedule.keep, "bt": schedule.uniform, "ct": schedule.mask,
-            "att": schedule.cum_keep, "btt": schedule.cum_uniform, "ctt": schedule.cum_mask,
-        }  # fmt: skip
+            "at": schedule.keep,
+            "bt": schedule.uniform,
+            "ct": schedule.mask,
+            "att": schedule.cum_keep,
+            "btt": schedule.cum_uniform,
+            "ctt": schedule.cum_mask,
+        }
         for name, array in ours.items():
             assert array.dtype == np.float64
             # The recorded c is 1 - (1 - c) and b is 1 - a - c, each good to the rounding of 1; ours do not cancel.
-            np.testing.assert_allclose(array, recorded.pop(name), rtol=1e-7 if name == "bt" else 1e-10, atol=1e-17, err_msg=name)
+            np.testing.assert_allclose(
+                array, recorded.pop(name), rtol=1e-7 if name == "bt" else 1e-10, atol=1e-17, err_msg=name
+            )
         assert_buffers(schedule, recorded)
 
 

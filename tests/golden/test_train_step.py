@@ -20,13 +20,21 @@ def recorded_example(case: Case) -> Example:
         condition = jnp.asarray(case["text/emb_fp16"][rows].astype(np.float32))
         is_empty = jnp.asarray(~case["loss/text_mask"][:, 2])
     arrays = {"x0": "x0", "x_t": "xt", "t": "t", "pt": "pt"}
-    return Example(**{name: jnp.asarray(case[f"loss/{theirs}"]) for name, theirs in arrays.items()}, condition=condition, is_empty=is_empty)
+    return Example(
+        **{name: jnp.asarray(case[f"loss/{theirs}"]) for name, theirs in arrays.items()},
+        condition=condition,
+        is_empty=is_empty,
+    )
 
 
 @pytest.mark.cases("text", "class", "none")
 def test_loss_and_gradients(case: Case, model):
     jumps = make_schedule(model.config.schedule).one_step_jumps()
-    both = jax.jit(jax.value_and_grad(lambda denoiser, example: loss_fn(denoiser, example, jumps, model.config.objective), has_aux=True))
+    both = jax.jit(
+        jax.value_and_grad(
+            lambda denoiser, example: loss_fn(denoiser, example, jumps, model.config.objective), has_aux=True
+        )
+    )
     (loss, terms), gradients = both(model.denoiser, recorded_example(case))
     np.testing.assert_allclose(loss, case["loss/loss"], rtol=1e-4)
     np.testing.assert_allclose(terms.kl_loss, case["loss/kl_loss"], rtol=1e-4, atol=1e-5)

@@ -26,7 +26,9 @@ def test_transitions(case: Case, model):
     marginals, steps, jumps = schedule.marginals(), schedule.steps(), schedule.one_step_jumps()[t]
 
     one_hot = transitions.log_one_hot(x0, num_codes + 1)
-    np.testing.assert_allclose(one_hot[: len(case["q/log_x0_onehot"])], classes_last(case["q/log_x0_onehot"]), atol=1e-5)
+    np.testing.assert_allclose(
+        one_hot[: len(case["q/log_x0_onehot"])], classes_last(case["q/log_x0_onehot"]), atol=1e-5
+    )
 
     assert_log_probs(transitions.forward_log_prob_tokens(x0, marginals[t], num_codes), case["q/q_pred"])
     assert_log_probs(transitions.forward_log_prob(one_hot[..., :num_codes], marginals[t]), case["q/q_pred"])
@@ -34,7 +36,11 @@ def test_transitions(case: Case, model):
     one_step = transitions.forward_log_prob_tokens(x_t, steps[t], num_codes)
     masked = (x_t == num_codes)[:, :, None]
     # From [MASK] the reference's helper gives ln b for every code, which its posterior never reads; ours says never.
-    helper = jnp.append(jnp.broadcast_to(steps[t].log_uniform[:, None, None], soft_shape(x_t, num_codes)), jnp.zeros((*x_t.shape, 1)), -1)
+    helper = jnp.append(
+        jnp.broadcast_to(steps[t].log_uniform[:, None, None], soft_shape(x_t, num_codes)),
+        jnp.zeros((*x_t.shape, 1)),
+        -1,
+    )
     assert_log_probs(jnp.where(masked, helper, one_step), case["q/q_pred_one_timestep"])
     assert np.all(np.where(masked, one_step, -np.inf)[..., :num_codes] < MEANINGFUL)
 

@@ -53,7 +53,8 @@ def perturbed(module, seed: int = 3):
     leaves, treedef = jax.tree.flatten(module)
     draw = np.random.default_rng(seed)
     fresh = [
-        jnp.asarray(draw.standard_normal(leaf.shape), leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf for leaf in leaves
+        jnp.asarray(draw.standard_normal(leaf.shape), leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+        for leaf in leaves
     ]
     return treedef.unflatten(fresh)
 
@@ -61,10 +62,18 @@ def perturbed(module, seed: int = 3):
 def codec_config(quantizer: str = "vq", **changes) -> VQGANConfig:
     return VQGANConfig(
         **{
-            "quantizer": quantizer, "codebook_size": 24, "embed_dim": 6, "image_size": 8, "channels": 32, "channel_multipliers": (1, 2),
-            "num_res_blocks": 1, "attention_levels": (1,), "z_channels": 10, **changes,
+            "quantizer": quantizer,
+            "codebook_size": 24,
+            "embed_dim": 6,
+            "image_size": 8,
+            "channels": 32,
+            "channel_multipliers": (1, 2),
+            "num_res_blocks": 1,
+            "attention_levels": (1,),
+            "z_channels": 10,
+            **changes,
         }
-    )  # fmt: skip
+    )
 
 
 def codec_module(config: VQGANConfig) -> VQGAN:
@@ -77,12 +86,24 @@ def model_config(condition: str = "text", **denoiser) -> ModelConfig:
     text = condition == "text"
     codec = replace(codec, reduced_codebook_size=None if condition == "none" else 10)
     sizes = {
-        "condition": condition, "num_codes": codec.num_codes, "grid": (4, 4), "width": 32, "num_layers": 3, "num_heads": 16,
-        "num_timesteps": 12, "position_grid": (4, 4) if text else (8, 8), "mlp": "dense" if text else "conv", "mlp_ratio": 2,
-        "condition_width": 64 if text else 512, "condition_length": 9 if text else 77, "num_classes": 1001 if condition == "class" else 0,
+        "condition": condition,
+        "num_codes": codec.num_codes,
+        "grid": (4, 4),
+        "width": 32,
+        "num_layers": 3,
+        "num_heads": 16,
+        "num_timesteps": 12,
+        "position_grid": (4, 4) if text else (8, 8),
+        "mlp": "dense" if text else "conv",
+        "mlp_ratio": 2,
+        "condition_width": 64 if text else 512,
+        "condition_length": 9 if text else 77,
+        "num_classes": 1001 if condition == "class" else 0,
         "learnable_null": condition != "none",
-    }  # fmt: skip
-    encoder = CLIPTextConfig(vocab_size=600, context_length=9, width=64, num_layers=2, num_heads=1, mlp_ratio=2, projection_width=5)
+    }
+    encoder = CLIPTextConfig(
+        vocab_size=600, context_length=9, width=64, num_layers=2, num_heads=1, mlp_ratio=2, projection_width=5
+    )
     network = DenoiserConfig(**{**sizes, **denoiser})
     return ModelConfig(
         denoiser=network,
@@ -120,7 +141,9 @@ def tensors_of(model: VQDiffusionModel) -> dict[str, np.ndarray]:
         tensors |= unapply(text_rules("transformer.condition_emb."), model.text_encoder)
         tokens = config.denoiser.num_tokens
         for i in range(config.denoiser.num_layers):
-            tensors[f"transformer.transformer.blocks.{i}.attn2.mask"] = np.tril(np.ones((1, 1, tokens, tokens), np.float32))
+            tensors[f"transformer.transformer.blocks.{i}.attn2.mask"] = np.tril(
+                np.ones((1, 1, tokens, tokens), np.float32)
+            )
     if "transformer.empty_text_embed" in tensors:
         tensors["transformer.empty_text_embed"] = tensors["transformer.empty_text_embed"].astype(np.float64)
     return tensors

@@ -37,7 +37,10 @@ def test_bare_codec_files(tmp_path, quantizer):
 def test_codec_inside_a_prior(tmp_path):
     config = codec_config("vq")
     module, tensors = written(config, "first_stage_model.", "first_stage_model.")
-    others = {"transformer.tok_emb.weight": np.zeros((24, 8), np.float32), "first_stage_model.loss.x": np.zeros(1, np.float32)}
+    others = {
+        "transformer.tok_emb.weight": np.zeros((24, 8), np.float32),
+        "first_stage_model.loss.x": np.zeros(1, np.float32),
+    }
     loaded, report = load_codec(save(tmp_path / "codec.pth", {"state_dict": {**tensors, **others}}), image_size=8)
     same_leaves(loaded, module)
     assert {key for key, _ in report.ignored} == set(others)
@@ -54,7 +57,9 @@ def test_codec_inside_a_training_checkpoint(tmp_path):
 
 
 def test_uneven_levels_are_read_from_shapes(tmp_path):
-    config = codec_config("vq", channel_multipliers=(2, 1, 3), num_res_blocks=2, attention_levels=(1, 2), image_size=256)
+    config = codec_config(
+        "vq", channel_multipliers=(2, 1, 3), num_res_blocks=2, attention_levels=(1, 2), image_size=256
+    )
     _, tensors = written(config)
     assert load_codec(save(tmp_path / "codec.pth", tensors))[0].config == config
 
@@ -150,7 +155,9 @@ def test_reductions_that_do_not_fit(tmp_path):
         read_reduction(save(tmp_path / "floats.pt", np.zeros(24, np.float32)))
 
 
-@pytest.mark.parametrize(("name", "full", "kept"), [("taming_vqvae_2887.pt", 8192, 2887), ("taming_vqvae_974.pt", 16384, 974)])
+@pytest.mark.parametrize(
+    ("name", "full", "kept"), [("taming_vqvae_2887.pt", 8192, 2887), ("taming_vqvae_974.pt", 16384, 974)]
+)
 def test_released_reductions(reference_root, name, full, kept):
     table = read_reduction(reference_root / "codebooks" / name, codebook_size=full, num_codes=kept)
     assert table.full_to_reduced.shape == (full,) and table.reduced_to_full.shape == (kept,)

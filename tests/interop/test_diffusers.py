@@ -15,7 +15,7 @@ from vqdiffusion_jax.interop.part_config import read_json, write_json
 from vqdiffusion_jax.interop.report import ConversionError
 from vqdiffusion_jax.interop.safetensors_files import open_safetensors, write_safetensors
 from vqdiffusion_jax.interop.torch_zip import CheckpointError
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.text.tokenizer import Tokenizer
@@ -38,7 +38,9 @@ def torch():
 def diffusers(torch):
     module = pytest.importorskip("diffusers")
     pytest.importorskip("transformers")
-    from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import LearnedClassifierFreeSamplingEmbeddings
+    from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import (
+        LearnedClassifierFreeSamplingEmbeddings,
+    )
 
     # Where from_pretrained looks for it; diffusers itself no longer puts it there.
     module.LearnedClassifierFreeSamplingEmbeddings = LearnedClassifierFreeSamplingEmbeddings
@@ -52,24 +54,44 @@ def make_pipeline(torch, diffusers, folder):
     tokenizer = Tokenizer(TokenizerConfig(end_index=290, context_length=CONTEXT))
     tokenizer.to_files(folder / "vocabulary")
     clip = transformers.CLIPTextConfig(
-        vocab_size=tokenizer.vocab_size, hidden_size=16, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=CONTEXT, projection_dim=16, bos_token_id=544, eos_token_id=545, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=16,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=CONTEXT,
+        projection_dim=16,
+        bos_token_id=544,
+        eos_token_id=545,
+        pad_token_id=0,
+    )
     torch.manual_seed(0)
     parts = {
         "vqvae": diffusers.VQModel(
             down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
             up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
-            block_out_channels=(8, 16), layers_per_block=2, latent_channels=8, vq_embed_dim=6,
-            num_vq_embeddings=CODES, norm_num_groups=4,
+            block_out_channels=(8, 16),
+            layers_per_block=2,
+            latent_channels=8,
+            vq_embed_dim=6,
+            num_vq_embeddings=CODES,
+            norm_num_groups=4,
         ),
         "text_encoder": transformers.CLIPTextModel(clip),
         "transformer": diffusers.Transformer2DModel(
-            num_attention_heads=2, attention_head_dim=12, num_layers=3, cross_attention_dim=16, attention_bias=True, sample_size=SIDE,
-            num_vector_embeds=CODES + 1, num_embeds_ada_norm=TIMESTEPS, norm_type="ada_norm", activation_fn="geglu-approximate",
+            num_attention_heads=2,
+            attention_head_dim=12,
+            num_layers=3,
+            cross_attention_dim=16,
+            attention_bias=True,
+            sample_size=SIDE,
+            num_vector_embeds=CODES + 1,
+            num_embeds_ada_norm=TIMESTEPS,
+            norm_type="ada_norm",
+            activation_fn="geglu-approximate",
         ),
         NULL: diffusers.LearnedClassifierFreeSamplingEmbeddings(learnable=True, hidden_size=16, length=CONTEXT),
-    }  # fmt: skip
+    }
     with torch.no_grad():
         for part in parts.values():
             for parameter in part.parameters():
@@ -77,8 +99,12 @@ def make_pipeline(torch, diffusers, folder):
             part.eval()
     return diffusers.VQDiffusionPipeline(
         **parts,
-        tokenizer=transformers.CLIPTokenizer.from_pretrained(folder / "vocabulary", pad_token="!", model_max_length=CONTEXT),
-        scheduler=diffusers.VQDiffusionScheduler(num_vec_classes=CODES + 1, num_train_timesteps=TIMESTEPS, alpha_cum_end=5e-6),
+        tokenizer=transformers.CLIPTokenizer.from_pretrained(
+            folder / "vocabulary", pad_token="!", model_max_length=CONTEXT
+        ),
+        scheduler=diffusers.VQDiffusionScheduler(
+            num_vec_classes=CODES + 1, num_train_timesteps=TIMESTEPS, alpha_cum_end=5e-6
+        ),
     )
 
 
@@ -121,7 +147,9 @@ def assert_same_transformer(torch, transformer, denoiser):
     tokens, condition, torch_tokens, torch_condition = inputs(torch)
     for t in (0, TIMESTEPS - 1):
         with torch.no_grad():
-            expected = transformer(torch_tokens, encoder_hidden_states=torch_condition, timestep=torch.tensor(t)).sample.numpy()
+            expected = transformer(
+                torch_tokens, encoder_hidden_states=torch_condition, timestep=torch.tensor(t)
+            ).sample.numpy()
         log_probs = jax.nn.log_softmax(denoiser(tokens.astype(np.int32), np.int32(t), condition))
         np.testing.assert_allclose(np.swapaxes(log_probs, 1, 2), expected, atol=1e-5)
 
@@ -189,7 +217,9 @@ def test_codec_matches(torch, pipeline, read):
 def test_text_encoder_and_tokenizer_match(torch, pipeline, read):
     model, tokenizer, _ = read
     prompts = ["teddy bear", "", "an art of the one"]
-    expected = pipeline.tokenizer(prompts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt").input_ids
+    expected = pipeline.tokenizer(
+        prompts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
+    ).input_ids
     ids, _ = tokenizer(prompts)
     np.testing.assert_array_equal(ids, expected)
     with torch.no_grad():
@@ -203,7 +233,9 @@ def test_text_encoder_and_tokenizer_match(torch, pipeline, read):
 def test_diffusers_loads_what_is_written(torch, diffusers, tmp_path, read, learnable):
     model = read[0]
     if not learnable:
-        config = dataclasses.replace(model.config, denoiser=dataclasses.replace(model.config.denoiser, learnable_null=False))
+        config = dataclasses.replace(
+            model.config, denoiser=dataclasses.replace(model.config.denoiser, learnable_null=False)
+        )
         model = random_model(config)
     write_diffusers(model, tmp_path / "written", read[1])
     loaded = diffusers.VQDiffusionPipeline.from_pretrained(tmp_path / "written")
@@ -213,7 +245,9 @@ def test_diffusers_loads_what_is_written(torch, diffusers, tmp_path, read, learn
         states = loaded.text_encoder(torch.from_numpy(ids).long())[0].numpy()
     np.testing.assert_allclose(model.text_encoder(ids), states, atol=1e-5)
     assert loaded.learned_classifier_free_sampling_embeddings.learnable == learnable
-    settings = dict(num_inference_steps=2, guidance_scale=2.0, output_type="np", generator=torch.Generator().manual_seed(0))
+    settings = dict(
+        num_inference_steps=2, guidance_scale=2.0, output_type="np", generator=torch.Generator().manual_seed(0)
+    )
     assert loaded(["an art"], **settings).images.shape == (1, 8, 8, 3)
 
 
@@ -224,8 +258,12 @@ def test_round_trip_is_bit_identical(tmp_path, read, saved):
     assert again.config == model.config and tokenizer_again.vocabulary.ids == tokenizer.vocabulary.ids
     assert_same_arrays(model, again)
     for part, name in WEIGHT_FILES.items():
-        first, second = (open_safetensors(root / part / f"{name}.safetensors") for root in (saved, tmp_path / "written"))
-        first, second = ({key.removeprefix("text_model."): np.asarray(t) for key, t in file.items()} for file in (first, second))
+        first, second = (
+            open_safetensors(root / part / f"{name}.safetensors") for root in (saved, tmp_path / "written")
+        )
+        first, second = (
+            {key.removeprefix("text_model."): np.asarray(t) for key, t in file.items()} for file in (first, second)
+        )
         assert first.keys() == second.keys()
         assert all(np.array_equal(array, second[key]) for key, array in first.items())
 
@@ -235,7 +273,9 @@ def test_bin_files(torch, pipeline, read, copy, legacy):
     for part, name in WEIGHT_FILES.items():
         (copy / part / f"{name}.safetensors").unlink()
         stem = "pytorch_model" if part == "text_encoder" else name
-        torch.save(getattr(pipeline, part).state_dict(), copy / part / f"{stem}.bin", _use_new_zipfile_serialization=not legacy)
+        torch.save(
+            getattr(pipeline, part).state_dict(), copy / part / f"{stem}.bin", _use_new_zipfile_serialization=not legacy
+        )
     assert_same_arrays(read_diffusers(copy)[0], read[0])
 
 
@@ -276,7 +316,9 @@ def test_shards(read, copy):
     path.unlink()
     places = {name: f"part-{i % 2}.safetensors" for i, name in enumerate(tensors)}
     for shard in set(places.values()):
-        write_safetensors(path.parent / shard, {name: tensors[name] for name, place in places.items() if place == shard})
+        write_safetensors(
+            path.parent / shard, {name: tensors[name] for name, place in places.items() if place == shard}
+        )
     write_json(path.parent / f"{path.name}.index.json", {"weight_map": places})
     assert_same_arrays(read_diffusers(copy)[0], read[0])
     (path.parent / "part-1.safetensors").unlink()
@@ -292,7 +334,9 @@ def test_bfloat16_files(read, copy):
     path.unlink()
     write_safetensors(path, tensors)
     kernel = read_diffusers(copy)[0].denoiser.logits.kernel[...]
-    np.testing.assert_array_equal(kernel, read[0].denoiser.logits.kernel[...].astype(ml_dtypes.bfloat16).astype(np.float32))
+    np.testing.assert_array_equal(
+        kernel, read[0].denoiser.logits.kernel[...].astype(ml_dtypes.bfloat16).astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("absent", [True, False])
@@ -319,7 +363,11 @@ def test_without_learned_embeddings(read, copy, absent):
         ("vqvae/config.json", {"up_block_types": ["UpDecoderBlock2D"] * 2}, "must describe the same levels"),
         ("vqvae/config.json", {"block_out_channels": [8, 12]}, "no multiple of the first"),
         ("text_encoder/config.json", {"hidden_act": "gelu"}, "hidden_act='gelu' is not supported"),
-        ("scheduler/scheduler_config.json", {"num_train_timesteps": 9}, "9 timesteps but the denoiser has embeddings for 10"),
+        (
+            "scheduler/scheduler_config.json",
+            {"num_train_timesteps": 9},
+            "9 timesteps but the denoiser has embeddings for 10",
+        ),
         ("scheduler/scheduler_config.json", {"num_vec_classes": 24}, "made for 23 codes but the denoiser expects 24"),
         (f"{NULL}/config.json", {"length": 7}, "length and hidden_size are"),
         ("model_index.json", {"_class_name": "StableDiffusionPipeline"}, "must be of a VQDiffusionPipeline"),
@@ -354,7 +402,10 @@ def test_missing_and_corrupt_files_are_named_in_one_line(copy):
 
 
 def test_missing_and_unknown_keys_are_all_listed(copy):
-    rewrite(copy / "transformer/diffusion_pytorch_model.safetensors", lambda name: "surprise.weight" if name == "out.weight" else name)
+    rewrite(
+        copy / "transformer/diffusion_pytorch_model.safetensors",
+        lambda name: "surprise.weight" if name == "out.weight" else name,
+    )
     with pytest.raises(ConversionError) as error:
         read_diffusers(copy)
     assert "denoiser.logits.kernel" in str(error.value) and "transformer.surprise.weight" in str(error.value)

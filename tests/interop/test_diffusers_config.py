@@ -16,7 +16,7 @@ from vqdiffusion_jax.interop.huggingface_clip import text_config_json
 from vqdiffusion_jax.interop.part_config import write_json
 from vqdiffusion_jax.interop.report import ConversionError
 from vqdiffusion_jax.interop.table import apply
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.presets import PRESETS, preset
 
@@ -45,7 +45,9 @@ def test_ithq_config_survives_the_folder(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_json(tmp_path / name, values)
     (tmp_path / "text_encoder").mkdir()
-    write_json(tmp_path / "text_encoder/config.json", text_config_json(config.text_encoder, start=49406, end=49407, pad=0))
+    write_json(
+        tmp_path / "text_encoder/config.json", text_config_json(config.text_encoder, start=49406, end=49407, pad=0)
+    )
     assert read_model_config(tmp_path, config.tokenizer) == config
     transformer = json.loads((tmp_path / "transformer/config.json").read_text())
     assert (transformer["attention_head_dim"], transformer["num_vector_embeds"]) == (88, 4097)

@@ -26,10 +26,13 @@ def schedule():
 def test_schedules_agree(scheduler, schedule):
     steps, marginals = schedule.steps(), schedule.marginals()
     for ours, theirs in (
-        (steps.log_keep, scheduler.log_at), (steps.log_uniform, scheduler.log_bt), (steps.log_mask, scheduler.log_ct),
-        (marginals.log_keep[:-1], scheduler.log_cumprod_at[:-1]), (marginals.log_uniform[:-1], scheduler.log_cumprod_bt[:-1]),
+        (steps.log_keep, scheduler.log_at),
+        (steps.log_uniform, scheduler.log_bt),
+        (steps.log_mask, scheduler.log_ct),
+        (marginals.log_keep[:-1], scheduler.log_cumprod_at[:-1]),
+        (marginals.log_uniform[:-1], scheduler.log_cumprod_bt[:-1]),
         (marginals.log_mask[:-1], scheduler.log_cumprod_ct[:-1]),
-    ):  # fmt: skip
+    ):
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-6, atol=1e-7)
 
 
@@ -41,7 +44,11 @@ def test_posteriors_agree(scheduler, schedule, t, sharpness):
     rng = np.random.default_rng(t)
     log_x0 = np.array(jax.nn.log_softmax(sharpness * rng.standard_normal((2, LENGTH, CODES)).astype(np.float32)))
     x_t = np.where(rng.random((2, LENGTH)) < 0.5, CODES, rng.integers(0, CODES, (2, LENGTH)))
-    expected = scheduler.q_posterior(torch.from_numpy(log_x0).permute(0, 2, 1), torch.from_numpy(x_t), t).permute(0, 2, 1).numpy()
+    expected = (
+        scheduler.q_posterior(torch.from_numpy(log_x0).permute(0, 2, 1), torch.from_numpy(x_t), t)
+        .permute(0, 2, 1)
+        .numpy()
+    )
     ours = np.asarray(posterior(log_x0, x_t.astype(np.int32), schedule.one_step_jumps()[t]))
     np.testing.assert_allclose(np.exp(ours), np.exp(expected), atol=5e-6)
     likely = expected > -60  # theirs is not clamped at -70
@@ -56,6 +63,10 @@ def test_truncated_predictions_agree(scheduler, schedule):
     log_x0 = np.array(jax.nn.log_softmax(rng.standard_normal((1, LENGTH, CODES)).astype(np.float32)))
     log_x0[..., CODES // 2 :] = -70.0
     x_t = np.array([[CODES, 3] * (LENGTH // 2)])
-    expected = scheduler.q_posterior(torch.from_numpy(log_x0).permute(0, 2, 1), torch.from_numpy(x_t), 40).permute(0, 2, 1).numpy()
+    expected = (
+        scheduler.q_posterior(torch.from_numpy(log_x0).permute(0, 2, 1), torch.from_numpy(x_t), 40)
+        .permute(0, 2, 1)
+        .numpy()
+    )
     ours = np.asarray(posterior(log_x0, x_t.astype(np.int32), schedule.one_step_jumps()[40]))
     np.testing.assert_allclose(np.exp(ours), np.exp(expected), atol=5e-6)

@@ -12,12 +12,25 @@ from vqdiffusion_jax.interop.torch_zip import CheckpointError
 from vqdiffusion_jax.paths import leaves_by_path
 
 TEXT = dict(
-    vocab_size=60, hidden_size=16, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, max_position_embeddings=8,
-    projection_dim=12, bos_token_id=58, eos_token_id=59,
-)  # fmt: skip
+    vocab_size=60,
+    hidden_size=16,
+    intermediate_size=64,
+    num_hidden_layers=3,
+    num_attention_heads=2,
+    max_position_embeddings=8,
+    projection_dim=12,
+    bos_token_id=58,
+    eos_token_id=59,
+)
 VISION = dict(
-    hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8, projection_dim=12,
-)  # fmt: skip
+    hidden_size=24,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    image_size=16,
+    patch_size=8,
+    projection_dim=12,
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +59,10 @@ def randomised(torch, model):
 
 @pytest.fixture(scope="module")
 def clip(torch, transformers):
-    return randomised(torch, transformers.CLIPModel(transformers.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=12)))
+    return randomised(
+        torch,
+        transformers.CLIPModel(transformers.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=12)),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +89,9 @@ def array(output):
 
 def test_both_towers(torch, clip, saved):
     towers = read_clip(saved)
-    assert towers.text.config == CLIPTextConfig(vocab_size=60, context_length=8, width=16, num_layers=3, num_heads=2, projection_width=12)
+    assert towers.text.config == CLIPTextConfig(
+        vocab_size=60, context_length=8, width=16, num_layers=3, num_heads=2, projection_width=12
+    )
     assert towers.vision.config == CLIPVisionConfig(
         image_size=16, patch_size=8, width=24, num_layers=2, num_heads=2, mlp_ratio=2, projection_width=12
     )
@@ -105,7 +123,11 @@ def test_single_towers(torch, transformers, tmp_path):
         embeds = projected(torch.from_numpy(ids()).long()).text_embeds.numpy()
         image = vision(torch.from_numpy(pixels()).permute(0, 3, 1, 2)).image_embeds.numpy()
     read = read_clip(tmp_path / "text")
-    assert read.vision is None and "no text projection" in read.report.notes[0] and not read.text.text_projection[...].any()
+    assert (
+        read.vision is None
+        and "no text projection" in read.report.notes[0]
+        and not read.text.text_projection[...].any()
+    )
     np.testing.assert_allclose(read.text(ids()), states, atol=2e-5)
     read = read_clip(tmp_path / "projected")
     np.testing.assert_allclose(read.text.pool(read.text(ids()), ids()), embeds, atol=2e-5)
@@ -129,7 +151,10 @@ def test_other_models_are_refused_in_one_line(saved, tmp_path):
     config = read_json(saved / "config.json")
     cases = [
         ({"model_type": "bert"}, "model_type='bert' is not supported"),
-        ({"text_config": config["text_config"] | {"hidden_act": "gelu"}}, "text_config: hidden_act='gelu' is not supported"),
+        (
+            {"text_config": config["text_config"] | {"hidden_act": "gelu"}},
+            "text_config: hidden_act='gelu' is not supported",
+        ),
         ({"vision_config": config["vision_config"] | {"patch_size": 5}}, "patch_size=5 does not divide image_size=16"),
         ({"text_config": config["text_config"] | {"intermediate_size": 63}}, "no multiple of hidden_size=16"),
     ]

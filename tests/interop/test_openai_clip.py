@@ -13,14 +13,25 @@ from vqdiffusion_jax.interop.table import unapply
 from vqdiffusion_jax.interop.torch_zip import CheckpointError
 from vqdiffusion_jax.models.clip import CLIPTextEncoder, CLIPVisionEncoder
 
-TEXT = CLIPTextConfig(vocab_size=40, context_length=6, width=128, num_layers=3, num_heads=2, mlp_ratio=2, projection_width=7)
-VISION = CLIPVisionConfig(image_size=12, patch_size=4, width=64, num_layers=2, num_heads=1, mlp_ratio=3, projection_width=7)
-SETTINGS = {"logit_scale": np.float32(4.6), "input_resolution": np.int64(12), "context_length": np.int64(6), "vocab_size": np.int64(40)}
+TEXT = CLIPTextConfig(
+    vocab_size=40, context_length=6, width=128, num_layers=3, num_heads=2, mlp_ratio=2, projection_width=7
+)
+VISION = CLIPVisionConfig(
+    image_size=12, patch_size=4, width=64, num_layers=2, num_heads=1, mlp_ratio=3, projection_width=7
+)
+SETTINGS = {
+    "logit_scale": np.float32(4.6),
+    "input_resolution": np.int64(12),
+    "context_length": np.int64(6),
+    "vocab_size": np.int64(40),
+}
 HALVED = ("in_proj", "out_proj", "c_fc", "c_proj", "text_projection", "visual.proj", "visual.conv1")
 
 
 def towers():
-    return perturbed(random_network(CLIPTextEncoder, TEXT)), perturbed(random_network(CLIPVisionEncoder, VISION, seed=1), seed=4)
+    return perturbed(random_network(CLIPTextEncoder, TEXT)), perturbed(
+        random_network(CLIPVisionEncoder, VISION, seed=1), seed=4
+    )
 
 
 def tensors_of(text, vision):

@@ -18,7 +18,7 @@ from vqdiffusion_jax.interop.reference import plan
 from vqdiffusion_jax.interop.reference_yaml import config_from_yaml
 from vqdiffusion_jax.interop.table import ConversionError, apply, unapply
 from vqdiffusion_jax.interop.torch_zip import CheckpointError
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.presets import preset
@@ -36,7 +36,10 @@ RELEASED = {  # key table: (preset, codes kept if not all)
 def key_table(path) -> dict[str, jax.ShapeDtypeStruct]:
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    return {row["key"]: jax.ShapeDtypeStruct(tuple(int(n) for n in row["shape"].split("x") if n), row["dtype"]) for row in rows}
+    return {
+        row["key"]: jax.ShapeDtypeStruct(tuple(int(n) for n in row["shape"].split("x") if n), row["dtype"])
+        for row in rows
+    }
 
 
 @pytest.mark.parametrize("name", RELEASED)
@@ -48,7 +51,9 @@ def test_every_released_key_is_accounted_for(reference_root, name):
     assert made.config == preset(expected)
     abstract = shapes_of(VQDiffusionModel, made.config)
     model, report = apply(made.rules, made.ignores, made.tensors, abstract)
-    shapes, expected_shapes = ({path: leaf.shape for path, leaf in leaves_by_path(m).items()} for m in (model, abstract))
+    shapes, expected_shapes = (
+        {path: leaf.shape for path, leaf in leaves_by_path(m).items()} for m in (model, abstract)
+    )
     assert shapes == expected_shapes
     seen = {entry.foreign for entry in report.mapped} | {key for key, _ in report.ignored}
     assert seen >= set(tensors)
@@ -68,16 +73,25 @@ class Saved:
         if condition == "text":
             self.averaged.text_encoder = self.trained.text_encoder
         reduction = self.trained.codec.full_to_reduced[...] if self.config.codec.reduced_codebook_size else None
-        self.mapping = save(folder / "mapping.pt", np.asarray(reduction).astype(np.int64)) if reduction is not None else None
+        self.mapping = (
+            save(folder / "mapping.pt", np.asarray(reduction).astype(np.int64)) if reduction is not None else None
+        )
         self.model = tensors_of(self.trained)
         ema = tensors_of(self.averaged)
-        self.ema = {key.removeprefix("transformer."): value for key, value in ema.items() if key.startswith("transformer.")}
+        self.ema = {
+            key.removeprefix("transformer."): value for key, value in ema.items() if key.startswith("transformer.")
+        }
         self.folder = folder
 
     @property
     def path(self):
         optimizer = {"state": {0: {"exp_avg": np.ones((3, 3), np.float32)}}}
-        tree = {"last_epoch": 1, "model": self.model, "ema": self.ema, "optimizer_and_scheduler": {"none": {"optimizer": optimizer}}}
+        tree = {
+            "last_epoch": 1,
+            "model": self.model,
+            "ema": self.ema,
+            "optimizer_and_scheduler": {"none": {"optimizer": optimizer}},
+        }
         return save(self.folder / "checkpoint.pth", tree)
 
     def load(self, **options):
@@ -121,7 +135,9 @@ def test_half_an_average_is_refused(tmp_path):
     _, report = saved.load()
     assert any(note.startswith("2 buffers have no averaged copy") for note in report.notes)
     del saved.ema["transformer.to_logits.1.bias"], saved.ema["empty_text_embed"]
-    with pytest.raises(CheckpointError, match=r"2 of \d+ weights have no averaged copy .*_embed.* give weights='model'") as caught:
+    with pytest.raises(
+        CheckpointError, match=r"2 of \d+ weights have no averaged copy .*_embed.* give weights='model'"
+    ) as caught:
         saved.load()
     assert "\n" not in str(caught.value)
     del saved.ema["condition_emb.positional_embedding"]
@@ -177,7 +193,12 @@ def test_faults_are_listed_together(tmp_path):
         tensors[f"{prefix}transformer.to_logits.1.bias"] = np.zeros(11, np.float32)
     with pytest.raises(ConversionError) as caught:
         saved.load()
-    for part in ("denoiser.blocks.self_attention.key.bias[1]", "denoiser.final_norm.scale", "blocks.2.extra", "to_logits.1.bias"):
+    for part in (
+        "denoiser.blocks.self_attention.key.bias[1]",
+        "denoiser.final_norm.scale",
+        "blocks.2.extra",
+        "to_logits.1.bias",
+    ):
         assert part in str(caught.value)
 
 
@@ -193,7 +214,9 @@ def test_other_files_are_named(tmp_path):
 def test_codec_and_clip_can_be_replaced(tmp_path):
     saved = Saved(tmp_path, "text")
     other = perturbed(saved.trained, seed=9)
-    codec = save(tmp_path / "codec.pth", {"state_dict": unapply(codec_rules(quantizer="gumbel"), other.codec, skip=[".*_to_.*"])})
+    codec = save(
+        tmp_path / "codec.pth", {"state_dict": unapply(codec_rules(quantizer="gumbel"), other.codec, skip=[".*_to_.*"])}
+    )
     clip = save(tmp_path / "clip.pt", unapply(text_rules(), other.text_encoder))
     model, report = saved.load(codec=codec, clip=clip)
     same_leaves(model.text_encoder, other.text_encoder)
@@ -214,7 +237,9 @@ def test_clip_may_come_from_the_trained_copy_and_keep_its_dtype(tmp_path):
     exact = saved.model[f"transformer.condition_emb.{name}"].astype(np.float16)
     saved.model[f"transformer.condition_emb.{name}"] = exact
     saved.model[f"transformer.condition_emb.{name.replace('.0.', '.1.')}"] = exact
-    saved.ema[f"condition_emb.{name}"] = saved.ema[f"condition_emb.{name.replace('.0.', '.1.')}"] = (exact * 1.01).astype(np.float16)
+    saved.ema[f"condition_emb.{name}"] = saved.ema[f"condition_emb.{name.replace('.0.', '.1.')}"] = (
+        exact * 1.01
+    ).astype(np.float16)
     model, report = saved.load()
     assert any("averaged copy differs" in note for note in report.notes)
     assert model.text_encoder.blocks.mlp.up.kernel[...].dtype == np.float32
@@ -258,7 +283,11 @@ def yaml_file(tmp_path, width=32, alpha="alpha1", tail=""):
 
 def test_yaml_adds_what_shapes_do_not_tell(tmp_path):
     config = Saved(tmp_path, "text").load(config=yaml_file(tmp_path))[0].config
-    assert (config.denoiser.num_heads, config.denoiser.activation, config.denoiser.attention_dropout) == (4, "gelu", 0.1)
+    assert (config.denoiser.num_heads, config.denoiser.activation, config.denoiser.attention_dropout) == (
+        4,
+        "gelu",
+        0.1,
+    )
     assert (config.objective.auxiliary_weight, config.objective.auxiliary_weighting) == (1e-3, "constant")
     assert config.objective.unmasked_weight == 2.0 and not config.text_embedding.normalize
     assert config.denoiser.learnable_null
@@ -341,14 +370,24 @@ def test_a_yaml_alone_gives_the_released_configuration(tmp_path):
 
 def test_text_options_of_a_yaml_are_taken_or_named(tmp_path):
     path = tmp_path / "config.yaml"
-    doubled = COCO_TUNE.replace("additional_last_embedding: false, embed_dim: 512", "additional_last_embedding: false, embed_dim: 1024")
+    doubled = COCO_TUNE.replace(
+        "additional_last_embedding: false, embed_dim: 512", "additional_last_embedding: false, embed_dim: 1024"
+    )
     path.write_text(doubled.replace("condition_dim: 512", "condition_dim: 1024"))
     config = config_from_yaml(path)
     assert config.text_embedding.double and (config.text_encoder.width, config.denoiser.condition_width) == (512, 1024)
     for before, after, message in (
-        ("additional_last_embedding: false", "additional_last_embedding: true", "additional_last gives a second array.* set it to False"),
+        (
+            "additional_last_embedding: false",
+            "additional_last_embedding: true",
+            "additional_last gives a second array.* set it to False",
+        ),
         ("pick_last_embedding: false", "pick_last_embedding: true", "pick_last gives no sequence.*keep_seq_len_dim"),
-        ("pick_last_embedding: false, keep_seq_len_dim: false", "pick_last_embedding: true, keep_seq_len_dim: true", "condition_seq_len"),
+        (
+            "pick_last_embedding: false, keep_seq_len_dim: false",
+            "pick_last_embedding: true, keep_seq_len_dim: true",
+            "condition_seq_len",
+        ),
     ):
         path.write_text(COCO_TUNE.replace(before, after))
         with pytest.raises(ConfigError, match=message) as caught:

@@ -51,7 +51,12 @@ def test_diffusers_draws_the_same_tokens(ours, folder, monkeypatch, scale, rate)
     diffusers = pytest.importorskip("diffusers")
     from diffusers.pipelines.deprecated.vq_diffusion import pipeline_vq_diffusion as module
 
-    monkeypatch.setattr(diffusers, "LearnedClassifierFreeSamplingEmbeddings", module.LearnedClassifierFreeSamplingEmbeddings, raising=False)
+    monkeypatch.setattr(
+        diffusers,
+        "LearnedClassifierFreeSamplingEmbeddings",
+        module.LearnedClassifierFreeSamplingEmbeddings,
+        raising=False,
+    )
     theirs = diffusers.VQDiffusionPipeline.from_pretrained(folder)
     theirs.set_progress_bar_config(disable=True)
     denoiser = ours.config.denoiser
@@ -66,9 +71,13 @@ def test_diffusers_draws_the_same_tokens(ours, folder, monkeypatch, scale, rate)
     monkeypatch.setattr(torch, "rand", recorded)
     seen = []
     result = theirs(
-        PROMPTS, num_inference_steps=steps, guidance_scale=scale, truncation_rate=rate, output_type="np",
+        PROMPTS,
+        num_inference_steps=steps,
+        guidance_scale=scale,
+        truncation_rate=rate,
+        output_type="np",
         callback=lambda step, t, latents: seen.append(latents.numpy().copy()),
-    )  # fmt: skip
+    )
     noise = RecordedNoise(jnp.asarray(np.swapaxes(uniforms, -1, -2)))
     with jax.default_matmul_precision("highest"):
         out = ours(

@@ -14,4 +14,6 @@ def test_half_precision_variant_is_the_last_resort(tmp_path):
 
 def test_mixed_precision_is_widened_on_writing(tmp_path):
     write_safetensors(tmp_path / "model.safetensors", {"a": np.ones(2, np.float16), "b": np.ones(2, np.float32)})
-    assert {tensor.dtype for tensor in open_safetensors(tmp_path / "model.safetensors").values()} == {np.dtype(np.float32)}
+    assert {tensor.dtype for tensor in open_safetensors(tmp_path / "model.safetensors").values()} == {
+        np.dtype(np.float32)
+    }

@@ -62,7 +62,12 @@ def foreign(layers: int = 3) -> dict[str, np.ndarray]:
     shapes = {"c.0.weight": (3, 2, 3, 3), "c.0.bias": (3,), "c.1.weight": (3, 2, 3, 3), "c.1.bias": (3,)}
     shapes |= {"mix.weight": (5, 2, 1, 1), "mix.bias": (5,), "scale": (1, 2)}
     for i in range(layers):
-        shapes |= {f"h.{i}.ln.weight": (4,), f"h.{i}.ln.bias": (4,), f"h.{i}.in_proj_weight": (12, 4), f"h.{i}.in_proj_bias": (12,)}
+        shapes |= {
+            f"h.{i}.ln.weight": (4,),
+            f"h.{i}.ln.bias": (4,),
+            f"h.{i}.in_proj_weight": (12, 4),
+            f"h.{i}.in_proj_bias": (12,),
+        }
     return {name: draw.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
@@ -108,11 +113,25 @@ def test_shapes_alone_suffice_and_take_no_memory():
 def test_one_error_lists_every_fault():
     tensors = foreign()
     del tensors["h.1.ln.bias"], tensors["mix.bias"]
-    tensors |= {"surprise": np.zeros(1), "c.7.weight": np.zeros((3, 2, 3, 3)), "h.3.ln.weight": np.zeros(4), "c.0.bias": np.zeros(8)}
+    tensors |= {
+        "surprise": np.zeros(1),
+        "c.7.weight": np.zeros((3, 2, 3, 3)),
+        "h.3.ln.weight": np.zeros(4),
+        "c.0.bias": np.zeros(8),
+    }
     with pytest.raises(ConversionError) as caught:
         apply(RULES, [], tensors, abstract(), what="net.pth")
     message = str(caught.value)
-    for part in ("net.pth", "blocks.norm.bias[1]", "mix.bias", "surprise", "convs.7.kernel", "no layer 3", "c.0.bias (8,)", "2 missing"):
+    for part in (
+        "net.pth",
+        "blocks.norm.bias[1]",
+        "mix.bias",
+        "surprise",
+        "convs.7.kernel",
+        "no layer 3",
+        "c.0.bias (8,)",
+        "2 missing",
+    ):
         assert part in message, part
     _, report = apply(RULES, [], tensors, abstract(), check=False)
     assert len(report.missing) == 2 and len(report.unmapped) == 1 and len(report.wrong_shape) == 3
@@ -125,7 +144,11 @@ def test_two_keys_for_one_parameter_are_refused():
 
 
 def test_wrong_number_of_axes_is_a_wrong_shape():
-    for name, array in (("c.0.weight", np.zeros((3, 2))), ("mix.weight", np.zeros((5, 2, 3, 3))), ("h.0.in_proj_bias", np.zeros(13))):
+    for name, array in (
+        ("c.0.weight", np.zeros((3, 2))),
+        ("mix.weight", np.zeros((5, 2, 3, 3))),
+        ("h.0.in_proj_bias", np.zeros(13)),
+    ):
         with pytest.raises(ConversionError, match="1 wrong shape") as caught:
             apply(RULES, [], {**foreign(), name: array}, abstract())
         assert name in str(caught.value) and "missing" not in str(caught.value)
@@ -141,7 +164,9 @@ class Unreadable:
 
 
 def test_ignored_tensors_are_reported_and_never_read():
-    _, report = apply(RULES, [Ignore(r"optimizer\..*", "not weights")], {**foreign(), "optimizer.0": Unreadable()}, abstract())
+    _, report = apply(
+        RULES, [Ignore(r"optimizer\..*", "not weights")], {**foreign(), "optimizer.0": Unreadable()}, abstract()
+    )
     assert report.ignored == [("optimizer.0", "not weights")]
     assert "ignored, not weights: optimizer.0" in report.table()
 
@@ -162,7 +187,9 @@ def test_dtypes_are_the_modules_unless_kept():
     module, _ = apply(RULES, [], tensors, abstract())
     assert {leaf.dtype for leaf in jax.tree.leaves(module)} == {np.dtype(np.float32)}
     module, _ = apply(RULES, [], tensors, abstract(), keep_dtype=lambda path: path.startswith("blocks."))
-    assert {path.split(".")[0] for path, leaf in leaves_by_path(module).items() if leaf.dtype == np.float16} == {"blocks"}
+    assert {path.split(".")[0] for path, leaf in leaves_by_path(module).items() if leaf.dtype == np.float16} == {
+        "blocks"
+    }
 
 
 def test_the_table_gives_a_stack_one_line():

@@ -46,7 +46,9 @@ def tensor_pickle(offset=0, shape=(2, 3), strides=(3, 1), storage="FloatStorage"
     def text(value):
         return b"X" + len(value).to_bytes(4, "little") + value.encode()
 
-    persistent = b"(" + text("storage") + f"ctorch\n{storage}\n".encode() + text(key) + text("cpu") + number(count) + b"tQ"
+    persistent = (
+        b"(" + text("storage") + f"ctorch\n{storage}\n".encode() + text(key) + text("cpu") + number(count) + b"tQ"
+    )
     build = b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent + number(offset) + numbers(shape) + numbers(strides)
     return PROTOCOL + b"}" + text("w") + build + b"\x89ccollections\nOrderedDict\n)RtRs."
 
@@ -160,7 +162,12 @@ def test_a_pickle_cannot_alter_what_it_is_given(tmp_path, pickled):
 
 
 def test_known_foreign_objects_become_inert(tmp_path):
-    pickled = PROTOCOL + b"}X\x01\x00\x00\x00c" + _global("pytorch_lightning.callbacks", "ModelCheckpoint") + b"X\x01\x00\x00\x00a\x85\x81"
+    pickled = (
+        PROTOCOL
+        + b"}X\x01\x00\x00\x00c"
+        + _global("pytorch_lightning.callbacks", "ModelCheckpoint")
+        + b"X\x01\x00\x00\x00a\x85\x81"
+    )
     pickled += b"}X\x05\x00\x00\x00scoreK\x01sbs."
     tree = open_checkpoint(archive(tmp_path / "a.pt", pickled))
     assert isinstance(tree["c"], Inert) and tree["c"].attributes == {"score": 1}
@@ -244,7 +251,17 @@ def torch():
 
 def test_same_numbers_as_torch(tmp_path, torch):
     base = torch.arange(24.0).reshape(2, 3, 4)
-    dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
+    dtypes = (
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+    )
     tree = {str(dtype): base.to(dtype) for dtype in dtypes}
     tree |= {
         "strided": base.permute(2, 0, 1),
@@ -273,7 +290,11 @@ def test_everything_beside_the_weights_passes(tmp_path, torch):
     optimizer = torch.optim.AdamW(network.parameters())
     network(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    tree = {"last_epoch": 3, "model": network.state_dict(), "optimizer": {"state": optimizer.state_dict(), "best": np.float64(0.5)}}
+    tree = {
+        "last_epoch": 3,
+        "model": network.state_dict(),
+        "optimizer": {"state": optimizer.state_dict(), "best": np.float64(0.5)},
+    }
     path = tmp_path / "a.pth"
     torch.save(tree, path)
     read = open_checkpoint(path)

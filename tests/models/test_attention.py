@@ -12,7 +12,12 @@ from vqdiffusion_jax.models.layers import Attention
 QUERY_BLOCK = 64
 
 # (head width, queries, keys): every released head width; lengths below, at and off the query block.
-SIZES = ((88, 2 * QUERY_BLOCK, 2 * QUERY_BLOCK), (64, QUERY_BLOCK + 22, QUERY_BLOCK + 22), (32, 16, 77), (12, 2 * QUERY_BLOCK, 40))
+SIZES = (
+    (88, 2 * QUERY_BLOCK, 2 * QUERY_BLOCK),
+    (64, QUERY_BLOCK + 22, QUERY_BLOCK + 22),
+    (32, 16, 77),
+    (12, 2 * QUERY_BLOCK, 40),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +55,9 @@ def test_implementations_agree(implementation, width, length, context):
 @pytest.mark.parametrize("length", [8, QUERY_BLOCK + 3, 2 * QUERY_BLOCK])
 def test_causal(implementation, length):
     qkv = draw(length, 12)
-    np.testing.assert_allclose(attention(*qkv, causal=True, implementation=implementation), by_hand(*qkv, causal=True), atol=1e-5)
+    np.testing.assert_allclose(
+        attention(*qkv, causal=True, implementation=implementation), by_hand(*qkv, causal=True), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("width, length, context", SIZES)
@@ -59,7 +66,9 @@ def test_gradients_agree(width, length, context):
     target = jax.random.normal(jax.random.key(9), qkv[0].shape)
 
     def gradient(implementation):
-        return jax.grad(lambda *args: (attention(*args, implementation=implementation) * target).sum(), argnums=(0, 1, 2))(*qkv)
+        return jax.grad(
+            lambda *args: (attention(*args, implementation=implementation) * target).sum(), argnums=(0, 1, 2)
+        )(*qkv)
 
     expected = gradient("xla")
     for implementation in ("auto", "blocked"):
@@ -132,7 +141,9 @@ def test_dropout_keeps_the_mean_and_needs_a_key():
     qkv = draw(8, 12)
     plain = attention(*qkv)
     np.testing.assert_array_equal(attention(*qkv, dropout_rate=0.5), plain)
-    dropped = jax.vmap(lambda key: attention(*qkv, dropout_rate=0.5, dropout_key=key))(jax.random.split(jax.random.key(0), 4000))
+    dropped = jax.vmap(lambda key: attention(*qkv, dropout_rate=0.5, dropout_key=key))(
+        jax.random.split(jax.random.key(0), 4000)
+    )
     assert not np.allclose(dropped[0], plain, atol=1e-2)
     np.testing.assert_allclose(dropped.mean(0), plain, atol=0.15)
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, TextEmbeddingConfig
 from vqdiffusion_jax.models.clip import CLIPTextEncoder, CLIPVisionEncoder, normalize_images, text_embedding
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 
 TEXT = CLIPTextConfig(vocab_size=40, context_length=12, width=16, num_layers=3, num_heads=2, projection_width=10)
 VISION = CLIPVisionConfig(image_size=12, patch_size=4, width=24, num_layers=2, num_heads=3, projection_width=10)
@@ -29,7 +29,8 @@ def randomized(module, seed=0, scale=0.3):
     leaves, tree = jax.tree.flatten(module)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
     return jax.tree.unflatten(
-        tree, [leaf + scale * jax.random.normal(k, leaf.shape, leaf.dtype) for leaf, k in zip(leaves, keys, strict=True)]
+        tree,
+        [leaf + scale * jax.random.normal(k, leaf.shape, leaf.dtype) for leaf, k in zip(leaves, keys, strict=True)],
     )
 
 
@@ -127,7 +128,9 @@ def test_vision_tower_matches_transformers():
     images = np.random.default_rng(1).normal(size=(2, 12, 12, 3)).astype(np.float32)
     state, put = huggingface_state(ours, "")
     put("embeddings.class_embedding", ours.class_embedding)
-    state["embeddings.patch_embedding.weight"] = torch.tensor(np.array(ours.patch_embedding.kernel[...]).transpose(3, 2, 0, 1).copy())
+    state["embeddings.patch_embedding.weight"] = torch.tensor(
+        np.array(ours.patch_embedding.kernel[...]).transpose(3, 2, 0, 1).copy()
+    )
     for part, name in ((ours.pre_norm, "pre_layrnorm"), (ours.final_norm, "post_layernorm")):
         put(name + ".weight", part.scale)
         put(name + ".bias", part.bias)
@@ -203,7 +206,9 @@ def test_half_precision_stays_close(dtype, tolerance):
     ids = prompts()
     condition = embedded(text_tower(dtype=dtype), ids, TextEmbeddingConfig())
     assert condition.dtype == dtype
-    np.testing.assert_allclose(condition.astype(jnp.float32), embedded(text_tower(), ids, TextEmbeddingConfig()), atol=tolerance)
+    np.testing.assert_allclose(
+        condition.astype(jnp.float32), embedded(text_tower(), ids, TextEmbeddingConfig()), atol=tolerance
+    )
 
 
 def test_norm_parameters_are_not_rounded_to_half_precision():
@@ -215,10 +220,16 @@ def test_norm_parameters_are_not_rounded_to_half_precision():
 
 def test_vision_tower_in_half_precision():
     images = np.random.default_rng(2).uniform(size=(2, 12, 12, 3)).astype(np.float32)
-    exact, half = (randomized(CLIPVisionEncoder(VISION, ComputeConfig(dtype=d), rngs=nnx.Rngs(0))) for d in ("float32", "bfloat16"))
+    exact, half = (
+        randomized(CLIPVisionEncoder(VISION, ComputeConfig(dtype=d), rngs=nnx.Rngs(0))) for d in ("float32", "bfloat16")
+    )
     expected, found = run(exact, normalize_images(images)), run(half, normalize_images(images))
     assert found.dtype == jnp.bfloat16 and found.shape == (2, VISION.projection_width)
-    cosine = jnp.sum(expected * found, -1) / jnp.linalg.norm(expected, axis=-1) / jnp.linalg.norm(found.astype(jnp.float32), axis=-1)
+    cosine = (
+        jnp.sum(expected * found, -1)
+        / jnp.linalg.norm(expected, axis=-1)
+        / jnp.linalg.norm(found.astype(jnp.float32), axis=-1)
+    )
     assert cosine.min() > 0.99
 
 

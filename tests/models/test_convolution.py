@@ -29,7 +29,9 @@ def by_hand(x, kernel, padding):
     x = np.pad(np.float64(x), ((0, 0), *padding, (0, 0)))
     rows, columns = kernel.shape[:2]
     height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
-    return sum(x[:, i : i + height, j : j + width] @ np.float64(kernel[i, j]) for i in range(rows) for j in range(columns))
+    return sum(
+        x[:, i : i + height, j : j + width] @ np.float64(kernel[i, j]) for i in range(rows) for j in range(columns)
+    )
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -48,13 +50,17 @@ def test_rounding_is_that_of_the_direct_form_within_a_factor_of_two(size, dtype)
     direct = jax.lax.conv_general_dilated(x, kernel, (1, 1), AROUND[size], dimension_numbers=("NHWC", "HWIO", "NHWC"))
     found = winograd(x, kernel, AROUND[size])
     assert found.dtype == direct.dtype == dtype
-    error, allowed = (np.sqrt(np.square(np.asarray(result, np.float32) - expected).mean()) for result in (found, direct))
+    error, allowed = (
+        np.sqrt(np.square(np.asarray(result, np.float32) - expected).mean()) for result in (found, direct)
+    )
     assert error < 2 * allowed
 
 
 def test_only_wide_layers_of_an_even_result_take_it(form):
     def products(x, kernel, padding=AROUND[3]):
-        lowered = jax.jit(lambda x, kernel: convolve(x, kernel, padding)).trace(x, kernel).lower(lowering_platforms=("cpu",))
+        lowered = (
+            jax.jit(lambda x, kernel: convolve(x, kernel, padding)).trace(x, kernel).lower(lowering_platforms=("cpu",))
+        )
         return lowered.as_text().count("dot_general")
 
     x, kernel = jnp.zeros((1, 6, 8, 4)), jnp.zeros((3, 3, 4, 4))
@@ -67,7 +73,12 @@ def test_only_wide_layers_of_an_even_result_take_it(form):
 def test_accelerators_take_the_direct_form(form):
     x, kernel = jnp.zeros((1, 6, 8, 4)), jnp.zeros((3, 3, 4, 4))
     for platform in ("tpu", "cuda"):
-        text = jax.jit(lambda x, k: convolve(x, k, AROUND[3])).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+        text = (
+            jax.jit(lambda x, k: convolve(x, k, AROUND[3]))
+            .trace(x, kernel)
+            .lower(lowering_platforms=(platform,))
+            .as_text()
+        )
         assert "stablehlo.convolution" in text and "dot_general" not in text
 
 
@@ -85,9 +96,13 @@ def test_a_layer_and_its_gradient(form):
 @pytest.mark.parametrize("shape", [(2, 3, 4, 3), (2, 4, 6, 3)])
 def test_convolution_of_an_upsampled_map_is_that_of_every_pixel_four_times(form, shape, monkeypatch):
     layer, x = random_network(conv, 3, 5, ComputeConfig()), draw(*shape)
-    expected = by_hand(x.repeat(2, 1).repeat(2, 2), np.asarray(layer.kernel[...]), AROUND[3]) + np.asarray(layer.bias[...])
+    expected = by_hand(x.repeat(2, 1).repeat(2, 2), np.asarray(layer.kernel[...]), AROUND[3]) + np.asarray(
+        layer.bias[...]
+    )
     np.testing.assert_allclose(conv_of_upsampled(layer, jnp.asarray(x)), expected, atol=1e-5)
-    monkeypatch.setattr("vqdiffusion_jax.models.convolution.jax.lax.platform_dependent", lambda *args, cpu, default: default(*args))
+    monkeypatch.setattr(
+        "vqdiffusion_jax.models.convolution.jax.lax.platform_dependent", lambda *args, cpu, default: default(*args)
+    )
     np.testing.assert_allclose(conv_of_upsampled(layer, jnp.asarray(x)), expected, atol=1e-5)
 
 
@@ -100,7 +115,9 @@ def test_training_does_not_keep_the_transformed_input(monkeypatch):
                 x = jnp.tanh(convolve(x, kernel, AROUND[3]))
             return x.sum()
 
-        compiled = jax.jit(jax.grad(loss, argnums=1)).lower(jnp.zeros((1, 16, 16, 8)), jnp.zeros((8, 3, 3, 8, 8))).compile()
+        compiled = (
+            jax.jit(jax.grad(loss, argnums=1)).lower(jnp.zeros((1, 16, 16, 8)), jnp.zeros((8, 3, 3, 8, 8))).compile()
+        )
         return compiled.memory_analysis().temp_size_in_bytes
 
     inputs = 8 * 16 * 16 * 8 * 4  # bytes that all layers read

@@ -13,7 +13,7 @@ import pytest
 from vqdiffusion_jax.config import ComputeConfig, DenoiserConfig
 from vqdiffusion_jax.models import layers
 from vqdiffusion_jax.models.denoiser import AdaLayerNorm, Denoiser, sinusoidal_embedding
-from vqdiffusion_jax.models.keys import Keys, shapes_of
+from vqdiffusion_jax.models.shapes import Keys, shapes_of
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.presets import preset
 
@@ -64,7 +64,9 @@ class ByHand:
 
     def __init__(self, model: Denoiser):
         flat, _ = jax.tree_util.tree_flatten_with_path(model)
-        self.parameters = {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf, np.float64) for path, leaf in flat}
+        self.parameters = {
+            jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf, np.float64) for path, leaf in flat
+        }
         self.config = model.config
 
     def get(self, name, layer=None):
@@ -88,7 +90,8 @@ class ByHand:
 
     def attention(self, x, context, name, layer):
         query, key, value = (
-            self.linear(source, f"{name}.{part}", layer) for part, source in (("query", x), ("key", context), ("value", context))
+            self.linear(source, f"{name}.{part}", layer)
+            for part, source in (("query", x), ("key", context), ("value", context))
         )
         mixed, width = np.zeros_like(query), self.config.head_width
         for head in range(self.config.num_heads):
@@ -118,7 +121,10 @@ class ByHand:
         columns = self.config.position_grid[1]
         x = self.get("token_embedding.embedding")[tokens]
         for p in range(len(tokens)):
-            x[p] += self.get("height_embedding.embedding")[p // columns] + self.get("width_embedding.embedding")[p % columns]
+            x[p] += (
+                self.get("height_embedding.embedding")[p // columns]
+                + self.get("width_embedding.embedding")[p % columns]
+            )
         for layer in range(self.config.num_layers):
             normed = self.adaptive_norm(x, t, "blocks.self_norm", layer)
             x = x + self.attention(normed, normed, "blocks.self_attention", layer)
@@ -184,7 +190,11 @@ def test_parameter_counts_of_released_models(name, count):
 def test_initialisation():
     config = dataclasses.replace(TINY["text"], width=64, condition_width=64, num_layers=3)
     model = jax.jit(lambda: Denoiser(config, rngs=Keys(0)))()
-    for table in (model.token_embedding.embedding, model.blocks.self_attention.query.kernel, model.blocks.mlp.up.kernel):
+    for table in (
+        model.token_embedding.embedding,
+        model.blocks.self_attention.query.kernel,
+        model.blocks.mlp.up.kernel,
+    ):
         assert abs(table[...].std() - 0.02) < 2e-3
     assert abs(model.null_condition[...].std() - 1.0) < 0.1
     assert not model.blocks.mlp.up.bias[...].any() and not model.logits.bias[...].any()
@@ -284,14 +294,18 @@ def test_bfloat16_is_close(kind):
 def test_values_out_of_range_are_refused_where_they_can_be_seen():
     model = build(TINY["class"])
     tokens, timesteps, labels = inputs(model.config)
-    with pytest.raises(ValueError, match=r"token 999 at \(0, 3\) is out of range; allowed: 0 to 16, where 16 is \[MASK\]"):
+    with pytest.raises(
+        ValueError, match=r"token 999 at \(0, 3\) is out of range; allowed: 0 to 16, where 16 is \[MASK\]"
+    ):
         model(tokens.at[0, 3].set(999), timesteps, labels)
     with pytest.raises(ValueError, match="timestep 999 is out of range; allowed: 0 to 9"):
         model(tokens, timesteps.at[1].set(999), labels)
     with pytest.raises(ValueError, match="label -1 is out of range; allowed: 0 to 4, or more for no class"):
         model(tokens, timesteps, labels.at[0].set(-1))
     last = run(model, tokens, jnp.array([9, 9]), labels)
-    np.testing.assert_array_equal(run(model, tokens, jnp.array([999, 9]), labels), last)  # compiled: the last row, never a mean
+    np.testing.assert_array_equal(
+        run(model, tokens, jnp.array([999, 9]), labels), last
+    )  # compiled: the last row, never a mean
 
 
 @pytest.mark.parametrize("field", ["attention_dropout", "residual_dropout"])
@@ -330,7 +344,10 @@ def test_learned_null_condition():
     null = model.null(3)
     assert null.shape == (3, model.config.condition_length, model.config.condition_width)
     np.testing.assert_array_equal(null[2], model.null_condition[...])
-    for config in (dataclasses.replace(TINY["text"], learnable_null=False), dataclasses.replace(TINY["class"], learnable_null=True)):
+    for config in (
+        dataclasses.replace(TINY["text"], learnable_null=False),
+        dataclasses.replace(TINY["class"], learnable_null=True),
+    ):
         without = shapes_of(Denoiser, config)
         assert without.null_condition is None
         with pytest.raises(ValueError, match="no learned null condition"):
@@ -381,26 +398,57 @@ def test_precompute_checks_its_condition():
 def test_matches_diffusers():
     torch, diffusers = pytest.importorskip("torch"), pytest.importorskip("diffusers")
     config = DenoiserConfig(
-        condition="text", num_codes=16, grid=(4, 4), position_grid=(4, 4), width=24, num_layers=2, num_heads=2,
-        num_timesteps=10, condition_width=6, condition_length=7,
-    )  # fmt: skip
+        condition="text",
+        num_codes=16,
+        grid=(4, 4),
+        position_grid=(4, 4),
+        width=24,
+        num_layers=2,
+        num_heads=2,
+        num_timesteps=10,
+        condition_width=6,
+        condition_length=7,
+    )
     torch.manual_seed(0)
     theirs = diffusers.Transformer2DModel(
-        num_attention_heads=2, attention_head_dim=12, num_layers=2, dropout=0.0, cross_attention_dim=6, attention_bias=True,
-        sample_size=4, num_vector_embeds=17, activation_fn="geglu-approximate", num_embeds_ada_norm=10,
-    ).eval()  # fmt: skip
+        num_attention_heads=2,
+        attention_head_dim=12,
+        num_layers=2,
+        dropout=0.0,
+        cross_attention_dim=6,
+        attention_bias=True,
+        sample_size=4,
+        num_vector_embeds=17,
+        activation_fn="geglu-approximate",
+        num_embeds_ada_norm=10,
+    ).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.copy_(0.3 * torch.randn_like(parameter))
     state = {name: value.numpy() for name, value in theirs.state_dict().items()}
 
     names = {
-        "self_norm": "norm1", "cross_norm": "norm2", "mlp_norm": "norm3", "self_attention": "attn1", "cross_attention": "attn2",
-        "query": "to_q", "key": "to_k", "value": "to_v", "out": "to_out.0", "up": "net.0.proj", "down": "net.2", "mlp": "ff",
-        "embedding.embedding": "emb.weight", "kernel": "weight", "scale": "weight",
-        "token_embedding": "latent_image_embedding.emb", "height_embedding": "latent_image_embedding.height_emb",
-        "width_embedding": "latent_image_embedding.width_emb", "final_norm": "norm_out", "logits": "out",
-    }  # fmt: skip
+        "self_norm": "norm1",
+        "cross_norm": "norm2",
+        "mlp_norm": "norm3",
+        "self_attention": "attn1",
+        "cross_attention": "attn2",
+        "query": "to_q",
+        "key": "to_k",
+        "value": "to_v",
+        "out": "to_out.0",
+        "up": "net.0.proj",
+        "down": "net.2",
+        "mlp": "ff",
+        "embedding.embedding": "emb.weight",
+        "kernel": "weight",
+        "scale": "weight",
+        "token_embedding": "latent_image_embedding.emb",
+        "height_embedding": "latent_image_embedding.height_emb",
+        "width_embedding": "latent_image_embedding.width_emb",
+        "final_norm": "norm_out",
+        "logits": "out",
+    }
 
     def their_value(path, leaf):
         ours = jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")

@@ -13,8 +13,8 @@ from tests.networks import random_network
 from vqdiffusion_jax.config import ComputeConfig, ConfigError
 from vqdiffusion_jax.generation import advance, prepare
 from vqdiffusion_jax.models.fp8 import FLOAT8, LARGEST, Fp8Linear, rounded_kernels, with_kernels
-from vqdiffusion_jax.models.keys import Keys
 from vqdiffusion_jax.models.layers import linear
+from vqdiffusion_jax.models.shapes import Keys
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.presets import preset
 from vqdiffusion_jax.training.denoiser.config import TrainConfig
@@ -62,7 +62,10 @@ def test_bfloat16_goes_in_and_out():
 
 def test_rounded_ahead_is_rounded_in_place():
     draw = np.random.default_rng(0)
-    layer, x = layer_of(draw.standard_normal((32, 16)), draw.standard_normal(16)), jnp.asarray(draw.standard_normal((8, 32)), "float32")
+    layer, x = (
+        layer_of(draw.standard_normal((32, 16)), draw.standard_normal(16)),
+        jnp.asarray(draw.standard_normal((8, 32)), "float32"),
+    )
     ((kernel, _),) = kernels = rounded_kernels(layer)
     ahead = with_kernels(layer, kernels)
     assert kernel.dtype == FLOAT8 and layer.rounded is None, "the layer given stays as it is"
@@ -105,7 +108,11 @@ def test_other_layers_are_exact():
 
 def test_accelerators_get_float8_products():
     layer = layer_of(np.ones((32, 16)), dtype="bfloat16")
-    lowered = jax.jit(lambda layer, x: layer(x)).trace(layer, jnp.ones((16, 32), "bfloat16")).lower(lowering_platforms=("cuda",))
+    lowered = (
+        jax.jit(lambda layer, x: layer(x))
+        .trace(layer, jnp.ones((16, 32), "bfloat16"))
+        .lower(lowering_platforms=("cuda",))
+    )
     products = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
     assert len(products) == 1 and products[0].count("f8E4M3FN") == 2
 

@@ -8,11 +8,20 @@ from hypothesis import strategies as st
 
 from vqdiffusion_jax.config import VQGANConfig
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept, reduction_from_full
-from vqdiffusion_jax.models.quantizers import codebook_norms, commitment_loss, ema_update, gumbel_noise, make_quantizer, nearest_codes
+from vqdiffusion_jax.models.quantizers import (
+    codebook_norms,
+    commitment_loss,
+    ema_update,
+    gumbel_noise,
+    make_quantizer,
+    nearest_codes,
+)
 
 
 def quantizer(kind, codebook_size=6, embed_dim=3):
-    return make_quantizer(VQGANConfig(quantizer=kind, codebook_size=codebook_size, embed_dim=embed_dim), rngs=nnx.Rngs(0))
+    return make_quantizer(
+        VQGANConfig(quantizer=kind, codebook_size=codebook_size, embed_dim=embed_dim), rngs=nnx.Rngs(0)
+    )
 
 
 def brute_force(latents, codebook):
@@ -35,7 +44,9 @@ def test_search_is_float32_for_bfloat16_latents_and_takes_norms_at_hand():
     latents = jnp.asarray(codebook[::7])
     np.testing.assert_array_equal(nearest_codes(latents, codebook, norms=codebook_norms(codebook)), np.arange(0, 50, 7))
     rounded = latents.astype(jnp.bfloat16)
-    np.testing.assert_array_equal(nearest_codes(rounded, codebook), brute_force(np.asarray(rounded, np.float64), codebook))
+    np.testing.assert_array_equal(
+        nearest_codes(rounded, codebook), brute_force(np.asarray(rounded, np.float64), codebook)
+    )
 
 
 @settings(deadline=None, max_examples=20)
@@ -170,7 +181,8 @@ def test_reduction_errors_are_one_line(table, message):
 
 
 @pytest.mark.parametrize(
-    ("name", "num_codes", "kept"), [("2887", 2887, [0, 3, 9, 10, 11, 12, 13, 14, 19]), ("974", 974, [0, 23, 66, 81, 91, 112, 125, 128])]
+    ("name", "num_codes", "kept"),
+    [("2887", 2887, [0, 3, 9, 10, 11, 12, 13, 14, 19]), ("974", 974, [0, 23, 66, 81, 91, 112, 125, 128])],
 )
 def test_released_reductions_have_one_catch_all(reference_root, name, num_codes, kept):
     torch = pytest.importorskip("torch")

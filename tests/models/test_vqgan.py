@@ -10,16 +10,24 @@ from flax import nnx
 from vqdiffusion_jax.config import ComputeConfig, ConfigError, VQGANConfig
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
 from vqdiffusion_jax.models.convolution import pointwise
-from vqdiffusion_jax.models.keys import Keys, shapes_of
 from vqdiffusion_jax.models.layers import Buffer
 from vqdiffusion_jax.models.quantizers import gumbel_noise
+from vqdiffusion_jax.models.shapes import Keys, shapes_of
 from vqdiffusion_jax.models.vqgan import VQGAN, encode_exactly, images_to_float, to_255, to_uint8
 from vqdiffusion_jax.presets import CODECS
 
 TINY = VQGANConfig(
-    quantizer="vq", codebook_size=24, embed_dim=6, image_size=8, channels=8, channel_multipliers=(1, 2),
-    num_res_blocks=1, attention_levels=(1,), z_channels=8, norm_groups=4,
-)  # fmt: skip
+    quantizer="vq",
+    codebook_size=24,
+    embed_dim=6,
+    image_size=8,
+    channels=8,
+    channel_multipliers=(1, 2),
+    num_res_blocks=1,
+    attention_levels=(1,),
+    z_channels=8,
+    norm_groups=4,
+)
 TINY_GUMBEL = replace(TINY, quantizer="gumbel", reduced_codebook_size=10)
 
 
@@ -70,7 +78,12 @@ def size(*parts):
         ("openimages_f8_8192", 30_614_016, 42_584_451, 68_995_971),
         ("imagenet_f16_16384", 33_558_272, 46_709_891, 76_073_859),
         ("ffhq_f16_1024", 29_626_112, 42_777_731, 72_141_699),
-        ("ithq_f8_4096", 25_757_504 + 524_288, 37_727_875 + 524_288, 63_485_379 + 524_288),  # its codebook is counted apart there
+        (
+            "ithq_f8_4096",
+            25_757_504 + 524_288,
+            37_727_875 + 524_288,
+            63_485_379 + 524_288,
+        ),  # its codebook is counted apart there
     ],
 )
 def test_parameter_counts_of_the_released_codecs(name, encoding, decoding, whole):
@@ -142,7 +155,9 @@ def test_tokens_that_are_kept_are_made_in_full_float32_on_accelerators_too(codec
     images = jax.ShapeDtypeStruct((1, TINY.image_size, TINY.image_size, 3), jnp.float32)
     for platform in ("cuda", "tpu"):
         text = jax.jit(encode_exactly).trace(codec, images).lower(lowering_platforms=(platform,)).as_text()
-        products = [line for line in text.splitlines() if "stablehlo.convolution" in line or "stablehlo.dot_general" in line]
+        products = [
+            line for line in text.splitlines() if "stablehlo.convolution" in line or "stablehlo.dot_general" in line
+        ]
         assert products and all("HIGHEST" in line and "DEFAULT" not in line for line in products)
 
 
@@ -160,7 +175,9 @@ def test_reduction_is_applied_both_ways(gumbel_codec):
 
 def test_tokens_that_are_no_codes(codec, gumbel_codec):
     tokens = jnp.zeros((2, 16), jnp.int32).at[1, 3].set(24)
-    with pytest.raises(ValueError, match=r"token 24 at \(1, 3\) is out of range \(that is \[MASK\]: .*allowed: 0 to 23") as error:
+    with pytest.raises(
+        ValueError, match=r"token 24 at \(1, 3\) is out of range \(that is \[MASK\]: .*allowed: 0 to 23"
+    ) as error:
         codec.decode(tokens)
     assert "\n" not in str(error.value)
     for one in (codec, gumbel_codec):  # under jit: no error can be raised, but no wrong picture either
@@ -175,9 +192,18 @@ def test_tokens_that_are_no_codes(codec, gumbel_codec):
         (lambda c: c.encode(jnp.zeros((1, 16, 8, 3))), r"shape \(1, 16, 8, 3\); this codec takes \(batch, 8, 8, 3\)"),
         (lambda c: c.encode(jnp.zeros((8, 8, 3))), r"takes \(batch, 8, 8, 3\)"),
         (lambda c: c.encode(jnp.zeros((1, 8, 8, 3), jnp.uint8)), r"images are uint8; .*images_to_float"),
-        (lambda c: c.encode(jnp.zeros((1, 8, 8, 3)), key=jax.random.key(0), gumbel=jnp.zeros((1, 16, 24))), r"key or gumbel, not both"),
-        (lambda c: c.encode(jnp.zeros((1, 8, 8, 3)), key=jax.random.key(0), temperature=0.0), r"temperature is 0.0; it must be above 0"),
-        (lambda c: c.decode(jnp.zeros((1, 15), jnp.int32)), r"shape \(1, 15\); this codec takes \(batch, 16\), a 4 x 4 grid"),
+        (
+            lambda c: c.encode(jnp.zeros((1, 8, 8, 3)), key=jax.random.key(0), gumbel=jnp.zeros((1, 16, 24))),
+            r"key or gumbel, not both",
+        ),
+        (
+            lambda c: c.encode(jnp.zeros((1, 8, 8, 3)), key=jax.random.key(0), temperature=0.0),
+            r"temperature is 0.0; it must be above 0",
+        ),
+        (
+            lambda c: c.decode(jnp.zeros((1, 15), jnp.int32)),
+            r"shape \(1, 15\); this codec takes \(batch, 16\), a 4 x 4 grid",
+        ),
         (lambda c: c.decode(jnp.zeros((1, 16))), r"tokens are float32"),
         (lambda c: c.decode(jnp.zeros((1, 16), jnp.int32), images_at_once=0), r"images_at_once is 0"),
     ],
@@ -221,7 +247,13 @@ def test_bfloat16_compute_stays_near_float32_and_returns_float32(codec):
 def test_half_precision_parameters_leave_the_codebook_float32():
     stored = shapes_of(VQGAN, TINY_GUMBEL, ComputeConfig(param_dtype="bfloat16"))
     assert stored.encoder.conv_in.kernel.dtype == jnp.bfloat16
-    exact = (stored.quant_conv, stored.encoder.conv_out, stored.encoder.norm_out, stored.decoder.conv_out, stored.decoder.norm_out)
+    exact = (
+        stored.quant_conv,
+        stored.encoder.conv_out,
+        stored.encoder.norm_out,
+        stored.decoder.conv_out,
+        stored.decoder.norm_out,
+    )
     assert {leaf.dtype for leaf in jax.tree.leaves(exact)} == {jnp.dtype("float32")}
     assert {leaf.dtype for leaf in jax.tree.leaves(stored.quantizer)} == {jnp.dtype("float32")}
 
@@ -266,9 +298,17 @@ def test_dropout_needs_a_key_and_a_rate(codec):
 # Parity with diffusers' VQModel, an independent PyTorch implementation of the same network, on random weights.
 
 PEER = VQGANConfig(
-    quantizer="vq", codebook_size=24, embed_dim=6, image_size=16, channels=8, channel_multipliers=(1, 2, 2),
-    num_res_blocks=1, attention_levels=(2,), z_channels=8, norm_groups=4,
-)  # fmt: skip
+    quantizer="vq",
+    codebook_size=24,
+    embed_dim=6,
+    image_size=16,
+    channels=8,
+    channel_multipliers=(1, 2, 2),
+    num_res_blocks=1,
+    attention_levels=(2,),
+    z_channels=8,
+    norm_groups=4,
+)
 
 
 def peer_model(diffusers, torch):
@@ -279,9 +319,13 @@ def peer_model(diffusers, torch):
         down_block_types=(*plain, attending),
         up_block_types=("AttnUpDecoderBlock2D", *["UpDecoderBlock2D"] * (levels - 1)),
         block_out_channels=tuple(PEER.channels * m for m in PEER.channel_multipliers),
-        layers_per_block=PEER.num_res_blocks, latent_channels=PEER.z_channels, sample_size=PEER.image_size,
-        num_vq_embeddings=PEER.codebook_size, norm_num_groups=PEER.norm_groups, vq_embed_dim=PEER.embed_dim,
-    ).eval()  # fmt: skip
+        layers_per_block=PEER.num_res_blocks,
+        latent_channels=PEER.z_channels,
+        sample_size=PEER.image_size,
+        num_vq_embeddings=PEER.codebook_size,
+        norm_num_groups=PEER.norm_groups,
+        vq_embed_dim=PEER.embed_dim,
+    ).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

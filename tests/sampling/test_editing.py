@@ -47,7 +47,9 @@ def test_noised_start_replays_recorded_draw_zero():
     uniforms = np.random.default_rng(0).random((2, 3, 4, NUM_CODES + 1), np.float32)
     tokens = jnp.asarray(np.random.default_rng(1).integers(0, NUM_CODES, (3, 4)), jnp.int32)
     got = noised_start(tokens, 5, schedule, RecordedNoise(uniforms))
-    np.testing.assert_array_equal(got, q_sample_with_uniforms(tokens, schedule.marginals()[5], jnp.asarray(uniforms[0])))
+    np.testing.assert_array_equal(
+        got, q_sample_with_uniforms(tokens, schedule.marginals()[5], jnp.asarray(uniforms[0]))
+    )
 
 
 def test_one_masked_pixel_masks_its_whole_cell():

@@ -8,7 +8,16 @@ import pytest
 from tests.sampling.toy import NUM_CODES, RELEASED, exact_log_x0, frequencies, joint
 from vqdiffusion_jax.config import ScheduleConfig
 from vqdiffusion_jax.diffusion import make_schedule
-from vqdiffusion_jax.sampling import EntropyBound, Guidance, KeyNoise, TopK, all_mask_start, denoise, image_keys, predictor
+from vqdiffusion_jax.sampling import (
+    EntropyBound,
+    Guidance,
+    KeyNoise,
+    TopK,
+    all_mask_start,
+    denoise,
+    image_keys,
+    predictor,
+)
 from vqdiffusion_jax.sampling.entropy_bound import entropy
 
 HUNDRED = make_schedule(ScheduleConfig(num_codes=NUM_CODES))
@@ -39,7 +48,9 @@ def calls_made(path) -> np.ndarray:
 def test_entropy_is_that_of_what_truncation_leaves():
     log_x0 = jnp.log(jnp.asarray([[[0.5, 0.25, 0.25, 0.0], [0.25, 0.25, 0.25, 0.25]]])).clip(-70.0)
     np.testing.assert_allclose(entropy(log_x0), [[1.5 * np.log(2), np.log(4)]], rtol=1e-6)
-    np.testing.assert_allclose(entropy(TopK(2)(log_x0)), [[-2 / 3 * np.log(2 / 3) - np.log(1 / 3) / 3, np.log(2)]], rtol=1e-6)
+    np.testing.assert_allclose(
+        entropy(TopK(2)(log_x0)), [[-2 / 3 * np.log(2 / 3) - np.log(1 / 3) / 3, np.log(2)]], rtol=1e-6
+    )
     assert entropy(TopK(1)(log_x0)).max() < 1e-6
 
 
@@ -53,14 +64,18 @@ def test_certain_tokens_cost_nothing():
     certain = jnp.where(jnp.arange(NUM_CODES) == 2, 0.0, -70.0)
     rows = jnp.where(jnp.arange(LENGTH)[:, None] < 7, certain, ROWS)[None]
     tokens, path = run(1e-6, all_mask_start(1, LENGTH, NUM_CODES), predict=lambda x, t: rows)
-    assert (np.asarray(path[0]) != NUM_CODES).sum() == 8 and (np.asarray(tokens)[0, :7] == 2).all()  # seven and the first uncertain one
+    assert (np.asarray(path[0]) != NUM_CODES).sum() == 8 and (
+        np.asarray(tokens)[0, :7] == 2
+    ).all()  # seven and the first uncertain one
     assert calls_made(path).tolist() == [3]
 
 
 def test_infinite_entropy_reveals_all_in_one_call():
     tokens, path = run(float("inf"), all_mask_start(3, LENGTH, NUM_CODES))
     assert (np.asarray(path[0]) < NUM_CODES).all() and path.shape == (LENGTH, 3, LENGTH)
-    np.testing.assert_array_equal(path, np.broadcast_to(np.asarray(tokens), path.shape))  # the trajectory repeats the last tokens
+    np.testing.assert_array_equal(
+        path, np.broadcast_to(np.asarray(tokens), path.shape)
+    )  # the trajectory repeats the last tokens
 
 
 @pytest.mark.parametrize("gamma", [0.1, 1.0, 3.0])
@@ -69,7 +84,11 @@ def test_each_call_reveals_as_many_as_the_bound_allows(gamma):
     entropies, expected = np.asarray(entropy(ROWS[None]), np.float64)[0], []
     left = list(range(LENGTH))
     while left:
-        count = max(n for n in range(1, len(left) + 1) if n == 1 or entropies[left[:n]].sum() - entropies[left[:n]].max() <= gamma)
+        count = max(
+            n
+            for n in range(1, len(left) + 1)
+            if n == 1 or entropies[left[:n]].sum() - entropies[left[:n]].max() <= gamma
+        )
         left = left[count:]
         expected.append(LENGTH - len(left))
     found = (np.asarray(path)[:, 0] != NUM_CODES).sum(-1)
@@ -123,10 +142,14 @@ def test_a_picture_does_not_depend_on_its_neighbours():
 def test_what_a_step_does_to_a_whole_picture_does_not_matter():
     class Restless(EntropyBound):
         def step(self, call, log_x0, tokens, noise, draw):
-            return jnp.where(tokens == NUM_CODES, super().step(call, log_x0, tokens, noise, draw), (tokens + 1) % NUM_CODES)
+            return jnp.where(
+                tokens == NUM_CODES, super().step(call, log_x0, tokens, noise, draw), (tokens + 1) % NUM_CODES
+            )
 
     start = jnp.asarray([[2] * LENGTH, [NUM_CODES] * LENGTH], jnp.int32)
-    tokens, _ = denoise(log_x0_fn, Restless(0.0), Restless(0.0).plan(HUNDRED, LENGTH), KeyNoise(image_keys(0, 0, 2)), start)
+    tokens, _ = denoise(
+        log_x0_fn, Restless(0.0), Restless(0.0).plan(HUNDRED, LENGTH), KeyNoise(image_keys(0, 0, 2)), start
+    )
     np.testing.assert_array_equal(tokens[0], start[0])
 
 

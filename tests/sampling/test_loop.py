@@ -49,7 +49,9 @@ def test_any_stride_passes_through_the_exact_marginals(num_steps, config):
 def test_samples_of_independent_tokens_follow_the_data(num_steps):
     schedule = make_schedule(RELEASED)
     data = np.einsum("i,j,k->ijk", joint(1, 1), joint(1, 2), joint(1, 3))
-    tokens, trajectory = _run(exact_log_x0(schedule, data), Ancestral(num_steps), schedule, all_mask_start(20_000, 3, NUM_CODES))
+    tokens, trajectory = _run(
+        exact_log_x0(schedule, data), Ancestral(num_steps), schedule, all_mask_start(20_000, 3, NUM_CODES)
+    )
     assert trajectory is None and tokens.dtype == jnp.int32
     assert 0.5 * np.abs(frequencies(tokens, 3) - data).sum() < 0.03
 
@@ -76,7 +78,9 @@ def test_exactly_the_asked_number_is_revealed_and_then_kept(make):
     strategy = make(counts=counts)
 
     def log_x0_fn(tokens, timestep):
-        return jax.nn.log_softmax(jax.random.normal(jax.random.fold_in(jax.random.key(9), timestep), (*tokens.shape, NUM_CODES)))
+        return jax.nn.log_softmax(
+            jax.random.normal(jax.random.fold_in(jax.random.key(9), timestep), (*tokens.shape, NUM_CODES))
+        )
 
     _, trajectory = _run(log_x0_fn, strategy, schedule, all_mask_start(5, length, NUM_CODES), keep_trajectory=True)
     known = np.asarray(trajectory != NUM_CODES)
@@ -110,7 +114,9 @@ def test_pieces_of_a_plan_equal_the_whole(strategy):
     schedule, data = make_schedule(RELEASED), joint(3)
     log_x0_fn, start = exact_log_x0(schedule, data), all_mask_start(6, 3, NUM_CODES)
     plan, noise = strategy.plan(schedule, 3), KeyNoise(image_keys(0, 0, 6))
-    run = jax.jit(lambda part, x, first: denoise(log_x0_fn, strategy, part, noise, x, first_call=first, keep_trajectory=True))
+    run = jax.jit(
+        lambda part, x, first: denoise(log_x0_fn, strategy, part, noise, x, first_call=first, keep_trajectory=True)
+    )
     whole, path = run(plan, start, 0)
     assert path.shape == (len(plan), 6, 3)
     np.testing.assert_array_equal(path[-1], whole)
@@ -135,7 +141,9 @@ def test_known_tokens_are_imposed_at_every_call(strategy):
     mask = jnp.asarray([[True, False, False]] * 5)
     values = jnp.full((5, 3), 2, jnp.int32)
     seen = exact_log_x0(schedule, data)
-    _, path = _run(seen, strategy, schedule, all_mask_start(5, 3, NUM_CODES), known=(mask, values), keep_trajectory=True)
+    _, path = _run(
+        seen, strategy, schedule, all_mask_start(5, 3, NUM_CODES), known=(mask, values), keep_trajectory=True
+    )
     assert (path[:, :, 0] == 2).all() and (path[-1] < NUM_CODES).all()
 
 
@@ -144,7 +152,9 @@ def test_known_tokens_condition_the_rest():
     schedule, data = make_schedule(RELEASED), joint(2, 6)
     given = np.full((20_000, 2), 3)
     known = (jnp.asarray([[True, False]] * 20_000), jnp.asarray(given, jnp.int32))
-    tokens, _ = _run(exact_log_x0(schedule, data), FewerTokens(), schedule, all_mask_start(20_000, 2, NUM_CODES), known=known)
+    tokens, _ = _run(
+        exact_log_x0(schedule, data), FewerTokens(), schedule, all_mask_start(20_000, 2, NUM_CODES), known=known
+    )
     got = np.bincount(np.asarray(tokens)[:, 1], minlength=NUM_CODES) / 20_000
     np.testing.assert_allclose(got, data[3] / data[3].sum(), atol=0.02)
 

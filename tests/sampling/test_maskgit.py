@@ -18,7 +18,9 @@ LENGTH = 12
 
 def log_x0_fn(tokens, timestep):
     """The same random answer at every call, another one for each position."""
-    return jnp.broadcast_to(jax.nn.log_softmax(jax.random.normal(jax.random.key(3), (LENGTH, NUM_CODES))), (*tokens.shape, NUM_CODES))
+    return jnp.broadcast_to(
+        jax.nn.log_softmax(jax.random.normal(jax.random.key(3), (LENGTH, NUM_CODES))), (*tokens.shape, NUM_CODES)
+    )
 
 
 @functools.partial(jax.jit, static_argnames="predict")
@@ -66,7 +68,9 @@ def test_as_many_are_revealed_as_planned_and_then_kept(mask_schedule):
 def test_a_partly_known_start_reveals_the_same_share():
     start = jnp.where(jnp.arange(LENGTH) < jnp.asarray([[0], [6], [11], [12]]), 0, NUM_CODES).astype(jnp.int32)
     _, path = run(MaskGIT(4, mask_schedule="linear"), start)
-    np.testing.assert_array_equal((np.asarray(path) == NUM_CODES).sum(-1), [[9, 4, 0, 0], [6, 2, 0, 0], [3, 1, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(
+        (np.asarray(path) == NUM_CODES).sum(-1), [[9, 4, 0, 0], [6, 2, 0, 0], [3, 1, 0, 0], [0, 0, 0, 0]]
+    )
 
 
 @pytest.mark.parametrize("mask_schedule", ["cosine", "linear"])
@@ -74,7 +78,9 @@ def test_one_token_a_call_without_noise_takes_the_likeliest_draw(mask_schedule):
     """With as many calls as tokens and temperature 0 the order is that of the probabilities of the codes drawn."""
     peaked = jnp.log(jnp.linspace(0.3, 0.95, LENGTH))[:, None] + jnp.where(jnp.arange(NUM_CODES) == 1, 0.0, -50.0)
     start = all_mask_start(2, LENGTH, NUM_CODES)
-    _, path = run(MaskGIT(LENGTH, 0.0, mask_schedule), start, predict=lambda x, t: jnp.broadcast_to(peaked, (*x.shape, NUM_CODES)))
+    _, path = run(
+        MaskGIT(LENGTH, 0.0, mask_schedule), start, predict=lambda x, t: jnp.broadcast_to(peaked, (*x.shape, NUM_CODES))
+    )
     expected = np.arange(LENGTH) >= LENGTH - 1 - np.arange(LENGTH)[:, None]
     np.testing.assert_array_equal(np.asarray(path) != NUM_CODES, np.broadcast_to(expected[:, None], path.shape))
 
@@ -106,7 +112,9 @@ def test_a_picture_depends_on_its_seed_alone():
 def test_codes_follow_the_prediction_where_one_call_draws_all():
     schedule = make_schedule(RELEASED)
     data = np.einsum("i,j,k->ijk", joint(1, 1), joint(1, 2), joint(1, 3))
-    tokens, _ = run(MaskGIT(1), all_mask_start(20_000, 3, NUM_CODES), schedule=schedule, predict=exact_log_x0(schedule, data))
+    tokens, _ = run(
+        MaskGIT(1), all_mask_start(20_000, 3, NUM_CODES), schedule=schedule, predict=exact_log_x0(schedule, data)
+    )
     assert 0.5 * np.abs(frequencies(tokens, 3) - data).sum() < 0.03
 
 

@@ -24,7 +24,9 @@ def test_images_draws_and_seeds_differ():
 
 
 def test_a_key_serves_as_seed():
-    np.testing.assert_array_equal(jax.random.key_data(image_keys(5, 1, 2)), jax.random.key_data(image_keys(jax.random.key(5), 1, 2)))
+    np.testing.assert_array_equal(
+        jax.random.key_data(image_keys(5, 1, 2)), jax.random.key_data(image_keys(jax.random.key(5), 1, 2))
+    )
 
 
 def test_distributions():

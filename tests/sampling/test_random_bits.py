@@ -7,7 +7,13 @@ import pytest
 
 from vqdiffusion_jax.config import ScheduleConfig
 from vqdiffusion_jax.diffusion.schedule import make_schedule
-from vqdiffusion_jax.diffusion.transitions import log_softmax, posterior, predict_start, sample_categorical, sample_posterior
+from vqdiffusion_jax.diffusion.transitions import (
+    log_softmax,
+    posterior,
+    predict_start,
+    sample_categorical,
+    sample_posterior,
+)
 from vqdiffusion_jax.sampling import KeyNoise, combine, image_keys
 from vqdiffusion_jax.sampling.random_bits import gumbel, random_bits, threefry_2x32
 
@@ -69,6 +75,8 @@ def test_log_softmax_is_jax_s_with_its_gradient():
     x = jax.random.normal(jax.random.key(0), (3, 4, 50)) * 10
     np.testing.assert_allclose(log_softmax(x), jax.nn.log_softmax(x), rtol=1e-6, atol=1e-6)
     weights = jax.random.normal(jax.random.key(1), x.shape)
-    ours, theirs = (jax.jit(jax.grad(lambda x, f=f: (f(x) * weights).sum()))(x) for f in (log_softmax, jax.nn.log_softmax))
+    ours, theirs = (
+        jax.jit(jax.grad(lambda x, f=f: (f(x) * weights).sum()))(x) for f in (log_softmax, jax.nn.log_softmax)
+    )
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
     assert np.isfinite(combine(log_softmax(x), log_softmax(x[::-1]), 5.0)).all()

@@ -11,7 +11,12 @@ from vqdiffusion_jax.diffusion import make_schedule, posterior
 from vqdiffusion_jax.sampling import Ancestral, KeyNoise, Remask, all_mask_start, denoise, image_keys
 
 ABSORBING = ScheduleConfig(  # all but 1e-9 of what is not masked is kept
-    num_codes=NUM_CODES, num_timesteps=10, keep_start=0.95 - 1e-10, keep_end=1e-5 - 1e-14, mask_start=0.05, mask_end=1 - 1e-5
+    num_codes=NUM_CODES,
+    num_timesteps=10,
+    keep_start=0.95 - 1e-10,
+    keep_end=1e-5 - 1e-14,
+    mask_start=0.05,
+    mask_end=1 - 1e-5,
 )
 
 jitted_posterior = jax.jit(posterior)
@@ -25,7 +30,9 @@ def step_matrix(call, log_x0, states) -> np.ndarray:
     return drawn * (1 - remasked) + remasked * masked
 
 
-@pytest.mark.parametrize("strategy", [Remask(0.3), Remask(0.2, "rescale", num_steps=4), Remask(1.0, timesteps=(9, 6, 2))])
+@pytest.mark.parametrize(
+    "strategy", [Remask(0.3), Remask(0.2, "rescale", num_steps=4), Remask(1.0, timesteps=(9, 6, 2))]
+)
 @pytest.mark.parametrize("config", [NOISY, RELEASED], ids=["noisy", "released"])
 def test_any_rate_passes_through_the_exact_marginals(strategy, config):
     schedule, data = make_schedule(config), joint(1)
@@ -63,14 +70,17 @@ def test_without_replacement_it_is_the_papers_posterior(rate, remask_schedule):
 
 def run(strategy, start, schedule, log_x0_fn, first=0):
     plan, noise = strategy.plan(schedule, start.shape[1]), KeyNoise(image_keys(0, first, len(start)))
-    return jax.jit(lambda s, p, n, x: denoise(log_x0_fn, s, p, n, x, keep_trajectory=True))(strategy, plan, noise, start)
+    return jax.jit(lambda s, p, n, x: denoise(log_x0_fn, s, p, n, x, keep_trajectory=True))(
+        strategy, plan, noise, start
+    )
 
 
 def test_rate_zero_is_the_posterior():
     schedule, data = make_schedule(RELEASED), joint(3)
     start, log_x0_fn = all_mask_start(500, 3, NUM_CODES), exact_log_x0(schedule, data)
     np.testing.assert_array_equal(
-        run(Remask(0.0, num_steps=4), start, schedule, log_x0_fn)[1], run(Ancestral(num_steps=4), start, schedule, log_x0_fn)[1]
+        run(Remask(0.0, num_steps=4), start, schedule, log_x0_fn)[1],
+        run(Ancestral(num_steps=4), start, schedule, log_x0_fn)[1],
     )
 
 
@@ -84,7 +94,9 @@ def test_revealed_tokens_are_masked_again_at_the_rate_and_none_is_left():
     assert (np.asarray(tokens) < NUM_CODES).all()
     for call, t in enumerate(range(8, -1, -1)):
         assert abs((path[call] == NUM_CODES).mean() - schedule.cum_mask[t]) < 0.03
-    np.testing.assert_array_equal(run(Remask(0.25), start[:1], schedule, log_x0_fn, first=7)[0], tokens[7:8])  # neighbours do not matter
+    np.testing.assert_array_equal(
+        run(Remask(0.25), start[:1], schedule, log_x0_fn, first=7)[0], tokens[7:8]
+    )  # neighbours do not matter
 
 
 def test_a_new_rate_recompiles_nothing():

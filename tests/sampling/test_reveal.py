@@ -78,7 +78,9 @@ def test_choose_positions_is_exact_and_never_more_than_masked(count):
 def test_choose_positions_draws_in_proportion_to_score():
     score = np.asarray([0.5, 0.3, 0.15, 0.05])
     exponential = jax.random.exponential(jax.random.key(0), (40_000, 4))
-    both = np.asarray(choose_positions(jnp.broadcast_to(score, (40_000, 4)), jnp.ones((40_000, 4), bool), jnp.int32(2), exponential))
+    both = np.asarray(
+        choose_positions(jnp.broadcast_to(score, (40_000, 4)), jnp.ones((40_000, 4), bool), jnp.int32(2), exponential)
+    )
     # without replacement: i first, or j first and then i
     expected = score + sum(np.where(np.arange(4) == j, 0, score[j] * score / (1 - score[j])) for j in range(4))
     np.testing.assert_allclose(both.mean(0), expected, atol=0.012)

@@ -11,7 +11,14 @@ from vqdiffusion_jax.diffusion import make_schedule, posterior
 from vqdiffusion_jax.sampling import Ancestral, best_timesteps, bound_of
 
 ABSORBING = make_schedule(  # as the released ones, with even less replaced
-    ScheduleConfig(num_codes=NUM_CODES, num_timesteps=8, keep_start=1 - 2e-9, keep_end=1e-5 - 2e-14, mask_start=1e-9, mask_end=1 - 1e-5)
+    ScheduleConfig(
+        num_codes=NUM_CODES,
+        num_timesteps=8,
+        keep_start=1 - 2e-9,
+        keep_end=1e-5 - 2e-14,
+        mask_start=1e-9,
+        mask_end=1 - 1e-5,
+    )
 )
 
 
@@ -23,11 +30,17 @@ def bound_terms(schedule, log_x0_fn, data, timesteps) -> np.ndarray:
     length, terms = data.ndim, []
     pictures = np.asarray(list(itertools.product(range(NUM_CODES), repeat=length)))
     states = np.asarray(list(itertools.product(range(NUM_CODES + 1), repeat=length)))
-    certain = jnp.repeat(jnp.log(jnp.eye(NUM_CODES) + 1e-30)[pictures], len(states), axis=0)  # every picture with every state
+    certain = jnp.repeat(
+        jnp.log(jnp.eye(NUM_CODES) + 1e-30)[pictures], len(states), axis=0
+    )  # every picture with every state
     for t, s in zip(timesteps, [*timesteps[1:], -1], strict=True):
-        weight = data.reshape(-1)[:, None] * np.prod(forward_matrix(schedule, t)[pictures[:, None], states[None]], axis=-1)
+        weight = data.reshape(-1)[:, None] * np.prod(
+            forward_matrix(schedule, t)[pictures[:, None], states[None]], axis=-1
+        )
         jump = schedule.jumps(t, s)
-        guess = np.tile(jitted_posterior(log_x0_fn(jnp.asarray(states), t), jnp.asarray(states), jump), (len(pictures), 1, 1))
+        guess = np.tile(
+            jitted_posterior(log_x0_fn(jnp.asarray(states), t), jnp.asarray(states), jump), (len(pictures), 1, 1)
+        )
         true = np.asarray(jitted_posterior(certain, jnp.tile(states, (len(pictures), 1)), jump), np.float64)
         terms.append(weight.reshape(-1) @ (np.exp(true) * (true - guess)).sum((-1, -2)))
     return np.asarray(terms)
@@ -40,7 +53,9 @@ def test_the_bound_of_a_run_is_what_its_jumps_cost():
     terms = bound_terms(ABSORBING, log_x0_fn, data, range(7, -1, -1))[::-1]
     assert terms[1:].min() > 0.01
     for run in [(7, 4, 1), (7,), (7, 6, 5, 0), tuple(range(7, -1, -1))]:
-        assert bound_of(run, terms, ABSORBING) == pytest.approx(bound_terms(ABSORBING, log_x0_fn, data, run).sum(), rel=1e-3)
+        assert bound_of(run, terms, ABSORBING) == pytest.approx(
+            bound_terms(ABSORBING, log_x0_fn, data, run).sum(), rel=1e-3
+        )
 
 
 @pytest.mark.parametrize("num_steps", range(1, 9))
@@ -64,7 +79,12 @@ def test_steps_are_put_where_the_guess_improves():
 
 @pytest.mark.parametrize(
     ("terms", "num_steps", "match"),
-    [(np.ones(8), 0, "1 to 8 time"), (np.ones(8), 9, "1 to 8 time"), (np.ones(7), 3, "8 finite"), (np.full(8, np.nan), 3, "8 finite")],
+    [
+        (np.ones(8), 0, "1 to 8 time"),
+        (np.ones(8), 9, "1 to 8 time"),
+        (np.ones(7), 3, "8 finite"),
+        (np.full(8, np.nan), 3, "8 finite"),
+    ],
 )
 def test_errors_name_what_is_wrong(terms, num_steps, match):
     with pytest.raises(ValueError, match=match) as error:

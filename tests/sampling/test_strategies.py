@@ -91,10 +91,26 @@ def test_reveal_plans():
 @pytest.mark.parametrize(
     ("speed", "calls"),
     [
-        (False, 100), (0, 100), (0.99, 134), (0.9, 134), (0.7, 198), (0.5, 199), (0.3, 332), (0.25, 496), (0.2, 496), (0.1, 926),
-        (1, 100), (1.9, 100), (2, 51), (2.5, 51), (3, 34), (4, 26), (5, 21), (10, 11),
+        (False, 100),
+        (0, 100),
+        (0.99, 134),
+        (0.9, 134),
+        (0.7, 198),
+        (0.5, 199),
+        (0.3, 332),
+        (0.25, 496),
+        (0.2, 496),
+        (0.1, 926),
+        (1, 100),
+        (1.9, 100),
+        (2, 51),
+        (2.5, 51),
+        (3, 34),
+        (4, 26),
+        (5, 21),
+        (10, 11),
     ],
-)  # fmt: skip
+)
 def test_infer_speed_makes_the_reference_number_of_network_calls(speed, calls):
     assert len(strategy_from_infer_speed(speed).plan(HUNDRED, 1024)) == calls
 

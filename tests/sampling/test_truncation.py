@@ -17,7 +17,10 @@ def form(request):
         yield request.param
         return
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("vqdiffusion_jax.sampling.truncation.jax.lax.platform_dependent", lambda *state, cpu, default: default(*state))
+        patched.setattr(
+            "vqdiffusion_jax.sampling.truncation.jax.lax.platform_dependent",
+            lambda *state, cpu, default: default(*state),
+        )
         yield request.param
 
 
@@ -62,7 +65,9 @@ def test_cut_without_sorting_keeps_what_sorting_keeps(rate):
         for row, out in zip(log_x0, np.asarray(TopR(rate)(jnp.asarray(log_x0)))):
             kept = out > -70
             order = np.argsort(-row, kind="stable")
-            assert (np.diff(kept[order].astype(int)) <= 0).all() and kept.any(), f"{name}: not a prefix of the sorted row"
+            assert (np.diff(kept[order].astype(int)) <= 0).all() and kept.any(), (
+                f"{name}: not a prefix of the sorted row"
+            )
             np.testing.assert_array_equal(out[kept], row[kept])
             total = np.cumsum(np.exp(row[order].astype(np.float64)))
             allowed = [1 + np.sum(total[:-1] < rate + slack) for slack in (-1e-6, 1e-6)]
@@ -85,8 +90,13 @@ def test_no_sort_is_compiled():
 def test_accelerators_are_not_asked_whether_they_are_done(form):
     traced = jax.jit(TopR(0.86)).trace(jax.ShapeDtypeStruct((2, 3, 40), jnp.float32))
     programs = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "cuda")}
-    asked = {platform: tuple(text.count(f"applies stablehlo.{how}") for how in ("and", "or")) for platform, text in programs.items()}
-    assert asked == {"cpu": (int(form == "cpu"), 1), "cuda": (0, 1)}, "all are asked at every turn of a CPU's search; any, once, for a tie"
+    asked = {
+        platform: tuple(text.count(f"applies stablehlo.{how}") for how in ("and", "or"))
+        for platform, text in programs.items()
+    }
+    assert asked == {"cpu": (int(form == "cpu"), 1), "cuda": (0, 1)}, (
+        "all are asked at every turn of a CPU's search; any, once, for a tie"
+    )
 
 
 def test_any_floats_are_ordered():
@@ -97,7 +107,9 @@ def test_any_floats_are_ordered():
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), rate=st.sampled_from([0.01, 0.3, 0.86, 0.94]), spread=st.sampled_from([0.1, 1.0, 6.0]))
+@given(
+    seed=st.integers(0, 10_000), rate=st.sampled_from([0.01, 0.3, 0.86, 0.94]), spread=st.sampled_from([0.1, 1.0, 6.0])
+)
 def test_top_r_matches_the_sorted_definition(seed, rate, spread):
     log_x0 = np.asarray(jax.nn.log_softmax(jax.random.normal(jax.random.key(seed), (3, 4, 23)) * spread))
     expected = np.stack([_sorted_reference(row, rate) for row in log_x0.reshape(-1, 23)]).reshape(log_x0.shape)

@@ -9,7 +9,9 @@ from vqdiffusion_jax.config import ScheduleConfig
 
 NUM_CODES = 4
 # much replacement noise, unlike the released schedule, so that a wrong replacement term shows
-NOISY = ScheduleConfig(num_codes=NUM_CODES, num_timesteps=10, keep_start=0.97, keep_end=0.02, mask_start=0.01, mask_end=0.7)
+NOISY = ScheduleConfig(
+    num_codes=NUM_CODES, num_timesteps=10, keep_start=0.97, keep_end=0.02, mask_start=0.01, mask_end=0.7
+)
 RELEASED = ScheduleConfig(num_codes=NUM_CODES, num_timesteps=10)
 
 

@@ -193,7 +193,9 @@ def huggingface_folder(folder, *, single_file, legacy_merges=False, **settings_)
     return folder
 
 
-@pytest.mark.parametrize("layout", [dict(single_file=False), dict(single_file=True), dict(single_file=True, legacy_merges=True)])
+@pytest.mark.parametrize(
+    "layout", [dict(single_file=False), dict(single_file=True), dict(single_file=True, legacy_merges=True)]
+)
 def test_huggingface_folder(tmp_path, layout):
     read = Tokenizer.from_huggingface(huggingface_folder(tmp_path / "t", pad_token="!", **layout))
     native = Tokenizer(TokenizerConfig(end_index=300, context_length=9))
@@ -204,7 +206,9 @@ def test_huggingface_folder(tmp_path, layout):
 
 def test_huggingface_pad_token(tmp_path):
     text = "<|endoftext|>"
-    padded = Tokenizer.from_huggingface(huggingface_folder(tmp_path / "a", single_file=False, pad_token={"content": text}))
+    padded = Tokenizer.from_huggingface(
+        huggingface_folder(tmp_path / "a", single_file=False, pad_token={"content": text})
+    )
     assert padded([""])[0][0, 2:].tolist() == [padded.vocabulary.end] * 7
     unset = Tokenizer.from_huggingface(huggingface_folder(tmp_path / "b", single_file=False, model_max_length=10**30))
     assert unset.config.pad_token == 0 and unset.config.context_length == 77
@@ -241,7 +245,9 @@ def test_pickles_for_loader_processes(tokenizer):
 
 def test_importing_the_module_pulls_in_nothing_heavy():
     code = "import sys, vqdiffusion_jax.text; print([m for m in ('ftfy', 'regex', 'tokenizers', 'torch') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path):

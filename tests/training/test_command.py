@@ -13,7 +13,7 @@ CONFIG = """
 from dataclasses import replace
 from vqdiffusion_jax.config import to_dict
 from vqdiffusion_jax.presets import preset
-from vqdiffusion_jax.training.table import {table}
+from vqdiffusion_jax.training.config_dict import {table}
 
 model = preset("tiny_class")
 codec = replace(model.codec, codebook_size=model.denoiser.num_codes, reduced_codebook_size=None)
@@ -22,7 +22,10 @@ data = dict(source="folder", root={root!r}, options=dict(labels="folders"))
 def get_config():
     return {table}({network}, data=data, batch_size=4, steps=1, compute=dict(dtype="float32", remat=False), workers=0)
 """
-NETWORKS = {"codec": ("vqgan_table", "codec=codec"), "denoiser": ("table", "model=to_dict(replace(model, codec=codec))")}
+NETWORKS = {
+    "codec": ("vqgan_table", "codec=codec"),
+    "denoiser": ("table", "model=to_dict(replace(model, codec=codec))"),
+}
 
 
 @pytest.fixture
@@ -31,7 +34,9 @@ def command(monkeypatch):
     run(["main.py", "--help"])  # defines the flags, which must be there before they can be put back
 
     def succeed(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["main.py", *arguments])  # where ml_collections looks for fields that are changed
+        monkeypatch.setattr(
+            sys, "argv", ["main.py", *arguments]
+        )  # where ml_collections looks for fields that are changed
         with flagsaver.flagsaver():
             assert run(sys.argv) == 0
 
@@ -45,7 +50,9 @@ def test_a_codec_a_denoiser_on_it_and_a_picture(command, tmp_path, capsys):
         for index in range(4):
             Image.new("RGB", (16, 16), (colour, 10 * index, 0)).save(tmp_path / "pictures" / name / f"{index}.png")
     for name, (table, network) in NETWORKS.items():
-        (tmp_path / f"{name}.py").write_text(CONFIG.format(table=table, network=network, root=str(tmp_path / "pictures")))
+        (tmp_path / f"{name}.py").write_text(
+            CONFIG.format(table=table, network=network, root=str(tmp_path / "pictures"))
+        )
 
     codec, denoiser = tmp_path / "codec", tmp_path / "denoiser"
     command("--mode=train_vqgan", f"--config={codec}.py", f"--workdir={codec}")

@@ -47,7 +47,7 @@ def test_every_file_is_a_run(name):
 
 OWN = """
 from vqdiffusion_jax.presets import preset
-from vqdiffusion_jax.training.table import table, vqgan_table
+from vqdiffusion_jax.training.config_dict import table, vqgan_table
 
 assert table(model="tiny_class", batch_size=3, steps=1).model.denoiser.width
 assert vqgan_table(codec=preset("emoji").codec, batch_size=3, steps=1).optimizer.b1 == 0.5
@@ -99,7 +99,10 @@ def table(**changes):
         ({"learning_rate": {"schedule": "cosine"}}, "must end after its warm-up"),
         ({"compute": {"param_dtype": "bfloat16"}}, "trained in float32"),
         ({"watch": {"labels": (7,)}}, "has 7; this model has 5 classes"),
-        ({"model": {**to_dict(preset("tiny_class")), "schedule": {"num_codes": 7}}}, "made for 7 codes but the denoiser expects 16"),
+        (
+            {"model": {**to_dict(preset("tiny_class")), "schedule": {"num_codes": 7}}},
+            "made for 7 codes but the denoiser expects 16",
+        ),
     ],
 )
 def test_mistakes_are_one_line(changes, message):

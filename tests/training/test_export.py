@@ -11,7 +11,7 @@ from tests.networks import random_network
 from vqdiffusion_jax import loading, preset
 from vqdiffusion_jax.checkpoint import CheckpointError
 from vqdiffusion_jax.loading import load_codec
-from vqdiffusion_jax.models.parts import CodecPart
+from vqdiffusion_jax.models.components import CodecPart
 from vqdiffusion_jax.training.export import export
 
 FULL = OSError(28, "No space left on device")
@@ -38,7 +38,11 @@ def test_a_new_export_replaces_the_old_one(codecs, exported):
     export(exported, codecs[1], None, 20)
     assert [path.name for path in exported.iterdir()] == ["model"]
     readme = (exported / "model" / "README.md").read_text()
-    assert 'load_codec("model")' in readme and "Trained for 20 steps." in readme and not (exported / "model" / "notes.txt").exists()
+    assert (
+        'load_codec("model")' in readme
+        and "Trained for 20 steps." in readme
+        and not (exported / "model" / "notes.txt").exists()
+    )
     assert json.loads((exported / "model" / "config.json").read_text())["kind"] == "codec"
     found, wanted = (part.decoder.conv_in.kernel[...] for part in (load_codec(exported / "model"), codecs[1].codec))
     np.testing.assert_array_equal(found, wanted)

@@ -19,11 +19,11 @@ from vqdiffusion_jax.checkpoint import CheckpointError, TrainingCheckpoints, _or
 from vqdiffusion_jax.data.records import DataError
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
-from vqdiffusion_jax.training.denoiser.initial import Parts
+from vqdiffusion_jax.training.denoiser.init_from import Parts
 from vqdiffusion_jax.training.denoiser.state import abstract_state
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 from vqdiffusion_jax.training.loop import check_folder, held_out, termination, train
-from vqdiffusion_jax.training.measured import NonFiniteLoss
+from vqdiffusion_jax.training.metric_accumulator import NonFiniteLoss
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS = 6
@@ -87,7 +87,10 @@ def test_interrupted_ends_as_uninterrupted(whole, tmp_path):
     outcome, lines = run(tmp_path)
     assert any("resuming from checkpoint 4" in line for line in lines)
     assert_identical(outcome.state, whole[1])
-    records = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (tmp_path, whole[0])]
+    records = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, whole[0])
+    ]
     assert [r["loss"] for r in records[0]] == [r["loss"] for r in records[1]]
     assert [r["step"] for r in records[0]] == list(range(1, STEPS + 1))
     assert len(records[0][0]["loss_by_timestep"]) == 10
@@ -141,7 +144,9 @@ def test_damaged_checkpoint_falls_back(whole, tmp_path):
     for path in files[-3:]:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     outcome, lines = run(tmp_path)
-    assert any("checkpoint 4" in line and "cannot be read" in line and "going back to checkpoint 2" in line for line in lines)
+    assert any(
+        "checkpoint 4" in line and "cannot be read" in line and "going back to checkpoint 2" in line for line in lines
+    )
     assert any(line.endswith("checkpoints/unreadable-4") for line in lines)
     assert_identical(outcome.state, whole[1])
 
@@ -211,7 +216,10 @@ def test_records_are_means_also_of_a_run_that_was_interrupted(whole, tmp_path):
         run(tmp_path, Failing(make_config(**CHANGES), 5, stop), watch=watch)
     _, lines = run(tmp_path, watch=watch)
     assert any("resuming from checkpoint 4" in line for line in lines)  # in the middle of a record
-    each, means = ([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (whole[0], tmp_path))
+    each, means = (
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (whole[0], tmp_path)
+    )
     assert [record["step"] for record in means] == [3, 6]
     for record, steps in zip(means, (each[:3], each[3:]), strict=True):
         for name in ("loss", "bits_per_token", "grad_norm"):
@@ -253,7 +261,9 @@ def test_killed_at_any_moment(whole, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
     random = np.random.default_rng(0)
     for step in (1, 3):
-        process = subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=REPO, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         journal = tmp_path / "metrics.jsonl"
         while process.poll() is None and not (journal.exists() and f'"step": {step},' in journal.read_text()):
             time.sleep(0.02)
@@ -297,7 +307,9 @@ def test_non_finite_loss_names_the_batch_and_the_checkpoint(tmp_path):
     ruined = dataclasses.replace(state, trained=jax.tree.map(lambda leaf: leaf * np.nan, state.trained))
     checkpoints.save(3, ruined, position)
     checkpoints.close()
-    with pytest.raises(NonFiniteLoss, match=r"step 2: loss nan, .*picture-2-0, .*last good checkpoint is 3 in .*checkpoints"):
+    with pytest.raises(
+        NonFiniteLoss, match=r"step 2: loss nan, .*picture-2-0, .*last good checkpoint is 3 in .*checkpoints"
+    ):
         run(tmp_path)
     assert not (tmp_path / "checkpoints" / "4").exists()
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from vqdiffusion_jax.cli import run
 from vqdiffusion_jax.loading import write_folder
-from vqdiffusion_jax.models.keys import shapes_of
-from vqdiffusion_jax.models.parts import CodecPart
+from vqdiffusion_jax.models.components import CodecPart
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.presets import preset
 from vqdiffusion_jax.sharding import AXES
 
 CONFIG = """
-from vqdiffusion_jax.training.table import table
+from vqdiffusion_jax.training.config_dict import table
 
 def get_config():
     return table(
@@ -52,7 +52,11 @@ def fails(place, tmp_path, capsys, monkeypatch):
     """Runs the command line, which must fail before its first step: the one line it says."""
 
     def attempt(*arguments: str, config: str = "run.py", workdir: str = "", codec: str = "codec") -> str:
-        given = [f"--config={place / config}", f"--workdir={workdir or tmp_path / 'run'}", *([f"--codec={place / codec}"] if codec else [])]
+        given = [
+            f"--config={place / config}",
+            f"--workdir={workdir or tmp_path / 'run'}",
+            *([f"--codec={place / codec}"] if codec else []),
+        ]
         command = ["main.py", "--mode=train", *given, *(argument.format(place=place) for argument in arguments)]
         monkeypatch.setattr(sys, "argv", command)  # where ml_collections looks for fields that are changed
         capsys.readouterr()
@@ -110,7 +114,9 @@ def test_config_that_is_not_there(fails):
 
 
 def test_workdir_that_cannot_be(fails, place):
-    assert "cannot be written to: Not a directory; choose another --workdir" in fails(workdir=str(place / "file" / "below"))
+    assert "cannot be written to: Not a directory; choose another --workdir" in fails(
+        workdir=str(place / "file" / "below")
+    )
 
 
 def test_batch_that_the_mesh_does_not_divide(fails, monkeypatch):

@@ -27,7 +27,9 @@ def test_is_adamw_after_clipping(decayed):
     for number, rate in enumerate(rates):
         # The second gradient is small enough not to be clipped.
         scale = 0.01 if number == 1 else 1.0
-        gradients = {name: (random.normal(size=value.shape) * scale).astype(np.float32) for name, value in start.items()}
+        gradients = {
+            name: (random.normal(size=value.shape) * scale).astype(np.float32) for name, value in start.items()
+        }
         for name, parameter in theirs.items():
             parameter.grad = torch.tensor(gradients[name])
         torch.nn.utils.clip_grad_norm_(theirs.values(), 0.5)
@@ -43,9 +45,14 @@ def test_is_adamw_after_clipping(decayed):
 def test_muon_makes_directions_inside_blocks_orthogonal_and_leaves_the_rest_to_adamw():
     random = np.random.default_rng(0)
     shapes = {
-        "blocks.mlp.kernel": (2, 6, 24), "blocks.mlp.bias": (2, 24), "blocks.cross_norm.kernel": (2, 6, 12), "logits.kernel": (6, 9),
-        "up.0.blocks.1.conv1.kernel": (3, 3, 4, 8), "middle.attention.query.kernel": (8, 8), "conv_out.kernel": (3, 3, 4, 3),
-    }  # fmt: skip
+        "blocks.mlp.kernel": (2, 6, 24),
+        "blocks.mlp.bias": (2, 24),
+        "blocks.cross_norm.kernel": (2, 6, 12),
+        "logits.kernel": (6, 9),
+        "up.0.blocks.1.conv1.kernel": (3, 3, 4, 8),
+        "middle.attention.query.kernel": (8, 8),
+        "conv_out.kernel": (3, 3, 4, 3),
+    }
 
     def values():
         return {name: jnp.asarray(random.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
@@ -56,7 +63,11 @@ def test_muon_makes_directions_inside_blocks_orthogonal_and_leaves_the_rest_to_a
         optimizer = make_optimizer(OptimizerConfig(name=name, weight_decay=0.0))
         found[name], _ = optimizer.update(gradients, optimizer.init(parameters), parameters)
     muon, adamw = found["muon"], found["adamw"]
-    for matrix in (*muon["blocks.mlp.kernel"], muon["up.0.blocks.1.conv1.kernel"].reshape(36, 8), muon["middle.attention.query.kernel"]):
+    for matrix in (
+        *muon["blocks.mlp.kernel"],
+        muon["up.0.blocks.1.conv1.kernel"].reshape(36, 8),
+        muon["middle.attention.query.kernel"],
+    ):
         spread = np.linalg.svd(matrix, compute_uv=False) / (0.2 * np.sqrt(max(matrix.shape)))
         assert 0.5 < spread.min() <= spread.max() < 1.25  # five Newton-Schulz steps come so near to 1
     for name in ("blocks.mlp.bias", "blocks.cross_norm.kernel", "logits.kernel", "conv_out.kernel"):

@@ -27,7 +27,7 @@ import numpy as np
 from tests.training.toy import ToyLoader, make_config, make_model
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
-from vqdiffusion_jax.training.denoiser.initial import Parts
+from vqdiffusion_jax.training.denoiser.init_from import Parts
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 from vqdiffusion_jax.training.loop import train
 
@@ -104,9 +104,13 @@ print("saved", checkpoints.steps(), flush=True)
 
 def python(script: str, *given: object) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, given)], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "-c", script, *map(str, given)],
+        cwd=REPO,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         env={**os.environ, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.slow
@@ -122,7 +126,10 @@ def test_processes_go_back_together(tmp_path):
     address = free_address()
     both = [python(AGREEING, tmp_path / "checkpoints", address, index) for index in range(2)]
     said = [process.communicate(timeout=120)[0] for process in both]
-    why = [f"checkpoint {step} in {tmp_path}/checkpoints cannot be read by process 1: [Errno 5] Input/output error" for step in (3, 2)]
+    why = [
+        f"checkpoint {step} in {tmp_path}/checkpoints cannot be read by process 1: [Errno 5] Input/output error"
+        for step in (3, 2)
+    ]
     for index, lines in enumerate(said):
         assert f"read 1 [1.0, 1.0] {{'taken': 1}} {why}" in lines, lines
         assert f"aside {[] if index else ['unreadable-2', 'unreadable-3']} [1]" in lines, lines
@@ -144,7 +151,9 @@ def test_two_processes_then_one(tmp_path, compilation_cache):
     pipeline = VQDiffusionPipeline.from_pretrained(made_by_two)
     alone = pipeline(["a dog", "a cat"], num_images_per_prompt=2, output_type="uint8", batch_size=4).images
     rows = [np.concatenate(list(alone[first : first + 2]), axis=1) for first in (0, 2)]
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "moved" / "samples" / "00000004.png")), np.concatenate(rows))
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "moved" / "samples" / "00000004.png")), np.concatenate(rows)
+    )
     assert not list((tmp_path / "moved").glob(".*"))
     for folder in ("moved", "stayed"):
         output, _ = start(tmp_path / folder, 1, 0, 6).communicate(timeout=500)

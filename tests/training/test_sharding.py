@@ -19,7 +19,7 @@ from tests.training.toy import ToyLoader, make_batch, make_config, make_frozen
 from vqdiffusion_jax.sharding import make_mesh, shard
 from vqdiffusion_jax.training.batches import place_batch
 from vqdiffusion_jax.training.config import CheckpointConfig
-from vqdiffusion_jax.training.denoiser.initial import Parts
+from vqdiffusion_jax.training.denoiser.init_from import Parts
 from vqdiffusion_jax.training.loop import train
 from vqdiffusion_jax.training.denoiser.state import create_state
 from vqdiffusion_jax.training.denoiser.step import make_step
@@ -64,7 +64,11 @@ def test_meshes_agree_and_checkpoints_move(tmp_path, compilation_cache):
     flags += " --xla_cpu_collective_call_warn_stuck_timeout_seconds=60 --xla_cpu_collective_call_terminate_timeout_seconds=300"
     environment = {**os.environ, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), str(compilation_cache)], cwd=REPO, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", SCRIPT, str(tmp_path), str(compilation_cache)],
+        cwd=REPO,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     losses = np.load(tmp_path / "losses.npz")

@@ -37,7 +37,9 @@ def make_batch(config: TrainConfig, number: int = 0, *, images: bool = False) ->
         side = model.codec.image_size
         batch = {"images": random.integers(0, 256, (size, side, side, 3), dtype=np.uint8)}
     else:
-        batch = {"tokens": random.integers(0, model.denoiser.num_codes, (size, model.denoiser.num_tokens), dtype=np.int32)}
+        batch = {
+            "tokens": random.integers(0, model.denoiser.num_codes, (size, model.denoiser.num_tokens), dtype=np.int32)
+        }
     if model.denoiser.condition == "class":
         batch["labels"] = random.integers(0, model.denoiser.num_classes + 1, size, dtype=np.int32)
     if model.denoiser.condition == "text":

@@ -19,35 +19,49 @@ _WHERE = "checkpoints"
 COMPANIONS = ("reference_config", "codec_config", "mapping", "codec", "clip", "weights", "clip_weights", "clip_dtype")
 
 flags.DEFINE_string(
-    "checkpoint", None,
+    "checkpoint",
+    None,
     "A model folder, a diffusers folder, or a .pth file of the reference.  sample, demo, eval: by default emoji, which comes along.",
     module_name=_WHERE,
-)  # fmt: skip
-flags.DEFINE_string("reference_config", None, "For a .pth file: the model's yaml, where it is not a released one.", module_name=_WHERE)
-flags.DEFINE_string("codec_config", None, "For a .pth file: the codec's yaml.", module_name=_WHERE)
-flags.DEFINE_string(
-    "mapping", None, "For a .pth file: which codes it keeps, taming_vqvae_2887.pt or taming_vqvae_974.pt.", module_name=_WHERE
 )
 flags.DEFINE_string(
-    "codec", None,
+    "reference_config", None, "For a .pth file: the model's yaml, where it is not a released one.", module_name=_WHERE
+)
+flags.DEFINE_string("codec_config", None, "For a .pth file: the codec's yaml.", module_name=_WHERE)
+flags.DEFINE_string(
+    "mapping",
+    None,
+    "For a .pth file: which codes it keeps, taming_vqvae_2887.pt or taming_vqvae_974.pt.",
+    module_name=_WHERE,
+)
+flags.DEFINE_string(
+    "codec",
+    None,
     "A codec file or codec folder.  For a .pth file: in place of its own.  train, tokenize, reduce_codebook: whose tokens are meant.",
     module_name=_WHERE,
-)  # fmt: skip
+)
 flags.DEFINE_string(
-    "clip", None, "ViT-B-32.pt, or a folder of CLIP.  For a .pth file: in place of its own.  train: the text tower.", module_name=_WHERE
+    "clip",
+    None,
+    "ViT-B-32.pt, or a folder of CLIP.  For a .pth file: in place of its own.  train: the text tower.",
+    module_name=_WHERE,
 )
 flags.DEFINE_enum("weights", "ema", ["ema", "model"], "For a .pth file: averaged or raw weights.", module_name=_WHERE)
 flags.DEFINE_enum("clip_weights", None, ["ema", "model"], "The same for the text tower alone.", module_name=_WHERE)
 flags.DEFINE_enum(
-    "clip_dtype", None, ["float32", "float16"],
+    "clip_dtype",
+    None,
+    ["float32", "float16"],
     "Arithmetic of the text tower, float16 in the reference; default as --dtype.  convert: float16 keeps what is float16 in the file.",
     module_name=_WHERE,
-)  # fmt: skip
+)
 flags.DEFINE_enum(
-    "dtype", None, list(MODEL_DTYPES),
+    "dtype",
+    None,
+    list(MODEL_DTYPES),
     "Arithmetic; by default bfloat16 on accelerators.  float8: bfloat16, but the denoiser multiplies matrices in float8.",
     module_name=_WHERE,
-)  # fmt: skip
+)
 
 FLAGS = flags.FLAGS
 
@@ -90,7 +104,13 @@ def codec_compute() -> ComputeConfig:
 
 def companions() -> dict[str, str]:
     """What goes with a checkpoint, as keyword arguments of ``loading.load_model`` and ``loading.convert``; empty if nothing is given."""
-    names = {"config": "reference_config", "codec_config": "codec_config", "mapping": "mapping", "codec": "codec", "clip": "clip"}
+    names = {
+        "config": "reference_config",
+        "codec_config": "codec_config",
+        "mapping": "mapping",
+        "codec": "codec",
+        "clip": "clip",
+    }
     names |= {"clip_weights": "clip_weights", "clip_dtype": "clip_dtype"}
     given = {name: FLAGS[flag].value for name, flag in names.items() if FLAGS[flag].value is not None}
     if FLAGS["weights"].present:
@@ -102,4 +122,6 @@ def open_checkpoint() -> OpenedModel:
     """What model --checkpoint (by default the embedded one) and its companions make, without weights.  Raises as ``load_model`` does."""
     from ..loading import open_model
 
-    return open_model(checkpoint_or_embedded(), **{name: value for name, value in companions().items() if name != "clip_dtype"})
+    return open_model(
+        checkpoint_or_embedded(), **{name: value for name, value in companions().items() if name != "clip_dtype"}
+    )

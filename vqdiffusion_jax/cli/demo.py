@@ -7,8 +7,8 @@ import socket
 from absl import flags
 
 from ..config import dtype_of
-from .again import record
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
+from .replay import record
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype")
 LOOPBACK = "127.0.0.1"
@@ -45,4 +45,6 @@ def check_free(host: str, port: int) -> None:
             pass
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"--host={host} --port={port} cannot be listened on: {reason}; name another port or address") from error
+        raise ValueError(
+            f"--host={host} --port={port} cannot be listened on: {reason}; name another port or address"
+        ) from error

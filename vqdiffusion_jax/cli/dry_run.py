@@ -11,12 +11,14 @@ from jax.sharding import AbstractMesh
 from ..arguments import Call
 from ..config import ComputeConfig, ModelConfig, dtype_of
 from ..flops import decoder_flops, denoiser_flops, text_encoder_flops
-from ..models.keys import shapes_of
+from ..models.shapes import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
 from ..sharding import AXES, shardings
 
 
-def describe(config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: int, mesh_sizes: tuple[int, ...] | None = None) -> str:
+def describe(
+    config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: int, mesh_sizes: tuple[int, ...] | None = None
+) -> str:
     """Shapes, memory and operations of sampling ``batch`` pictures of ``call``, as text."""
     model = shapes_of(VQDiffusionModel, config, compute)
     mesh = None if mesh_sizes is None else AbstractMesh(_sizes(mesh_sizes), AXES)
@@ -41,15 +43,17 @@ def describe(config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: 
     total = forwards * denoiser_flops(denoiser) + decoder_flops(codec) + text
     most = "at most " if hasattr(call.strategy, "noise_level") else ""
     parts = " and the decoder" if not text else ", the decoder and CLIP's text tower"
-    return "\n".join([
-        *lines,
-        f"condition {denoiser.condition}; tokens ({batch}, {denoiser.num_tokens}) of {denoiser.num_codes} codes, grid {denoiser.grid};"
-        f" pictures ({batch}, {codec.image_size}, {codec.image_size}, {codec.image_channels}) uint8",
-        f"working memory about {_bytes(activations)}{'' if mesh is None else ' a device'} for a batch of {batch} in {dtype_of(compute)}",
-        f"{type(call.strategy).__name__}: {most}{len(call.plan)} network calls a picture, {guided} of them guided, which makes {forwards}"
-        f" forwards of {denoiser_flops(denoiser) / 1e9:,.1f} GFLOP; with them{parts}:"
-        f" {total * batch / 1e12:,.1f} TFLOP for a batch of {batch}",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            f"condition {denoiser.condition}; tokens ({batch}, {denoiser.num_tokens}) of {denoiser.num_codes} codes, grid {denoiser.grid};"
+            f" pictures ({batch}, {codec.image_size}, {codec.image_size}, {codec.image_channels}) uint8",
+            f"working memory about {_bytes(activations)}{'' if mesh is None else ' a device'} for a batch of {batch} in {dtype_of(compute)}",
+            f"{type(call.strategy).__name__}: {most}{len(call.plan)} network calls a picture, {guided} of them guided, which makes {forwards}"
+            f" forwards of {denoiser_flops(denoiser) / 1e9:,.1f} GFLOP; with them{parts}:"
+            f" {total * batch / 1e12:,.1f} TFLOP for a batch of {batch}",
+        ]
+    )
 
 
 def guided_calls(call: Call) -> int:
@@ -73,7 +77,10 @@ def _bytes_a_device(part, mesh: AbstractMesh | None) -> int:
     leaves = jax.tree.leaves(part)
     shapes = [leaf.shape for leaf in leaves]
     if mesh is not None:
-        shapes = [place.shard_shape(shape) for place, shape in zip(jax.tree.leaves(shardings(part, mesh)), shapes, strict=True)]
+        shapes = [
+            place.shard_shape(shape)
+            for place, shape in zip(jax.tree.leaves(shardings(part, mesh)), shapes, strict=True)
+        ]
     return sum(math.prod(shape) * leaf.dtype.itemsize for shape, leaf in zip(shapes, leaves, strict=True))
 
 

@@ -11,29 +11,70 @@ from absl import flags
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
 from .processes import PROCESSES
 
-SHARED = ("checkpoint", *COMPANIONS, "dtype", "faithful", "prompts_file", "batch_size", "part", "out", "progress", *PROCESSES)
+SHARED = (
+    "checkpoint",
+    *COMPANIONS,
+    "dtype",
+    "faithful",
+    "prompts_file",
+    "batch_size",
+    "part",
+    "out",
+    "progress",
+    *PROCESSES,
+)
 _WHAT, _NETWORKS, _HOW = "mode eval: what", "mode eval: networks", "mode eval: how"
 
-flags.DEFINE_string("protocol", "own", "eval: a protocol of docs/evaluation.md, or a .json file of its fields.", module_name=_WHAT)
+flags.DEFINE_string(
+    "protocol", "own", "eval: a protocol of docs/evaluation.md, or a .json file of its fields.", module_name=_WHAT
+)
 flags.DEFINE_multi_string("set", [], "eval: field=value of the protocol, changed; may be repeated.", module_name=_WHAT)
-flags.DEFINE_multi_enum("what", None, ["samples", "likelihood", "reconstruction"],
-                        "eval: what to measure, in place of what the protocol says; may be repeated.", module_name=_WHAT)  # fmt: skip
+flags.DEFINE_multi_enum(
+    "what",
+    None,
+    ["samples", "likelihood", "reconstruction"],
+    "eval: what to measure, in place of what the protocol says; may be repeated.",
+    module_name=_WHAT,
+)
 flags.DEFINE_list("metrics", None, "eval: the samples' metrics, in place of the protocol's.", module_name=_WHAT)
-flags.DEFINE_string("sweep", None, "eval: field:value,value,... or table1, table2, table3, table4, figure2.", module_name=_WHAT)
-flags.DEFINE_string("data_root", None, "eval: the protocol's data set: reference pictures and captions.", module_name=_WHAT)
-flags.DEFINE_string("reference", None, "eval: an .npz of pytorch-fid or ADM in place of reference pictures.", module_name=_WHAT)
-flags.DEFINE_string("write_reference", None,
-                    "eval: an .npz to write the statistics of the reference pictures to, as --reference and pytorch-fid read them.",
-                    module_name=_WHAT)  # fmt: skip
-flags.DEFINE_string("samples", None, "eval: a folder of pictures that are drawn already; no checkpoint is needed.", module_name=_WHAT)
+flags.DEFINE_string(
+    "sweep", None, "eval: field:value,value,... or table1, table2, table3, table4, figure2.", module_name=_WHAT
+)
+flags.DEFINE_string(
+    "data_root", None, "eval: the protocol's data set: reference pictures and captions.", module_name=_WHAT
+)
+flags.DEFINE_string(
+    "reference", None, "eval: an .npz of pytorch-fid or ADM in place of reference pictures.", module_name=_WHAT
+)
+flags.DEFINE_string(
+    "write_reference",
+    None,
+    "eval: an .npz to write the statistics of the reference pictures to, as --reference and pytorch-fid read them.",
+    module_name=_WHAT,
+)
+flags.DEFINE_string(
+    "samples", None, "eval: a folder of pictures that are drawn already; no checkpoint is needed.", module_name=_WHAT
+)
 
-flags.DEFINE_string("inception", None, "eval: pt_inception-2015-12-05-6726825d.pth, for all that FID's network is needed for.",
-                    module_name=_NETWORKS)  # fmt: skip
-flags.DEFINE_string("score_clip", None, "eval: ViT-B-32.pt or a folder of CLIP, for the CLIP score.", module_name=_NETWORKS)
-flags.DEFINE_string("judge", None, "eval: file that python -m vqdiffusion_jax.evaluation.judge wrote, for composed scenes.",
-                    module_name=_NETWORKS)  # fmt: skip
+flags.DEFINE_string(
+    "inception",
+    None,
+    "eval: pt_inception-2015-12-05-6726825d.pth, for all that FID's network is needed for.",
+    module_name=_NETWORKS,
+)
+flags.DEFINE_string(
+    "score_clip", None, "eval: ViT-B-32.pt or a folder of CLIP, for the CLIP score.", module_name=_NETWORKS
+)
+flags.DEFINE_string(
+    "judge",
+    None,
+    "eval: file that python -m vqdiffusion_jax.evaluation.judge wrote, for composed scenes.",
+    module_name=_NETWORKS,
+)
 
-flags.DEFINE_integer("chunk", 256, "eval: pictures a file of rows; a stopped run repeats at most one.", lower_bound=1, module_name=_HOW)
+flags.DEFINE_integer(
+    "chunk", 256, "eval: pictures a file of rows; a stopped run repeats at most one.", lower_bound=1, module_name=_HOW
+)
 flags.DEFINE_integer("likelihood_draws", 1, "eval: draws of x_t a timestep.", lower_bound=1, module_name=_HOW)
 flags.DEFINE_bool("keep_images", False, "eval: also write the samples as PNG.", module_name=_HOW)
 
@@ -57,7 +98,9 @@ def main() -> None:
         protocol = replace(protocol, what=("samples",))
     sweep = parse_sweep(FLAGS.sweep) if FLAGS.sweep else None
     if sweep is not None and (FLAGS.samples or protocol.what != ("samples",)):
-        raise ValueError("--sweep draws samples with settings changed; it goes neither with --samples nor with another --what")
+        raise ValueError(
+            "--sweep draws samples with settings changed; it goes neither with --samples nor with another --what"
+        )
     for point in sweep.points if sweep else ():
         with_settings(protocol, point).sampling()
     protocol.sampling()
@@ -125,11 +168,21 @@ def _setup(protocol, mesh):
     source = open_reference(protocol, FLAGS.data_root) if FLAGS.data_root else None
     statistics = read_statistics(FLAGS.reference) if FLAGS.reference else None
     return Setup(
-        out=Path(FLAGS.out), protocol=protocol, source=source, source_name=f"{protocol.source} at {FLAGS.data_root}" if source else "",
-        statistics=statistics, extractors=_extractors(protocol, mesh), metrics=metrics, prompts=prompts, chunk=FLAGS.chunk,
-        batch_size=FLAGS.batch_size, part=part, parts=parts, keep_images=FLAGS.keep_images,
+        out=Path(FLAGS.out),
+        protocol=protocol,
+        source=source,
+        source_name=f"{protocol.source} at {FLAGS.data_root}" if source else "",
+        statistics=statistics,
+        extractors=_extractors(protocol, mesh),
+        metrics=metrics,
+        prompts=prompts,
+        chunk=FLAGS.chunk,
+        batch_size=FLAGS.batch_size,
+        part=part,
+        parts=parts,
+        keep_images=FLAGS.keep_images,
         progress=lambda chunks: tqdm(chunks, unit="chunk", disable=not FLAGS.progress),
-    )  # fmt: skip
+    )
 
 
 def _extractors(protocol, mesh) -> list:
@@ -176,7 +229,10 @@ def _model(setup, mesh) -> None:
     codec_alone = FLAGS.codec and not FLAGS.checkpoint and setup.protocol.what == ("reconstruction",)
     pipeline = None if codec_alone else _pipeline(setup.protocol, mesh)
     codec = _codec(mesh) if codec_alone else pipeline.model.codec
-    about = {"checkpoint": _own_name(FLAGS.codec if codec_alone else checkpoint_or_embedded()), "data": _data_name(setup)}
+    about = {
+        "checkpoint": _own_name(FLAGS.codec if codec_alone else checkpoint_or_embedded()),
+        "data": _data_name(setup),
+    }
     about |= arithmetic_of(codec if codec_alone else pipeline.model)
     stores = {}
     for what in setup.protocol.what:
@@ -196,7 +252,11 @@ def _model(setup, mesh) -> None:
         if what == "likelihood":
             bound = likelihood.summarise(store.all(likelihood.NATS), pipeline.model)
             continue
-        found = score_samples(setup, store, reference) if what == "samples" else score_reconstruction(setup, store, reference, codec)
+        found = (
+            score_samples(setup, store, reference)
+            if what == "samples"
+            else score_reconstruction(setup, store, reference, codec)
+        )
         results = results.merge(found)
     _report(setup.out, setup.protocol, about, results, bound, speed)
 
@@ -206,7 +266,9 @@ def _codec(mesh):
     from ..evaluation.batches import everywhere
     from ..loading import load_codec
 
-    return everywhere(load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, compute=ComputeConfig()), mesh)
+    return everywhere(
+        load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, compute=ComputeConfig()), mesh
+    )
 
 
 def _samples_of_a_folder(setup) -> None:
@@ -221,7 +283,12 @@ def _samples_of_a_folder(setup) -> None:
     if _complete((store, reference)):
         _write_reference(setup, reference)
         results = score_samples(setup, store, reference)
-        about = {"samples": _own_name(FLAGS.samples), "data": _data_name(setup), **on_platform(), "pictures": store.count}
+        about = {
+            "samples": _own_name(FLAGS.samples),
+            "data": _data_name(setup),
+            **on_platform(),
+            "pictures": store.count,
+        }
         _report(setup.out, setup.protocol, about, results, None, {"samples": store.pictures_per_second()})
 
 
@@ -237,7 +304,9 @@ def _sweep(setup, sweep, mesh) -> None:
         if lacking := what_lacks(changed.protocol, pipeline.config):
             print(f"{folder_name(point)} is left out: this model {lacking}")
             continue
-        runs.append((changed, folder_name(point), *evaluate_samples(changed, pipeline, name=f"{folder_name(point)}/samples")))
+        runs.append(
+            (changed, folder_name(point), *evaluate_samples(changed, pipeline, name=f"{folder_name(point)}/samples"))
+        )
     if not runs:
         raise ValueError("this model can draw no row of --sweep; name other values")
     if not _complete(*(found for _, _, *found in runs)):
@@ -246,7 +315,11 @@ def _sweep(setup, sweep, mesh) -> None:
     points = []
     for changed, name, store, reference in runs:
         results = score_samples(changed, store, reference)
-        about = {"checkpoint": _own_name(checkpoint_or_embedded()), "data": _data_name(setup), **arithmetic_of(pipeline.model)}
+        about = {
+            "checkpoint": _own_name(checkpoint_or_embedded()),
+            "data": _data_name(setup),
+            **arithmetic_of(pipeline.model),
+        }
         about["samples"] = store.count
         write_report(setup.out / name, changed.protocol, about, results)
         fields = to_table(changed.protocol)

@@ -39,7 +39,11 @@ def usage(modules: Mapping[str, ModuleType], mode: str | None = None) -> str:
         shown["shared with other modes"] = [flags.FLAGS[name] for name in modules[mode].SHARED]
         return "\n".join(lines + [line for name, members in shown.items() for line in _section(name, members)])
     lines += [line for name, module in modules.items() for line in _entry(f"--mode={name}", _summary(module))]
-    lines += ["", f"For example: python main.py {EXAMPLES['sample']}", "The flags of one mode alone: python main.py --mode=sample --help"]
+    lines += [
+        "",
+        f"For example: python main.py {EXAMPLES['sample']}",
+        "The flags of one mode alone: python main.py --mode=sample --help",
+    ]
     for name in _COMMON:
         lines += _section(name, groups[name])
     for one, module in modules.items():
@@ -57,7 +61,9 @@ def check_taken(modules: Mapping[str, ModuleType], mode: str) -> None:
     for flag in _ours():
         if flag.present and flag.name not in taken[mode]:
             others = " or ".join(one for one, names in taken.items() if flag.name in names)
-            raise ValueError(f"--{flag.name} goes with --mode={others}, not {mode}; python main.py --mode={mode} --help lists its flags")
+            raise ValueError(
+                f"--{flag.name} goes with --mode={others}, not {mode}; python main.py --mode={mode} --help lists its flags"
+            )
 
 
 def unknown_flag(name: str) -> str:
@@ -65,7 +71,9 @@ def unknown_flag(name: str) -> str:
     known = [flag.name for flag in _ours()]
     known += [f"no{flag.name}" for flag in _ours() if flag.boolean]
     near = difflib.get_close_matches(name, known, n=1)
-    return f"unknown flag --{name}; " + (f"did you mean --{near[0]}?" if near else "python main.py --help lists the known ones")
+    return f"unknown flag --{name}; " + (
+        f"did you mean --{near[0]}?" if near else "python main.py --help lists the known ones"
+    )
 
 
 def _groups() -> dict[str, list[flags.Flag]]:

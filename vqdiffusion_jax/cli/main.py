@@ -15,9 +15,16 @@ from .tools import status_of
 
 # Mode: the module of this package that runs it.  It has main(), flags in groups of the mode's name, and in SHARED the names of others.
 MODES = {
-    "sample": "sample", "convert": "convert", "train": "train", "train_vqgan": "train_vqgan", "tokenize": "tokenize", "eval": "evaluate",
-    "reduce_codebook": "reduce_codebook", "demo": "demo", "step_schedule": "step_schedule",
-}  # fmt: skip
+    "sample": "sample",
+    "convert": "convert",
+    "train": "train",
+    "train_vqgan": "train_vqgan",
+    "tokenize": "tokenize",
+    "eval": "evaluate",
+    "reduce_codebook": "reduce_codebook",
+    "demo": "demo",
+    "step_schedule": "step_schedule",
+}
 
 flags.DEFINE_enum("mode", "sample", list(MODES), "What to do.", module_name="all modes")
 
@@ -62,7 +69,9 @@ def _reason(error: Exception) -> str:
     """Why the flags, or a --config file, cannot be taken, in one line."""
     if isinstance(error, flags.UnrecognizedFlagError):
         return unknown_flag(error.flagname)
-    if isinstance(error, AttributeError | KeyError):  # a field that the --config file does not have, as ml_collections wraps it
+    if isinstance(
+        error, AttributeError | KeyError
+    ):  # a field that the --config file does not have, as ml_collections wraps it
         cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
         return f"the --config file has no field {' '.join(str(cause.args[0] if isinstance(cause, KeyError) else cause).split())}"
     said = str(error)
@@ -87,5 +96,7 @@ def _run_mode(mode: str, rest: list[str]) -> None:
     modules = mode_modules()
     check_taken(modules, mode)
     keep_compiled()
-    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"  # what, not from which line of ours
+    warnings.formatwarning = lambda message, *where, **more: (
+        f"warning: {message}\n"
+    )  # what, not from which line of ours
     modules[mode].main()

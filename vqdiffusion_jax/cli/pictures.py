@@ -25,7 +25,9 @@ def open_picture(path: Path, flag: str) -> Image.Image:
     try:
         return ImageOps.exif_transpose(Image.open(path))
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or ("it is no picture" if isinstance(error, UnidentifiedImageError) else error)
+        reason = getattr(error, "strerror", None) or (
+            "it is no picture" if isinstance(error, UnidentifiedImageError) else error
+        )
         raise ValueError(f"--{flag}={path} cannot be read as a picture: {reason}") from error
 
 
@@ -78,7 +80,11 @@ class Writer:
 
         for i, (index, picture) in enumerate(zip(result.indices, result.images, strict=True)):
             # python main.py --mode=sample --again=THIS.json draws this very picture.
-            again = self.record | self.subjects[index] | {"num_images": 1, "first_image": self.first_image + self.occurrences[index]}
+            again = (
+                self.record
+                | self.subjects[index]
+                | {"num_images": 1, "first_image": self.first_image + self.occurrences[index]}
+            )
             again |= {"version": vqdiffusion_jax.__version__}
             with self._number(index) as name:
                 with write_whole(self.out / f"{name}.json") as place:
@@ -124,7 +130,9 @@ def first_free(out: Path) -> int:
     from jax.experimental.multihost_utils import process_allgather
 
     numbers = [path.stem.removeprefix(GRID) for path in out.iterdir() if path.suffix in (".png", ".json", ".gif")]
-    taken = [int(number) for number in numbers if number.isdecimal() and len(number) < 10]  # longer ones are dates, and not ours
+    taken = [
+        int(number) for number in numbers if number.isdecimal() and len(number) < 10
+    ]  # longer ones are dates, and not ours
     return int(np.max(process_allgather(np.int32(max(taken, default=-1))))) + 1  # nobody writes before all have looked
 
 
@@ -139,4 +147,11 @@ def frames(trajectory: np.ndarray, pipeline, count: int) -> np.ndarray:
 
 def _write_gif(path: Path, trajectory: np.ndarray, pipeline) -> None:
     shown = [Image.fromarray(picture) for picture in frames(trajectory, pipeline, GIF_FRAMES)]
-    shown[0].save(path, format="GIF", save_all=True, append_images=shown[1:], duration=[FRAME_MS] * (len(shown) - 1) + [1500], loop=0)
+    shown[0].save(
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=shown[1:],
+        duration=[FRAME_MS] * (len(shown) - 1) + [1500],
+        loop=0,
+    )

@@ -17,10 +17,14 @@ _MODE = "several processes"
 PROCESSES = ("distributed", "coordinator", "num_processes", "process_id")
 
 flags.DEFINE_bool(
-    "distributed", False, "Several processes, as Slurm, GKE, Open MPI or a TPU pod say; when sampling, each writes its own pictures.",
+    "distributed",
+    False,
+    "Several processes, as Slurm, GKE, Open MPI or a TPU pod say; when sampling, each writes its own pictures.",
     module_name=_MODE,
-)  # fmt: skip
-flags.DEFINE_string("coordinator", None, "host:port of process 0, for several processes where no cluster says so.", module_name=_MODE)
+)
+flags.DEFINE_string(
+    "coordinator", None, "host:port of process 0, for several processes where no cluster says so.", module_name=_MODE
+)
 flags.DEFINE_integer("num_processes", None, "How many there are, with --coordinator.", module_name=_MODE)
 flags.DEFINE_integer("process_id", None, "Which one this is, with --coordinator.", module_name=_MODE)
 
@@ -38,20 +42,25 @@ def join_processes() -> None:
         if FLAGS.num_processes is None or FLAGS.process_id is None:
             raise ValueError("--coordinator is given without --num_processes or --process_id; give all three")
         if not 0 <= FLAGS.process_id < FLAGS.num_processes:
-            raise ValueError(f"--process_id={FLAGS.process_id} must lie from 0 to --num_processes - 1 = {FLAGS.num_processes - 1}")
+            raise ValueError(
+                f"--process_id={FLAGS.process_id} must lie from 0 to --num_processes - 1 = {FLAGS.num_processes - 1}"
+            )
         jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     elif FLAGS.distributed:
         try:
             jax.distributed.initialize()
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"--distributed, but JAX finds no cluster: {str(error).splitlines()[0]}; give --coordinator") from error
+            raise ValueError(
+                f"--distributed, but JAX finds no cluster: {str(error).splitlines()[0]}; give --coordinator"
+            ) from error
     else:
         return
     if _service() is None:
         print(
             f"warning: JAX {jax.__version__} does not show processes who of them has failed; when one fails, the others wait until JAX"
-            " misses it (JAX 0.10 and 0.11 do show it)", file=sys.stderr,
-        )  # fmt: skip
+            " misses it (JAX 0.10 and 0.11 do show it)",
+            file=sys.stderr,
+        )
     threading.Thread(target=_leave_when_another_fails, daemon=True).start()
     from jax.experimental.multihost_utils import sync_global_devices
 
@@ -89,7 +98,10 @@ def _leave_when_another_fails() -> None:
         except Exception:  # nobody has failed, or JAX is shutting down
             continue
         if int(failed) != index:
-            print(f"error: process {failed} of this run failed and says why; process {index} ends with it", file=sys.stderr)
+            print(
+                f"error: process {failed} of this run failed and says why; process {index} ends with it",
+                file=sys.stderr,
+            )
             _leave(1)
 
 
@@ -110,5 +122,7 @@ def _leave(status: int) -> None:
     """End at once: JAX's own shutdown would wait for processes that will never come."""
     sys.stdout.flush()
     sys.stderr.flush()
-    time.sleep(2 * SECONDS_BETWEEN_LOOKS)  # the others shall read who failed before they miss this one in a collective operation
+    time.sleep(
+        2 * SECONDS_BETWEEN_LOOKS
+    )  # the others shall read who failed before they miss this one in a collective operation
     os._exit(status)

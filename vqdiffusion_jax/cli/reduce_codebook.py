@@ -12,9 +12,19 @@ from .checkpoints import codec_compute
 SHARED = ("config", "codec", "codec_config", "out", "dtype", "seed", "batch_size", "progress")
 _MODE = "mode reduce_codebook"
 
-flags.DEFINE_integer("least", 1, "reduce_codebook: how often a code must occur to be kept.", lower_bound=1, module_name=_MODE)
-flags.DEFINE_integer("batches", 0, "reduce_codebook: how many to look at; 0: as many as one pass takes.", lower_bound=0, module_name=_MODE)
-flags.DEFINE_string("reduced_codec", None, "reduce_codebook: also write a codec folder that keeps only these codes.", module_name=_MODE)
+flags.DEFINE_integer(
+    "least", 1, "reduce_codebook: how often a code must occur to be kept.", lower_bound=1, module_name=_MODE
+)
+flags.DEFINE_integer(
+    "batches",
+    0,
+    "reduce_codebook: how many to look at; 0: as many as one pass takes.",
+    lower_bound=0,
+    module_name=_MODE,
+)
+flags.DEFINE_string(
+    "reduced_codec", None, "reduce_codebook: also write a codec folder that keeps only these codes.", module_name=_MODE
+)
 
 FLAGS = flags.FLAGS
 
@@ -43,10 +53,14 @@ def main() -> None:
     size = None if place.is_dir() else config.get("codec", config.get("model", {}).get("codec", {})).get("image_size")
     codec = load_codec(place, config=FLAGS.codec_config, image_size=size, compute=codec_compute())
     if codec.config.reduced_codebook_size is not None:
-        raise ValueError(f"{place} keeps {codec.config.num_codes} of its {codec.config.codebook_size} codes already; give the whole codec")
+        raise ValueError(
+            f"{place} keeps {codec.config.num_codes} of its {codec.config.codebook_size} codes already; give the whole codec"
+        )
 
     data = config["data"] | {"cache": ""}
-    loader = make_loader(data, codec.config, split="train", batch_size=FLAGS.batch_size or 32, seed=FLAGS.seed, workers=config["workers"])
+    loader = make_loader(
+        data, codec.config, split="train", batch_size=FLAGS.batch_size or 32, seed=FLAGS.seed, workers=config["workers"]
+    )
     total = FLAGS.batches or -(-loader.num_examples // loader.batch_size)
     batches = iter(loader)
     try:
@@ -59,7 +73,9 @@ def main() -> None:
     with write_whole(out) as file, open(file, "wb") as stream:
         np.save(stream, table)
     share, perplexity = use_of_codes(counts.astype(np.float32))
-    print(f"{counts.sum()} tokens use {100 * float(share):.1f} % of {len(table)} codes, perplexity {float(perplexity):.1f}")
+    print(
+        f"{counts.sum()} tokens use {100 * float(share):.1f} % of {len(table)} codes, perplexity {float(perplexity):.1f}"
+    )
     print(f"written: {out}: {table.max() + 1} codes are kept, 0 standing for all others")
     if FLAGS.reduced_codec:
         _write_reduced(codec, table, Path(FLAGS.reduced_codec))

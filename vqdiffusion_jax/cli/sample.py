@@ -10,9 +10,9 @@ from absl import flags
 
 from ..config import dtype_of
 from ..sampling import STRATEGIES
-from .again import record, take_flags_from
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, open_checkpoint
 from .processes import PROCESSES, join_processes
+from .replay import record, take_flags_from
 from .tools import read_prompts
 from .wording import saying_flags
 
@@ -29,45 +29,107 @@ flags.DEFINE_multi_integer("class_label", None, "Class to draw; repeat the flag 
 flags.DEFINE_string("negative_prompt", None, "Text to guide away from.", module_name=_WHAT)
 flags.DEFINE_integer("num_images", 1, "Pictures for each prompt or class.", lower_bound=1, module_name=_WHAT)
 flags.DEFINE_integer("seed", 0, "Same seed, same pictures.", lower_bound=0, module_name=_WHAT)
-flags.DEFINE_integer("first_image", 0, "Number of each prompt's first picture, to go on from before.", lower_bound=0, module_name=_WHAT)
-flags.DEFINE_string("again", None, "The JSON beside a picture: draw it again; other flags override it.", module_name=_WHAT)
-flags.DEFINE_string("image", None, "Picture to start from (with --strength) or to keep parts of (with --mask).", module_name=_WHAT)
-flags.DEFINE_string("mask", None, "White where to paint; everything else of --image comes back exactly.", module_name=_WHAT)
+flags.DEFINE_integer(
+    "first_image", 0, "Number of each prompt's first picture, to go on from before.", lower_bound=0, module_name=_WHAT
+)
+flags.DEFINE_string(
+    "again", None, "The JSON beside a picture: draw it again; other flags override it.", module_name=_WHAT
+)
+flags.DEFINE_string(
+    "image", None, "Picture to start from (with --strength) or to keep parts of (with --mask).", module_name=_WHAT
+)
+flags.DEFINE_string(
+    "mask", None, "White where to paint; everything else of --image comes back exactly.", module_name=_WHAT
+)
 flags.DEFINE_list(
-    "outpaint", None, "left,top,right,bottom: margins to paint around --image, as fractions of the new picture.", module_name=_WHAT
+    "outpaint",
+    None,
+    "left,top,right,bottom: margins to paint around --image, as fractions of the new picture.",
+    module_name=_WHAT,
 )
 flags.DEFINE_float("strength", None, "How far --image is noised first: above 0, up to 1.", module_name=_WHAT)
 
 flags.DEFINE_enum("strategy", "posterior", list(STRATEGIES), "Step rule; see docs/strategies.md.", module_name=_HOW)
 flags.DEFINE_integer(
-    "steps", None, "Steps, a network call each.  posterior, remask: even over the timesteps; default all.  maskgit: default 12.",
+    "steps",
+    None,
+    "Steps, a network call each.  posterior, remask: even over the timesteps; default all.  maskgit: default 12.",
     module_name=_HOW,
 )
-flags.DEFINE_list("timesteps", None, "posterior, remask: the timesteps themselves, from high to low, not --steps.", module_name=_HOW)
-flags.DEFINE_integer("skip_step", None, "fast: timesteps skipped after each step (the reference's infer_speed minus 1).", module_name=_HOW)
-flags.DEFINE_integer("tokens_per_step", None, "fewer_tokens, purity: most tokens a step; default the reference's table.", module_name=_HOW)
+flags.DEFINE_list(
+    "timesteps", None, "posterior, remask: the timesteps themselves, from high to low, not --steps.", module_name=_HOW
+)
+flags.DEFINE_integer(
+    "skip_step",
+    None,
+    "fast: timesteps skipped after each step (the reference's infer_speed minus 1).",
+    module_name=_HOW,
+)
+flags.DEFINE_integer(
+    "tokens_per_step",
+    None,
+    "fewer_tokens, purity: most tokens a step; default the reference's table.",
+    module_name=_HOW,
+)
 flags.DEFINE_float("purity_weight", None, "purity: the r of Algorithm 2; default 1.", module_name=_HOW)
-flags.DEFINE_float("temperature", None, "maskgit: noise in the choice of what stays, 0 for none; default 4.5.", module_name=_HOW)
-flags.DEFINE_enum("mask_schedule", None, ["cosine", "linear"], "maskgit: how the masked share falls; default cosine.", module_name=_HOW)
-flags.DEFINE_float("entropy_bound", None, "entropy_bound: nats of entropy a step may reveal together; default 1.", module_name=_HOW)
-flags.DEFINE_float("remask_rate", None, "remask: share of the tokens masked again per step, 0 to 1; default 0.02.", module_name=_HOW)
-flags.DEFINE_enum("remask_schedule", None, ["cap", "rescale"], "remask: --remask_rate as limit or factor; default cap.", module_name=_HOW)
+flags.DEFINE_float(
+    "temperature", None, "maskgit: noise in the choice of what stays, 0 for none; default 4.5.", module_name=_HOW
+)
+flags.DEFINE_enum(
+    "mask_schedule",
+    None,
+    ["cosine", "linear"],
+    "maskgit: how the masked share falls; default cosine.",
+    module_name=_HOW,
+)
+flags.DEFINE_float(
+    "entropy_bound", None, "entropy_bound: nats of entropy a step may reveal together; default 1.", module_name=_HOW
+)
+flags.DEFINE_float(
+    "remask_rate", None, "remask: share of the tokens masked again per step, 0 to 1; default 0.02.", module_name=_HOW
+)
+flags.DEFINE_enum(
+    "remask_schedule",
+    None,
+    ["cap", "rescale"],
+    "remask: --remask_rate as limit or factor; default cap.",
+    module_name=_HOW,
+)
 flags.DEFINE_float("guidance_scale", None, "1 is none; default the checkpoint's.", module_name=_HOW)
-flags.DEFINE_list("guidance_interval", None, "low,high: timesteps at which guidance acts; default all.", module_name=_HOW)
+flags.DEFINE_list(
+    "guidance_interval", None, "low,high: timesteps at which guidance acts; default all.", module_name=_HOW
+)
 flags.DEFINE_enum("null", "auto", ["auto", "learnable", "text"], "Null condition of guidance.", module_name=_HOW)
-flags.DEFINE_float("truncation_rate", None, "Keep the likeliest codes up to this probability; default the checkpoint's.", module_name=_HOW)
+flags.DEFINE_float(
+    "truncation_rate",
+    None,
+    "Keep the likeliest codes up to this probability; default the checkpoint's.",
+    module_name=_HOW,
+)
 flags.DEFINE_integer("top_k", None, "Keep so many codes instead.", module_name=_HOW)
 
-flags.DEFINE_integer("batch_size", None, "Pictures drawn together; default 1 a CPU device, 16 another.", lower_bound=1, module_name=_WHERE)
-flags.DEFINE_list(
-    "mesh", None, "data,fsdp,tensor: sizes of the device mesh; -1 takes what is left.  Default one device, or all of several processes.",
+flags.DEFINE_integer(
+    "batch_size",
+    None,
+    "Pictures drawn together; default 1 a CPU device, 16 another.",
+    lower_bound=1,
     module_name=_WHERE,
-)  # fmt: skip
+)
+flags.DEFINE_list(
+    "mesh",
+    None,
+    "data,fsdp,tensor: sizes of the device mesh; -1 takes what is left.  Default one device, or all of several processes.",
+    module_name=_WHERE,
+)
 flags.DEFINE_bool("faithful", False, "Full float32 everywhere, to match the reference's numbers.", module_name=_WHERE)
 flags.DEFINE_bool("dry_run", False, "Say shapes, memory and operations, and draw nothing.", module_name=_WHERE)
 
-flags.DEFINE_string("out", "RESULT", "Folder to write to; convert, tokenize and reduce_codebook need it.", module_name=_OUT)
-flags.DEFINE_enum("rounding", "truncate", ["truncate", "round"], "To 8 bits, as the reference or to the nearest.", module_name=_OUT)
+flags.DEFINE_string(
+    "out", "RESULT", "Folder to write to; convert, tokenize and reduce_codebook need it.", module_name=_OUT
+)
+flags.DEFINE_enum(
+    "rounding", "truncate", ["truncate", "round"], "To 8 bits, as the reference or to the nearest.", module_name=_OUT
+)
 flags.DEFINE_bool("trajectory", False, "Also write a GIF of the denoising.", module_name=_OUT)
 flags.DEFINE_bool("progress", True, "Show a progress bar.", module_name=_OUT)
 
@@ -87,7 +149,9 @@ def main() -> None:
 
     join_processes()
     if FLAGS.trajectory and jax.process_count() > 1:
-        raise ValueError("--trajectory goes with one process; leave it out, or leave out --distributed and --coordinator")
+        raise ValueError(
+            "--trajectory goes with one process; leave it out, or leave out --distributed and --coordinator"
+        )
     if FLAGS.again:
         take_flags_from(Path(FLAGS.again))
     # All that can be wrong is found before the weights are read.
@@ -112,18 +176,29 @@ def main() -> None:
     together = pipeline.pictures_together(len(shown), FLAGS.batch_size)
     sampling = config.sampling
     shared = record(
-        checkpoint=checkpoint_or_embedded(), seed=FLAGS.seed, strategy=FLAGS.strategy, dtype=dtype_of(compute), batch_size=together,
+        checkpoint=checkpoint_or_embedded(),
+        seed=FLAGS.seed,
+        strategy=FLAGS.strategy,
+        dtype=dtype_of(compute),
+        batch_size=together,
         mesh=None if FLAGS.mesh is None else [str(size) for size in mesh.shape.values()],
         guidance_scale=sampling.guidance_scale if FLAGS.guidance_scale is None else FLAGS.guidance_scale,
-        truncation_rate=sampling.truncation_rate if FLAGS.truncation_rate is None and FLAGS.top_k is None else FLAGS.truncation_rate,
-    )  # fmt: skip
+        truncation_rate=sampling.truncation_rate
+        if FLAGS.truncation_rate is None and FLAGS.top_k is None
+        else FLAGS.truncation_rate,
+    )
     writer = Writer(out, first_free(out), shown, shared, FLAGS.first_image)
     precision = jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
     calls = len(call.plan)
     with precision, progress_bar(FLAGS.progress, calls, -(-len(shown) // together)) as callback:
         # What is drawn is on disk, whatever happens later.
         for batch in pipeline.draw(
-            call, **pictures, **drawing_settings(), output_type="uint8", callback=callback, callback_steps=calls_a_piece(calls, UPDATES)
+            call,
+            **pictures,
+            **drawing_settings(),
+            output_type="uint8",
+            callback=callback,
+            callback_steps=calls_a_piece(calls, UPDATES),
         ):
             writer.add(batch, pipeline)
     writer.finish()
@@ -202,7 +277,9 @@ def open_pictures() -> dict:
     if FLAGS.mask and FLAGS.outpaint:
         raise ValueError("--mask and --outpaint are both given; --outpaint makes its own mask")
     if FLAGS.image and not FLAGS.mask and not FLAGS.outpaint and FLAGS.strength is None:
-        raise ValueError("--image is given without --strength (how far to noise it), --mask (where to paint) or --outpaint")
+        raise ValueError(
+            "--image is given without --strength (how far to noise it), --mask (where to paint) or --outpaint"
+        )
     margins()
     return {flag: open_picture(Path(FLAGS[flag].value), flag) for flag in ("image", "mask") if FLAGS[flag].value}
 
@@ -231,7 +308,9 @@ def margins() -> tuple[float, ...] | None:
     except ValueError:
         numbers = ()
     if len(numbers) != 4:
-        raise ValueError(f"--outpaint is {','.join(FLAGS.outpaint)!r}; it must be left,top,right,bottom, fractions such as 0.25,0,0.25,0")
+        raise ValueError(
+            f"--outpaint is {','.join(FLAGS.outpaint)!r}; it must be left,top,right,bottom, fractions such as 0.25,0,0.25,0"
+        )
     return numbers
 
 
@@ -258,14 +337,18 @@ def _integers(name: str, values: list[str], count: int | None = None) -> tuple[i
     except ValueError:
         numbers = ()
     if not numbers or len(numbers) != (count or len(numbers)):
-        raise ValueError(f"--{name} is {','.join(values)!r}; it must be {count or 'only'} whole numbers with commas between")
+        raise ValueError(
+            f"--{name} is {','.join(values)!r}; it must be {count or 'only'} whole numbers with commas between"
+        )
     return numbers
 
 
 def subjects(settings: dict) -> list[dict]:
     """What each picture shows, in the order they come."""
     name, values = ("prompt", settings["prompt"]) if settings["prompt"] else ("class_label", settings["class_labels"])
-    return [{name: value} if values else {} for value in values or [None] for _ in range(settings["num_images_per_prompt"])]
+    return [
+        {name: value} if values else {} for value in values or [None] for _ in range(settings["num_images_per_prompt"])
+    ]
 
 
 @contextlib.contextmanager

@@ -13,7 +13,9 @@ from .wording import saying_flags
 SHARED = ("checkpoint", *COMPANIONS, "steps")
 _MODE = "mode step_schedule"
 
-flags.DEFINE_string("report", None, "step_schedule: the report.json of --mode=eval --what=likelihood.", module_name=_MODE)
+flags.DEFINE_string(
+    "report", None, "step_schedule: the report.json of --mode=eval --what=likelihood.", module_name=_MODE
+)
 
 FLAGS = flags.FLAGS
 
@@ -22,7 +24,10 @@ def main() -> None:
     from ..diffusion.schedule import make_schedule
     from ..sampling import Ancestral, best_timesteps, bound_of
 
-    for flag, what in (("report", "the report.json of --mode=eval --what=likelihood"), ("steps", "how many timesteps to visit")):
+    for flag, what in (
+        ("report", "the report.json of --mode=eval --what=likelihood"),
+        ("steps", "how many timesteps to visit"),
+    ):
         if FLAGS[flag].value is None:
             raise ValueError(f"--{flag} is needed: {what}")
     config = open_checkpoint().config
@@ -34,7 +39,9 @@ def main() -> None:
     every = range(schedule.num_timesteps - 1, -1, -1)
     best_bits, even_bits, every_bits = (prior + bound_of(run, terms, schedule) for run in (best, even, every))
     print(f"--timesteps={','.join(map(str, best))}")
-    print(f"bound {best_bits:.4f} bits a token; {even_bits:.4f} for as many evenly spaced, {every_bits:.4f} for every timestep")
+    print(
+        f"bound {best_bits:.4f} bits a token; {even_bits:.4f} for as many evenly spaced, {every_bits:.4f} for every timestep"
+    )
 
 
 def _measured(report: Path) -> tuple[float, list[float]]:
@@ -43,6 +50,10 @@ def _measured(report: Path) -> tuple[float, list[float]]:
         likelihood = json.loads(report.read_text(encoding="utf-8"))["likelihood"]
         return float(likelihood["prior"]), [float(term) for term in likelihood["by_timestep"]]
     except OSError as error:
-        raise ValueError(f"--report={report} cannot be read: {error.strerror}; give the report.json of --mode=eval") from error
+        raise ValueError(
+            f"--report={report} cannot be read: {error.strerror}; give the report.json of --mode=eval"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"--report={report} holds no bound by timestep; give the report.json of --mode=eval --what=likelihood") from error
+        raise ValueError(
+            f"--report={report} holds no bound by timestep; give the report.json of --mode=eval --what=likelihood"
+        ) from error

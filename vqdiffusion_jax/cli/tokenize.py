@@ -16,9 +16,19 @@ _WHERE = "mode tokenize"
 
 flags.DEFINE_list("split", ["train", "validation"], "tokenize: which parts of the data set.", module_name=_WHERE)
 flags.DEFINE_integer("crops", 1, "tokenize: random crops of each training picture.", lower_bound=1, module_name=_WHERE)
-flags.DEFINE_integer("shard_size", 4096, "tokenize: examples a file; a stopped run repeats at most one.", lower_bound=1, module_name=_WHERE)
-flags.DEFINE_string("part", None, "tokenize: i/n, write part i (from 0) of n; by default, with --distributed or --coordinator, "
-                    "the processes share.", module_name=_WHERE)  # fmt: skip
+flags.DEFINE_integer(
+    "shard_size",
+    4096,
+    "tokenize: examples a file; a stopped run repeats at most one.",
+    lower_bound=1,
+    module_name=_WHERE,
+)
+flags.DEFINE_string(
+    "part",
+    None,
+    "tokenize: i/n, write part i (from 0) of n; by default, with --distributed or --coordinator, the processes share.",
+    module_name=_WHERE,
+)
 
 FLAGS = flags.FLAGS
 
@@ -27,10 +37,10 @@ def main() -> None:
     import jax
     from tqdm import tqdm
 
-    from ..agreement import wait_for_all
     from ..config import from_dict
     from ..data.cache_writer import write_cache
     from ..data.config import DataConfig
+    from ..multihost import wait_for_all
     from ..training.denoiser.config import train_config
     from .processes import join_processes
 
@@ -43,7 +53,9 @@ def main() -> None:
         raise ValueError("--out is needed: the folder to write to (or set data.cache in the config)")
     out = Path(FLAGS.out if FLAGS["out"].present else data.cache)
     if FLAGS.part is not None and jax.process_count() > 1:
-        raise ValueError(f"--part={FLAGS.part}, but the {jax.process_count()} processes of this run share by themselves; leave it out")
+        raise ValueError(
+            f"--part={FLAGS.part}, but the {jax.process_count()} processes of this run share by themselves; leave it out"
+        )
     part, parts = part_of(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
     codec, tokenizer = _codec_and_tokenizer(config.model)
     for split in FLAGS.split:
@@ -61,9 +73,13 @@ def main() -> None:
             parts=parts,
             workers=config.workers,
             tokenizer=tokenizer,
-            progress=lambda items, total, split=split: tqdm(items, total=total, desc=split, unit="image", disable=not FLAGS.progress),
+            progress=lambda items, total, split=split: tqdm(
+                items, total=total, desc=split, unit="image", disable=not FLAGS.progress
+            ),
         )
-        print(f"written: {out / split}: {done['shards']} shards, {done['examples']} examples, {done['broken']} broken ones left out")
+        print(
+            f"written: {out / split}: {done['shards']} shards, {done['examples']} examples, {done['broken']} broken ones left out"
+        )
     wait_for_all("shards are written")  # JAX ends all processes soon after the first has ended
 
 
@@ -76,7 +92,9 @@ def _codec_and_tokenizer(model):
         source, tokenizer = load_model(checkpoint(), compute=compute, **companions())
         return source.codec, tokenizer
     if not FLAGS.codec:
-        raise ValueError("a codec is needed: --checkpoint=MODEL, or --codec=FILE_OR_FOLDER, with --codec_config and --mapping for a file")
+        raise ValueError(
+            "a codec is needed: --checkpoint=MODEL, or --codec=FILE_OR_FOLDER, with --codec_config and --mapping for a file"
+        )
     size = None if Path(FLAGS.codec).is_dir() else model.codec.image_size  # files do not tell it, converted folders do
     codec = load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, image_size=size, compute=compute)
     return codec, None

@@ -25,7 +25,12 @@ def status_of(main: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, OSError, MemoryError, RuntimeError) as error:  # ConfigError, CheckpointError, ConversionError are ValueErrors
+    except (
+        ValueError,
+        OSError,
+        MemoryError,
+        RuntimeError,
+    ) as error:  # ConfigError, CheckpointError, ConversionError are ValueErrors
         said = describe(error)
         if said is None:
             raise

@@ -11,7 +11,9 @@ from .training import check_flags, mesh_of, run
 SHARED = (*COMPANIONS, *PROCESSES)
 
 flags.DEFINE_string(
-    "init_from", None, "train: start from a model folder, a diffusers folder or a .pth file; train_vqgan: from a codec.",
+    "init_from",
+    None,
+    "train: start from a model folder, a diffusers folder or a .pth file; train_vqgan: from a codec.",
     module_name="mode train",
 )
 
@@ -27,7 +29,7 @@ def main() -> None:
     from ..data.loader import make_loader
     from ..data.token_cache import codec_fingerprint
     from ..training.denoiser.config import train_config
-    from ..training.denoiser.initial import gather_parts
+    from ..training.denoiser.init_from import gather_parts
     from ..training.denoiser.task import DenoiserTask
 
     config = train_config(FLAGS.config)
@@ -35,15 +37,27 @@ def main() -> None:
     cached = bool(config.data.get("cache"))
     files = companions()
     parts = gather_parts(
-        config, init_from=FLAGS.init_from, codec=files.pop("codec", None), clip=files.pop("clip", None), needs_codec=not cached, **files
+        config,
+        init_from=FLAGS.init_from,
+        codec=files.pop("codec", None),
+        clip=files.pop("clip", None),
+        needs_codec=not cached,
+        **files,
     )
     fingerprint = codec_fingerprint(parts.codec) if cached and parts.codec is not None else None
 
     def loader(split: str):
         return make_loader(
-            config.data, config.model, split=split, batch_size=config.batch_size // jax.process_count(), seed=config.seed,
-            workers=config.workers, process_index=jax.process_index(), process_count=jax.process_count(),
-            tokenizer=parts.tokenizer, codec_fingerprint=fingerprint,
-        )  # fmt: skip
+            config.data,
+            config.model,
+            split=split,
+            batch_size=config.batch_size // jax.process_count(),
+            seed=config.seed,
+            workers=config.workers,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            tokenizer=parts.tokenizer,
+            codec_fingerprint=fingerprint,
+        )
 
     run(DenoiserTask(config, parts, mesh), loader)

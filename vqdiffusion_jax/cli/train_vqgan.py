@@ -33,14 +33,22 @@ def main() -> None:
 
     def loader(split: str):
         return make_loader(
-            config.data, config.codec, split=split, batch_size=config.batch_size // jax.process_count(), seed=config.seed,
-            workers=config.workers, process_index=jax.process_index(), process_count=jax.process_count(),
-        )  # fmt: skip
+            config.data,
+            config.codec,
+            split=split,
+            batch_size=config.batch_size // jax.process_count(),
+            seed=config.seed,
+            workers=config.workers,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
 
     shown = None
     if config.watch.sample_every:  # the same pictures in every process
         split = "validation" if config.watch.eval_every else "train"
-        batches = iter(make_loader(config.data, config.codec, split=split, batch_size=config.watch.num_samples, seed=config.seed))
+        batches = iter(
+            make_loader(config.data, config.codec, split=split, batch_size=config.watch.num_samples, seed=config.seed)
+        )
         shown = next(batches)["images"]
         batches.close()
     codec, report = _start(config)
@@ -54,7 +62,9 @@ def _start(config):
 
     if not FLAGS.init_from:
         if config.decoder_only:
-            raise ConfigError("decoder_only is True, but there is no codec whose decoder to train; name one with --init_from")
+            raise ConfigError(
+                "decoder_only is True, but there is no codec whose decoder to train; name one with --init_from"
+            )
         return None, ()
 
     place = Path(FLAGS.init_from)

@@ -11,10 +11,15 @@ from ml_collections import config_flags
 
 _MODE = "mode train"
 
-config_flags.DEFINE_config_file("config", None, "A configuration file, such as those in configs/; change a field with --config.a.b=c.")
+config_flags.DEFINE_config_file(
+    "config", None, "A configuration file, such as those in configs/; change a field with --config.a.b=c."
+)
 flags.FLAGS.register_flag_by_module(_MODE, flags.FLAGS["config"])  # ml_collections takes no group
 flags.DEFINE_string(
-    "workdir", None, "train, train_vqgan: folder for checkpoints, metrics and pictures; a run there is continued.", module_name=_MODE
+    "workdir",
+    None,
+    "train, train_vqgan: folder for checkpoints, metrics and pictures; a run there is continued.",
+    module_name=_MODE,
 )
 
 FLAGS = flags.FLAGS

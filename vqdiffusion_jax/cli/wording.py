@@ -37,7 +37,9 @@ _FLAGS = {
 for _name, _named in STRATEGIES.items():
     _FLAGS[_named.cls.__name__] = f"--strategy={_name}"
     _FLAGS |= {f"{_named.cls.__name__}.{argument}": f"--{flag}" for flag, argument in _named.settings.items()}
-_SAID = re.compile(r"(?<![\w-])(" + "|".join(re.escape(name) for name in sorted(_FLAGS, key=len, reverse=True)) + r")(?!\w)")
+_SAID = re.compile(
+    r"(?<![\w-])(" + "|".join(re.escape(name) for name in sorted(_FLAGS, key=len, reverse=True)) + r")(?!\w)"
+)
 
 
 @contextmanager

@@ -117,7 +117,9 @@ def write_cache(
                 half_written.unlink()
             good = _note_broken(itertools.islice(items, len(span)), left_out, broken, config.max_broken)
             with write_whole(path) as place:
-                count = write_records(place, _records(good, encode, max(1, batch_size // crops), record_dtypes(manifest)))
+                count = write_records(
+                    place, _records(good, encode, max(1, batch_size // crops), record_dtypes(manifest))
+                )
                 _write_json(path.with_suffix(".json"), {"examples": count, "broken": left_out})
             written += count
     finally:
@@ -129,7 +131,9 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
     """Put the manifest into ``folder``, or make sure that the one there says the same.  Every process may do this."""
     if (folder / MANIFEST).exists():
         if changed := differences(read_manifest(folder), manifest):
-            raise DataError(f"{folder} was begun with other settings ({changed}); repeat them to continue, or name another folder")
+            raise DataError(
+                f"{folder} was begun with other settings ({changed}); repeat them to continue, or name another folder"
+            )
         return
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / MANIFEST, manifest)
@@ -143,7 +147,9 @@ def _write_json(path: Path, table: dict[str, Any]) -> None:
 class _Pictures:
     """What is to be encoded of the examples ``indices``: all crops, captions' ids and label; of broken ones, (name, reason)."""
 
-    def __init__(self, source: Source, model: ModelConfig, tokenizer: Tokenizer | None, crops: int, seed: int, split: str):
+    def __init__(
+        self, source: Source, model: ModelConfig, tokenizer: Tokenizer | None, crops: int, seed: int, split: str
+    ):
         self._source, self._model, self._tokenizer = source, model, tokenizer
         self._crops, self._seed, self._train = crops, seed, split == "train"
         self.indices = np.arange(len(source))
@@ -161,7 +167,9 @@ class _Pictures:
         """Raises BrokenRecord."""
         record = read_record(self._source, index)
         size, condition = self._model.codec.image_size, self._model.denoiser.condition
-        rngs = [np.random.default_rng((self._seed, index, crop)) if self._train else None for crop in range(self._crops)]
+        rngs = [
+            np.random.default_rng((self._seed, index, crop)) if self._train else None for crop in range(self._crops)
+        ]
         example = {"index": index, "name": record["id"], "images": np.stack([cut(record, size, rng) for rng in rngs])}
         if condition == "text":
             example["captions"] = [_ids(self._tokenizer, caption) for caption in captions_of(record)]
@@ -188,7 +196,9 @@ def _note_broken(items: Iterable[dict], left_out: dict[str, str], broken: dict[s
             raise too_many(broken, limit)
 
 
-def _records(examples: Iterator[dict], encode: _Encode, at_once: int, dtypes: tuple[np.dtype, np.dtype]) -> Iterator[bytes]:
+def _records(
+    examples: Iterator[dict], encode: _Encode, at_once: int, dtypes: tuple[np.dtype, np.dtype]
+) -> Iterator[bytes]:
     """Packed records, ``at_once`` examples encoded together; the last batch is filled up, so that one program serves all."""
     while batch := list(itertools.islice(examples, at_once)):
         crops = len(batch[0]["images"])

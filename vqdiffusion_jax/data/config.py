@@ -30,7 +30,9 @@ SOURCES = {
 class DataConfig:
     """One data set and how it is read; ``from_dict(DataConfig, table)`` reads a plain table of these fields."""
 
-    source: str = ""  # one of SOURCES, or package.module:Class of a data set of your own; not needed to train from a cache
+    source: str = (
+        ""  # one of SOURCES, or package.module:Class of a data set of your own; not needed to train from a cache
+    )
     root: str = ""  # folder (or, for npz, file) of the data set
     options: Mapping[str, Any] = field(default_factory=dict)  # keyword arguments of the source's class
     cache: str = ""  # folder that --mode=tokenize wrote; if given, tokens are read from it instead of pictures
@@ -43,9 +45,16 @@ class DataConfig:
 
     def __post_init__(self):
         if self.source and ":" not in self.source:
-            check(self, self.source in SOURCES, "source", f"allowed: {', '.join(SOURCES)}, or package.module:Class of your own")
+            check(
+                self,
+                self.source in SOURCES,
+                "source",
+                f"allowed: {', '.join(SOURCES)}, or package.module:Class of your own",
+            )
         if not self.cache and not (self.source and self.root):
-            raise ConfigError("DataConfig needs source and root (a data set), or cache (a folder that --mode=tokenize wrote)")
+            raise ConfigError(
+                "DataConfig needs source and root (a data set), or cache (a folder that --mode=tokenize wrote)"
+            )
         if not isinstance(self.options, Mapping):
             raise ConfigError(f"DataConfig.options is {self.options!r}; it must be a table of the source's options")
         fraction(self, "validation_fraction", "drop_rate")

@@ -42,7 +42,9 @@ def captions_of(record: Record) -> list[str]:
         raise BrokenRecord(record["id"], error) from error
 
 
-def label_of(record: Record | CachedRecord, model: ModelConfig, drop_rate: float, rng: np.random.Generator | None) -> np.int32:
+def label_of(
+    record: Record | CachedRecord, model: ModelConfig, drop_rate: float, rng: np.random.Generator | None
+) -> np.int32:
     """The record's label, or the null label if it is dropped.  Raises BrokenRecord if there is none the model knows."""
     try:
         if record.get("label") is None:
@@ -61,7 +63,12 @@ class PictureExamples:
     """
 
     def __init__(
-        self, source: Source, model: ModelConfig | VQGANConfig, *, drop_rate: float = 0.0, tokenizer: Tokenizer | None = None
+        self,
+        source: Source,
+        model: ModelConfig | VQGANConfig,
+        *,
+        drop_rate: float = 0.0,
+        tokenizer: Tokenizer | None = None,
     ):
         self.source, self._model, self._drop_rate, self._given_tokenizer = source, model, drop_rate, tokenizer
         alone = isinstance(model, VQGANConfig)
@@ -76,7 +83,9 @@ class PictureExamples:
         return self._given_tokenizer or Tokenizer(self._model.tokenizer)
 
     def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "_tokenizer"}  # each process builds its own
+        return {
+            name: value for name, value in self.__dict__.items() if name != "_tokenizer"
+        }  # each process builds its own
 
     def __call__(self, index: int, rng: np.random.Generator | None) -> Example:
         record = read_record(self.source, index)

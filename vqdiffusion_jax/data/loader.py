@@ -59,7 +59,9 @@ def make_loader(
     Raises:
       ConfigError, DataError, FileNotFoundError: one line.
     """
-    config = data_config if isinstance(data_config, DataConfig) else from_dict(DataConfig, dict(data_config), where="data")
+    config = (
+        data_config if isinstance(data_config, DataConfig) else from_dict(DataConfig, dict(data_config), where="data")
+    )
     if split not in SPLITS:
         raise DataError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
     if not (batch_size >= 1 and workers >= 0 and seed >= 0 and 0 <= process_index < process_count):
@@ -70,7 +72,9 @@ def make_loader(
     check_installed("grain", "reading a data set")  # which begins with the first batch
     drop_rate = config.drop_rate if split == "train" else 0.0
     if config.cache and isinstance(model_config, VQGANConfig):
-        raise ConfigError(f"data.cache is {config.cache}, which holds tokens; a codec is trained on pictures: give source and root instead")
+        raise ConfigError(
+            f"data.cache is {config.cache}, which holds tokens; a codec is trained on pictures: give source and root instead"
+        )
     if config.cache:
         cache = TokenCache(Path(config.cache), split, model_config, codec_fingerprint)
         examples = CachedExamples(cache, model_config, drop_rate=drop_rate)
@@ -78,7 +82,9 @@ def make_loader(
         source = open_source(config, split)
         check_classes(source, config, model_config)
         examples = PictureExamples(source, model_config, drop_rate=drop_rate, tokenizer=tokenizer)
-    check_examples(lambda index: examples(index, None), len(examples), config.cache or f"{config.source} at {config.root}")
+    check_examples(
+        lambda index: examples(index, None), len(examples), config.cache or f"{config.source} at {config.root}"
+    )
     loader = Loader(examples, config, split, batch_size, seed, process_index, process_count, workers)
     if loader.num_batches == 0:
         raise DataError(
@@ -92,7 +98,9 @@ def check_classes(source: Source, config: DataConfig, model: ModelConfig | VQGAN
     count = None if isinstance(model, VQGANConfig) else getattr(source, "num_classes", None)
     if count is not None and model.denoiser.condition == "class" and count > model.denoiser.null_label:
         kept = " besides the null class" if model.denoiser.learnable_null else ""
-        raise DataError(f"{config.source} at {config.root} has {count} classes but the model has {model.denoiser.null_label}{kept}")
+        raise DataError(
+            f"{config.source} at {config.root} has {count} classes but the model has {model.denoiser.null_label}{kept}"
+        )
 
 
 def check_examples(example: Callable[[int], Any], count: int, where: str) -> None:
@@ -110,7 +118,9 @@ def check_examples(example: Callable[[int], Any], count: int, where: str) -> Non
 class Batches:
     """Batch s of this process, for any s; what grain reads from.  ``[s]`` holds ``broken`` too: (name, reason) of those replaced."""
 
-    def __init__(self, examples, *, shuffle: bool, batch_size: int, seed: int, process: tuple[int, int], max_broken: int):
+    def __init__(
+        self, examples, *, shuffle: bool, batch_size: int, seed: int, process: tuple[int, int], max_broken: int
+    ):
         self._examples, self._shuffle, self._seed = examples, shuffle, seed
         self._batch_size, self._process, self._max_broken = batch_size, process, max_broken
         self._order = None
@@ -146,13 +156,19 @@ class Batches:
             return position
         if self._order is None:
             # Grain's shuffle finds one place of a permutation without making the rest, and takes another one each epoch.
-            self._order = needed("grain", "shuffling a data set").MapDataset.range(len(self._examples)).shuffle(seed=self._seed % 2**32)
+            self._order = (
+                needed("grain", "shuffling a data set")
+                .MapDataset.range(len(self._examples))
+                .shuffle(seed=self._seed % 2**32)
+            )
         return self._order[position]
 
 
 def too_many(broken: Mapping[str, str], limit: int) -> DataError:
     names = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
-    return DataError(f"{len(broken)} broken examples, more than max_broken={limit}; repair or remove them, or raise the limit: {names}")
+    return DataError(
+        f"{len(broken)} broken examples, more than max_broken={limit}; repair or remove them, or raise the limit: {names}"
+    )
 
 
 class Loader:
@@ -165,7 +181,12 @@ class Loader:
         self._config, self.workers = config, workers
         process = (process_index, process_count)
         self._batches = Batches(
-            examples, shuffle=split == "train", batch_size=batch_size, seed=seed, process=process, max_broken=config.max_broken
+            examples,
+            shuffle=split == "train",
+            batch_size=batch_size,
+            seed=seed,
+            process=process,
+            max_broken=config.max_broken,
         )
 
     @property
@@ -179,7 +200,9 @@ class Loader:
     def open(self, start: int):
         """The batches from ``start`` on."""
         config = self._config
-        return read_ahead(self._batches, start=start, threads=config.read_threads, ahead=config.prefetch_batches, workers=self.workers)
+        return read_ahead(
+            self._batches, start=start, threads=config.read_threads, ahead=config.prefetch_batches, workers=self.workers
+        )
 
 
 class BatchIterator:
@@ -211,7 +234,9 @@ class BatchIterator:
         for name, reason in broken.items():
             if name not in self.broken:
                 self.broken[name] = reason
-                logging.warning("broken example %d (of at most %d): %s: %s", len(self.broken), self._loader.max_broken, name, reason)
+                logging.warning(
+                    "broken example %d (of at most %d): %s: %s", len(self.broken), self._loader.max_broken, name, reason
+                )
         if len(self.broken) > self._loader.max_broken:
             raise too_many(self.broken, self._loader.max_broken)
 
@@ -223,7 +248,9 @@ class BatchIterator:
         """Continue where ``get_state`` was called.  Raises DataError if the state is of another stream."""
         for name, value in _identity(self._loader).items():
             if state.get(name) != value:
-                raise DataError(f"the saved data position has {name} {state.get(name)}, now it is {value}; set it back to continue there")
+                raise DataError(
+                    f"the saved data position has {name} {state.get(name)}, now it is {value}; set it back to continue there"
+                )
         self.close()
         self._taken, self.broken = int(state["batches"]), dict(state["broken"])
 

@@ -24,7 +24,9 @@ def read_ahead(elements: Sequence[Any], *, start: int = 0, threads: int, ahead: 
     dataset = grain.MapDataset.source(elements)[start:]
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead, threads)))
     if workers:
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_leave_interrupts_to_the_parent)
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_leave_interrupts_to_the_parent
+        )
     return iter(dataset)
 
 

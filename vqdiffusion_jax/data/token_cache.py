@@ -73,16 +73,24 @@ def _smallest(size: int) -> np.dtype:
     return np.dtype("<u2") if size <= 2**16 else np.dtype("<u4")
 
 
-def pack(name: str, tokens: np.ndarray, captions: Sequence[Sequence[int]], label: int | None, dtypes: tuple[np.dtype, np.dtype]) -> bytes:
+def pack(
+    name: str,
+    tokens: np.ndarray,
+    captions: Sequence[Sequence[int]],
+    label: int | None,
+    dtypes: tuple[np.dtype, np.dtype],
+) -> bytes:
     """A record's bytes; tokens (crops, length), ``dtypes`` those of tokens and of text ids."""
     encoded = name.encode()[:65535]
-    return b"".join([
-        _HEAD.pack(*tokens.shape, len(captions), len(encoded), -1 if label is None else label),
-        encoded,
-        np.array([len(c) for c in captions], "<u2").tobytes(),
-        *(np.asarray(c).astype(dtypes[1]).tobytes() for c in captions),
-        tokens.astype(dtypes[0]).tobytes(),
-    ])  # fmt: skip
+    return b"".join(
+        [
+            _HEAD.pack(*tokens.shape, len(captions), len(encoded), -1 if label is None else label),
+            encoded,
+            np.array([len(c) for c in captions], "<u2").tobytes(),
+            *(np.asarray(c).astype(dtypes[1]).tobytes() for c in captions),
+            tokens.astype(dtypes[0]).tobytes(),
+        ]
+    )
 
 
 def unpack(data: bytes, dtypes: tuple[np.dtype, np.dtype]) -> CachedRecord:
@@ -102,7 +110,13 @@ def unpack(data: bytes, dtypes: tuple[np.dtype, np.dtype]) -> CachedRecord:
 
 
 def make_manifest(
-    model: ModelConfig, fingerprint: str, tokenizer: Tokenizer | None, *, num_examples: int, shard_size: int, **settings: Any
+    model: ModelConfig,
+    fingerprint: str,
+    tokenizer: Tokenizer | None,
+    *,
+    num_examples: int,
+    shard_size: int,
+    **settings: Any,
 ) -> dict[str, Any]:
     """The manifest of a cache for ``model`` (tokenizer: for text, its own) made by the codec of that fingerprint."""
     text = model.denoiser.condition == "text"
@@ -166,7 +180,10 @@ class TokenCache:
             raise DataError(f"{folder} holds no example; see the .json files in it for what was left out")
 
     def _open(self, paths: list[str]) -> None:
-        self._paths, self._records = paths, needed("grain.sources", "reading a token cache").ArrayRecordDataSource(paths)
+        self._paths, self._records = (
+            paths,
+            needed("grain.sources", "reading a token cache").ArrayRecordDataSource(paths),
+        )
         self._dtypes = record_dtypes(self.manifest)
         self.empty_text = self.manifest["empty_text"]
 
@@ -191,15 +208,21 @@ class TokenCache:
 def _check(folder: Path, manifest: dict[str, Any], model: ModelConfig, fingerprint: str | None) -> None:
     again = "make another with --mode=tokenize, or train with what made it"
     if manifest["num_codes"] != model.denoiser.num_codes:
-        raise DataError(f"{folder} holds tokens of {manifest['num_codes']} codes but the model has {model.denoiser.num_codes}; {again}")
+        raise DataError(
+            f"{folder} holds tokens of {manifest['num_codes']} codes but the model has {model.denoiser.num_codes}; {again}"
+        )
     if changed := differences(manifest["codec"], codec_settings(model.codec)):
         raise DataError(f"{folder} was made by another codec ({changed}); {again}")
     if fingerprint is not None and manifest["codec_fingerprint"] != fingerprint:
         theirs, ours = manifest["codec_fingerprint"][:12], fingerprint[:12]
-        raise DataError(f"{folder} was made by a codec with other weights (fingerprint {theirs}, this one's is {ours}); {again}")
+        raise DataError(
+            f"{folder} was made by a codec with other weights (fingerprint {theirs}, this one's is {ours}); {again}"
+        )
     condition = model.denoiser.condition
     if condition not in ("none", manifest["condition"]):
-        raise DataError(f"{folder} was made for condition {manifest['condition']!r} but the model's is {condition!r}; {again}")
+        raise DataError(
+            f"{folder} was made for condition {manifest['condition']!r} but the model's is {condition!r}; {again}"
+        )
     if condition == "text":
         if changed := differences(manifest["tokenizer"], to_dict(model.tokenizer)):
             raise DataError(f"{folder} was made with other tokenizer settings ({changed}); {again}")
@@ -209,10 +232,14 @@ def differences(theirs: dict[str, Any] | None, ours: dict[str, Any] | None) -> s
     """``field 1, not 2`` for every field that differs; empty if none does."""
     theirs, ours = theirs or {}, ours or {}
     names = sorted(theirs.keys() | ours.keys())
-    return ", ".join(f"{name} {theirs.get(name)}, not {ours.get(name)}" for name in names if theirs.get(name) != ours.get(name))
+    return ", ".join(
+        f"{name} {theirs.get(name)}, not {ours.get(name)}" for name in names if theirs.get(name) != ours.get(name)
+    )
 
 
 def check_tokenizer(model: ModelConfig, settings: TokenizerConfig | None) -> None:
     """Raise DataError unless captions would be tokenised as ``model`` expects."""
     if changed := differences(settings and to_dict(settings), model.tokenizer and to_dict(model.tokenizer)):
-        raise DataError(f"the tokenizer's settings are not the model's ({changed}); give the checkpoint that the model starts from")
+        raise DataError(
+            f"the tokenizer's settings are not the model's ({changed}); give the checkpoint that the model starts from"
+        )

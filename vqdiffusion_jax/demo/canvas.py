@@ -16,7 +16,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 def read_upload(data: bytes, limits: Limits) -> Image.Image:
     """The picture in an uploaded file, upright and in RGB.  Raises ValueError, one line, for what is too large or no picture."""
     if len(data) > limits.upload_bytes:
-        raise ValueError(f"the file has {len(data):,} bytes; at most {limits.upload_bytes:,} are taken, so make the picture smaller")
+        raise ValueError(
+            f"the file has {len(data):,} bytes; at most {limits.upload_bytes:,} are taken, so make the picture smaller"
+        )
     try:
         picture = Image.open(BytesIO(data), formats=FORMATS)
         width, height = picture.size
@@ -27,7 +29,9 @@ def read_upload(data: bytes, limits: Limits) -> Image.Image:
     except Exception as error:  # Pillow's parsers raise whatever they trip over
         raise ValueError(f"the picture cannot be read: {' '.join(str(error).split())}") from error
     if upright is None:
-        raise ValueError(f"the picture is {width} x {height}; at most {limits.upload_pixels:,} pixels are taken, so make it smaller")
+        raise ValueError(
+            f"the picture is {width} x {height}; at most {limits.upload_pixels:,} pixels are taken, so make it smaller"
+        )
     return upright
 
 

@@ -41,7 +41,9 @@ class Frame:
     @property
     def caption(self) -> str:
         """The frame in words; the confidence is the mean over all tokens."""
-        masked, confidence = (np.stack([getattr(moment, name) for moment in self.moments]) for name in ("masked", "confidence"))
+        masked, confidence = (
+            np.stack([getattr(moment, name) for moment in self.moments]) for name in ("masked", "confidence")
+        )
         return (
             f"call {self.calls} of {self.of}, timestep {self.timestep}: {masked.sum()} of {masked.size} tokens masked,"
             f" confidence {confidence.mean():.2f}"
@@ -73,9 +75,14 @@ def draw(pipeline: VQDiffusionPipeline, order: Order, show: Callable[[Frame], bo
         return stopped
 
     for _ in pipeline.stream(
-        **order.arguments, num_images_per_prompt=order.count, batch_size=order.together, output_type="tokens",
-        callback=watch, callback_steps=order.every, callback_prediction=True,
-    ):  # fmt: skip
+        **order.arguments,
+        num_images_per_prompt=order.count,
+        batch_size=order.together,
+        output_type="tokens",
+        callback=watch,
+        callback_steps=order.every,
+        callback_prediction=True,
+    ):
         if stopped:
             return False
         batch += 1

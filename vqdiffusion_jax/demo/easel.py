@@ -35,10 +35,17 @@ class Easel:
     def _offer_tools(self) -> None:
         most = f"{self.limits.upload_bytes / 2**20:g} MiB"
         with ui.column().classes("w-80 gap-2"):
-            self.uploader = ui.upload(
-                label=f"Upload a picture, up to {most}", auto_upload=True, max_file_size=self.limits.upload_bytes,
-                on_upload=self._upload, on_rejected=lambda: self.complain(f"the file has more than {most}; make the picture smaller"),
-            ).classes("w-full").props("flat bordered")  # fmt: skip
+            self.uploader = (
+                ui.upload(
+                    label=f"Upload a picture, up to {most}",
+                    auto_upload=True,
+                    max_file_size=self.limits.upload_bytes,
+                    on_upload=self._upload,
+                    on_rejected=lambda: self.complain(f"the file has more than {most}; make the picture smaller"),
+                )
+                .classes("w-full")
+                .props("flat bordered")
+            )
             ui.label("Or press “edit” under a picture that was drawn.").classes("text-sm opacity-70")
             self.tool = ui.toggle({False: "Paint", True: "Rub out"}, value=False)
             ui.label("Brush").classes("text-sm")

@@ -27,7 +27,9 @@ def token_grid(masked: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 
     masked: (rows, columns) bool; confidence: (rows, columns) in [0, 1].  Returns (rows * CELL, columns * CELL, 3) uint8.
     """
-    colours = np.stack([np.interp(confidence, _LEVELS, channel) for channel in _COLOURS.T], axis=-1).round().astype(np.uint8)
+    colours = (
+        np.stack([np.interp(confidence, _LEVELS, channel) for channel in _COLOURS.T], axis=-1).round().astype(np.uint8)
+    )
     square, dot = np.zeros((2, CELL, CELL), bool)
     square[_SQUARE, _SQUARE] = dot[_DOT, _DOT] = True
     coloured = np.where(masked[:, :, None, None], dot, square)[..., None]

@@ -19,7 +19,10 @@ from .limits import Limits
 from .strategies import CHOICES
 
 SCRATCH, PICTURE, MASK = "scratch", "picture", "mask"  # what a run starts from
-FILES = {"image": "image", "mask": "mask_image"}  # flags that name a picture, and the arguments of the pipeline's call that are one
+FILES = {
+    "image": "image",
+    "mask": "mask_image",
+}  # flags that name a picture, and the arguments of the pipeline's call that are one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,9 @@ class Order:
     def caption(self) -> str:
         """The order in a few words."""
         shows = self.recipe.get("prompt", self.recipe.get("class_label"))
-        return ", ".join(str(part) for part in (shows, f"seed {self.recipe['seed']}", self.recipe["strategy"]) if part is not None)
+        return ", ".join(
+            str(part) for part in (shows, f"seed {self.recipe['seed']}", self.recipe["strategy"]) if part is not None
+        )
 
     def recipe_of(self, index: int) -> dict[str, Any]:
         """The JSON with which ``--again`` draws picture ``index``; a picture and a mask it starts from lie beside it."""
@@ -99,7 +104,16 @@ def read_form(form: Form, pipeline: VQDiffusionPipeline, limits: Limits, origin:
     call = settle(config, pipeline.schedule, pipeline.tokenizer, **what, **how, **step_rule, **strength)
     together = pipeline.pictures_together(count)
     files = {flag: f"{flag}.png" for flag, argument in FILES.items() if argument in given}
-    recipe = origin | subject | {"seed": seed, "strategy": strategy} | flags | how | strength | files | {"batch_size": together}
+    recipe = (
+        origin
+        | subject
+        | {"seed": seed, "strategy": strategy}
+        | flags
+        | how
+        | strength
+        | files
+        | {"batch_size": together}
+    )
     del what["num_images_per_prompt"]
     arguments = what | how | step_rule | given | {"seed": seed}
     calls = len(call.plan)
@@ -111,7 +125,11 @@ def _subject(form: Form, config: ModelConfig, limits: Limits) -> dict[str, Any]:
     """The prompt, the class, or nothing, as the model takes it."""
     kind = config.denoiser.condition
     if kind == "class":
-        return {"class_label": _whole("class", form.class_label, 0, config.denoiser.num_classes - config.denoiser.learnable_null - 1)}
+        return {
+            "class_label": _whole(
+                "class", form.class_label, 0, config.denoiser.num_classes - config.denoiser.learnable_null - 1
+            )
+        }
     if kind == "none":
         return {}
     prompt = " ".join(str(form.prompt or "").split())
@@ -172,4 +190,6 @@ def _whole(name: str, value: Any, least: int, most: int) -> int:
 
 
 def _said(value: Any) -> str:
-    return "empty" if value is None or value == "" else f"{value:.12g}" if isinstance(value, float) else repr(value)[:40]
+    return (
+        "empty" if value is None or value == "" else f"{value:.12g}" if isinstance(value, float) else repr(value)[:40]
+    )

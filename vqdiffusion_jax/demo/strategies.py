@@ -46,10 +46,14 @@ def _tokens_per_step(calls: int, denoiser: DenoiserConfig) -> dict[str, int]:
 # By the names of ``sampling.STRATEGIES``.
 CHOICES = {
     "posterior": Choice("the exact posterior: any number of steps", _steps),
-    "fast": Choice("the released code's shortcut: skips timesteps, but reveals fewer tokens than it should", _skip_step),
+    "fast": Choice(
+        "the released code's shortcut: skips timesteps, but reveals fewer tokens than it should", _skip_step
+    ),
     "fewer_tokens": Choice("reveals a set number of tokens a step, anywhere", _tokens_per_step),
     "purity": Choice("reveals a set number of tokens a step, the surest first", _tokens_per_step),
     "maskgit": Choice("draws every masked token and keeps the surest: good in few steps", _steps_up_to_tokens),
-    "entropy_bound": Choice("reveals as many tokens a step as are certain together; takes the steps it needs", _none, usual_share=0.25),
+    "entropy_bound": Choice(
+        "reveals as many tokens a step as are certain together; takes the steps it needs", _none, usual_share=0.25
+    ),
     "remask": Choice("the posterior, but masks some tokens again so that they can be mended", _steps),
 }

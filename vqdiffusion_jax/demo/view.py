@@ -15,9 +15,9 @@ from .canvas import Canvas
 from .drawing import Frame, draw
 from .easel import Easel
 from .limits import Limits
-from .line import DONE, WAITING, Line, Run
 from .panel import CRISP, Panel
 from .pictures import archive, as_url
+from .queue import DONE, WAITING, Line, Run
 from .requests import MASK, PICTURE, SCRATCH, Order, default_form, read_form
 from .strategies import CHOICES
 
@@ -34,14 +34,24 @@ def serve(pipeline: VQDiffusionPipeline, limits: Limits, origin: dict[str, Any],
 
     @app.middleware("http")
     async def refuse_large_uploads(request, call_next):
-        if request.method == "POST" and int(request.headers.get("content-length", 2**63)) > limits.upload_bytes + FORM_BYTES:
+        if (
+            request.method == "POST"
+            and int(request.headers.get("content-length", 2**63)) > limits.upload_bytes + FORM_BYTES
+        ):
             return PlainTextResponse("the file is too large", status_code=413)
         return await call_next(request)
 
     ui.run(
-        lambda: Page(pipeline, limits, origin, line), host=host, port=port, title=TITLE, dark=None, reload=False, show=False,
-        show_welcome_message=False, reconnect_timeout=30.0,
-    )  # fmt: skip
+        lambda: Page(pipeline, limits, origin, line),
+        host=host,
+        port=port,
+        title=TITLE,
+        dark=None,
+        reload=False,
+        show=False,
+        show_welcome_message=False,
+        reconnect_timeout=30.0,
+    )
 
 
 class Page:
@@ -92,10 +102,16 @@ class Page:
         denoiser = self.pipeline.config.denoiser
         self._add("seed", ui.number("Seed"), "same seed, same pictures")
         self._add("num_images", ui.number("Images"), f"how many, up to {self.limits.num_images}")
-        self._add("steps", ui.number("Steps"), f"network calls a picture, up to {denoiser.num_timesteps}; fewer are faster")
+        self._add(
+            "steps", ui.number("Steps"), f"network calls a picture, up to {denoiser.num_timesteps}; fewer are faster"
+        )
         if denoiser.condition != "none":
             self._add("guidance_scale", ui.number("Guidance", step=0.5), "1 is none; more follows the prompt closer")
-        self._add("truncation_rate", ui.number("Truncation", step=0.02), "keep the likeliest codes up to this probability; 1 keeps all")
+        self._add(
+            "truncation_rate",
+            ui.number("Truncation", step=0.02),
+            "keep the likeliest codes up to this probability; 1 keeps all",
+        )
         strategy = ui.select(list(CHOICES), label="Strategy", on_change=self._explain)
         self._add("strategy", strategy, CHOICES[self.form.strategy].explanation)
         self.beside = ui.select([NONE, *CHOICES], label="Compare with", value=NONE).classes("w-full")
@@ -121,7 +137,9 @@ class Page:
     def _watch(self) -> None:
         with ui.row().classes("w-full no-wrap gap-8"):
             self.panels = [Panel(), Panel()]
-        self.slider = ui.slider(min=0, max=1, value=1, on_change=lambda event: self._show(int(event.value))).classes("slider w-full")
+        self.slider = ui.slider(min=0, max=1, value=1, on_change=lambda event: self._show(int(event.value))).classes(
+            "slider w-full"
+        )
         self.slider.disable()
         ui.label(
             "Each picture as the network expects it so far, and its tokens: the brighter, the surer (purity, the largest p(x0));"
@@ -129,13 +147,23 @@ class Page:
         ).classes("text-sm opacity-70")
 
     def _start_from(self) -> None:
-        self.starting = ui.expansion("Start from a picture: image to image, inpainting, outpainting").classes("w-full border rounded")
+        self.starting = ui.expansion("Start from a picture: image to image, inpainting, outpainting").classes(
+            "w-full border rounded"
+        )
         with self.starting:
             with ui.row().classes("gap-8 mb-6"):
                 with ui.column().classes("w-80"):
-                    self._add("start", ui.select(STARTS, label="Start from"), "red is drawn anew, and all else comes back exactly")
+                    self._add(
+                        "start",
+                        ui.select(STARTS, label="Start from"),
+                        "red is drawn anew, and all else comes back exactly",
+                    )
                 with ui.column().classes("w-72"):
-                    self._add("strength", ui.number("Strength", step=0.1), "how far the picture is noised; 1 leaves nothing of it")
+                    self._add(
+                        "strength",
+                        ui.number("Strength", step=0.1),
+                        "how far the picture is noised; 1 leaves nothing of it",
+                    )
             self.easel = Easel(self.canvas, self.limits, self.fields["start"].set_value, self._complain)
 
     def _edit(self, picture: np.ndarray) -> None:
@@ -223,8 +251,13 @@ class Page:
             ui.image(as_url(picture)).style(CRISP)
             ui.label(order.caption).classes("text-xs")
             with ui.row().classes("gap-0"):
-                ui.button("edit", on_click=lambda: self._edit(picture)).props("flat dense size=sm").tooltip("start from it")
-                save = ui.button("download", on_click=lambda: ui.download(archive(name, picture, recipe, order.arguments), f"{name}.zip"))
+                ui.button("edit", on_click=lambda: self._edit(picture)).props("flat dense size=sm").tooltip(
+                    "start from it"
+                )
+                save = ui.button(
+                    "download",
+                    on_click=lambda: ui.download(archive(name, picture, recipe, order.arguments), f"{name}.zip"),
+                )
                 save.props("flat dense size=sm").tooltip("the picture, and the JSON that draws it again")
         kept.move(target_index=0)
         if len(self.gallery.default_slot.children) > self.limits.gallery:

@@ -40,10 +40,15 @@ def prior_nats(schedule: Schedule) -> float:
     Sampling starts from [MASK] alone, which gives the few tokens that q leaves
     unmasked (1e-5 in the released models) no probability at all.
     """
-    kernel = [float(table[schedule.num_timesteps - 1]) for table in (schedule.cum_keep, schedule.cum_uniform, schedule.cum_mask)]
+    kernel = [
+        float(table[schedule.num_timesteps - 1])
+        for table in (schedule.cum_keep, schedule.cum_uniform, schedule.cum_mask)
+    ]
     keep, uniform, mask = kernel
     prior = (1.0 - mask) / schedule.num_codes
-    return (keep + uniform) * math.log((keep + uniform) / prior) + (schedule.num_codes - 1) * uniform * math.log(uniform / prior)
+    return (keep + uniform) * math.log((keep + uniform) / prior) + (schedule.num_codes - 1) * uniform * math.log(
+        uniform / prior
+    )
 
 
 def bound_terms(network: Network, schedule: Schedule, x0: Array, condition: Array | None, keys: Array) -> Array:

@@ -79,7 +79,9 @@ def sample_timesteps(key_or_uniforms: Array, state: LossState, batch: int) -> tu
     elif key_or_uniforms.shape == (batch,):
         uniforms = jnp.asarray(key_or_uniforms, jnp.float32)
     else:
-        raise ValueError(f"sample_timesteps: uniforms have shape {key_or_uniforms.shape}; give ({batch},), or a jax.random.key")
+        raise ValueError(
+            f"sample_timesteps: uniforms have shape {key_or_uniforms.shape}; give ({batch},), or a jax.random.key"
+        )
     probabilities = timestep_probabilities(state)
     t = jnp.searchsorted(jnp.cumsum(probabilities), uniforms, side="right")
     t = jnp.minimum(t, probabilities.shape[0] - 1).astype(jnp.int32)  # rounding may leave the last sum below 1

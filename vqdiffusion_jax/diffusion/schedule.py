@@ -153,7 +153,9 @@ def make_schedule(config: ScheduleConfig) -> Schedule:
     cum_mask = along(config.mask_start, config.mask_end, 0.0)
     # Interpolated rather than 1 - keep - mask entry by entry, whose rounding would
     # differ from step to step and swamp the small differences taken in _compose.
-    cum_uniform = along(1.0 - config.keep_start - config.mask_start, 1.0 - config.keep_end - config.mask_end, 0.0) / denominator
+    cum_uniform = (
+        along(1.0 - config.keep_start - config.mask_start, 1.0 - config.keep_end - config.mask_end, 0.0) / denominator
+    )
     t = np.arange(num)
     keep, uniform, mask = _compose(cum_keep, cum_uniform, cum_mask, denominator, t, t - 1)
     arrays = {
@@ -212,11 +214,16 @@ def _kernel(keep: np.ndarray, uniform: np.ndarray, mask: np.ndarray) -> Kernel:
 
 def _check_monotone(config: ScheduleConfig) -> None:
     if config.keep_end > config.keep_start:
-        raise ConfigError(f"ScheduleConfig.keep_end={config.keep_end} is above keep_start={config.keep_start}; keep must not grow with t")
+        raise ConfigError(
+            f"ScheduleConfig.keep_end={config.keep_end} is above keep_start={config.keep_start}; keep must not grow with t"
+        )
     if config.mask_end < config.mask_start:
-        raise ConfigError(f"ScheduleConfig.mask_end={config.mask_end} is below mask_start={config.mask_start}; mask must not shrink with t")
+        raise ConfigError(
+            f"ScheduleConfig.mask_end={config.mask_end} is below mask_start={config.mask_start}; mask must not shrink with t"
+        )
     start, end = (
-        (1.0 - keep - mask, 1.0 - mask) for keep, mask in ((config.keep_start, config.mask_start), (config.keep_end, config.mask_end))
+        (1.0 - keep - mask, 1.0 - mask)
+        for keep, mask in ((config.keep_start, config.mask_start), (config.keep_end, config.mask_end))
     )
     # Of what is not masked, the replaced share may not fall; 1e-15 forgives the rounding of these differences.
     if end[0] * start[1] < start[0] * end[1] - 1e-15:

@@ -93,7 +93,9 @@ def q_sample(tokens: Array, kernel: Kernel, num_codes: int, *, key: Array) -> Ar
 def q_sample_with_uniforms(tokens: Array, kernel: Kernel, uniforms: Array) -> Array:
     """``q_sample`` with recorded noise: tokens (batch, length), uniforms (batch, length, K + 1) -> (batch, length) int32."""
     if uniforms.shape[:-1] != tokens.shape:
-        raise ValueError(f"q_sample_with_uniforms: tokens {tokens.shape} need uniforms (*tokens.shape, K + 1), not {uniforms.shape}")
+        raise ValueError(
+            f"q_sample_with_uniforms: tokens {tokens.shape} need uniforms (*tokens.shape, K + 1), not {uniforms.shape}"
+        )
     check_tokens(tokens, uniforms.shape[-1] - 1, allow_mask=True)
     log_prob = forward_log_prob_tokens(tokens, kernel, uniforms.shape[-1] - 1)
     return sample_categorical(log_prob, gumbel_from_uniform(uniforms))
@@ -143,7 +145,9 @@ def _posterior(log_x0: Array, x_t: Array, jump: Jump) -> tuple[Array, Array]:
     if log_x0.shape[:-1] != x_t.shape:
         raise ValueError(f"posterior: log_x0 {log_x0.shape} must be x_t {x_t.shape} with one more axis of K codes")
     num_codes = log_x0.shape[-1]
-    marginal_t, transition, marginal_s = (_expand(k, log_x0.ndim) for k in (jump.marginal_t, jump.transition, jump.marginal_s))
+    marginal_t, transition, marginal_s = (
+        _expand(k, log_x0.ndim) for k in (jump.marginal_t, jump.transition, jump.marginal_s)
+    )
     masked = (x_t == num_codes)[..., None]
     is_same = _is_class(x_t, num_codes)
 
@@ -155,7 +159,9 @@ def _posterior(log_x0: Array, x_t: Array, jump: Jump) -> tuple[Array, Array]:
     largest = _once_a_row(jax.lax.stop_gradient(log_weights.max(-1, keepdims=True)))
     log_total = jnp.log(_once_a_row(jnp.exp(log_weights - largest).sum(-1, keepdims=True))) + largest
     log_total = _once_a_row(jnp.logaddexp(log_total, LOG_ZERO))
-    codes = jnp.logaddexp(log_weights + marginal_s.log_keep, log_total + marginal_s.log_uniform) + likelihood(transition)
+    codes = jnp.logaddexp(log_weights + marginal_s.log_keep, log_total + marginal_s.log_uniform) + likelihood(
+        transition
+    )
     mask = jnp.logaddexp(LOG_ZERO + marginal_s.log_not_mask, log_total + marginal_s.log_mask)
     return _clamp(codes), _clamp(mask + jnp.where(masked, 0.0, LOG_ZERO))
 
@@ -194,10 +200,14 @@ def _largest(x: Array) -> tuple[Array, Array]:
     def reductions(x):
         x = jax.lax.optimization_barrier(x)  # else x, with all its noise, is computed for both
         largest = jax.lax.optimization_barrier(x.max(-1, keepdims=True))
-        index = jnp.where(x == largest, jnp.arange(x.shape[-1], dtype=jnp.float32), x.shape[-1] - 1.0)  # exact below 2**24
+        index = jnp.where(
+            x == largest, jnp.arange(x.shape[-1], dtype=jnp.float32), x.shape[-1] - 1.0
+        )  # exact below 2**24
         return largest[..., 0], index.min(-1).astype(jnp.int32)
 
-    return jax.lax.platform_dependent(x, cpu=reductions, default=lambda x: (x.max(-1), jnp.argmax(x, axis=-1).astype(jnp.int32)))
+    return jax.lax.platform_dependent(
+        x, cpu=reductions, default=lambda x: (x.max(-1), jnp.argmax(x, axis=-1).astype(jnp.int32))
+    )
 
 
 def _is_class(tokens: Array, num_classes: int) -> Array:
@@ -206,7 +216,9 @@ def _is_class(tokens: Array, num_classes: int) -> Array:
 
 def _same_and_other(kernel: Kernel) -> tuple[Array, Array]:
     """ln q(code -> itself) and ln q(code -> one given other code)."""
-    return jnp.logaddexp(kernel.log_keep, kernel.log_uniform), jnp.logaddexp(LOG_ZERO + kernel.log_keep, kernel.log_uniform)
+    return jnp.logaddexp(kernel.log_keep, kernel.log_uniform), jnp.logaddexp(
+        LOG_ZERO + kernel.log_keep, kernel.log_uniform
+    )
 
 
 def _expand(kernel: Kernel, ndim: int) -> Kernel:

@@ -15,7 +15,12 @@ from ..sharding import batch_sharding
 
 
 def in_batches(
-    function: Callable[[Any], Any], rows: Any, batch: int, *, mesh: Mesh | None = None, prepare: Callable[[Any], Any] = lambda part: part
+    function: Callable[[Any], Any],
+    rows: Any,
+    batch: int,
+    *,
+    mesh: Mesh | None = None,
+    prepare: Callable[[Any], Any] = lambda part: part,
 ) -> Any:
     """``function(prepare(part))`` of parts of ``rows``, an array or a tree of them with one leading axis; its results for all rows.
 
@@ -29,7 +34,11 @@ def in_batches(
         numbers = np.minimum(np.arange(first, first + together), count - 1)
         part = prepare(jax.tree.map(lambda leaf: leaf[numbers], rows))  # noqa: B023
         with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
-            found.append(jax.tree.map(np.asarray, function(part if mesh is None else jax.device_put(part, batch_sharding(mesh, together)))))
+            found.append(
+                jax.tree.map(
+                    np.asarray, function(part if mesh is None else jax.device_put(part, batch_sharding(mesh, together)))
+                )
+            )
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *found)
 
 

@@ -65,7 +65,12 @@ class ChunkStore:
         return [chunk for chunk in range(part, self.num_chunks, parts) if not self.path(chunk).exists()]
 
     def fill(
-        self, rows: Callable[[range], Mapping[str, np.ndarray]], *, part: int = 0, parts: int = 1, progress=lambda chunks: chunks
+        self,
+        rows: Callable[[range], Mapping[str, np.ndarray]],
+        *,
+        part: int = 0,
+        parts: int = 1,
+        progress=lambda chunks: chunks,
     ) -> None:
         """Compute the missing chunks of this process; ``rows(pictures)`` gives arrays of one row a picture."""
         for chunk in progress(self.missing(part, parts)):
@@ -73,7 +78,9 @@ class ChunkStore:
             found = dict(rows(self.pictures(chunk)))
             for name, array in found.items():
                 if len(array) != len(self.pictures(chunk)):
-                    raise EvaluationError(f"{name} has {len(array)} rows for {len(self.pictures(chunk))} pictures of chunk {chunk}")
+                    raise EvaluationError(
+                        f"{name} has {len(array)} rows for {len(self.pictures(chunk))} pictures of chunk {chunk}"
+                    )
             with write_whole(self.path(chunk)) as place, place.open("wb") as file:
                 np.savez(file, **found, **{SECONDS: np.float64(time.perf_counter() - begun)})
 
@@ -84,7 +91,9 @@ class ChunkStore:
                 with np.load(self.path(chunk), allow_pickle=False) as arrays:
                     rows = arrays[name]
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-                raise EvaluationError(f"{self.path(chunk)} is not there, is damaged or lacks {name}; delete it and run again") from None
+                raise EvaluationError(
+                    f"{self.path(chunk)} is not there, is damaged or lacks {name}; delete it and run again"
+                ) from None
             yield rows
 
     def all(self, name: str) -> np.ndarray:

@@ -33,7 +33,9 @@ def load_towers(path: str | Path) -> tuple[CLIPTextEncoder, CLIPVisionEncoder]:
         raise EvaluationError(f"CLIP's {path} does not exist; the file is {FILE}, {WHERE}")
     text, image = load_clip(path, compute=ComputeConfig())
     if text is None or image is None:
-        raise EvaluationError(f"{path} has no {'text' if text is None else 'image'} tower; CLIP scores need both, as in {FILE}")
+        raise EvaluationError(
+            f"{path} has no {'text' if text is None else 'image'} tower; CLIP scores need both, as in {FILE}"
+        )
     return text, image
 
 
@@ -86,11 +88,17 @@ class CaptionScorer:
     def __call__(self, pictures: np.ndarray, captions: Sequence[str], *, batch: int = 32) -> np.ndarray:
         """pictures (n, height, width, 3) uint8 and as many captions -> (n,) float32 in [-1, 1]; batch: together, on each device."""
         if len(pictures) != len(captions):
-            raise EvaluationError(f"there are {len(pictures)} pictures and {len(captions)} captions; each picture needs its own")
+            raise EvaluationError(
+                f"there are {len(pictures)} pictures and {len(captions)} captions; each picture needs its own"
+            )
         size = self.image.config.image_size
         ids, _ = self._tokenizer(list(captions))
         return in_batches(
-            self._cosines, (pictures, ids), batch, mesh=self.mesh, prepare=lambda part: (preprocess(part[0], size), part[1])
+            self._cosines,
+            (pictures, ids),
+            batch,
+            mesh=self.mesh,
+            prepare=lambda part: (preprocess(part[0], size), part[1]),
         )
 
     def _cosines(self, part: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -13,7 +13,9 @@ def check_features(features: np.ndarray, what: str, width: int | None = None) ->
     """``features`` as (n, width) float64.  Raises EvaluationError for another shape, or naming the first row that is not finite."""
     features = np.asarray(features)
     if features.ndim != 2 or (width is not None and features.shape[1] != width):
-        raise EvaluationError(f"{what} have shape {features.shape}; expected (pictures, {width or 'features'}), from the same network")
+        raise EvaluationError(
+            f"{what} have shape {features.shape}; expected (pictures, {width or 'features'}), from the same network"
+        )
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         raise EvaluationError(

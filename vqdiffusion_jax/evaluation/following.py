@@ -45,8 +45,11 @@ def following(right: np.ndarray, held_out: np.ndarray) -> dict[str, Share]:
     """
     seen = ~held_out.any(axis=1)
     parts = {
-        "concept_seen": right[seen, 0], "concept_held_out": right[~seen, 0],
-        "background_seen": right[seen, 1], "background_held_out": right[held_out[:, 1], 1],
-        "relation_seen": right[seen, 2], "relation_held_out": right[held_out[:, 2], 2],
-    }  # fmt: skip
+        "concept_seen": right[seen, 0],
+        "concept_held_out": right[~seen, 0],
+        "background_seen": right[seen, 1],
+        "background_held_out": right[held_out[:, 1], 1],
+        "relation_seen": right[seen, 2],
+        "relation_held_out": right[held_out[:, 2], 2],
+    }
     return {name: found for name, answers in parts.items() if (found := share(answers)) is not None}

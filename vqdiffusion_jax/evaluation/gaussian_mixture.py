@@ -56,7 +56,9 @@ def _maximise(x: np.ndarray, responsibilities: np.ndarray) -> Mixture:
     factors = []
     for share, mean, count in zip(responsibilities.T, means, counts, strict=True):
         centred = x - mean
-        factors.append(np.linalg.cholesky((share[:, None] * centred).T @ centred / count + REGULARISATION * np.eye(x.shape[1])))
+        factors.append(
+            np.linalg.cholesky((share[:, None] * centred).T @ centred / count + REGULARISATION * np.eye(x.shape[1]))
+        )
     return Mixture(counts / counts.sum(), means, np.stack(factors))
 
 
@@ -70,7 +72,9 @@ def _k_means(x: np.ndarray, components: int, rng: np.random.Generator) -> np.nda
     centres = np.stack(centres)
     for _ in range(_MEANS_ITERATIONS):
         label = np.argmin(np.stack([np.square(x - centre).sum(axis=1) for centre in centres], axis=1), axis=1)
-        moved = np.stack([x[label == i].mean(axis=0) if np.any(label == i) else centre for i, centre in enumerate(centres)])
+        moved = np.stack(
+            [x[label == i].mean(axis=0) if np.any(label == i) else centre for i, centre in enumerate(centres)]
+        )
         if np.array_equal(moved, centres):
             break
         centres = moved

@@ -28,9 +28,15 @@ class ConvNorm(nnx.Module):
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         rows, columns = (padding, padding) if isinstance(padding, int) else padding
         self.conv = nnx.Conv(
-            inputs, outputs, (height, width), strides=strides, padding=((rows, rows), (columns, columns)), use_bias=False,
-            precision=jax.lax.Precision.HIGHEST, rngs=rngs,
-        )  # fmt: skip
+            inputs,
+            outputs,
+            (height, width),
+            strides=strides,
+            padding=((rows, rows), (columns, columns)),
+            use_bias=False,
+            precision=jax.lax.Precision.HIGHEST,
+            rngs=rngs,
+        )
         self.scale, self.bias = nnx.Param(jnp.ones(outputs)), nnx.Param(jnp.zeros(outputs))
         self.mean, self.variance = Buffer(jnp.zeros(outputs)), Buffer(jnp.ones(outputs))
 
@@ -141,9 +147,13 @@ class BlockE(nnx.Module):
         twice = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
         pooled = max_pool(x, strides=1, padding=1) if self.pools_maximum else mean_pool(x)
         branches = [
-            self.branch1x1(x), self.branch3x3_2a(once), self.branch3x3_2b(once), self.branch3x3dbl_3a(twice), self.branch3x3dbl_3b(twice),
+            self.branch1x1(x),
+            self.branch3x3_2a(once),
+            self.branch3x3_2b(once),
+            self.branch3x3dbl_3a(twice),
+            self.branch3x3dbl_3b(twice),
             self.branch_pool(pooled),
-        ]  # fmt: skip
+        ]
         return jnp.concatenate(branches, axis=-1)
 
 
@@ -156,7 +166,9 @@ class Inception(nnx.Module):
         self.stem2b = ConvNorm(32, 64, 3, padding=1, rngs=rngs)
         self.stem3b = ConvNorm(64, 80, 1, rngs=rngs)
         self.stem4a = ConvNorm(80, 192, 3, rngs=rngs)
-        self.mixed5 = nnx.List([BlockA(inputs, pooled, rngs=rngs) for inputs, pooled in ((192, 32), (256, 64), (288, 64))])
+        self.mixed5 = nnx.List(
+            [BlockA(inputs, pooled, rngs=rngs) for inputs, pooled in ((192, 32), (256, 64), (288, 64))]
+        )
         self.mixed6a = BlockB(288, rngs=rngs)
         self.mixed6 = nnx.List([BlockC(768, width, rngs=rngs) for width in (128, 160, 160, 192)])
         self.mixed7a = BlockD(768, rngs=rngs)
@@ -167,7 +179,9 @@ class Inception(nnx.Module):
     def __call__(self, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Raises EvaluationError for another shape.  The logits are without bias, which is how the Inception Score takes them."""
         if pictures.ndim != 4 or pictures.shape[1:] != (SIZE, SIZE, 3):
-            raise EvaluationError(f"pictures have shape {pictures.shape}; the Inception network takes (batch, {SIZE}, {SIZE}, 3)")
+            raise EvaluationError(
+                f"pictures have shape {pictures.shape}; the Inception network takes (batch, {SIZE}, {SIZE}, 3)"
+            )
         x = max_pool(self.stem2b(self.stem2a(self.stem1a(pictures))))
         x = max_pool(self.stem4a(self.stem3b(x)))
         for block in (*self.mixed5, self.mixed6a, *self.mixed6, self.mixed7a, self.mixed7b, self.mixed7c):

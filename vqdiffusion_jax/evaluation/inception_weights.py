@@ -13,7 +13,7 @@ import numpy as np
 from ..interop.rules import Ignore, Rule, conv_kernel, dense, key
 from ..interop.table import apply, unapply
 from ..interop.torch_zip import open_checkpoint, state_dict
-from ..models.keys import shapes_of
+from ..models.shapes import shapes_of
 from ..paths import leaves_by_path
 from .errors import EvaluationError
 from .inception import Inception
@@ -23,14 +23,25 @@ WHERE = "a release file of mseitzer/pytorch-fid, kept by PyTorch in ~/.cache/tor
 
 # Their name of a module: ours.  Inside a block the branches are named alike.
 _STEM = {
-    "Conv2d_1a_3x3": "stem1a", "Conv2d_2a_3x3": "stem2a", "Conv2d_2b_3x3": "stem2b", "Conv2d_3b_1x1": "stem3b",
+    "Conv2d_1a_3x3": "stem1a",
+    "Conv2d_2a_3x3": "stem2a",
+    "Conv2d_2b_3x3": "stem2b",
+    "Conv2d_3b_1x1": "stem3b",
     "Conv2d_4a_3x3": "stem4a",
-}  # fmt: skip
+}
 _BLOCKS = {
-    "Mixed_5b": "mixed5.0", "Mixed_5c": "mixed5.1", "Mixed_5d": "mixed5.2", "Mixed_6a": "mixed6a",
-    "Mixed_6b": "mixed6.0", "Mixed_6c": "mixed6.1", "Mixed_6d": "mixed6.2", "Mixed_6e": "mixed6.3",
-    "Mixed_7a": "mixed7a", "Mixed_7b": "mixed7b", "Mixed_7c": "mixed7c",
-}  # fmt: skip
+    "Mixed_5b": "mixed5.0",
+    "Mixed_5c": "mixed5.1",
+    "Mixed_5d": "mixed5.2",
+    "Mixed_6a": "mixed6a",
+    "Mixed_6b": "mixed6.0",
+    "Mixed_6c": "mixed6.1",
+    "Mixed_6d": "mixed6.2",
+    "Mixed_6e": "mixed6.3",
+    "Mixed_7a": "mixed7a",
+    "Mixed_7b": "mixed7b",
+    "Mixed_7c": "mixed7c",
+}
 _NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
 
 
@@ -44,7 +55,11 @@ def _conv_norm(foreign: str, ours: str) -> list[Rule]:
 
 RULES = [
     *(rule for theirs, ours in _STEM.items() for rule in _conv_norm(theirs, ours)),
-    *(rule for theirs, ours in _BLOCKS.items() for rule in _conv_norm(rf"{theirs}\.(?P<branch>\w+)", f"{ours}.{{branch}}")),
+    *(
+        rule
+        for theirs, ours in _BLOCKS.items()
+        for rule in _conv_norm(rf"{theirs}\.(?P<branch>\w+)", f"{ours}.{{branch}}")
+    ),
     *dense("fc", "head"),
 ]
 IGNORES = (

@@ -22,7 +22,9 @@ def polynomial_mmd2(a: np.ndarray, b: np.ndarray) -> float:
     return float(within - 2.0 * ab.mean())
 
 
-def kid(a: np.ndarray, b: np.ndarray, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0) -> tuple[float, float]:
+def kid(
+    a: np.ndarray, b: np.ndarray, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
+) -> tuple[float, float]:
     """Mean and standard deviation of ``polynomial_mmd2`` over random subsets, drawn without replacement.
 
     ``subset_size`` is lowered to the smaller set if that has fewer rows.  Raises what ``polynomial_mmd2`` raises.

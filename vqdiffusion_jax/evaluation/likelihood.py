@@ -43,7 +43,9 @@ class Likelihood:
     by_timestep: np.ndarray
 
 
-def make_terms(model: VQDiffusionModel, *, seed: int = 0, draws: int = 1) -> Callable[[Mapping[str, jax.Array], jax.Array], jax.Array]:
+def make_terms(
+    model: VQDiffusionModel, *, seed: int = 0, draws: int = 1
+) -> Callable[[Mapping[str, jax.Array], jax.Array], jax.Array]:
     """``terms(batch, numbers) -> (n, num_timesteps) float32`` nats, summed over positions, on the devices where batch and model lie.
 
     batch: ``tokens`` (n, length) or ``images`` (n, height, width, 3) uint8, with ``text_ids`` (n, context) or ``labels`` (n,);
@@ -60,13 +62,17 @@ def _terms(model: VQDiffusionModel, batch: dict, numbers: jax.Array, key: jax.Ar
     if "tokens" in batch:
         x0 = batch["tokens"]
     else:
-        x0 = model.codec.encode(images_to_float(batch["images"]), key=jax.vmap(jax.random.fold_in, (0, None))(keys, _ENCODER_DRAW))
+        x0 = model.codec.encode(
+            images_to_float(batch["images"]), key=jax.vmap(jax.random.fold_in, (0, None))(keys, _ENCODER_DRAW)
+        )
     condition = batch.get("labels")
     if config.denoiser.condition == "text":
         condition = text_embedding(model.text_encoder, batch["text_ids"], config.text_embedding)
 
     def draw(number):
-        return bound_terms(model.denoiser, schedule, x0, condition, jax.vmap(jax.random.fold_in, (0, None))(keys, number))
+        return bound_terms(
+            model.denoiser, schedule, x0, condition, jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+        )
 
     return jax.lax.map(draw, jnp.arange(draws)).mean(axis=0).T
 
@@ -75,7 +81,9 @@ def summarise(nats: np.ndarray, model: VQDiffusionModel) -> Likelihood:
     """The bound of all examples from their terms (n, num_timesteps).  Raises EvaluationError if one is not finite."""
     nats = np.asarray(nats, np.float64)
     if not np.isfinite(nats).all():
-        raise EvaluationError(f"the bound of {int((~np.isfinite(nats)).any(axis=1).sum())} of {len(nats)} examples is not finite")
+        raise EvaluationError(
+            f"the bound of {int((~np.isfinite(nats)).any(axis=1).sum())} of {len(nats)} examples is not finite"
+        )
     bits = nats / (model.config.denoiser.num_tokens * math.log(2.0))
     prior = prior_nats(make_schedule(model.config.schedule)) / math.log(2.0)
     whole = bits.sum(axis=1)

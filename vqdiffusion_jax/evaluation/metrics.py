@@ -79,7 +79,9 @@ def _note_if_few(results: Results, **sides: FeatureStatistics) -> None:
 
 
 def _kid(samples: ChunkStore, reference: Reference, network: str, results: Results) -> dict[str, float]:
-    mean, deviation = kid(samples.all(POOL3), reference.rows.all(POOL3), subsets=KID_SUBSETS, subset_size=KID_SUBSET_SIZE)
+    mean, deviation = kid(
+        samples.all(POOL3), reference.rows.all(POOL3), subsets=KID_SUBSETS, subset_size=KID_SUBSET_SIZE
+    )
     return {"kid": mean, "kid_std": deviation}
 
 
@@ -122,7 +124,9 @@ def _judge_fid(samples: ChunkStore, reference: Reference, network: str, results:
     return {"judge_fid": frechet_distance(drawn, real)}
 
 
-def _judge_precision_recall(samples: ChunkStore, reference: Reference, network: str, results: Results) -> dict[str, float]:
+def _judge_precision_recall(
+    samples: ChunkStore, reference: Reference, network: str, results: Results
+) -> dict[str, float]:
     precision, recall = precision_recall(samples.all(FEATURES), reference.rows.all(FEATURES))
     return {"judge_precision": precision, "judge_recall": recall}
 
@@ -160,7 +164,9 @@ def measure(
         elif metric.compares == "statistics" and reference.statistics is None and not reference.has(POOL3):
             results.warnings.append(f"{metric.name} is left out: it needs reference pictures or statistics")
         elif metric.compares not in ("", "statistics") and not reference.has(metric.compares):
-            results.warnings.append(f"{metric.name} is left out: it needs reference pictures; statistics alone do not tell it")
+            results.warnings.append(
+                f"{metric.name} is left out: it needs reference pictures; statistics alone do not tell it"
+            )
         else:
             results.scores |= metric.compute(samples, reference, network, results)
     return results

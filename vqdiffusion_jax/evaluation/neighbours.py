@@ -23,7 +23,9 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, np.nd
 
 def nearest(a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
     """(rows of a, k) squared distances of every row of ``a`` to its k nearest rows of ``b``, ascending."""
-    return np.concatenate([np.sort(np.partition(rows, k - 1, axis=1)[:, :k], axis=1) for _, rows in squared_distances(a, b)])
+    return np.concatenate(
+        [np.sort(np.partition(rows, k - 1, axis=1)[:, :k], axis=1) for _, rows in squared_distances(a, b)]
+    )
 
 
 def nearest_others(a: np.ndarray, k: int) -> np.ndarray:

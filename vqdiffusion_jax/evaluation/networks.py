@@ -111,5 +111,7 @@ def mean_of(rows: np.ndarray) -> float:
     """The mean of (n,) rows, summed in float64.  Raises EvaluationError if one is not finite."""
     rows = np.asarray(rows, np.float64)
     if not np.isfinite(rows).all():
-        raise EvaluationError(f"{int((~np.isfinite(rows)).sum())} of {len(rows)} scores are not finite; look at those pictures")
+        raise EvaluationError(
+            f"{int((~np.isfinite(rows)).sum())} of {len(rows)} scores are not finite; look at those pictures"
+        )
     return float(rows.mean())

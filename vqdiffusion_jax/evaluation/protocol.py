@@ -44,7 +44,9 @@ class Protocol:
     order: str = "shuffled"
     caption: str = "random"  # which of a record's captions
     # How pictures are treated.
-    crop: str = "centre"  # of the reference: the short side resized (Pillow, bicubic) to the model's size, the centre cut out
+    crop: str = (
+        "centre"  # of the reference: the short side resized (Pillow, bicubic) to the model's size, the centre cut out
+    )
     resize: str = "pytorch_fid"  # to the 299 pixels of the Inception network; see ``resizing``
     image_format: str = "png"  # "jpeg": samples lose what a file loses, as the reference's class models saved them
     jpeg_quality: int = 75
@@ -71,16 +73,29 @@ class Protocol:
 
     def __post_init__(self):
         for name, allowed in (
-            ("reference_split", ("train", "validation")), ("order", ORDERS), ("caption", CAPTIONS), ("crop", CROPS), ("resize", RESIZES),
-            ("image_format", FORMATS), ("strategy", STRATEGIES), ("weights", WEIGHTS), ("null", ("auto", "learnable", "text")),
-        ):  # fmt: skip
+            ("reference_split", ("train", "validation")),
+            ("order", ORDERS),
+            ("caption", CAPTIONS),
+            ("crop", CROPS),
+            ("resize", RESIZES),
+            ("image_format", FORMATS),
+            ("strategy", STRATEGIES),
+            ("weights", WEIGHTS),
+            ("null", ("auto", "learnable", "text")),
+        ):
             one_of(self, name, allowed)
         if not self.what or not set(self.what) <= set(WHAT):
             raise ConfigError(f"Protocol.what is {self.what!r}; it must list some of {', '.join(WHAT)}")
         for name, least in (
-            ("num_samples", 1), ("num_reference", 1), ("num_likelihood", 1), ("steps", 1), ("tokens_per_step", 1), ("skip_step", 0),
-            ("jpeg_quality", 1), ("seed", 0),
-        ):  # fmt: skip
+            ("num_samples", 1),
+            ("num_reference", 1),
+            ("num_likelihood", 1),
+            ("steps", 1),
+            ("tokens_per_step", 1),
+            ("skip_step", 0),
+            ("jpeg_quality", 1),
+            ("seed", 0),
+        ):
             if getattr(self, name) is not None:
                 whole(self, least, name)
         if self.jpeg_quality > 100:
@@ -99,10 +114,28 @@ class Protocol:
     def drawing(self) -> dict[str, Any]:
         """The fields that change the samples, in plain JSON types."""
         names = (
-            "source", "source_options", "reference_split", "validation_fraction", "num_samples", "order", "caption", "image_format",
-            "jpeg_quality", "strategy", "steps", "skip_step", "tokens_per_step", "purity_weight",
-            "strategy_options", "guidance_scale", "guidance_interval", "null", "truncation_rate", "weights", "seed",
-        )  # fmt: skip
+            "source",
+            "source_options",
+            "reference_split",
+            "validation_fraction",
+            "num_samples",
+            "order",
+            "caption",
+            "image_format",
+            "jpeg_quality",
+            "strategy",
+            "steps",
+            "skip_step",
+            "tokens_per_step",
+            "purity_weight",
+            "strategy_options",
+            "guidance_scale",
+            "guidance_interval",
+            "null",
+            "truncation_rate",
+            "weights",
+            "seed",
+        )
         return {name: value for name, value in to_table(self).items() if name in names}
 
     def comparing(self) -> dict[str, Any]:
@@ -124,7 +157,9 @@ def read_protocol(path: str | Path) -> Protocol:
     except OSError as error:
         raise EvaluationError(f"the protocol {path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise EvaluationError(f"the protocol {path} is not JSON ({' '.join(str(error).split())}); give Protocol's fields") from None
+        raise EvaluationError(
+            f"the protocol {path} is not JSON ({' '.join(str(error).split())}); give Protocol's fields"
+        ) from None
     if not isinstance(table, dict):
         raise EvaluationError(f"the protocol {path} is no JSON table; give a table of Protocol's fields")
     return from_dict(Protocol, {"name": path.stem, **table}, where=str(path))

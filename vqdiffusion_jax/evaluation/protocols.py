@@ -13,7 +13,9 @@ from ..data.scenes.concepts import EMBEDDED
 from .errors import EvaluationError
 from .protocol import Protocol, read_protocol
 
-_TEXT = "The papers do not say which pictures of the split are the reference, nor how they were resized: centre crops here."
+_TEXT = (
+    "The papers do not say which pictures of the split are the reference, nor how they were resized: centre crops here."
+)
 
 PROTOCOLS = {
     protocol.name: protocol
@@ -105,7 +107,7 @@ PROTOCOLS = {
             notes="Any folder of pictures; change fields with --set=field=value, or write them to a JSON file.",
         ),
     )
-}  # fmt: skip
+}
 
 
 def find_protocol(name: str) -> Protocol:
@@ -116,4 +118,6 @@ def find_protocol(name: str) -> Protocol:
         return read_protocol(name)
     near = difflib.get_close_matches(name, PROTOCOLS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise EvaluationError(f"unknown protocol {name!r}{hint} Known: {', '.join(PROTOCOLS)}, or a .json file of Protocol's fields")
+    raise EvaluationError(
+        f"unknown protocol {name!r}{hint} Known: {', '.join(PROTOCOLS)}, or a .json file of Protocol's fields"
+    )

@@ -37,7 +37,9 @@ class Projection:
         values, vectors = np.linalg.eigh(np.cov(features, rowvar=False))
         values, vectors = np.clip(values[::-1], 0.0, None), vectors[:, ::-1]
         if not values.sum() > 0:
-            raise EvaluationError("all pictures of a set have the same features; quality and diversity scores need different ones")
+            raise EvaluationError(
+                "all pictures of a set have the same features; quality and diversity scores need different ones"
+            )
         shares = np.cumsum(values) / values.sum()
         return cls(mean, vectors[:, : int(np.searchsorted(shares, kept_variance - 1e-12)) + 1])
 
@@ -45,7 +47,9 @@ class Projection:
         return (features - self.mean) @ self.axes
 
 
-def gmm_scores(pictures: np.ndarray, model_of: np.ndarray, *, components: int = COMPONENTS, seed: int = 0) -> np.ndarray:
+def gmm_scores(
+    pictures: np.ndarray, model_of: np.ndarray, *, components: int = COMPONENTS, seed: int = 0
+) -> np.ndarray:
     """GMM-GIQA: log-likelihood (nats) of each of ``pictures`` under a mixture fitted to ``model_of``; (rows,) float64."""
     project = Projection.of(model_of)
     mixture = fit_mixture(project(model_of), min(components, len(model_of)), seed=seed)
@@ -61,7 +65,9 @@ def knn_scores(pictures: np.ndarray, model_of: np.ndarray, *, k: int = NEIGHBOUR
     return (1.0 / np.maximum(nearest(project(pictures), project(model_of), k), 1e-12)).mean(axis=1)
 
 
-def quality_diversity(samples: np.ndarray, reference: np.ndarray, *, model: str = "gmm", **options) -> tuple[float, float]:
+def quality_diversity(
+    samples: np.ndarray, reference: np.ndarray, *, model: str = "gmm", **options
+) -> tuple[float, float]:
     """(QS, DS) of (m, width) sample features against (n, width) reference features.
 
     model: "gmm" or "knn", with the options of ``gmm_scores`` or ``knn_scores``.
@@ -73,5 +79,7 @@ def quality_diversity(samples: np.ndarray, reference: np.ndarray, *, model: str 
     samples = check_features(samples, "features of the samples")
     reference = check_features(reference, "features of the reference", samples.shape[1])
     if min(len(samples), len(reference)) < 2:
-        raise EvaluationError(f"QS and DS need at least 2 pictures on each side; there are {len(samples)} and {len(reference)}")
+        raise EvaluationError(
+            f"QS and DS need at least 2 pictures on each side; there are {len(samples)} and {len(reference)}"
+        )
     return float(scores(samples, reference, **options).mean()), float(scores(reference, samples, **options).mean())

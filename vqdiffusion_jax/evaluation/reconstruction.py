@@ -19,8 +19,12 @@ MOST_DECIBELS = 100.0  # an exact reconstruction counts as this, or one of them 
 
 
 def reconstruction_rows(
-    codec: VQGAN, pictures_of: Callable[[range], np.ndarray], extractors: Sequence[Extractor] = (),
-    *, batch: int = 8, mesh: Mesh | None = None,
+    codec: VQGAN,
+    pictures_of: Callable[[range], np.ndarray],
+    extractors: Sequence[Extractor] = (),
+    *,
+    batch: int = 8,
+    mesh: Mesh | None = None,
 ) -> Callable[[range], dict[str, np.ndarray]]:
     """What ``ChunkStore.fill`` calls: encodes and decodes a chunk of ``pictures_of(range)`` (n, size, size, 3) uint8.
 
@@ -50,9 +54,16 @@ def code_use(tokens: np.ndarray, num_codes: int) -> dict[str, float]:
     """Of tokens (n, length): the share of codes used at all, and the perplexity exp(entropy) of their frequencies."""
     counts = np.bincount(np.asarray(tokens).ravel(), minlength=num_codes)
     shares = counts[counts > 0] / counts.sum()
-    return {"codes_used": float((counts > 0).mean()), "code_perplexity": float(np.exp(-(shares * np.log(shares)).sum()))}
+    return {
+        "codes_used": float((counts > 0).mean()),
+        "code_perplexity": float(np.exp(-(shares * np.log(shares)).sum())),
+    }
 
 
 def summarise(psnr_rows: np.ndarray, ssim_rows: np.ndarray, tokens: np.ndarray, num_codes: int) -> dict[str, float]:
     """All that needs no network."""
-    return {PSNR: mean_of(np.minimum(psnr_rows, MOST_DECIBELS)), SSIM: mean_of(ssim_rows), **code_use(tokens, num_codes)}
+    return {
+        PSNR: mean_of(np.minimum(psnr_rows, MOST_DECIBELS)),
+        SSIM: mean_of(ssim_rows),
+        **code_use(tokens, num_codes),
+    }

@@ -24,7 +24,10 @@ _PICTURES, _SUBJECTS = 0, 1  # streams of a protocol's seed
 def open_reference(protocol: Protocol, root: str) -> Source:
     """The reference split of a protocol's data set at ``root``.  Raises DataError or FileNotFoundError, one line."""
     config = DataConfig(
-        source=protocol.source, root=str(root), options=dict(protocol.source_options), validation_fraction=protocol.validation_fraction
+        source=protocol.source,
+        root=str(root),
+        options=dict(protocol.source_options),
+        validation_fraction=protocol.validation_fraction,
     )
     return open_source(config, protocol.reference_split)
 
@@ -60,7 +63,9 @@ def reference_pictures(source: Source, indices: Sequence[int], size: int | None)
         except BrokenRecord as error:
             raise EvaluationError(f"a reference picture cannot be used: {error}") from error
         except Exception as error:  # Pillow's parsers raise whatever they trip over
-            raise EvaluationError(f"a reference picture cannot be read: {record['id']}: {error or type(error).__name__}") from error
+            raise EvaluationError(
+                f"a reference picture cannot be read: {record['id']}: {error or type(error).__name__}"
+            ) from error
         pictures.append(picture)
         names.append(record["id"])
     return of_one_size(pictures, names)
@@ -83,12 +88,16 @@ def subjects(
         texts = usable_captions(prompts)
         return [{"prompt": texts[i % len(texts)]} for i in range(count)]
     if source is None:
-        raise EvaluationError(f"the protocol {protocol.name} draws captions from {protocol.source}; give --data_root, or --prompts_file")
+        raise EvaluationError(
+            f"the protocol {protocol.name} draws captions from {protocol.source}; give --data_root, or --prompts_file"
+        )
     order = np.arange(len(source))
     if protocol.order == "shuffled":
         order = np.random.default_rng((protocol.seed, _SUBJECTS)).permutation(len(source))
     chosen = [int(order[i % len(source)]) for i in range(count)]
-    return [{"prompt": _caption(source, index, i, protocol)} | scene_of(source, index) for i, index in enumerate(chosen)]
+    return [
+        {"prompt": _caption(source, index, i, protocol)} | scene_of(source, index) for i, index in enumerate(chosen)
+    ]
 
 
 def scene_of(source: Source, index: int) -> Mapping[str, Any]:

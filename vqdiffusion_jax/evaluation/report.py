@@ -67,9 +67,12 @@ def write_report(
     if likelihood is not None:
         table["likelihood"] = {"prior": likelihood.prior, "by_timestep": likelihood.by_timestep.tolist()}
         plot = line_plot(
-            "Bits a token by timestep", "timestep", "bits a token", np.arange(len(likelihood.by_timestep)).tolist(),
+            "Bits a token by timestep",
+            "timestep",
+            "bits a token",
+            np.arange(len(likelihood.by_timestep)).tolist(),
             {"bound": likelihood.by_timestep.tolist()},
-        )  # fmt: skip
+        )
         _write(out / "likelihood.svg", plot)
     _write(out / "report.json", json.dumps(table, indent=2) + "\n")
     _write(out / "report.md", as_markdown(protocol, about, results, plot="likelihood.svg" if likelihood else None))
@@ -80,14 +83,20 @@ def to_plain(results: Results) -> dict[str, Any]:
     table: dict[str, Any] = {"scores": dict(results.scores), "warnings": list(results.warnings)}
     if results.shares:
         table["shares"] = {
-            name: {"right": one.right, "count": one.count, "interval": list(one.interval)} for name, one in results.shares.items()
+            name: {"right": one.right, "count": one.count, "interval": list(one.interval)}
+            for name, one in results.shares.items()
         }
     return table
 
 
 def as_markdown(protocol: Protocol, about: Mapping[str, Any], results: Results, plot: str | None = None) -> str:
     """The report as a page."""
-    lines = [f"# Evaluation by the protocol {protocol.name}", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
+    lines = [
+        f"# Evaluation by the protocol {protocol.name}",
+        "",
+        *(f"- {name}: {value}" for name, value in about.items()),
+        "",
+    ]
     lines += ["| score | value | better | published |", "|---|---|---|---|"]
     for name, value in results.scores.items():
         meaning, more = MEANING.get(name, (name, None))
@@ -104,31 +113,46 @@ def as_markdown(protocol: Protocol, about: Mapping[str, Any], results: Results, 
     if results.warnings:
         lines += ["", "Left out or to be doubted:", "", *(f"- {warning}" for warning in results.warnings)]
     lines += ["", "The protocol:", "", "| field | value |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in to_table(protocol).items() if name not in ("notes", "published", "name")]
+    lines += [
+        f"| {name} | {value} |"
+        for name, value in to_table(protocol).items()
+        if name not in ("notes", "published", "name")
+    ]
     lines += ["", protocol.notes] if protocol.notes else []
     return "\n".join(lines) + "\n"
 
 
-def write_sweep(out: Path, title: str, names: Sequence[str], points: Sequence[tuple[Mapping[str, Any], Mapping[str, float]]]) -> None:
+def write_sweep(
+    out: Path, title: str, names: Sequence[str], points: Sequence[tuple[Mapping[str, Any], Mapping[str, float]]]
+) -> None:
     """One table and, for each score that all runs have, one plot: sweep.json, sweep.md, SCORE.svg.
 
     names: the settings that vary; points: (settings, scores) of every run.  A plot is a line over the first setting if that is a
     number of its own in every run, else a named dot a run, in the table's order.
     """
-    _write(out / "sweep.json", json.dumps([{"settings": dict(s), "scores": dict(r)} for s, r in points], indent=2) + "\n")
+    _write(
+        out / "sweep.json", json.dumps([{"settings": dict(s), "scores": dict(r)} for s, r in points], indent=2) + "\n"
+    )
     columns = list(dict.fromkeys(name for _, scores in points for name in scores))
     lines = [f"# {title}", "", "| " + " | ".join([*names, *columns]) + " |", "|" + "---|" * (len(names) + len(columns))]
     for settings, scores in points:
-        cells = [str(settings.get(name, "")) for name in names] + [f"{scores[c]:.6g}" if c in scores else "" for c in columns]
+        cells = [str(settings.get(name, "")) for name in names] + [
+            f"{scores[c]:.6g}" if c in scores else "" for c in columns
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     x = [settings.get(names[0]) for settings, _ in points]
-    is_line = all(isinstance(value, int | float) and not isinstance(value, bool) for value in x) and len(set(x)) == len(x)
+    is_line = all(isinstance(value, int | float) and not isinstance(value, bool) for value in x) and len(set(x)) == len(
+        x
+    )
     for column in (c for c in columns if len(points) > 1 and all(c in scores for _, scores in points)):
         y = [scores[column] for _, scores in points]
         if is_line:
             plot, over = line_plot(title, names[0], column, x, {column: y}), names[0]
         else:
-            labels = [", ".join(str(settings[name]) for name in names if settings.get(name) is not None) for settings, _ in points]
+            labels = [
+                ", ".join(str(settings[name]) for name in names if settings.get(name) is not None)
+                for settings, _ in points
+            ]
             dots = {f"{row}: {label}": (row, value) for row, (label, value) in enumerate(zip(labels, y), 1)}
             plot, over = point_plot(title, "row of the table", column, dots), "rows"
         _write(out / f"{column}.svg", plot)

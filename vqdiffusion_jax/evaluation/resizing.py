@@ -27,7 +27,9 @@ def prepare(pictures: np.ndarray, resize: str = "pytorch_fid") -> jax.Array:
     if resize not in RESIZES:
         raise EvaluationError(f"resize is {resize!r}; allowed: {', '.join(RESIZES)}")
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
-        raise EvaluationError(f"pictures are {pictures.dtype} {pictures.shape}; they must be uint8 (batch, height, width, 3)")
+        raise EvaluationError(
+            f"pictures are {pictures.dtype} {pictures.shape}; they must be uint8 (batch, height, width, 3)"
+        )
     if resize == "clean_fid":
         resized = np.stack([bicubic(picture, SIZE) for picture in pictures])
         return (jnp.asarray(resized) - 128.0) / 128.0

@@ -103,13 +103,20 @@ def reference_of(setup: Setup, size: int | None) -> Reference:
     if not extractors:
         return Reference()
     indices = reference_indices(source, protocol)
-    identity = on_platform() | {"data": setup.source_name, "size": size, **networks_of(extractors), **protocol.comparing()}
+    identity = on_platform() | {
+        "data": setup.source_name,
+        "size": size,
+        **networks_of(extractors),
+        **protocol.comparing(),
+    }
     store = ChunkStore(setup.out / "reference", len(indices), setup.chunk, identity)
     crop = size if protocol.crop == "centre" else None
 
     def rows(numbers: range) -> dict[str, np.ndarray]:
         chosen = indices[numbers.start : numbers.stop]
-        return extract(extractors, reference_pictures(source, chosen, crop), [scene_of(source, int(index)) for index in chosen])
+        return extract(
+            extractors, reference_pictures(source, chosen, crop), [scene_of(source, int(index)) for index in chosen]
+        )
 
     setup.fill(store, rows)
     return Reference(rows=store)
@@ -120,13 +127,19 @@ def reference_statistics(setup: Setup, reference: Reference) -> FeatureStatistic
     return reference.statistics or FeatureStatistics.of(reference.rows.stream(POOL3), setup.inception.name)
 
 
-def evaluate_samples(setup: Setup, pipeline: VQDiffusionPipeline, *, name: str = "samples") -> tuple[ChunkStore, Reference]:
+def evaluate_samples(
+    setup: Setup, pipeline: VQDiffusionPipeline, *, name: str = "samples"
+) -> tuple[ChunkStore, Reference]:
     """Draw the protocol's samples and extract their rows into ``out/name``; resumes what is there."""
     protocol, config = setup.protocol, pipeline.config
     shown = subjects(protocol, config, setup.source, setup.prompts)
     extractors = fitting(setup.extractors, shown[0])
     identity = identity_of(pipeline.model, extractors) | protocol.drawing()
-    identity |= {"data": setup.source_name, "batch_size": setup.batch_size, "prompts": setup.prompts and list(setup.prompts)}
+    identity |= {
+        "data": setup.source_name,
+        "batch_size": setup.batch_size,
+        "prompts": setup.prompts and list(setup.prompts),
+    }
     store = ChunkStore(setup.out / name, protocol.num_samples, setup.chunk, identity)
     keep = setup.out / name / "images" if setup.keep_images else None
     rows = sample_rows(pipeline, protocol, shown, extractors, batch_size=setup.batch_size, keep=keep)
@@ -147,7 +160,9 @@ def evaluate_pictures(setup: Setup, drawn: Source, drawn_name: str) -> tuple[Chu
 
     setup.fill(store, rows)
     if setup.protocol.crop == "centre" and first.shape[0] != first.shape[1] and setup.source is not None:
-        raise EvaluationError(f"samples are {first.shape[1]} x {first.shape[0]}; central crops are squares: set crop to none")
+        raise EvaluationError(
+            f"samples are {first.shape[1]} x {first.shape[0]}; central crops are squares: set crop to none"
+        )
     return store, reference_of(setup, first.shape[0])
 
 
@@ -169,9 +184,12 @@ def evaluate_likelihood(setup: Setup, pipeline: VQDiffusionPipeline, *, draws: i
 
     def rows(numbers: range) -> dict[str, np.ndarray]:
         found = in_batches(
-            lambda part: terms(*part), np.asarray(numbers), batch, mesh=pipeline.mesh,
+            lambda part: terms(*part),
+            np.asarray(numbers),
+            batch,
+            mesh=pipeline.mesh,
             prepare=lambda part: (_examples(pipeline, source, indices[part]), part),
-        )  # fmt: skip
+        )
         return {likelihood.NATS: found}
 
     setup.fill(store, rows)
@@ -186,7 +204,10 @@ def evaluate_reconstruction(setup: Setup, codec: VQGAN, *, mesh: Mesh | None = N
     identity = identity_of(codec, extractors) | {"data": setup.source_name, **setup.protocol.comparing()}
     store = ChunkStore(setup.out / "reconstruction", len(indices), setup.chunk, identity)
     rows = reconstruction.reconstruction_rows(
-        codec, lambda numbers: reference_pictures(source, indices[numbers.start : numbers.stop], size), extractors, mesh=mesh
+        codec,
+        lambda numbers: reference_pictures(source, indices[numbers.start : numbers.stop], size),
+        extractors,
+        mesh=mesh,
     )
     setup.fill(store, rows)
     return store, reference_of(setup, size)
@@ -201,7 +222,9 @@ def score_reconstruction(setup: Setup, store: ChunkStore, reference: Reference, 
         fid = next(metric for metric in METRICS if metric.name == "fid")
         results.scores["rfid"] = fid.compute(store, reference, setup.inception.name, results)["fid"]
     else:
-        results.warnings.append("rfid is left out: it needs the FID Inception network (--inception=pt_inception-2015-12-05-6726825d.pth)")
+        results.warnings.append(
+            "rfid is left out: it needs the FID Inception network (--inception=pt_inception-2015-12-05-6726825d.pth)"
+        )
     return results
 
 

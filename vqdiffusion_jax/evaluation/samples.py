@@ -17,7 +17,11 @@ from .protocol import Protocol
 
 
 def draw(
-    pipeline: VQDiffusionPipeline, protocol: Protocol, shown: Sequence[Mapping[str, Any]], pictures: range, batch_size: int | None = None
+    pipeline: VQDiffusionPipeline,
+    protocol: Protocol,
+    shown: Sequence[Mapping[str, Any]],
+    pictures: range,
+    batch_size: int | None = None,
 ) -> np.ndarray:
     """Samples ``pictures`` of those that ``shown`` lists: (n, height, width, 3) uint8, truncated to 8 bits as the reference saves them."""
     part = [shown[i] for i in pictures]
@@ -34,8 +38,13 @@ def draw(
 
 
 def sample_rows(
-    pipeline: VQDiffusionPipeline, protocol: Protocol, shown: Sequence[Mapping[str, Any]], extractors: Sequence[Extractor],
-    *, batch_size: int | None = None, keep: Path | None = None,
+    pipeline: VQDiffusionPipeline,
+    protocol: Protocol,
+    shown: Sequence[Mapping[str, Any]],
+    extractors: Sequence[Extractor],
+    *,
+    batch_size: int | None = None,
+    keep: Path | None = None,
 ) -> Callable[[range], dict[str, np.ndarray]]:
     """What ``ChunkStore.fill`` calls: draws a chunk and extracts its rows.
 
@@ -43,7 +52,9 @@ def sample_rows(
     """
 
     def rows(pictures: range) -> dict[str, np.ndarray]:
-        drawn = as_saved(draw(pipeline, protocol, shown, pictures, batch_size), protocol.image_format, protocol.jpeg_quality)
+        drawn = as_saved(
+            draw(pipeline, protocol, shown, pictures, batch_size), protocol.image_format, protocol.jpeg_quality
+        )
         if keep is not None:
             write_pictures(drawn, pictures, keep)
         return extract(extractors, drawn, [shown[i] for i in pictures])
@@ -51,7 +62,9 @@ def sample_rows(
     return rows
 
 
-def extract(extractors: Sequence[Extractor], pictures: np.ndarray, shown: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+def extract(
+    extractors: Sequence[Extractor], pictures: np.ndarray, shown: Sequence[Mapping[str, Any]]
+) -> dict[str, np.ndarray]:
     """The rows of all extractors; without any, the mean colour, so that a chunk is never empty."""
     rows: dict[str, np.ndarray] = {"mean_colour": pictures.mean(axis=(1, 2))}
     for extractor in extractors:

@@ -84,16 +84,22 @@ class FeatureStatistics:
 def check_same_network(a: FeatureStatistics, b: FeatureStatistics) -> None:
     """Raise EvaluationError unless the features are as wide and, where it is known, of one network."""
     if a.width != b.width:
-        raise EvaluationError(f"statistics of {a.width} and of {b.width} features are of different networks; make both with one")
+        raise EvaluationError(
+            f"statistics of {a.width} and of {b.width} features are of different networks; make both with one"
+        )
     if a.network and b.network and a.network != b.network:
-        raise EvaluationError(f"statistics of {a.network!r} and of {b.network!r} cannot be compared; make both with one network")
+        raise EvaluationError(
+            f"statistics of {a.network!r} and of {b.network!r} cannot be compared; make both with one network"
+        )
 
 
 def warn_if_few(count: int, width: int, what: str) -> str | None:
     """A warning, also returned, if there are too few pictures for a covariance of full rank."""
     if count > width:
         return None
-    message = f"{what}: {count} pictures are too few for {width} features; the covariance is singular and FID is far too high"
+    message = (
+        f"{what}: {count} pictures are too few for {width} features; the covariance is singular and FID is far too high"
+    )
     warnings.warn(message, stacklevel=3)
     return message
 
@@ -101,7 +107,9 @@ def warn_if_few(count: int, width: int, what: str) -> str | None:
 def write_statistics(path: str | Path, statistics: FeatureStatistics) -> None:
     """An .npz with ``mu`` and ``sigma``, as pytorch-fid and ADM read them, and beside them ``count`` and ``network``."""
     with write_whole(path) as place, place.open("wb") as file:
-        np.savez(file, mu=statistics.mean, sigma=statistics.covariance, count=statistics.count, network=statistics.network)
+        np.savez(
+            file, mu=statistics.mean, sigma=statistics.covariance, count=statistics.count, network=statistics.network
+        )
 
 
 def read_statistics(path: str | Path) -> FeatureStatistics:
@@ -117,10 +125,14 @@ def read_statistics(path: str | Path) -> FeatureStatistics:
             count = int(arrays["count"]) if "count" in names else UNKNOWN_COUNT
             network = str(arrays["network"]) if "network" in names else ""
     except KeyError:
-        raise EvaluationError(f"{path} holds {', '.join(names) or 'nothing'}; reference statistics have mu and sigma") from None
+        raise EvaluationError(
+            f"{path} holds {', '.join(names) or 'nothing'}; reference statistics have mu and sigma"
+        ) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "it is no .npz file of numbers"
-        raise EvaluationError(f"{path} cannot be read as statistics: {reason}; give an .npz of pytorch-fid or ADM") from None
+        raise EvaluationError(
+            f"{path} cannot be read as statistics: {reason}; give an .npz of pytorch-fid or ADM"
+        ) from None
     if mean.ndim != 1 or sigma.shape != (len(mean), len(mean)):
         raise EvaluationError(f"{path}: mu has shape {mean.shape} and sigma {sigma.shape}; expected (n,) and (n, n)")
     if not (np.isfinite(mean).all() and np.isfinite(sigma).all()):

@@ -21,7 +21,9 @@ def strategy_of(protocol: Protocol) -> Strategy:
     chosen = STRATEGIES[name]
     if protocol.steps is not None and "steps" not in chosen.settings:
         takers = ", ".join(other for other, named in STRATEGIES.items() if "steps" in named.settings)
-        raise EvaluationError(f"steps={protocol.steps} goes with the strategies {takers}; {name} takes none: set steps to none")
+        raise EvaluationError(
+            f"steps={protocol.steps} goes with the strategies {takers}; {name} takes none: set steps to none"
+        )
     known = [field.name for field in dataclasses.fields(chosen.cls)]
     if unknown := sorted(set(options) - set(known)):
         raise EvaluationError(f"strategy_options has {', '.join(unknown)}; {name} takes {', '.join(known)}")

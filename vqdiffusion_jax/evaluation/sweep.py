@@ -65,7 +65,9 @@ def parse_sweep(text: str) -> Sweep:
     name, colon, values = text.partition(":")
     listed = [value.strip() for value in values.split(",") if value.strip()]
     if not colon or not name or not listed:
-        raise EvaluationError(f"--sweep={text} is neither field:value,value,... (guidance_scale:1,2,3,5) nor one of {', '.join(SWEEPS)}")
+        raise EvaluationError(
+            f"--sweep={text} is neither field:value,value,... (guidance_scale:1,2,3,5) nor one of {', '.join(SWEEPS)}"
+        )
     return Sweep(f"Sweep over {name}", tuple({name: value} for value in listed))
 
 

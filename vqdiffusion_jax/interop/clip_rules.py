@@ -89,5 +89,7 @@ def vision_config(tensors: Mapping[str, Any], foreign: str = "visual.") -> CLIPV
 
 def _heads(width: int, tower: str) -> int:
     if width % HEAD_WIDTH:
-        raise ConfigError(f"CLIP's {tower} tower is {width} wide, which is not a multiple of {HEAD_WIDTH}, OpenAI's head width")
+        raise ConfigError(
+            f"CLIP's {tower} tower is {width} wide, which is not a multiple of {HEAD_WIDTH}, OpenAI's head width"
+        )
     return width // HEAD_WIDTH

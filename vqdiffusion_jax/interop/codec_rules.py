@@ -77,7 +77,9 @@ def codec_sizes(tensors: Mapping[str, Any], encoder: str = "", decoder: str = ""
     blocks = count(tensors, f"{encoder}encoder.down.0.block.")
     widths = [rows(tensors, f"{encoder}encoder.down.{i}.block.{blocks - 1}.conv2.weight") for i in levels]
     if any(width % channels for width in widths):
-        raise ConversionError(f"the codec's levels are {widths} channels wide, which are not multiples of its first layer's {channels}")
+        raise ConversionError(
+            f"the codec's levels are {widths} channels wide, which are not multiples of its first layer's {channels}"
+        )
     z_channels = shape_of(tensors, f"{decoder}decoder.conv_in.weight", 4)[1]
     if rows(tensors, f"{encoder}encoder.conv_out.weight") != z_channels:
         raise ConversionError(
@@ -103,7 +105,9 @@ def _quantizer(tensors: Mapping[str, Any], prefix: str) -> tuple[str, str]:
     for kind, name in _CODEBOOKS.items():
         if prefix + name in tensors:
             return kind, prefix + name
-    raise ConversionError(f"the file has no codebook: none of {', '.join(prefix + name for name in _CODEBOOKS.values())}")
+    raise ConversionError(
+        f"the file has no codebook: none of {', '.join(prefix + name for name in _CODEBOOKS.values())}"
+    )
 
 
 def make_config(facts: Mapping[str, Any], *, grid: tuple[int, int] | None = None) -> VQGANConfig:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import ComputeConfig, ConfigError
 from ..models.codebook_reduction import CodebookReduction, reduction_from_full
-from ..models.keys import shapes_of
+from ..models.shapes import shapes_of
 from ..models.vqgan import VQGAN
 from .codec_rules import codec_rules, codec_sizes, make_config
 from .facts import merge
@@ -75,7 +75,9 @@ def read_codec(path: str | Path, label: str = "") -> CodecSource:
     return CodecSource(tensors, label, label, (Ignore(key(f"{label}loss.") + ".*", "networks of the training loss"),))
 
 
-def read_reduction(path: str | Path, *, codebook_size: int | None = None, num_codes: int | None = None) -> CodebookReduction:
+def read_reduction(
+    path: str | Path, *, codebook_size: int | None = None, num_codes: int | None = None
+) -> CodebookReduction:
     """The codes that a model keeps, from a file like taming_vqvae_2887.pt (one int64 tensor, full code -> reduced code) or .npy.
 
     Raises:
@@ -84,7 +86,9 @@ def read_reduction(path: str | Path, *, codebook_size: int | None = None, num_co
     """
     tensor = _read_npy(path) if Path(path).suffix == ".npy" else open_checkpoint(path)
     if not isinstance(tensor, LazyTensor | np.ndarray):
-        raise CheckpointError(f"{path} is not a codebook reduction; give a file of one integer tensor such as {REDUCTION_FILES[2887]}")
+        raise CheckpointError(
+            f"{path} is not a codebook reduction; give a file of one integer tensor such as {REDUCTION_FILES[2887]}"
+        )
     try:
         return reduction_from_full(np.asarray(tensor), codebook_size=codebook_size, num_codes=num_codes)
     except CheckpointError:
@@ -138,7 +142,9 @@ def load_codec(
         facts = merge({"codec": facts}, {"codec": codec_facts(config)}, where=str(config))["codec"]
     if image_size is not None:
         if facts.get("image_size", image_size) != image_size:
-            raise ConfigError(f"image_size={image_size} was asked for but {config} says {facts['image_size']}; leave one out")
+            raise ConfigError(
+                f"image_size={image_size} was asked for but {config} says {facts['image_size']}; leave one out"
+            )
         facts["image_size"] = image_size
     tensors, rules = dict(source.tensors), source.rules()
     if mapping is not None:

@@ -53,7 +53,9 @@ def denoiser_ignores(condition: str) -> list[Ignore]:
         Ignore(key(f"{NETWORK}blocks.{{layer}}.attn2.mask"), "a causal mask that is never applied"),
     ]
     if condition != "text":
-        ignores.append(Ignore(key(NULL_CONDITION), f"a text embedding that a model with condition={condition!r} never reads"))
+        ignores.append(
+            Ignore(key(NULL_CONDITION), f"a text embedding that a model with condition={condition!r} never reads")
+        )
     return ignores
 
 

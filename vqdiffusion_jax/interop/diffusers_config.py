@@ -29,25 +29,53 @@ VERSION = "0.42.1"  # of diffusers, whose layout is written
 
 # Defaults of diffusers' constructors: what an option left out of a config.json means.
 _TRANSFORMER_DEFAULTS = {
-    "num_attention_heads": 16, "attention_head_dim": 88, "in_channels": None, "num_layers": 1, "dropout": 0.0, "attention_bias": False,
-    "patch_size": None, "activation_fn": "geglu", "use_linear_projection": False, "only_cross_attention": False,
-    "double_self_attention": False, "norm_type": "layer_norm", "norm_elementwise_affine": True, "norm_eps": 1e-5,
-    "attention_type": "default", "caption_channels": None,
-}  # fmt: skip
+    "num_attention_heads": 16,
+    "attention_head_dim": 88,
+    "in_channels": None,
+    "num_layers": 1,
+    "dropout": 0.0,
+    "attention_bias": False,
+    "patch_size": None,
+    "activation_fn": "geglu",
+    "use_linear_projection": False,
+    "only_cross_attention": False,
+    "double_self_attention": False,
+    "norm_type": "layer_norm",
+    "norm_elementwise_affine": True,
+    "norm_eps": 1e-5,
+    "attention_type": "default",
+    "caption_channels": None,
+}
 _CODEC_DEFAULTS = {
-    "in_channels": 3, "out_channels": 3, "down_block_types": ["DownEncoderBlock2D"], "up_block_types": ["UpDecoderBlock2D"],
-    "block_out_channels": [64], "layers_per_block": 1, "act_fn": "silu", "latent_channels": 3, "num_vq_embeddings": 256,
-    "norm_num_groups": 32, "vq_embed_dim": None, "norm_type": "group", "mid_block_add_attention": True,
-}  # fmt: skip
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"],
+    "up_block_types": ["UpDecoderBlock2D"],
+    "block_out_channels": [64],
+    "layers_per_block": 1,
+    "act_fn": "silu",
+    "latent_channels": 3,
+    "num_vq_embeddings": 256,
+    "norm_num_groups": 32,
+    "vq_embed_dim": None,
+    "norm_type": "group",
+    "mid_block_add_attention": True,
+}
 _SCHEDULER_DEFAULTS = {
-    "num_train_timesteps": 100, "alpha_cum_start": 0.99999, "alpha_cum_end": 0.000009, "gamma_cum_start": 0.000009,
+    "num_train_timesteps": 100,
+    "alpha_cum_start": 0.99999,
+    "alpha_cum_end": 0.000009,
+    "gamma_cum_start": 0.000009,
     "gamma_cum_end": 0.99999,
-}  # fmt: skip
+}
 _NULL_DEFAULTS = {"hidden_size": None, "length": None}
 
 _SCHEDULE_FIELDS = {
-    "keep_start": "alpha_cum_start", "keep_end": "alpha_cum_end", "mask_start": "gamma_cum_start", "mask_end": "gamma_cum_end",
-}  # fmt: skip
+    "keep_start": "alpha_cum_start",
+    "keep_end": "alpha_cum_end",
+    "mask_start": "gamma_cum_start",
+    "mask_end": "gamma_cum_end",
+}
 # "geglu-approximate" has no gate: it is x * sigmoid(1.702 x).
 _ACTIVATIONS = {"geglu-approximate": "gelu2", "gelu": "gelu"}
 # What the pipeline does when called without these arguments.
@@ -125,7 +153,9 @@ def _codec(part: PartConfig, grid_side: int) -> VQGANConfig:
     channels, image_channels = part.items("block_out_channels", int), part.whole("in_channels")
     part.require("out_channels", image_channels)
     if odd := [c for c in channels if c % channels[0]]:
-        raise ConversionError(f"{part.where}: block_out_channels has {odd[0]}, which is no multiple of the first, {channels[0]}")
+        raise ConversionError(
+            f"{part.where}: block_out_channels has {odd[0]}, which is no multiple of the first, {channels[0]}"
+        )
     down, up = part.items("down_block_types", _DOWN_BLOCKS), part.items("up_block_types", _UP_BLOCKS)
     attends = [_DOWN_BLOCKS.index(block) for block in down]
     if attends != [_UP_BLOCKS.index(block) for block in reversed(up)] or len(down) != len(channels):
@@ -169,7 +199,9 @@ def _has_null(folder: Path, transformer: PartConfig, tokenizer: TokenizerConfig)
         return False
     expected = (tokenizer.context_length, transformer.whole("cross_attention_dim"))
     if (size := (part.whole("length"), part.whole("hidden_size"))) != expected:
-        raise ConversionError(f"{part.where}: length and hidden_size are {size}; the tokenizer and the transformer need {expected}")
+        raise ConversionError(
+            f"{part.where}: length and hidden_size are {size}; the tokenizer and the transformer need {expected}"
+        )
     return True
 
 
@@ -180,21 +212,36 @@ def obstacles(config: ModelConfig) -> list[str]:
         (denoiser.condition == "text", f"condition={denoiser.condition!r}, where diffusers has text models only"),
         (denoiser.mlp == "dense", f"mlp={denoiser.mlp!r}, where diffusers has dense ones only"),
         (denoiser.mlp_ratio == 4, f"mlp_ratio={denoiser.mlp_ratio}, where diffusers has 4 only"),
-        (denoiser.timestep_embedding == "learned", f"timestep_embedding={denoiser.timestep_embedding!r}, where diffusers learns it"),
+        (
+            denoiser.timestep_embedding == "learned",
+            f"timestep_embedding={denoiser.timestep_embedding!r}, where diffusers learns it",
+        ),
         (denoiser.grid[0] == denoiser.grid[1], f"grid={denoiser.grid}, where diffusers has squares only"),
         (
             denoiser.position_grid == denoiser.grid,
             f"position_grid={denoiser.position_grid} with grid={denoiser.grid}, where diffusers has one size for both",
         ),
-        (codec.quantizer in ("vq", "ema"), f"quantizer={codec.quantizer!r}, where diffusers takes the nearest code only"),
-        (codec.reduced_codebook_size is None, f"reduced_codebook_size={codec.reduced_codebook_size}, where diffusers keeps all codes"),
-        (codec.encoder_window is None, f"encoder_window={codec.encoder_window}, where diffusers encodes pictures whole"),
+        (
+            codec.quantizer in ("vq", "ema"),
+            f"quantizer={codec.quantizer!r}, where diffusers takes the nearest code only",
+        ),
+        (
+            codec.reduced_codebook_size is None,
+            f"reduced_codebook_size={codec.reduced_codebook_size}, where diffusers keeps all codes",
+        ),
+        (
+            codec.encoder_window is None,
+            f"encoder_window={codec.encoder_window}, where diffusers encodes pictures whole",
+        ),
         (
             codec.channel_multipliers[0] == 1,
             f"channel_multipliers={codec.channel_multipliers}, where diffusers' first level has as many channels as conv_in",
         ),
         (config.schedule.denominator == "num_codes", f"a schedule with denominator={config.schedule.denominator!r}"),
-        (config.text_embedding in (None, TextEmbeddingConfig()), f"{config.text_embedding}, where diffusers takes all states, normalised"),
+        (
+            config.text_embedding in (None, TextEmbeddingConfig()),
+            f"{config.text_embedding}, where diffusers takes all states, normalised",
+        ),
         (config.tokenizer is None or config.tokenizer.add_start_and_end, "a tokenizer without start and end tokens"),
     ]
     return [reason for fits, reason in checks if not fits]
@@ -205,54 +252,69 @@ def part_configs(config: ModelConfig) -> dict[str, dict[str, Any]]:
     denoiser, codec, schedule = config.denoiser, config.codec, config.schedule
     attends = [level in codec.attention_levels for level in range(len(codec.channel_multipliers))]
     return {
-        "model_index.json": _typed("VQDiffusionPipeline", {
-            NULL: ["diffusers", "LearnedClassifierFreeSamplingEmbeddings"],
-            "scheduler": ["diffusers", "VQDiffusionScheduler"],
-            "text_encoder": ["transformers", "CLIPTextModel"],
-            "tokenizer": ["transformers", "CLIPTokenizer"],
-            "transformer": ["diffusers", "Transformer2DModel"],
-            "vqvae": ["diffusers", "VQModel"],
-        }),
-        "transformer/config.json": _typed("Transformer2DModel", {
-            "activation_fn": {ours: theirs for theirs, ours in _ACTIVATIONS.items()}[denoiser.activation],
-            "attention_bias": True,
-            "attention_head_dim": denoiser.head_width,
-            "cross_attention_dim": denoiser.condition_width,
-            "dropout": denoiser.residual_dropout,
-            "in_channels": None,
-            "norm_num_groups": 32,  # for pictures as input; unused here
-            "norm_type": "ada_norm",
-            "num_attention_heads": denoiser.num_heads,
-            "num_embeds_ada_norm": denoiser.num_timesteps,
-            "num_layers": denoiser.num_layers,
-            "num_vector_embeds": denoiser.num_codes + 1,
-            "sample_size": denoiser.grid[0],
-        }),
-        "vqvae/config.json": _typed("VQModel", {
-            "act_fn": "silu",
-            "block_out_channels": [codec.channels * multiplier for multiplier in codec.channel_multipliers],
-            "down_block_types": [_DOWN_BLOCKS[attending] for attending in attends],
-            "in_channels": codec.image_channels,
-            "latent_channels": codec.z_channels,
-            "layers_per_block": codec.num_res_blocks,
-            "norm_num_groups": codec.norm_groups,
-            "num_vq_embeddings": codec.codebook_size,
-            "out_channels": codec.image_channels,
-            "sample_size": 32,
-            "up_block_types": [_UP_BLOCKS[attending] for attending in reversed(attends)],
-            "vq_embed_dim": codec.embed_dim,
-        }),
-        "scheduler/scheduler_config.json": _typed("VQDiffusionScheduler", {
-            "num_train_timesteps": schedule.num_timesteps,
-            "num_vec_classes": schedule.num_codes + 1,
-            **{theirs: getattr(schedule, ours) for ours, theirs in _SCHEDULE_FIELDS.items()},
-        }),
-        f"{NULL}/config.json": _typed("LearnedClassifierFreeSamplingEmbeddings", {
-            "hidden_size": denoiser.condition_width if denoiser.learnable_null else None,
-            "learnable": denoiser.learnable_null,
-            "length": denoiser.condition_length if denoiser.learnable_null else None,
-        }),
-    }  # fmt: skip
+        "model_index.json": _typed(
+            "VQDiffusionPipeline",
+            {
+                NULL: ["diffusers", "LearnedClassifierFreeSamplingEmbeddings"],
+                "scheduler": ["diffusers", "VQDiffusionScheduler"],
+                "text_encoder": ["transformers", "CLIPTextModel"],
+                "tokenizer": ["transformers", "CLIPTokenizer"],
+                "transformer": ["diffusers", "Transformer2DModel"],
+                "vqvae": ["diffusers", "VQModel"],
+            },
+        ),
+        "transformer/config.json": _typed(
+            "Transformer2DModel",
+            {
+                "activation_fn": {ours: theirs for theirs, ours in _ACTIVATIONS.items()}[denoiser.activation],
+                "attention_bias": True,
+                "attention_head_dim": denoiser.head_width,
+                "cross_attention_dim": denoiser.condition_width,
+                "dropout": denoiser.residual_dropout,
+                "in_channels": None,
+                "norm_num_groups": 32,  # for pictures as input; unused here
+                "norm_type": "ada_norm",
+                "num_attention_heads": denoiser.num_heads,
+                "num_embeds_ada_norm": denoiser.num_timesteps,
+                "num_layers": denoiser.num_layers,
+                "num_vector_embeds": denoiser.num_codes + 1,
+                "sample_size": denoiser.grid[0],
+            },
+        ),
+        "vqvae/config.json": _typed(
+            "VQModel",
+            {
+                "act_fn": "silu",
+                "block_out_channels": [codec.channels * multiplier for multiplier in codec.channel_multipliers],
+                "down_block_types": [_DOWN_BLOCKS[attending] for attending in attends],
+                "in_channels": codec.image_channels,
+                "latent_channels": codec.z_channels,
+                "layers_per_block": codec.num_res_blocks,
+                "norm_num_groups": codec.norm_groups,
+                "num_vq_embeddings": codec.codebook_size,
+                "out_channels": codec.image_channels,
+                "sample_size": 32,
+                "up_block_types": [_UP_BLOCKS[attending] for attending in reversed(attends)],
+                "vq_embed_dim": codec.embed_dim,
+            },
+        ),
+        "scheduler/scheduler_config.json": _typed(
+            "VQDiffusionScheduler",
+            {
+                "num_train_timesteps": schedule.num_timesteps,
+                "num_vec_classes": schedule.num_codes + 1,
+                **{theirs: getattr(schedule, ours) for ours, theirs in _SCHEDULE_FIELDS.items()},
+            },
+        ),
+        f"{NULL}/config.json": _typed(
+            "LearnedClassifierFreeSamplingEmbeddings",
+            {
+                "hidden_size": denoiser.condition_width if denoiser.learnable_null else None,
+                "learnable": denoiser.learnable_null,
+                "length": denoiser.condition_length if denoiser.learnable_null else None,
+            },
+        ),
+    }
 
 
 def _typed(class_name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..config import ComputeConfig, ConfigError, ModelConfig
 from ..files import whole_or_not_at_all
-from ..models.keys import shapes_of
+from ..models.shapes import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
 from ..text.tokenizer import Tokenizer
 from .diffusers_config import obstacles, part_configs, read_model_config
@@ -69,7 +69,10 @@ def read_diffusers(
 
 
 def fill_diffusers(
-    folder: str | Path, config: ModelConfig, compute: ComputeConfig = ComputeConfig(), text_compute: ComputeConfig | None = None
+    folder: str | Path,
+    config: ModelConfig,
+    compute: ComputeConfig = ComputeConfig(),
+    text_compute: ComputeConfig | None = None,
 ) -> tuple[VQDiffusionModel, Report]:
     """The model whose ``config`` ``read_configs`` found in ``folder``, its numbers read.  Arguments, errors as of ``read_diffusers``."""
     folder = Path(folder)
@@ -93,7 +96,9 @@ def read_configs(folder: str | Path) -> tuple[ModelConfig, Tokenizer]:
     folder = Path(folder)
     index = read_json(folder / "model_index.json")
     if index.get("_class_name") != PIPELINE:
-        raise ConversionError(f"{folder / 'model_index.json'} is of a {index.get('_class_name')!r}; it must be of a {PIPELINE}")
+        raise ConversionError(
+            f"{folder / 'model_index.json'} is of a {index.get('_class_name')!r}; it must be of a {PIPELINE}"
+        )
     tokenizer = _read_tokenizer(folder / "tokenizer")
     return read_model_config(folder, tokenizer.config), tokenizer
 
@@ -102,13 +107,19 @@ def _read_tokenizer(folder: Path) -> Tokenizer:
     try:
         return Tokenizer.from_huggingface(folder)
     except (ConfigError, OSError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ConversionError(f"{folder} is not the folder of a CLIP tokenizer: {' '.join(str(error).split())}") from error
+        raise ConversionError(
+            f"{folder} is not the folder of a CLIP tokenizer: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _open_parts(folder: Path, learnable_null: bool) -> dict[str, Any]:
     """Every part's tensors, each name with its part in front."""
     parts = [part for part in _WEIGHTS if part != NULL or learnable_null]
-    return {f"{part}.{name}": tensor for part in parts for name, tensor in open_weights(folder / part, *_WEIGHTS[part]).items()}
+    return {
+        f"{part}.{name}": tensor
+        for part in parts
+        for name, tensor in open_weights(folder / part, *_WEIGHTS[part]).items()
+    }
 
 
 def write_diffusers(model: VQDiffusionModel, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
@@ -161,7 +172,9 @@ def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     vocabulary, config = tokenizer.vocabulary, tokenizer.config
     pads = [token for token, index in vocabulary.ids.items() if index == config.pad_token]
     if not pads:
-        raise ConversionError(f"the tokenizer's pad_token {config.pad_token} is not an id of its vocabulary; diffusers needs one that is")
+        raise ConversionError(
+            f"the tokenizer's pad_token {config.pad_token} is not an id of its vocabulary; diffusers needs one that is"
+        )
     tokenizer.to_files(folder)
     (folder / "config.json").unlink()  # to_files' own settings, which here stand in tokenizer_config.json
     special = {

@@ -9,7 +9,12 @@ from .huggingface_clip import POSITION_IDS, text_rules
 from .table import Rule, conv, dense, embedding, key, norm, pointwise
 
 # Foreign names of a codec attention's four layers: today's, and those of files from before 2023.
-_ATTENTION = {"query": ("to_q", "query"), "key": ("to_k", "key"), "value": ("to_v", "value"), "out": ("to_out.0", "proj_attn")}
+_ATTENTION = {
+    "query": ("to_q", "query"),
+    "key": ("to_k", "key"),
+    "value": ("to_v", "value"),
+    "out": ("to_out.0", "proj_attn"),
+}
 
 NULL = "learned_classifier_free_sampling_embeddings"
 
@@ -66,11 +71,15 @@ def codec_rules(foreign: str, ours: str, num_levels: int) -> list[Rule]:
         rules += norm(f"{foreign}.{half}.conv_norm_out", f"{ours}.{half}.norm_out")
         rules += conv(f"{foreign}.{half}.conv_out", f"{ours}.{half}.conv_out")
         middle, our_middle = f"{foreign}.{half}.mid_block", f"{ours}.{half}.middle"
-        rules += _resnet(f"{middle}.resnets.0", f"{our_middle}.block1") + _resnet(f"{middle}.resnets.1", f"{our_middle}.block2")
+        rules += _resnet(f"{middle}.resnets.0", f"{our_middle}.block1") + _resnet(
+            f"{middle}.resnets.1", f"{our_middle}.block2"
+        )
         rules += _attention(f"{middle}.attentions.0", f"{our_middle}.attention")
     rules += _level(f"{foreign}.encoder.down_blocks.{{level}}", f"{ours}.encoder.down.{{level}}", "downsamplers")
     for level in range(num_levels):
-        rules += _level(f"{foreign}.decoder.up_blocks.{num_levels - 1 - level}", f"{ours}.decoder.up.{level}", "upsamplers")
+        rules += _level(
+            f"{foreign}.decoder.up_blocks.{num_levels - 1 - level}", f"{ours}.decoder.up.{level}", "upsamplers"
+        )
     return rules
 
 
@@ -85,7 +94,9 @@ def _level(foreign: str, ours: str, resamplers: str) -> list[Rule]:
 def _resnet(foreign: str, ours: str) -> list[Rule]:
     rules = pointwise(f"{foreign}.conv_shortcut", f"{ours}.shortcut")
     for number in ("1", "2"):
-        rules += norm(f"{foreign}.norm{number}", f"{ours}.norm{number}") + conv(f"{foreign}.conv{number}", f"{ours}.conv{number}")
+        rules += norm(f"{foreign}.norm{number}", f"{ours}.norm{number}") + conv(
+            f"{foreign}.conv{number}", f"{ours}.conv{number}"
+        )
     return rules
 
 

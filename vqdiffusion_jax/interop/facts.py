@@ -40,7 +40,9 @@ def merge(shapes: Mapping[str, Mapping[str, Any]], yaml: Mapping[str, Mapping[st
         if field in shapes.get(section, {}) and shapes[section][field] != yaml[section][field]
     ]
     if clashes:
-        raise ConfigError(f"{where} does not describe these weights: {'; '.join(clashes)}; give the yaml they were trained with, or none")
+        raise ConfigError(
+            f"{where} does not describe these weights: {'; '.join(clashes)}; give the yaml they were trained with, or none"
+        )
     return {section: {**yaml.get(section, {}), **shapes.get(section, {})} for section in {**shapes, **yaml}}
 
 

@@ -16,10 +16,23 @@ from flax import nnx
 
 from ..config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ConfigError
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder
-from ..models.keys import shapes_of
+from ..models.shapes import shapes_of
 from .part_config import PartConfig, write_json
 from .safetensors_files import open_weights, write_safetensors
-from .table import ConversionError, Ignore, Report, Rule, apply, conv_kernel, dense, embedding, key, norm, transpose, unapply
+from .table import (
+    ConversionError,
+    Ignore,
+    Report,
+    Rule,
+    apply,
+    conv_kernel,
+    dense,
+    embedding,
+    key,
+    norm,
+    transpose,
+    unapply,
+)
 
 Module = TypeVar("Module")
 
@@ -27,11 +40,27 @@ WEIGHTS = ("model", "pytorch_model")
 TEXT_PROJECTION = "text_projection"
 
 # What transformers takes for options that a config.json leaves out: those of ViT-B/32.
-_DEFAULTS = {"intermediate_size": 2048, "num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "projection_dim": 512}
-TEXT_DEFAULTS = _DEFAULTS | {"vocab_size": 49408, "hidden_size": 512, "num_attention_heads": 8, "max_position_embeddings": 77}
+_DEFAULTS = {
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+    "projection_dim": 512,
+}
+TEXT_DEFAULTS = _DEFAULTS | {
+    "vocab_size": 49408,
+    "hidden_size": 512,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 77,
+}
 VISION_DEFAULTS = _DEFAULTS | {
-    "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "image_size": 224, "patch_size": 32, "num_channels": 3,
-}  # fmt: skip
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 32,
+    "num_channels": 3,
+}
 
 
 class Towers(NamedTuple):
@@ -109,7 +138,9 @@ def _tower(part: PartConfig, config_type: type, **sizes: int) -> Any:
     part.require("layer_norm_eps", 1e-5)
     width, inner = part.whole("hidden_size"), part.whole("intermediate_size")
     if inner % width:
-        raise ConversionError(f"{part.where}: intermediate_size={inner} is no multiple of hidden_size={width}, as it is in every CLIP")
+        raise ConversionError(
+            f"{part.where}: intermediate_size={inner} is no multiple of hidden_size={width}, as it is in every CLIP"
+        )
     try:
         return config_type(
             width=width,
@@ -162,7 +193,9 @@ def read_clip(folder: str | Path, compute: ComputeConfig = ComputeConfig()) -> T
         vision=vision and shapes_of(CLIPVisionEncoder, vision, compute),
     )
     ignores = [POSITION_IDS, Ignore(r".*logit_scale", "the temperature of CLIP's training loss")]
-    filled, report = apply(_TEXT_RULES + _VISION_RULES, ignores, keys, module, optional=(r"text\.text_projection",), what=str(folder))
+    filled, report = apply(
+        _TEXT_RULES + _VISION_RULES, ignores, keys, module, optional=(r"text\.text_projection",), what=str(folder)
+    )
     filled = fill_text_projection(filled, report)
     return Towers(filled.text, filled.vision, report)
 
@@ -188,7 +221,12 @@ def _sort_by_tower(tensors: Mapping[str, Any], text: bool, vision: bool) -> dict
 
     def tower(name: str) -> str:
         if text and vision:
-            kinds = {"text_model": "text.", TEXT_PROJECTION: "text.", "vision_model": "vision.", "visual_projection": "vision."}
+            kinds = {
+                "text_model": "text.",
+                TEXT_PROJECTION: "text.",
+                "vision_model": "vision.",
+                "visual_projection": "vision.",
+            }
             return kinds.get(name.split(".")[0], "")
         return "text." if text else "vision."
 
@@ -200,7 +238,9 @@ def fill_text_projection(module: Module, report: Report) -> Module:
     if not any(path.endswith(TEXT_PROJECTION) for path in report.left):
         return module
     report.notes.append("the file has no text projection; it is zero here, and the released models do not use it")
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf, module)
+    return jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf, module
+    )
 
 
 def write_clip_text(encoder: CLIPTextEncoder, folder: str | Path, *, start: int, end: int, pad: int) -> None:

@@ -36,7 +36,9 @@ def count(tensors: Mapping[str, Any], prefix: str) -> int:
     """How many numbered entries follow ``prefix``.  Raises ConversionError unless they are 0, 1, ... without gaps."""
     numbers = indices(tensors, prefix)
     if not numbers or numbers != list(range(len(numbers))):
-        raise ConversionError(f"the file numbers its {prefix}N as {numbers or 'nothing'}; 0, 1, 2, ... without gaps is expected")
+        raise ConversionError(
+            f"the file numbers its {prefix}N as {numbers or 'nothing'}; 0, 1, 2, ... without gaps is expected"
+        )
     return len(numbers)
 
 

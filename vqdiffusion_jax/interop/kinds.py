@@ -22,7 +22,9 @@ def kind_of(path: str | Path) -> str:
         return kind_of_folder(path)
     tree = open_checkpoint(path)
     if isinstance(tree, LazyTensor):
-        raise CheckpointError(f"{path} is one tensor, as a table of kept codes is; give it as mapping (--mapping={path.name})")
+        raise CheckpointError(
+            f"{path} is one tensor, as a table of kept codes is; give it as mapping (--mapping={path.name})"
+        )
     if isinstance(tree, Mapping):
         tree = next((tree[name] for name in ("state_dict", "model") if isinstance(tree.get(name), Mapping)), tree)
     names = list(state_dict(tree))
@@ -47,5 +49,7 @@ def kind_of_folder(folder: Path) -> str:
     try:
         head = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} is not readable JSON ({' '.join(str(error).split())}); fetch it again") from None
+        raise CheckpointError(
+            f"{folder / 'config.json'} is not readable JSON ({' '.join(str(error).split())}); fetch it again"
+        ) from None
     return HUGGINGFACE_CLIP if isinstance(head, dict) and "model_type" in head else NATIVE

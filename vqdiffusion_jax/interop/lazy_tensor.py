@@ -48,10 +48,14 @@ class LazyTensor(Sealed):
         CheckpointError: when read, if it repeats what is stored to more than REPEATED_BYTES.
     """
 
-    def __init__(self, storage: Storage, dtype: np.dtype | None, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]):
+    def __init__(
+        self, storage: Storage, dtype: np.dtype | None, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+    ):
         counts = (offset, *shape, *strides)
         if dtype is None or len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in counts):
-            raise ValueError(f"a tensor has offset {offset}, shape {shape} and strides {strides} of dtype {dtype}, which cannot be")
+            raise ValueError(
+                f"a tensor has offset {offset}, shape {shape} and strides {strides} of dtype {dtype}, which cannot be"
+            )
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._storage, self._offset, self._strides = storage, offset, strides
         self._extent = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) if self.size else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import ComputeConfig, ConfigError
-from ..models.keys import shapes_of
+from ..models.shapes import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
 from .codecs import read_reduction
 from .facts import Facts
@@ -60,15 +60,26 @@ def load_reference(
     """
     keeps_dtype(clip_dtype)  # checks the name, before anything is read
     made = plan_reference(
-        path, config=config, codec_config=codec_config, mapping=mapping, codec=codec, clip=clip, weights=weights, clip_weights=clip_weights
+        path,
+        config=config,
+        codec_config=codec_config,
+        mapping=mapping,
+        codec=codec,
+        clip=clip,
+        weights=weights,
+        clip_weights=clip_weights,
     )
     return fill_reference(made, path, clip_dtype=clip_dtype, compute=compute, text_compute=text_compute)
 
 
 def fill_reference(
-    made: ReferencePlan, path: str | Path, *, clip_dtype: str = "float32", compute: ComputeConfig = ComputeConfig(),
+    made: ReferencePlan,
+    path: str | Path,
+    *,
+    clip_dtype: str = "float32",
+    compute: ComputeConfig = ComputeConfig(),
     text_compute: ComputeConfig | None = None,
-) -> tuple[VQDiffusionModel, Report]:  # fmt: skip
+) -> tuple[VQDiffusionModel, Report]:
     """The model that ``plan_reference`` has made of ``path``, its numbers read.  Arguments, results, errors as of ``load_reference``."""
     keep = keeps_dtype(clip_dtype, "text_encoder.")
     abstract = shapes_of(VQDiffusionModel, made.config, compute, text_compute=text_compute)
@@ -108,5 +119,7 @@ def plan_reference(
         clip=clip_given,
         reduction=reduction,
     )
-    made.notes[:] = notes + made.notes + [note for part in (replaced, clip_given) for note in getattr(part, "notes", ())]
+    made.notes[:] = (
+        notes + made.notes + [note for part in (replaced, clip_given) for note in getattr(part, "notes", ())]
+    )
     return made

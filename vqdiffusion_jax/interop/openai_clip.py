@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import ComputeConfig, ConfigError
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder
-from ..models.keys import shapes_of
+from ..models.shapes import shapes_of
 from .clip_rules import settings, text_config, text_rules, vision_config, vision_rules
 from .table import Ignore, Report, Rule, apply, key
 from .torch_zip import CheckpointError, open_checkpoint, state_dict
@@ -47,7 +47,9 @@ def read_clip(path: str | Path, label: str = "") -> TextSource:
         tree = tree["state_dict"]
     tensors = state_dict(tree)
     if "token_embedding.weight" not in tensors:
-        raise CheckpointError(f"{path} has no token_embedding.weight, so it is not an OpenAI CLIP; give ViT-B-32.pt or its state dict")
+        raise CheckpointError(
+            f"{path} has no token_embedding.weight, so it is not an OpenAI CLIP; give ViT-B-32.pt or its state dict"
+        )
     ignores = (*settings(label), Ignore(key(f"{label}visual.") + ".*", "the image tower, which conditions nothing"))
     return TextSource({label + name: tensor for name, tensor in tensors.items()}, label, ignores)
 

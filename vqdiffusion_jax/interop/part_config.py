@@ -17,7 +17,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist; the folder must be a complete copy of the published one") from None
+        raise CheckpointError(
+            f"{path} does not exist; the folder must be a complete copy of the published one"
+        ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({' '.join(str(error).split())}); fetch it again") from None
     if not isinstance(values, dict):
@@ -47,7 +49,9 @@ class PartConfig:
     def whole(self, name: str, *, at_least: int = 1) -> int:
         value = self._get(name)
         if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-            raise ConversionError(f"{self.where}: {name} is {value!r}; it must be a whole number of at least {at_least}")
+            raise ConversionError(
+                f"{self.where}: {name} is {value!r}; it must be a whole number of at least {at_least}"
+            )
         return value
 
     def number(self, name: str) -> float:
@@ -62,7 +66,11 @@ class PartConfig:
     def items(self, name: str, allowed: type | tuple[str, ...]) -> list:
         """A list, each entry of the type given or among the words given."""
         values = self._get(name)
-        fits = (lambda v: v in allowed) if isinstance(allowed, tuple) else (lambda v: isinstance(v, allowed) and not isinstance(v, bool))
+        fits = (
+            (lambda v: v in allowed)
+            if isinstance(allowed, tuple)
+            else (lambda v: isinstance(v, allowed) and not isinstance(v, bool))
+        )
         if not isinstance(values, list) or not values or not all(map(fits, values)):
             wanted = " and ".join(allowed) if isinstance(allowed, tuple) else allowed.__name__
             raise ConversionError(f"{self.where}: {name} is {values!r}; it must be a list of {wanted}")
@@ -72,7 +80,9 @@ class PartConfig:
         """The option's value, which must be one that our networks have."""
         value = self._get(name)
         if value not in allowed:
-            raise ConversionError(f"{self.where}: {name}={value!r} is not supported; allowed: {', '.join(map(repr, allowed))}")
+            raise ConversionError(
+                f"{self.where}: {name}={value!r} is not supported; allowed: {', '.join(map(repr, allowed))}"
+            )
         return value
 
     def _get(self, name: str) -> Any:

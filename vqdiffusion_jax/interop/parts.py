@@ -36,7 +36,9 @@ class FilledPart:
     @cached_property
     def _leaves(self) -> dict[str, Any]:
         # The tables of kept codes go with the model, which may come with a file of its own.
-        return {path: leaf for path, leaf in leaves_by_path(self.module).items() if path not in CodebookReduction._fields}
+        return {
+            path: leaf for path, leaf in leaves_by_path(self.module).items() if path not in CodebookReduction._fields
+        }
 
     @cached_property
     def tensors(self) -> Mapping[str, Any]:

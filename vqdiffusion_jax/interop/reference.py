@@ -42,7 +42,9 @@ class ReferencePlan:
     notes: list[str] = field(default_factory=list)
 
 
-def read_weights(path: str | Path, *, weights: str = "ema", clip_weights: str | None = None) -> tuple[dict[str, Any], list[str]]:
+def read_weights(
+    path: str | Path, *, weights: str = "ema", clip_weights: str | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """The tensors of a training checkpoint under the names of its ``model``, and remarks on them.
 
     Args:
@@ -61,10 +63,14 @@ def read_weights(path: str | Path, *, weights: str = "ema", clip_weights: str | 
             raise ConfigError(f"{name} is {value!r}; allowed: {', '.join(WEIGHTS)}")
     tree = open_checkpoint(path)
     if not (isinstance(tree, Mapping) and isinstance(tree.get("model"), Mapping)):
-        raise CheckpointError(f"{path} is no VQ-Diffusion training checkpoint: it has no 'model'; loading.load_codec reads a codec alone")
+        raise CheckpointError(
+            f"{path} is no VQ-Diffusion training checkpoint: it has no 'model'; loading.load_codec reads a codec alone"
+        )
     model = state_dict(tree["model"])
     if not any(name.startswith(PREFIX) for name in model):
-        raise CheckpointError(f"{path} has no denoiser (no key begins with {PREFIX}); loading.load_codec reads a codec alone")
+        raise CheckpointError(
+            f"{path} has no denoiser (no key begins with {PREFIX}); loading.load_codec reads a codec alone"
+        )
     if "ema" not in (weights, clip_weights):
         return model, []
     if not isinstance(tree.get("ema"), Mapping):
@@ -72,7 +78,9 @@ def read_weights(path: str | Path, *, weights: str = "ema", clip_weights: str | 
     averaged = {PREFIX + name: tensor for name, tensor in state_dict(tree["ema"]).items()}
     notes = _compare_clip(model, averaged)
     buffers = _buffers(model)
-    _check_averaged(path, [name for name in model if name not in buffers], averaged, weights=weights, clip_weights=clip_weights)
+    _check_averaged(
+        path, [name for name in model if name not in buffers], averaged, weights=weights, clip_weights=clip_weights
+    )
     chosen = dict(model)
     for name, tensor in averaged.items():
         if (clip_weights if name.startswith(TEXT_PREFIX) else weights) == "ema":
@@ -173,13 +181,19 @@ def plan(
 def _reduce(shapes: Facts, reduction: CodebookReduction | None) -> None:
     kept, codes = shapes["denoiser"]["num_codes"], shapes["codec"]["codebook_size"]
     if kept > codes:
-        raise ConversionError(f"the denoiser knows {kept} codes but the codec has {codes}; give the codec the denoiser was trained with")
+        raise ConversionError(
+            f"the denoiser knows {kept} codes but the codec has {codes}; give the codec the denoiser was trained with"
+        )
     if kept == codes:
         if reduction is not None:
             raise ConversionError(f"this model uses all {codes} codes of its codec; leave the codebook reduction out")
     elif reduction is None:
         known = REDUCTION_FILES.get(kept)
-        name = f"{known} (help_folder/statistics in the reference's repository)" if known else "the reference's mapping_path"
+        name = (
+            f"{known} (help_folder/statistics in the reference's repository)"
+            if known
+            else "the reference's mapping_path"
+        )
         raise ConversionError(
             f"this model keeps {kept} of its codec's {codes} codes, and a file says which: give mapping (--mapping=...): {name}"
         )
@@ -195,7 +209,9 @@ def _settle(shapes: Facts, yaml: Facts, notes: list[str]) -> None:
     """The two places where the reference's yaml and its own released weights differ; the weights are right."""
     ours, theirs = shapes["denoiser"], yaml.get("denoiser", {})
     if ours.get("num_classes") == theirs.get("num_classes", 0) + 1:
-        notes.append(f"the yaml has {theirs['num_classes']} classes; the weights have one more, the null class of guidance")
+        notes.append(
+            f"the yaml has {theirs['num_classes']} classes; the weights have one more, the null class of guidance"
+        )
         del theirs["num_classes"]
     if ours["condition"] == "text" and ours["learnable_null"] and theirs and "learnable_null" not in theirs:
         notes.append("the yaml does not mention learnable_cf; the weights have a learned null condition, which is used")
@@ -206,14 +222,21 @@ def _denominator(tensors: Mapping[str, Any], sizes: Mapping[str, Any], notes: li
     name = f"{PREFIX}log_cumprod_bt"
     if name not in tensors or isinstance(tensors[name], jax.ShapeDtypeStruct):
         return "num_codes"
-    found = {buffer: np.asarray(tensors[f"{PREFIX}log_{buffer}"], np.float64) for buffer in ("at", "bt", "ct", "cumprod_bt")}
+    found = {
+        buffer: np.asarray(tensors[f"{PREFIX}log_{buffer}"], np.float64) for buffer in ("at", "bt", "ct", "cumprod_bt")
+    }
     worst = {}
     for denominator in ("num_codes", "num_codes_plus_one"):
         schedule = make_schedule(
             ScheduleConfig(num_codes=sizes["num_codes"], num_timesteps=sizes["num_timesteps"], denominator=denominator)
         )
         steps = sizes["num_timesteps"]
-        ours = {"at": schedule.keep, "bt": schedule.uniform, "ct": schedule.mask, "cumprod_bt": schedule.cum_uniform[:steps]}
+        ours = {
+            "at": schedule.keep,
+            "bt": schedule.uniform,
+            "ct": schedule.mask,
+            "cumprod_bt": schedule.cum_uniform[:steps],
+        }
         if any(len(found[buffer]) < steps for buffer in ours):
             raise ConversionError(f"the noise schedule in the file has {len(found['at'])} steps; {steps} are expected")
         worst[denominator] = max(float(np.abs(found[b][:steps] - np.log(ours[b])).max()) for b in ours)
@@ -223,7 +246,9 @@ def _denominator(tensors: Mapping[str, Any], sizes: Mapping[str, Any], notes: li
             f"the file's noise schedule is not the released one (alpha1): its logarithms differ by {worst[best]:.2g}; "
             "such models are not supported"
         )
-    notes.append(f"noise schedule: divides by {'K + 1' if best == 'num_codes_plus_one' else 'K'} (differs by {worst[best]:.1g} in log)")
+    notes.append(
+        f"noise schedule: divides by {'K + 1' if best == 'num_codes_plus_one' else 'K'} (differs by {worst[best]:.1g} in log)"
+    )
     return best
 
 

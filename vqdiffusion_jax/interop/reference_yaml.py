@@ -15,7 +15,11 @@ from ..presets import CODECS
 from .clip_rules import HEAD_WIDTH
 from .facts import Facts, model_config
 
-_CONDITIONS = {"Text2ImageTransformer": "text", "Condition2ImageTransformer": "class", "UnCondition2ImageTransformer": "none"}
+_CONDITIONS = {
+    "Text2ImageTransformer": "text",
+    "Condition2ImageTransformer": "class",
+    "UnCondition2ImageTransformer": "none",
+}
 _ACTIVATIONS = {"GELU2": "gelu2", "GELU": "gelu"}
 _MLPS = {"fc": "dense", "conv_mlp": "conv"}
 _TIMESTEPS = {"adalayernorm": "learned", "adalayernorm_abs": "sinusoidal"}
@@ -33,7 +37,9 @@ class _Loader(yaml.SafeLoader):
     """Plain yaml and the one tag the reference's files use."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True)))
+_Loader.add_constructor(
+    "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+)
 
 
 class _Node:
@@ -48,7 +54,9 @@ class _Node:
         node = self
         for name in names:
             if name not in node.values:
-                raise ConfigError(f"{node.where} has no {name!r}; it has {', '.join(map(str, node.values)) or 'nothing'}")
+                raise ConfigError(
+                    f"{node.where} has no {name!r}; it has {', '.join(map(str, node.values)) or 'nothing'}"
+                )
             node = _Node(node.values[name], f"{node.where}.{name}")
         return node
 
@@ -76,7 +84,9 @@ class _Node:
                 try:
                     section[ours] = change(self.values[theirs])
                 except (TypeError, ValueError):
-                    raise ConfigError(f"{self.where}.{theirs} is {self.values[theirs]!r}, which cannot be read") from None
+                    raise ConfigError(
+                        f"{self.where}.{theirs} is {self.values[theirs]!r}, which cannot be read"
+                    ) from None
 
 
 def _read(path: str | Path) -> _Node:
@@ -111,12 +121,17 @@ def config_from_yaml(path: str | Path, codec: str | Path | None = None) -> Model
     if codec is None:
         named = _read(path).child("model", "params", "content_codec_config").choose("target", _RELEASED_CODECS)
         described = dataclasses.asdict(CODECS[named])
-        del described["reduced_codebook_size"], described["image_size"]  # the model file tells the first; its grid, the second
+        del (
+            described["reduced_codebook_size"],
+            described["image_size"],
+        )  # the model file tells the first; its grid, the second
     else:
         described = codec_facts(codec)
     facts["codec"] = {**described, **facts["codec"]}
     width = facts["denoiser"].get("condition_width")
-    if "text_encoder" in facts and width:  # the condition is as wide as CLIP, which the file only names, or twice as wide
+    if (
+        "text_encoder" in facts and width
+    ):  # the condition is as wide as CLIP, which the file only names, or twice as wide
         width //= 2 if facts["text_embedding"].get("double") else 1
         facts["text_encoder"] |= {"width": width, "num_heads": max(width // HEAD_WIDTH, 1), "projection_width": width}
     return model_config(facts)
@@ -174,7 +189,9 @@ def _noise(diffusion: _Node, facts: Facts) -> None:
     diffusion.take(facts["denoiser"], {"num_timesteps": "diffusion_step"}, int)
     diffusion.take(facts["objective"], {"auxiliary_weight": "auxiliary_loss_weight"}, float)
     diffusion.take(
-        facts["objective"], {"auxiliary_weighting": "adaptive_auxiliary_loss"}, lambda adaptive: "decreasing" if adaptive else "constant"
+        facts["objective"],
+        {"auxiliary_weighting": "adaptive_auxiliary_loss"},
+        lambda adaptive: "decreasing" if adaptive else "constant",
     )
     diffusion.take(facts["objective"], {"masked_weight": "mask_weight"}, lambda weights: float(weights[0]))
     diffusion.take(facts["objective"], {"unmasked_weight": "mask_weight"}, lambda weights: float(weights[1]))
@@ -183,10 +200,17 @@ def _noise(diffusion: _Node, facts: Facts) -> None:
 
 
 def _text(params: _Node, diffusion: _Node, facts: Facts) -> None:
-    embedding, codec = diffusion.maybe("condition_emb_config", "params"), params.maybe("condition_codec_config", "params")
+    embedding, codec = (
+        diffusion.maybe("condition_emb_config", "params"),
+        params.maybe("condition_codec_config", "params"),
+    )
     sections = {name: facts.setdefault(name, {}) for name in ("text_encoder", "text_embedding", "tokenizer")}
     embedding.take(sections["text_encoder"], {"vocab_size": "num_embed"}, int)
-    flags = {"pick_last": "pick_last_embedding", "keep_length_axis": "keep_seq_len_dim", "additional_last": "additional_last_embedding"}
+    flags = {
+        "pick_last": "pick_last_embedding",
+        "keep_length_axis": "keep_seq_len_dim",
+        "additional_last": "additional_last_embedding",
+    }
     embedding.take(sections["text_embedding"], {"normalize": "normalize", **flags}, bool)
     embedding.take(sections["text_embedding"], {"double": "embed_dim"}, lambda width: int(width) == _DOUBLED_WIDTH)
     codec.take(sections["tokenizer"], {"context_length": "context_length", "pad_token": "pad_value"}, int)
@@ -203,13 +227,20 @@ def codec_facts(path: str | Path) -> dict[str, Any]:
     params = model.child("params")
     network = params.child("encoder_config", "params") if facts["quantizer"] == "ema" else params.child("ddconfig")
     params.take(facts, {"codebook_size": "n_embed", "embed_dim": "embed_dim"}, int)
-    sizes = {"channels": "ch", "num_res_blocks": "num_res_blocks", "z_channels": "z_channels", "image_channels": "in_channels"}
+    sizes = {
+        "channels": "ch",
+        "num_res_blocks": "num_res_blocks",
+        "z_channels": "z_channels",
+        "image_channels": "in_channels",
+    }
     network.take(facts, sizes, int)
     network.take(facts, {"dropout": "dropout"}, float)
     network.take(facts, {"channel_multipliers": "ch_mult"}, lambda multipliers: tuple(int(m) for m in multipliers))
     network.take(facts, {"image_size": "resolution"}, _side)
     if network.values.get("double_z"):
-        raise ConfigError(f"{network.where}.double_z is true; a codec that predicts a mean and a variance is not supported")
+        raise ConfigError(
+            f"{network.where}.double_z is true; a codec that predicts a mean and a variance is not supported"
+        )
     if {"image_size", "channel_multipliers"} <= set(facts):
         levels = {facts["image_size"] // 2**i: i for i in range(len(facts["channel_multipliers"]))}
         network.take(

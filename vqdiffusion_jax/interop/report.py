@@ -93,7 +93,11 @@ def _merge(keys: list[str]) -> list[str]:
         template = name[: found.start()] + "N" + name[found.end() :] if found else name
         groups.setdefault(template, []).append(found.group() if found else "")
     return [
-        template if numbers == [""] else template.replace("N", numbers[0], 1) if len(numbers) == 1 else f"{template} (N: {_runs(numbers)})"
+        template
+        if numbers == [""]
+        else template.replace("N", numbers[0], 1)
+        if len(numbers) == 1
+        else f"{template} (N: {_runs(numbers)})"
         for template, numbers in groups.items()
     ]
 

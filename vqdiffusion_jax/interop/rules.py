@@ -110,7 +110,9 @@ class Rule:
     def target_regex(self) -> re.Pattern:
         """Matches the first target's paths, so that a path of ours can be traced back to its groups."""
         pieces = re.split(r"\{(\w+)\}", self.targets[0])
-        return re.compile("".join(rf"(?P<{piece}>\w+)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)))
+        return re.compile(
+            "".join(rf"(?P<{piece}>\w+)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
+        )
 
     @cached_property
     def key_template(self) -> str:
@@ -118,7 +120,9 @@ class Rule:
         template = re.sub(r"\(\?P<(\w+)>(?:\\.|[^()\\])*\)", r"{\1}", self.pattern)
         literal = re.sub(r"\\(.)", "", re.sub(r"\{\w+\}", "", template))
         if re.search(r"[][(){}|*+?^$.]", literal):
-            raise ValueError(f"the pattern {self.pattern!r} cannot be written back: it is not a literal key with named groups")
+            raise ValueError(
+                f"the pattern {self.pattern!r} cannot be written back: it is not a literal key with named groups"
+            )
         return re.sub(r"\\(.)", r"\1", template)
 
     def foreign_key(self, groups: dict[str, str], layer: int | None) -> str:
@@ -126,7 +130,9 @@ class Rule:
         try:
             return self.key_template.format(**groups, **({} if layer is None else {LAYER: layer}))
         except KeyError as absent:
-            raise ValueError(f"the pattern {self.pattern!r} cannot be written back: our path does not tell its {absent}") from None
+            raise ValueError(
+                f"the pattern {self.pattern!r} cannot be written back: our path does not tell its {absent}"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,10 @@ def conv(foreign: str, ours: str) -> list[Rule]:
 
 def pointwise(foreign: str, ours: str) -> list[Rule]:
     """A 1x1 convolution's ``foreign.weight`` (out, in, 1, 1) and ``foreign.bias`` to an nnx.Linear."""
-    return [Rule(key(f"{foreign}.weight"), f"{ours}.kernel", pointwise_kernel), Rule(key(f"{foreign}.bias"), f"{ours}.bias")]
+    return [
+        Rule(key(f"{foreign}.weight"), f"{ours}.kernel", pointwise_kernel),
+        Rule(key(f"{foreign}.bias"), f"{ours}.bias"),
+    ]
 
 
 def norm(foreign: str, ours: str) -> list[Rule]:

@@ -16,29 +16,81 @@ from ..checkpoint import CheckpointError
 from .lazy_tensor import LazyTensor, Sealed, Storage
 
 _DTYPES = {
-    "float64": np.float64, "double": np.float64, "float32": np.float32, "float": np.float32, "float16": np.float16, "half": np.float16,
-    "bfloat16": ml_dtypes.bfloat16, "int64": np.int64, "long": np.int64, "int32": np.int32, "int": np.int32, "int16": np.int16,
-    "short": np.int16, "int8": np.int8, "uint8": np.uint8, "bool": np.bool_, "uint16": np.uint16, "uint32": np.uint32,
-    "uint64": np.uint64, "complex64": np.complex64, "complex128": np.complex128,
-}  # fmt: skip
+    "float64": np.float64,
+    "double": np.float64,
+    "float32": np.float32,
+    "float": np.float32,
+    "float16": np.float16,
+    "half": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "int64": np.int64,
+    "long": np.int64,
+    "int32": np.int32,
+    "int": np.int32,
+    "int16": np.int16,
+    "short": np.int16,
+    "int8": np.int8,
+    "uint8": np.uint8,
+    "bool": np.bool_,
+    "uint16": np.uint16,
+    "uint32": np.uint32,
+    "uint64": np.uint64,
+    "complex64": np.complex64,
+    "complex128": np.complex128,
+}
 
 _STORAGES = {
-    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16", "LongStorage": "int64",
-    "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool",
-    "ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128",
-}  # fmt: skip
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+}
 
 # Modules and globals that turn up beside the weights in training checkpoints; nothing of them is kept but the name.
-_INERT_MODULES = ("pytorch_lightning", "lightning", "lightning_fabric", "omegaconf", "__torch__", "typing", "pathlib", "argparse")
+_INERT_MODULES = (
+    "pytorch_lightning",
+    "lightning",
+    "lightning_fabric",
+    "omegaconf",
+    "__torch__",
+    "typing",
+    "pathlib",
+    "argparse",
+)
 _INERT_GLOBALS = {
-    ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"), ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"), ("numpy", "dtype"), ("numpy", "ndarray"), ("_codecs", "encode"),
-    ("torch", "device"), ("torch", "Generator"), ("collections", "defaultdict"), ("collections", "Counter"),
-    ("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor"), ("torch.nn.parameter", "Parameter"),
-    ("torch.jit._pickle", "build_intlist"), ("torch.jit._pickle", "build_doublelist"), ("torch.jit._pickle", "build_boollist"),
-    ("torch.jit._pickle", "build_tensorlist"), ("torch.jit._pickle", "restore_type_tag"),
-}  # fmt: skip
-_INERT_GLOBALS |= {(module, name) for module in ("builtins", "__builtin__") for name in ("object", "dict", "list", "int", "long", "float")}
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("_codecs", "encode"),
+    ("torch", "device"),
+    ("torch", "Generator"),
+    ("collections", "defaultdict"),
+    ("collections", "Counter"),
+    ("copy_reg", "_reconstructor"),
+    ("copyreg", "_reconstructor"),
+    ("torch.nn.parameter", "Parameter"),
+    ("torch.jit._pickle", "build_intlist"),
+    ("torch.jit._pickle", "build_doublelist"),
+    ("torch.jit._pickle", "build_boollist"),
+    ("torch.jit._pickle", "build_tensorlist"),
+    ("torch.jit._pickle", "restore_type_tag"),
+}
+_INERT_GLOBALS |= {
+    (module, name)
+    for module in ("builtins", "__builtin__")
+    for name in ("object", "dict", "list", "int", "long", "float")
+}
 
 
 class Inert:
@@ -158,10 +210,17 @@ class SafeUnpickler(pickle.Unpickler):
             if (module, name) not in self._inert:
                 self._inert[module, name] = type("Inert", (Inert,), {"global_name": f"{module}.{name}"})
             return self._inert[module, name]
-        raise CheckpointError(f"its pickle asks for {module}.{name}, which is not part of a checkpoint of weights; refused")
+        raise CheckpointError(
+            f"its pickle asks for {module}.{name}, which is not part of a checkpoint of weights; refused"
+        )
 
     def persistent_load(self, identity: Any) -> Storage:
-        if not (isinstance(identity, tuple) and len(identity) >= 5 and identity[0] == "storage" and isinstance(identity[1], _NumberKind)):
+        if not (
+            isinstance(identity, tuple)
+            and len(identity) >= 5
+            and identity[0] == "storage"
+            and isinstance(identity[1], _NumberKind)
+        ):
             raise pickle.UnpicklingError("a persistent id does not name a storage")
         _, kind, key, _, count = identity[:5]
         if not isinstance(key, str) or not isinstance(count, int):

@@ -16,9 +16,17 @@ from .part_config import read_json
 from .torch_zip import CheckpointError, open_checkpoint, state_dict
 
 _DTYPES = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64, "I32": np.int32,
-    "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
-}  # fmt: skip
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +69,15 @@ def _open(path: Path) -> Mapping[str, Any]:
 def _open_shards(index: Path) -> dict[str, Any]:
     """All tensors of a file split in shards, found by its ``*.index.json``."""
     places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(name, str) and Path(name).name == name for name in places.values()):
+    if not isinstance(places, dict) or not all(
+        isinstance(name, str) and Path(name).name == name for name in places.values()
+    ):
         raise CheckpointError(f"{index} has no weight_map from tensors to files beside it; fetch it again")
     shards = {name: _open(index.parent / name) for name in sorted(set(places.values()))}
     if absent := [tensor for tensor, name in places.items() if tensor not in shards[name]]:
-        raise CheckpointError(f"{index} names {len(absent)} tensors that its shards lack, first {absent[0]}; fetch the folder again")
+        raise CheckpointError(
+            f"{index} names {len(absent)} tensors that its shards lack, first {absent[0]}; fetch the folder again"
+        )
     return {tensor: shards[name][tensor] for tensor, name in places.items()}
 
 

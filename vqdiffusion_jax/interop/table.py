@@ -36,9 +36,27 @@ from .rules import (
 )
 
 __all__ = [
-    "ConversionError", "Ignore", "Mapped", "Report", "Rule", "Transform", "apply", "as_is", "conv", "conv_kernel", "dense", "embedding",
-    "key", "norm", "pointwise", "pointwise_kernel", "split", "squeeze_first", "transpose", "unapply",
-]  # fmt: skip
+    "ConversionError",
+    "Ignore",
+    "Mapped",
+    "Report",
+    "Rule",
+    "Transform",
+    "apply",
+    "as_is",
+    "conv",
+    "conv_kernel",
+    "dense",
+    "embedding",
+    "key",
+    "norm",
+    "pointwise",
+    "pointwise_kernel",
+    "split",
+    "squeeze_first",
+    "transpose",
+    "unapply",
+]
 
 Module = TypeVar("Module")
 
@@ -80,7 +98,9 @@ class _Filling:
         if path not in self.filled:
             ours = self.expected[path]
             dtype = value.dtype if self.keep_dtype(path) else ours.dtype
-            self.filled[path] = jax.ShapeDtypeStruct(ours.shape, dtype) if self.abstract else np.empty(ours.shape, dtype)
+            self.filled[path] = (
+                jax.ShapeDtypeStruct(ours.shape, dtype) if self.abstract else np.empty(ours.shape, dtype)
+            )
         self.written.setdefault(path, set()).add(layer)
         if not self.abstract:
             self.filled[path][... if layer is None else layer] = value
@@ -169,7 +189,9 @@ def _place(rule: Rule, match: re.Match, foreign: str, tensor: Any, filling: _Fil
     targets = [target.format(**groups) for target in rule.targets]
     try:
         hollow = rule.layout.forward(np.broadcast_to(np.empty((), tensor.dtype), shape))
-        problems = [p for path, part in zip(targets, hollow, strict=True) if (p := filling.problem(path, layer, part.shape))]
+        problems = [
+            p for path, part in zip(targets, hollow, strict=True) if (p := filling.problem(path, layer, part.shape))
+        ]
     except ValueError as error:
         problems = [str(error)]
     if problems:

@@ -29,9 +29,25 @@ UNPACKED_RATIO = 20
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that begins a file from before PyTorch 1.6
 _CORRUPT = (
-    zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError,
-    IndexError, OverflowError, MemoryError, RecursionError, NotImplementedError, RuntimeError, AssertionError, ImportError, OSError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    NotImplementedError,
+    RuntimeError,
+    AssertionError,
+    ImportError,
+    OSError,
+)
 
 
 def open_checkpoint(path: str | Path) -> Any:
@@ -72,7 +88,9 @@ def state_dict(tree: Any) -> dict[str, LazyTensor]:
     except RecursionError:
         raise CheckpointError("the checkpoint contains itself; it was not written by PyTorch") from None
     except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"the checkpoint's names are not those of tensors ({_line(error)}); it was not written by PyTorch") from None
+        raise CheckpointError(
+            f"the checkpoint's names are not those of tensors ({_line(error)}); it was not written by PyTorch"
+        ) from None
 
 
 def _tensors(node: Any, name: str) -> Iterator[tuple[str, LazyTensor]]:
@@ -118,7 +136,9 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Any:
                 raise CheckpointError(f"it lacks the storage data/{key}; it is truncated or was repacked")
             found = _locate(path, archive, info, dtype)
             if count * (dtype.itemsize if dtype is not None else 1) > found.size:
-                raise CheckpointError(f"its storage data/{key} holds {found.size} bytes where {count} numbers are promised")
+                raise CheckpointError(
+                    f"its storage data/{key} holds {found.size} bytes where {count} numbers are promised"
+                )
             storages[key, dtype] = found
         return storages[key, dtype]
 
@@ -128,7 +148,9 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Any:
 def _check_sizes(archive: zipfile.ZipFile, pickled: zipfile.ZipInfo, size: int) -> None:
     """Raise CheckpointError for an archive that was made to fill memory."""
     if pickled.file_size > PICKLE_BYTES:
-        raise CheckpointError(f"its data.pkl takes {pickled.file_size} bytes, which is far more than a list of weights does; refused")
+        raise CheckpointError(
+            f"its data.pkl takes {pickled.file_size} bytes, which is far more than a list of weights does; refused"
+        )
     unpacked = sum(info.file_size for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED)
     if unpacked > UNPACKED_BYTES + UNPACKED_RATIO * size:
         raise CheckpointError(f"it unpacks {size} bytes to {unpacked}, as weights never do; refused")
@@ -164,7 +186,9 @@ def _open_legacy(path: Path) -> Any:
     try:
         return _from_torch(torch, torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # whatever a foreign file makes another library raise
-        raise CheckpointError(f"{path} was saved before PyTorch 1.6 and torch cannot read it ({_line(error)})") from None
+        raise CheckpointError(
+            f"{path} was saved before PyTorch 1.6 and torch cannot read it ({_line(error)})"
+        ) from None
 
 
 def _from_torch(torch: Any, node: Any) -> Any:

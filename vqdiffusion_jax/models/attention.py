@@ -145,7 +145,10 @@ def _cudnn_supports(query_shape: tuple, key_shape: tuple, dtype: str, causal: bo
     """
     if jax.default_backend() != "gpu" or dtype not in HALF_DTYPES:
         if asked_for:
-            warnings.warn(f"attention='cudnn' needs a CUDA GPU and {' or '.join(HALF_DTYPES)}, not {dtype}; using 'auto'", stacklevel=3)
+            warnings.warn(
+                f"attention='cudnn' needs a CUDA GPU and {' or '.join(HALF_DTYPES)}, not {dtype}; using 'auto'",
+                stacklevel=3,
+            )
         return False
     query = jax.ShapeDtypeStruct((1, *query_shape), dtype)
     key = jax.ShapeDtypeStruct((1, *key_shape), dtype)
@@ -154,6 +157,8 @@ def _cudnn_supports(query_shape: tuple, key_shape: tuple, dtype: str, causal: bo
         jax.jit(gradient).lower(query, key, key).compile()
     except Exception as error:  # cuDNN, XLA and JAX each refuse in their own type; any refusal means the same
         reason = str(error).strip().split("\n")[0]
-        warnings.warn(f"cuDNN attention is not available for query {query_shape} in {dtype}, using XLA's: {reason}", stacklevel=3)
+        warnings.warn(
+            f"cuDNN attention is not available for query {query_shape} in {dtype}, using XLA's: {reason}", stacklevel=3
+        )
         return False
     return True

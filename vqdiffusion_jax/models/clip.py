@@ -26,7 +26,9 @@ IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 class CLIPBlock(nnx.Module):
     """Pre-norm residual block: attention, then a QuickGELU MLP."""
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, num_heads: int, mlp_ratio: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs
+    ):
         self.norm1 = _norm(width, compute, rngs)
         self.attention = Attention(width, num_heads, compute, rngs=rngs)
         self.norm2 = _norm(width, compute, rngs)
@@ -45,7 +47,9 @@ def _norm(width: int, compute: ComputeConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
 
 def _blocks(config: CLIPTextConfig | CLIPVisionConfig, compute: ComputeConfig, rngs: nnx.Rngs) -> CLIPBlock:
     return stack(
-        lambda layer_rngs: CLIPBlock(config.width, config.num_heads, config.mlp_ratio, compute, rngs=layer_rngs), config.num_layers, rngs
+        lambda layer_rngs: CLIPBlock(config.width, config.num_heads, config.mlp_ratio, compute, rngs=layer_rngs),
+        config.num_layers,
+        rngs,
     )
 
 
@@ -56,7 +60,9 @@ def _normal(shape: tuple[int, ...], compute: ComputeConfig, rngs: nnx.Rngs) -> n
 class CLIPTextEncoder(nnx.Module):
     """Causal transformer over token ids."""
 
-    def __init__(self, config: CLIPTextConfig = CLIPTextConfig(), compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+    def __init__(
+        self, config: CLIPTextConfig = CLIPTextConfig(), compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs
+    ):
         self.config = config
         self.compute = compute
         self.token_embedding = embed(config.vocab_size, config.width, compute, rngs=rngs)
@@ -97,7 +103,9 @@ def check_ids(ids: jax.Array | np.ndarray, config: CLIPTextConfig) -> None:
     """Raise ValueError unless ids is (batch, length <= context) and whole; values are read only where they are on the host."""
     shape = jnp.shape(ids)
     if len(shape) != 2 or shape[1] > config.context_length:
-        raise ValueError(f"token ids have shape {shape}; CLIPTextEncoder takes (batch, length) with length at most {config.context_length}")
+        raise ValueError(
+            f"token ids have shape {shape}; CLIPTextEncoder takes (batch, length) with length at most {config.context_length}"
+        )
     if not jnp.issubdtype(jnp.result_type(ids), jnp.integer):
         raise ValueError(f"token ids are {jnp.result_type(ids)}; CLIPTextEncoder takes integers")
     if isinstance(ids, np.ndarray) and ids.size and ids.max() >= config.vocab_size:
@@ -145,7 +153,9 @@ def text_condition(encoder: CLIPTextEncoder, ids: jax.Array, config: TextEmbeddi
 class CLIPVisionEncoder(nnx.Module):
     """Vision transformer: patches, a class token, and the projection that text embeddings are compared with."""
 
-    def __init__(self, config: CLIPVisionConfig = CLIPVisionConfig(), compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+    def __init__(
+        self, config: CLIPVisionConfig = CLIPVisionConfig(), compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs
+    ):
         self.config = config
         self.compute = compute
         patch = (config.patch_size, config.patch_size)
@@ -180,10 +190,14 @@ class CLIPVisionEncoder(nnx.Module):
         """
         size, dtype = self.config.image_size, self.compute.dtype
         if jnp.ndim(images) != 4 or jnp.shape(images)[1:] != (size, size, 3):
-            raise ValueError(f"images have shape {jnp.shape(images)}; CLIPVisionEncoder takes (batch, {size}, {size}, 3); resize them")
+            raise ValueError(
+                f"images have shape {jnp.shape(images)}; CLIPVisionEncoder takes (batch, {size}, {size}, 3); resize them"
+            )
         patches = self.patch_embedding(jnp.asarray(images, dtype))
         patches = patches.reshape(patches.shape[0], -1, self.config.width)
-        class_token = jnp.broadcast_to(self.class_embedding[...].astype(dtype), (patches.shape[0], 1, self.config.width))
+        class_token = jnp.broadcast_to(
+            self.class_embedding[...].astype(dtype), (patches.shape[0], 1, self.config.width)
+        )
         states = jnp.concatenate([class_token, patches], axis=1) + self.position_embedding[...].astype(dtype)
         states = scan_layers(lambda x, block: block(x), self.pre_norm(states).astype(dtype), self.blocks, self.compute)
         return self.final_norm(states[:, 0]).astype(dtype) @ self.projection[...].astype(dtype)

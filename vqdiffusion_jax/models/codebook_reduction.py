@@ -18,7 +18,9 @@ class CodebookReduction(NamedTuple):
     reduced_to_full: np.ndarray  # (K,) int32
 
 
-def reduction_from_full(full_to_reduced, *, codebook_size: int | None = None, num_codes: int | None = None) -> CodebookReduction:
+def reduction_from_full(
+    full_to_reduced, *, codebook_size: int | None = None, num_codes: int | None = None
+) -> CodebookReduction:
     """Both tables from the one that files hold; each reduced code decodes as the smallest full code that maps to it.
 
     Args:
@@ -30,17 +32,27 @@ def reduction_from_full(full_to_reduced, *, codebook_size: int | None = None, nu
     """
     table = np.asarray(full_to_reduced)
     if table.ndim != 1 or not table.size or not np.issubdtype(table.dtype, np.integer):
-        raise ValueError(f"a codebook reduction is one row of integers, one a code; got {table.dtype} of shape {table.shape}")
+        raise ValueError(
+            f"a codebook reduction is one row of integers, one a code; got {table.dtype} of shape {table.shape}"
+        )
     if codebook_size is not None and table.size != codebook_size:
-        raise ValueError(f"the codebook reduction has {table.size} entries but the codebook {codebook_size}; use the file made for it")
+        raise ValueError(
+            f"the codebook reduction has {table.size} entries but the codebook {codebook_size}; use the file made for it"
+        )
     if table.min() < 0:
-        raise ValueError(f"the codebook reduction maps full code {table.argmin()} to {table.min()}; reduced codes start at 0")
+        raise ValueError(
+            f"the codebook reduction maps full code {table.argmin()} to {table.min()}; reduced codes start at 0"
+        )
     reduced, first = np.unique(table, return_index=True)
     if reduced[-1] != reduced.size - 1:
         gap = int(np.flatnonzero(reduced != np.arange(reduced.size))[0])
-        raise ValueError(f"the codebook reduction goes up to {reduced[-1]} but nothing maps to {gap}; its values must cover 0..K-1")
+        raise ValueError(
+            f"the codebook reduction goes up to {reduced[-1]} but nothing maps to {gap}; its values must cover 0..K-1"
+        )
     if num_codes is not None and reduced.size != num_codes:
-        raise ValueError(f"the codebook reduction keeps {reduced.size} codes but the model expects {num_codes}; use the file made for it")
+        raise ValueError(
+            f"the codebook reduction keeps {reduced.size} codes but the model expects {num_codes}; use the file made for it"
+        )
     return CodebookReduction(table.astype(np.int32), first.astype(np.int32))
 
 

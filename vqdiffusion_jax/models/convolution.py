@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from ..config import ComputeConfig
-from .products import dot_general
+from .matmul import dot_general
 
 # One object, so that two codecs of one config have the same tree structure.  Uniform in ±sqrt(3 scale / fan in).
 uniform_init = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
@@ -44,11 +44,19 @@ _FALLS_ON = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float3
 class Conv3x3(nnx.Conv):
     """nnx.Conv of size 3 x 3, stride 1 and padding "SAME", with bias; parameters as there."""
 
-    def __init__(self, in_channels: int, out_channels: int, compute: ComputeConfig, *, kernel_init, rngs: nnx.Rngs, **bias_init):
+    def __init__(
+        self, in_channels: int, out_channels: int, compute: ComputeConfig, *, kernel_init, rngs: nnx.Rngs, **bias_init
+    ):
         super().__init__(
-            in_channels, out_channels, (3, 3), kernel_init=kernel_init, dtype=compute.dtype, param_dtype=compute.param_dtype,
-            rngs=rngs, **bias_init,
-        )  # fmt: skip
+            in_channels,
+            out_channels,
+            (3, 3),
+            kernel_init=kernel_init,
+            dtype=compute.dtype,
+            param_dtype=compute.param_dtype,
+            rngs=rngs,
+            **bias_init,
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), ((1, 1), (1, 1)))
@@ -56,25 +64,44 @@ class Conv3x3(nnx.Conv):
 
 
 def conv(
-    in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs, size: int = 3, strides: int = 1, padding="SAME"
+    in_channels: int,
+    out_channels: int,
+    compute: ComputeConfig,
+    *,
+    rngs: nnx.Rngs,
+    size: int = 3,
+    strides: int = 1,
+    padding="SAME",
 ) -> nnx.Conv:
     """A size x size convolution with bias; kernel (size, size, in, out)."""
     if (size, strides, padding) == (3, 1, "SAME"):
         layer = Conv3x3(in_channels, out_channels, compute, kernel_init=uniform_init, rngs=rngs)
     else:
         layer = nnx.Conv(
-            in_channels, out_channels, (size, size), strides=strides, padding=padding, kernel_init=uniform_init,
-            dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs,
-        )  # fmt: skip
+            in_channels,
+            out_channels,
+            (size, size),
+            strides=strides,
+            padding=padding,
+            kernel_init=uniform_init,
+            dtype=compute.dtype,
+            param_dtype=compute.param_dtype,
+            rngs=rngs,
+        )
     return with_uniform_bias(layer, rngs)
 
 
 def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs) -> nnx.Linear:
     """A 1 x 1 convolution with bias, as the linear layer it is; kernel (in, out)."""
     layer = nnx.Linear(
-        in_channels, out_channels, kernel_init=uniform_init, dtype=compute.dtype, param_dtype=compute.param_dtype,
-        dot_general=dot_general, rngs=rngs,
-    )  # fmt: skip
+        in_channels,
+        out_channels,
+        kernel_init=uniform_init,
+        dtype=compute.dtype,
+        param_dtype=compute.param_dtype,
+        dot_general=dot_general,
+        rngs=rngs,
+    )
     return with_uniform_bias(layer, rngs)
 
 
@@ -88,7 +115,9 @@ def with_uniform_bias(layer, rngs: nnx.Rngs):
 def conv_of_upsampled(layer: nnx.Conv, x: jax.Array) -> jax.Array:
     """A 3 x 3 convolution of x with every pixel four times: (batch, h, w, in) -> (batch, 2h, 2w, out)."""
     kernel, x = layer.kernel[...].astype(layer.dtype), x.astype(layer.dtype)
-    return jax.lax.platform_dependent(x, kernel, cpu=_of_upsampled_in_phases, default=_of_upsampled) + layer.bias[...].astype(layer.dtype)
+    return jax.lax.platform_dependent(x, kernel, cpu=_of_upsampled_in_phases, default=_of_upsampled) + layer.bias[
+        ...
+    ].astype(layer.dtype)
 
 
 def _of_upsampled(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -109,7 +138,13 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     direct = functools.partial(_direct, padding=padding)
     rows, columns, *channels = kernel.shape
     even = all((size + sum(around) - rows + 1) % 2 == 0 for size, around in zip(x.shape[1:3], padding, strict=True))
-    if not even or rows != columns or rows not in _WINOGRAD or min(channels) < WINOGRAD_CHANNELS or x.dtype not in WINOGRAD_DTYPES:
+    if (
+        not even
+        or rows != columns
+        or rows not in _WINOGRAD
+        or min(channels) < WINOGRAD_CHANNELS
+        or x.dtype not in WINOGRAD_DTYPES
+    ):
         return direct(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=lambda x, kernel: winograd(x, kernel, padding), default=direct)
 

@@ -135,7 +135,12 @@ class Block(nnx.Module):
         if config.condition == "text":
             self.cross_norm = time_norm()
             self.cross_attention = Attention(
-                config.width, config.num_heads, compute, context_width=config.condition_width, fp8=compute.fp8, rngs=rngs
+                config.width,
+                config.num_heads,
+                compute,
+                context_width=config.condition_width,
+                fp8=compute.fp8,
+                rngs=rngs,
             )
         if config.condition == "class":
             self.mlp_norm = AdaLayerNorm(config.num_classes, config.width, compute, mean_row=True, rngs=rngs)
@@ -282,7 +287,9 @@ class Denoiser(nnx.Module):
     def null(self, batch: int) -> jax.Array:
         """The learned null condition (batch, condition_length, condition_width).  Raises ValueError if there is none."""
         if self.null_condition is None:
-            raise ValueError("this denoiser has no learned null condition; use the empty prompt's, or a config with learnable_null=True")
+            raise ValueError(
+                "this denoiser has no learned null condition; use the empty prompt's, or a config with learnable_null=True"
+            )
         null = self.null_condition[...]
         return jnp.broadcast_to(null, (batch, *null.shape))
 
@@ -308,7 +315,9 @@ class Denoiser(nnx.Module):
                 raise ValueError("this denoiser is unconditional; leave condition out")
             return
         if condition is None:
-            raise ValueError(f"this denoiser needs a {config.condition} condition; pass condition, or conditioning from precompute")
+            raise ValueError(
+                f"this denoiser needs a {config.condition} condition; pass condition, or conditioning from precompute"
+            )
         text = config.condition == "text"
         expected = (batch, config.condition_length, config.condition_width) if text else (batch,)
         kind = jnp.floating if text else jnp.integer
@@ -318,4 +327,6 @@ class Denoiser(nnx.Module):
             )
         labels = None if text else host_values(condition)
         if labels is not None and (labels < 0).any():
-            raise ValueError(f"label {labels.min()} is out of range; allowed: 0 to {config.num_classes - 1}, or more for no class")
+            raise ValueError(
+                f"label {labels.min()} is out of range; allowed: 0 to {config.num_classes - 1}, or more for no class"
+            )

@@ -20,8 +20,8 @@ from ..config import ComputeConfig
 from ..sharding import batch_spec
 from .attention import attention
 from .fp8 import Fp8Linear
-from .keys import Keys
-from .products import dot_general
+from .matmul import dot_general
+from .shapes import Keys
 
 LAYER_NORM_EPSILON = 1e-5  # PyTorch's default; Flax's is 1e-6
 GROUP_NORM_EPSILON = 1e-6
@@ -54,8 +54,13 @@ def linear(
     multiplies in float8 (and returns the compute dtype).
     """
     options = dict(
-        use_bias=bias, kernel_init=kernel_init, bias_init=zeros_init, dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs
-    )  # fmt: skip
+        use_bias=bias,
+        kernel_init=kernel_init,
+        bias_init=zeros_init,
+        dtype=compute.dtype,
+        param_dtype=compute.param_dtype,
+        rngs=rngs,
+    )
     if fp8:
         return Fp8Linear(in_features, out_features, **options)
     return nnx.Linear(in_features, out_features, preferred_element_type=out_dtype, dot_general=dot_general, **options)
@@ -91,7 +96,14 @@ class GroupNorm(nnx.GroupNorm):
     """
 
     def __init__(self, channels: int, groups: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
-        super().__init__(channels, num_groups=groups, epsilon=GROUP_NORM_EPSILON, dtype=compute.dtype, param_dtype="float32", rngs=rngs)
+        super().__init__(
+            channels,
+            num_groups=groups,
+            epsilon=GROUP_NORM_EPSILON,
+            dtype=compute.dtype,
+            param_dtype="float32",
+            rngs=rngs,
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.astype(jnp.float32)
@@ -144,9 +156,15 @@ class Mlp(nnx.Module):
     """Linear, activation, linear over the last axis: parameters ``up`` (width, ratio * width) and ``down``."""
 
     def __init__(
-        self, width: int, ratio: int, activation: str = "gelu2", compute: ComputeConfig = ComputeConfig(), *, fp8: bool = False,
+        self,
+        width: int,
+        ratio: int,
+        activation: str = "gelu2",
+        compute: ComputeConfig = ComputeConfig(),
+        *,
+        fp8: bool = False,
         rngs: nnx.Rngs,
-    ):  # fmt: skip
+    ):
         self.up = linear(width, ratio * width, compute, fp8=fp8, rngs=rngs)
         self.down = linear(ratio * width, width, compute, fp8=fp8, rngs=rngs)
         self.activation = activation

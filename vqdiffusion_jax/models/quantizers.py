@@ -84,7 +84,9 @@ def commitment_loss(latents: jax.Array, codes: jax.Array) -> jax.Array:
 
 def _codebook(config: VQGANConfig, rngs: nnx.Rngs) -> nnx.Param:
     bound = 1.0 / config.codebook_size
-    return nnx.Param(jax.random.uniform(rngs.params(), (config.codebook_size, config.embed_dim), jnp.float32, -bound, bound))
+    return nnx.Param(
+        jax.random.uniform(rngs.params(), (config.codebook_size, config.embed_dim), jnp.float32, -bound, bound)
+    )
 
 
 class VQQuantizer(nnx.Module):
@@ -119,9 +121,13 @@ class GumbelQuantizer(nnx.Module):
 
     def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
         proj = nnx.Linear(
-            config.embed_dim, config.codebook_size, kernel_init=uniform_init, dtype=jnp.float32, precision=jax.lax.Precision.HIGHEST,
+            config.embed_dim,
+            config.codebook_size,
+            kernel_init=uniform_init,
+            dtype=jnp.float32,
+            precision=jax.lax.Precision.HIGHEST,
             rngs=rngs,
-        )  # fmt: skip
+        )
         self.proj = with_uniform_bias(proj, rngs)
         self.codebook = _codebook(config, rngs)
 
@@ -167,12 +173,19 @@ def gumbel_noise(key: jax.Array, batch: int, length: int, codebook_size: int) ->
     if key.ndim == 0:
         key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
     if key.shape != (batch,):
-        raise ValueError(f"keys for encoding have shape {key.shape}; give one key, or one for each of the {batch} images")
+        raise ValueError(
+            f"keys for encoding have shape {key.shape}; give one key, or one for each of the {batch} images"
+        )
     return jax.vmap(lambda k: jax.random.gumbel(k, (length, codebook_size), jnp.float32))(key)
 
 
 def ema_update(
-    quantizer: EMAQuantizer, latents: jax.Array, *, tokens: jax.Array | None = None, decay: float = 0.99, epsilon: float = 1.0e-5
+    quantizer: EMAQuantizer,
+    latents: jax.Array,
+    *,
+    tokens: jax.Array | None = None,
+    decay: float = 0.99,
+    epsilon: float = 1.0e-5,
 ) -> EMAQuantizer:
     """The quantizer after one training batch; the one passed in is left as it is.
 

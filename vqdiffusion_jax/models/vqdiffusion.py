@@ -29,7 +29,12 @@ class VQDiffusionModel(nnx.Module):
     """
 
     def __init__(
-        self, config: ModelConfig, compute: ComputeConfig = ComputeConfig(), *, text_compute: ComputeConfig | None = None, rngs: nnx.Rngs
+        self,
+        config: ModelConfig,
+        compute: ComputeConfig = ComputeConfig(),
+        *,
+        text_compute: ComputeConfig | None = None,
+        rngs: nnx.Rngs,
     ):
         self.config = config
         self.denoiser = Denoiser(config.denoiser, compute, rngs=rngs)
@@ -37,4 +42,6 @@ class VQDiffusionModel(nnx.Module):
         if config.text_encoder is None:
             self.text_encoder = None
         else:
-            self.text_encoder = CLIPTextEncoder(config.text_encoder, text_compute or replace(compute, param_dtype="float32"), rngs=rngs)
+            self.text_encoder = CLIPTextEncoder(
+                config.text_encoder, text_compute or replace(compute, param_dtype="float32"), rngs=rngs
+            )

@@ -81,7 +81,9 @@ class VQGAN(nnx.Module):
         self.decoder = Decoder(config, compute, rngs=rngs)
         tables = None, None
         if config.reduced_codebook_size is not None:
-            tables = (Buffer(jnp.asarray(t)) for t in first_codes_kept(config.codebook_size, config.reduced_codebook_size))
+            tables = (
+                Buffer(jnp.asarray(t)) for t in first_codes_kept(config.codebook_size, config.reduced_codebook_size)
+            )
         self.full_to_reduced, self.reduced_to_full = tables
 
     def latents(self, images: jax.Array, *, dropout_key: jax.Array | None = None) -> jax.Array:
@@ -106,7 +108,12 @@ class VQGAN(nnx.Module):
         return self.quant_conv(joined(features, size // window))
 
     def encode(
-        self, images: jax.Array, *, key: jax.Array | None = None, gumbel: jax.Array | None = None, temperature: float = 1.0
+        self,
+        images: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        gumbel: jax.Array | None = None,
+        temperature: float = 1.0,
     ) -> jax.Array:
         """Images (batch, height, width, channels) in [-1, 1] -> tokens (batch, length) int32.
 
@@ -125,7 +132,9 @@ class VQGAN(nnx.Module):
         if key is not None and gumbel is not None:
             raise ValueError("encode takes key or gumbel, not both; the key would draw what gumbel gives")
         if isinstance(temperature, int | float) and not temperature > 0:
-            raise ValueError(f"temperature is {temperature}; it must be above 0 (for the most likely tokens leave out key and gumbel)")
+            raise ValueError(
+                f"temperature is {temperature}; it must be above 0 (for the most likely tokens leave out key and gumbel)"
+            )
         latents = self.latents(images)
         latents = latents.reshape(latents.shape[0], -1, latents.shape[-1])
         if key is not None and self.config.quantizer == "gumbel":
@@ -142,7 +151,9 @@ class VQGAN(nnx.Module):
         """
         height, width = self.config.grid
         if tokens.ndim != 2 or tokens.shape[1] != height * width:
-            raise ValueError(f"tokens have shape {tokens.shape}; this codec takes (batch, {height * width}), a {height} x {width} grid")
+            raise ValueError(
+                f"tokens have shape {tokens.shape}; this codec takes (batch, {height * width}), a {height} x {width} grid"
+            )
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(f"tokens are {tokens.dtype}; they must be integers")
         check_tokens(tokens, self.config.num_codes, allow_mask=False)

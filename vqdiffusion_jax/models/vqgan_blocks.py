@@ -31,12 +31,16 @@ def _fold(key: jax.Array | None, i: int) -> jax.Array | None:
 class ResnetBlock(nnx.Module):
     """Twice GroupNorm, swish and a 3 x 3 convolution, added to the input (through a 1 x 1 convolution where channels change)."""
 
-    def __init__(self, in_channels: int, out_channels: int, config: VQGANConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self, in_channels: int, out_channels: int, config: VQGANConfig, compute: ComputeConfig, *, rngs: nnx.Rngs
+    ):
         self.norm1 = GroupNorm(in_channels, config.norm_groups, compute, rngs=rngs)
         self.conv1 = conv(in_channels, out_channels, compute, rngs=rngs)
         self.norm2 = GroupNorm(out_channels, config.norm_groups, compute, rngs=rngs)
         self.conv2 = conv(out_channels, out_channels, compute, rngs=rngs)
-        self.shortcut = None if in_channels == out_channels else pointwise(in_channels, out_channels, compute, rngs=rngs)
+        self.shortcut = (
+            None if in_channels == out_channels else pointwise(in_channels, out_channels, compute, rngs=rngs)
+        )
         self.dropout = config.dropout
 
     def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
@@ -69,12 +73,24 @@ class Level(nnx.Module):
     """All blocks of one resolution, each followed by attention where the level has it, and the convolution that leaves the level."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, config: VQGANConfig, compute: ComputeConfig,
-        *, num_blocks: int, attends: bool, resample: Callable[..., nnx.Conv] | None, rngs: nnx.Rngs,
-    ):  # fmt: skip
+        self,
+        in_channels: int,
+        out_channels: int,
+        config: VQGANConfig,
+        compute: ComputeConfig,
+        *,
+        num_blocks: int,
+        attends: bool,
+        resample: Callable[..., nnx.Conv] | None,
+        rngs: nnx.Rngs,
+    ):
         widths = [in_channels] + [out_channels] * num_blocks
-        self.blocks = nnx.List([ResnetBlock(a, b, config, compute, rngs=rngs) for a, b in zip(widths, widths[1:], strict=False)])
-        self.attentions = nnx.List([AttentionBlock(out_channels, config, compute, rngs=rngs) for _ in range(num_blocks if attends else 0)])
+        self.blocks = nnx.List(
+            [ResnetBlock(a, b, config, compute, rngs=rngs) for a, b in zip(widths, widths[1:], strict=False)]
+        )
+        self.attentions = nnx.List(
+            [AttentionBlock(out_channels, config, compute, rngs=rngs) for _ in range(num_blocks if attends else 0)]
+        )
         self.resample = None if resample is None else resample(out_channels, rngs=rngs)
         self.remat = compute.remat
 
@@ -86,7 +102,9 @@ class Level(nnx.Module):
         return x
 
 
-def _block_then_attention(block: ResnetBlock, attends: AttentionBlock | None, x: jax.Array, dropout_key: jax.Array | None) -> jax.Array:
+def _block_then_attention(
+    block: ResnetBlock, attends: AttentionBlock | None, x: jax.Array, dropout_key: jax.Array | None
+) -> jax.Array:
     x = block(x, dropout_key)
     return x if attends is None else attends(x)
 
@@ -114,13 +132,21 @@ class Encoder(nnx.Module):
         widths = [config.channels, *(config.channels * m for m in config.channel_multipliers)]
         last = len(config.channel_multipliers) - 1
         self.conv_in = conv(config.image_channels, config.channels, compute, rngs=rngs)
-        self.down = nnx.List([
-            Level(
-                widths[i], widths[i + 1], config, compute, num_blocks=config.num_res_blocks, attends=i in config.attention_levels,
-                resample=None if i == last else down, rngs=rngs,
-            )
-            for i in range(last + 1)
-        ])  # fmt: skip
+        self.down = nnx.List(
+            [
+                Level(
+                    widths[i],
+                    widths[i + 1],
+                    config,
+                    compute,
+                    num_blocks=config.num_res_blocks,
+                    attends=i in config.attention_levels,
+                    resample=None if i == last else down,
+                    rngs=rngs,
+                )
+                for i in range(last + 1)
+            ]
+        )
         self.middle = Middle(widths[-1], config, compute, rngs=rngs)
         self.norm_out = GroupNorm(widths[-1], config.norm_groups, compute, rngs=rngs)
         self.conv_out = conv(widths[-1], config.z_channels, in_float32(compute), rngs=rngs)
@@ -149,13 +175,21 @@ class Decoder(nnx.Module):
         widths.append(widths[-1])
         self.conv_in = conv(config.z_channels, widths[-1], compute, rngs=rngs)
         self.middle = Middle(widths[-1], config, compute, rngs=rngs)
-        self.up = nnx.List([
-            Level(
-                widths[i + 1], widths[i], config, compute, num_blocks=config.num_res_blocks + 1, attends=i in config.attention_levels,
-                resample=None if i == 0 else up, rngs=rngs,
-            )
-            for i in range(len(config.channel_multipliers))
-        ])  # fmt: skip
+        self.up = nnx.List(
+            [
+                Level(
+                    widths[i + 1],
+                    widths[i],
+                    config,
+                    compute,
+                    num_blocks=config.num_res_blocks + 1,
+                    attends=i in config.attention_levels,
+                    resample=None if i == 0 else up,
+                    rngs=rngs,
+                )
+                for i in range(len(config.channel_multipliers))
+            ]
+        )
         self.norm_out = GroupNorm(widths[0], config.norm_groups, compute, rngs=rngs)
         self.conv_out = conv(widths[0], config.image_channels, in_float32(compute), rngs=rngs)
 

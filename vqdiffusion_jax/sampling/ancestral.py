@@ -44,7 +44,9 @@ class Ancestral:
             raise ValueError("Ancestral.timesteps is the whole schedule; leave num_steps and first_timestep out")
         object.__setattr__(self, "timesteps", tuple(int(t) for t in self.timesteps))
         if not self.timesteps or any(np.diff(self.timesteps) >= 0):
-            raise ValueError(f"Ancestral.timesteps is {self.timesteps}; it must strictly decrease and hold at least one")
+            raise ValueError(
+                f"Ancestral.timesteps is {self.timesteps}; it must strictly decrease and hold at least one"
+            )
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         t = np.asarray(self._timesteps(schedule.num_timesteps), np.int32)
@@ -84,7 +86,9 @@ class ReferenceFast:
 
     def __post_init__(self):
         if self.skip_step < 1:
-            raise ValueError(f"ReferenceFast.skip_step is {self.skip_step}; it must be at least 1 (Ancestral visits every timestep)")
+            raise ValueError(
+                f"ReferenceFast.skip_step is {self.skip_step}; it must be at least 1 (Ancestral visits every timestep)"
+            )
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         t = list(range(schedule.num_timesteps - 1, -1, -1 - self.skip_step))

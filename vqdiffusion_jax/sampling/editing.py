@@ -54,13 +54,17 @@ def token_mask(pixel_mask: jax.Array, grid: tuple[int, int]) -> jax.Array:
     mask = jnp.asarray(pixel_mask) != 0
     rows, columns = grid
     if mask.ndim not in (2, 3) or mask.shape[-2] % rows or mask.shape[-1] % columns:
-        raise ValueError(f"pixel_mask has shape {mask.shape}; it must be ([batch,] height, width) divisible into a {rows} x {columns} grid")
+        raise ValueError(
+            f"pixel_mask has shape {mask.shape}; it must be ([batch,] height, width) divisible into a {rows} x {columns} grid"
+        )
     height, width = mask.shape[-2:]
     cells = mask.reshape(*mask.shape[:-2], rows, height // rows, columns, width // columns)
     return jnp.any(cells, axis=(-3, -1)).reshape(*mask.shape[:-2], rows * columns)
 
 
-def inpainting_start(tokens: jax.Array, masked: jax.Array, num_codes: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def inpainting_start(
+    tokens: jax.Array, masked: jax.Array, num_codes: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """Start of inpainting: [MASK] where ``masked``, and the ``known`` pair that ``denoise`` imposes elsewhere.
 
     tokens: (batch, length) int32; masked: (length,) or (batch, length) bool.
@@ -85,7 +89,9 @@ def composite(original: jax.Array, generated: jax.Array, pixel_mask: jax.Array) 
             f"original is {original.dtype}{original.shape} and generated {generated.dtype}{generated.shape}; they must be alike"
         )
     if mask.ndim not in (2, 3) or mask.shape[-2:] != original.shape[-3:-1]:
-        raise ValueError(f"pixel_mask has shape {mask.shape}; the pictures need ([batch,] {original.shape[-3]}, {original.shape[-2]})")
+        raise ValueError(
+            f"pixel_mask has shape {mask.shape}; the pictures need ([batch,] {original.shape[-3]}, {original.shape[-2]})"
+        )
     return jnp.where(mask[..., None], generated, original)
 
 
@@ -108,7 +114,9 @@ def outpaint(
     margins = (left, top, right, bottom)
     x0, y0, x1, y1 = round(size * left), round(size * top), size - round(size * right), size - round(size * bottom)
     if not all(0.0 <= margin < 1.0 for margin in margins) or x1 <= x0 or y1 <= y0:
-        raise ValueError(f"margins left, top, right, bottom are {margins}; they must lie in [0, 1) and leave room for the picture")
+        raise ValueError(
+            f"margins left, top, right, bottom are {margins}; they must lie in [0, 1) and leave room for the picture"
+        )
     if (x0, y0, x1, y1) == (0, 0, size, size):
         raise ValueError(f"margins left, top, right, bottom are {margins}; at least one must be a pixel wide")
     width, height = x1 - x0, y1 - y0

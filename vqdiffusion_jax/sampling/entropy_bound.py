@@ -36,7 +36,9 @@ class EntropyBound:
 
     def __post_init__(self):
         if isinstance(self.gamma, Real) and not self.gamma >= 0.0:
-            raise ValueError(f"EntropyBound.gamma is {self.gamma}; it must be at least 0 nats (0 reveals one token a step)")
+            raise ValueError(
+                f"EntropyBound.gamma is {self.gamma}; it must be at least 0 nats (0 reveals one token a step)"
+            )
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         """The longest run there can be, one token a call."""

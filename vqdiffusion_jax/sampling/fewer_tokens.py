@@ -17,12 +17,16 @@ from .reveal import choose_positions, default_counts, draw_codes, purity, sharpe
 from .strategy import Plan, static
 
 
-def _reveal_plan(name: str, counts: tuple[int, ...] | None, tokens_per_call: int | None, schedule: Schedule, num_tokens: int) -> Plan:
+def _reveal_plan(
+    name: str, counts: tuple[int, ...] | None, tokens_per_call: int | None, schedule: Schedule, num_tokens: int
+) -> Plan:
     num_timesteps = schedule.num_timesteps
     if counts is None:
         counts = default_counts(num_tokens, num_timesteps, tokens_per_call)
     if len(counts) != num_timesteps:
-        raise ValueError(f"{name}.counts has {len(counts)} entries; the schedule has {num_timesteps} timesteps, one entry each")
+        raise ValueError(
+            f"{name}.counts has {len(counts)} entries; the schedule has {num_timesteps} timesteps, one entry each"
+        )
     calls = [(t, count) for t in range(num_timesteps - 1, 0, -1) for count in split_count(counts[t], tokens_per_call)]
     calls.append((0, 0))
     timestep, reveal = np.asarray(calls, np.int32).T
@@ -36,7 +40,9 @@ def _check_reveal(strategy: Any) -> None:
         if any(count < 0 for count in strategy.counts):
             raise ValueError(f"{name}.counts is {strategy.counts}; a timestep reveals 0 tokens or more")
     if strategy.tokens_per_call is not None and strategy.tokens_per_call < 1:
-        raise ValueError(f"{name}.tokens_per_call is {strategy.tokens_per_call}; it must be at least 1, or None for no limit")
+        raise ValueError(
+            f"{name}.tokens_per_call is {strategy.tokens_per_call}; it must be at least 1, or None for no limit"
+        )
 
 
 def _reveal_or_draw(call, log_x0, tokens, noise, draw, score, log_value) -> jax.Array:
@@ -76,7 +82,9 @@ class FewerTokens:
         return _reveal_plan(type(self).__name__, self.counts, self.tokens_per_call, schedule, num_tokens)
 
     def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
-        return _reveal_or_draw(call, log_x0, tokens, noise, draw, lambda: jnp.ones(tokens.shape, jnp.float32), lambda: log_x0)
+        return _reveal_or_draw(
+            call, log_x0, tokens, noise, draw, lambda: jnp.ones(tokens.shape, jnp.float32), lambda: log_x0
+        )
 
 
 @jax.tree_util.register_dataclass
@@ -105,5 +113,11 @@ class PurityPrior:
 
     def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
         return _reveal_or_draw(
-            call, log_x0, tokens, noise, draw, lambda: purity(log_x0), lambda: sharpen(log_x0, purity(log_x0), self.weight)
+            call,
+            log_x0,
+            tokens,
+            noise,
+            draw,
+            lambda: purity(log_x0),
+            lambda: sharpen(log_x0, purity(log_x0), self.weight),
         )

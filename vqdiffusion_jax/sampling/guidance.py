@@ -34,7 +34,9 @@ class Guidance:
         if interval is not None:
             low, high = interval
             if isinstance(low, Real) and isinstance(high, Real) and not 0 <= low <= high:
-                raise ValueError(f"Guidance.interval is ({low}, {high}); it must be (lowest, highest) timestep with 0 <= lowest <= highest")
+                raise ValueError(
+                    f"Guidance.interval is ({low}, {high}); it must be (lowest, highest) timestep with 0 <= lowest <= highest"
+                )
             interval = (low, high)
         self.scale = scale
         self.interval = interval

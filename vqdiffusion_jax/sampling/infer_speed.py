@@ -37,7 +37,9 @@ def strategy_from_infer_speed(
         tokens_per_call = int(num_tokens // num_timesteps * speed)
         if tokens_per_call < 1:
             least = 1.0 / max(num_tokens // num_timesteps, 1)
-            raise ValueError(f"infer_speed={infer_speed} would reveal no token a call; use {least:g} or more, or False for every timestep")
+            raise ValueError(
+                f"infer_speed={infer_speed} would reveal no token a call; use {least:g} or more, or False for every timestep"
+            )
         prior_rule = prior_rule or 1
     if prior_rule == 0:
         return Ancestral()

@@ -36,7 +36,9 @@ def unpaired(both: jax.Array, axis: int = 0) -> tuple[jax.Array, jax.Array]:
     return tuple(jax.lax.index_in_dim(both, i, axis + 1, keepdims=False) for i in range(2))
 
 
-def paired_logits(forward: Callable[[jax.Array, jax.Array, Any], jax.Array], conditional: Any, both: Any = None) -> LogitsFn:
+def paired_logits(
+    forward: Callable[[jax.Array, jax.Array, Any], jax.Array], conditional: Any, both: Any = None
+) -> LogitsFn:
     """A LogitsFn that runs the conditional and the null forward as ONE call on a doubled batch.
 
     forward: (tokens, timestep, conditioning) -> logits.
@@ -121,7 +123,9 @@ def denoise(
     Raises ValueError if recorded noise has too few draws.
     """
     if noise.num_draws is not None and isinstance(first_call, int) and first_call + len(plan) > noise.num_draws:
-        raise ValueError(f"the plan's calls use noise draws {first_call} to {first_call + len(plan) - 1}; {noise.num_draws} are recorded")
+        raise ValueError(
+            f"the plan's calls use noise draws {first_call} to {first_call + len(plan) - 1}; {noise.num_draws} are recorded"
+        )
 
     def impose(tokens):
         if known is None:
@@ -161,7 +165,9 @@ def _until_clean(after, strategy, plan, tokens, first_call, keep_trajectory) -> 
         return calls + 1, tokens, strategy.noise_level(call, tokens), path
 
     path = jnp.zeros((len(plan), *tokens.shape), jnp.int32) if keep_trajectory else None
-    calls, tokens, _, path = jax.lax.while_loop(unfinished, body, (0, tokens, strategy.noise_level(plan[0], tokens), path))
+    calls, tokens, _, path = jax.lax.while_loop(
+        unfinished, body, (0, tokens, strategy.noise_level(plan[0], tokens), path)
+    )
     if keep_trajectory:
         path = jnp.where(jnp.arange(len(plan))[:, None, None] < calls, path, tokens)
     return tokens, path

@@ -48,7 +48,9 @@ class MaskGIT:
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         if self.num_steps > num_tokens:
-            raise ValueError(f"MaskGIT.num_steps is {self.num_steps}; a picture has {num_tokens} tokens, so at most as many steps")
+            raise ValueError(
+                f"MaskGIT.num_steps is {self.num_steps}; a picture has {num_tokens} tokens, so at most as many steps"
+            )
         progress = np.arange(1, self.num_steps + 1) / self.num_steps
         share = np.cos(progress * np.pi / 2) if self.mask_schedule == "cosine" else 1.0 - progress
         masked = [num_tokens]
@@ -63,7 +65,9 @@ class MaskGIT:
         code = draw_codes(log_x0, noise, draw)
         log_prob = jnp.take_along_axis(log_x0, code[..., None], axis=-1)[..., 0]
         exponential = jnp.maximum(noise.exponential(draw, tokens.shape), jnp.finfo(jnp.float32).tiny)
-        confidence = log_prob - self.temperature * call.extra["heat"] * jnp.log(exponential)  # -ln Exponential(1) is Gumbel noise
+        confidence = log_prob - self.temperature * call.extra["heat"] * jnp.log(
+            exponential
+        )  # -ln Exponential(1) is Gumbel noise
         masked = tokens == log_x0.shape[-1]
         share_of = jnp.sum(masked, axis=-1, keepdims=True) * call.reveal
         count = -(-share_of // call.extra["masked"])

@@ -34,6 +34,7 @@ STRATEGIES: Mapping[str, Named] = {
     "maskgit": Named(MaskGIT, {"steps": "num_steps", "temperature": "temperature", "mask_schedule": "mask_schedule"}),
     "entropy_bound": Named(EntropyBound, {"entropy_bound": "gamma"}),
     "remask": Named(
-        Remask, {"steps": "num_steps", "timesteps": "timesteps", "remask_rate": "rate", "remask_schedule": "remask_schedule"}
+        Remask,
+        {"steps": "num_steps", "timesteps": "timesteps", "remask_rate": "rate", "remask_schedule": "remask_schedule"},
     ),
 }

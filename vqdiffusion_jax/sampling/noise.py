@@ -66,7 +66,9 @@ class KeyNoise:
 
     def _rows(self, distribution, stream: int, draw, shape) -> jax.Array:
         if self.keys.shape != shape[:1]:
-            raise ValueError(f"KeyNoise.keys has shape {self.keys.shape} but the tokens have batch {shape[0]}; give one key an image")
+            raise ValueError(
+                f"KeyNoise.keys has shape {self.keys.shape} but the tokens have batch {shape[0]}; give one key an image"
+            )
 
         def row(key):
             return distribution(jax.random.fold_in(jax.random.fold_in(key, draw), stream), shape[1:])
@@ -101,14 +103,18 @@ class RecordedNoise:
     def exponential(self, draw: int | jax.Array, shape: tuple[int, int]) -> jax.Array:
         """Recorded Exponential(1) noise of draw number ``draw``: shape (batch, length) float32."""
         if self.exponentials is None:
-            raise ValueError("RecordedNoise.exponentials is None but the strategy chooses positions; record (draws, batch, length) of them")
+            raise ValueError(
+                "RecordedNoise.exponentials is None but the strategy chooses positions; record (draws, batch, length) of them"
+            )
         self._check("exponentials", self.exponentials, shape)
         return jnp.asarray(self.exponentials)[draw]
 
     @staticmethod
     def _check(name: str, recorded: jax.Array, shape: tuple[int, ...]) -> None:
         if tuple(recorded.shape[1:]) != tuple(shape):
-            raise ValueError(f"RecordedNoise.{name} holds draws of shape {tuple(recorded.shape[1:])} but the sampler needs {tuple(shape)}")
+            raise ValueError(
+                f"RecordedNoise.{name} holds draws of shape {tuple(recorded.shape[1:])} but the sampler needs {tuple(shape)}"
+            )
 
 
 Noise = KeyNoise | RecordedNoise

@@ -43,7 +43,9 @@ class Remask:
         if isinstance(self.rate, Real) and not 0.0 <= self.rate <= 1.0:
             raise ValueError(f"Remask.rate is {self.rate}; it must lie in [0, 1] (0 masks nothing again)")
         if self.remask_schedule not in REMASK_SCHEDULES:
-            raise ValueError(f"Remask.remask_schedule is {self.remask_schedule!r}; allowed: {', '.join(REMASK_SCHEDULES)}")
+            raise ValueError(
+                f"Remask.remask_schedule is {self.remask_schedule!r}; allowed: {', '.join(REMASK_SCHEDULES)}"
+            )
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         plan = Ancestral(num_steps=self.num_steps, timesteps=self.timesteps).plan(schedule, num_tokens)
@@ -53,7 +55,9 @@ class Remask:
         sigma = np.minimum(self.rate, most) if self.remask_schedule == "cap" else self.rate * most
         log_kept = np.log1p(-np.minimum(sigma, mask_s))
         # From s without sigma's masks to t: sigma's masks, and then from s to t.
-        jump = Jump(plan.jump.marginal_t, _keeping(plan.jump.transition, log_kept), _keeping(plan.jump.marginal_s, -log_kept))
+        jump = Jump(
+            plan.jump.marginal_t, _keeping(plan.jump.transition, log_kept), _keeping(plan.jump.marginal_s, -log_kept)
+        )
         return replace(plan, jump=jump, extra=(-log_kept).astype(np.float32))
 
     def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:

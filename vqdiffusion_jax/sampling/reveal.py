@@ -13,7 +13,9 @@ REFERENCE_TOKENS = 1024  # the released tables are for 32 x 32 grids only
 REFERENCE_TIMESTEPS = (100, 50, 25, 10)
 
 
-def reference_counts(num_timesteps: int, tokens_per_call: int | None = None, num_tokens: int = REFERENCE_TOKENS) -> tuple[int, ...]:
+def reference_counts(
+    num_timesteps: int, tokens_per_call: int | None = None, num_tokens: int = REFERENCE_TOKENS
+) -> tuple[int, ...]:
     """The released code's tokens per timestep: entry t is how many are revealed at timestep t.
 
     Entry 0 is what is left for t = 0, where every token is drawn anyway.

@@ -24,7 +24,10 @@ def best_timesteps(terms: np.ndarray, schedule: Schedule, num_steps: int) -> tup
     last = schedule.num_timesteps - 1
     if not 1 <= num_steps <= last + 1:
         raise ValueError(f"num_steps is {num_steps}; there are 1 to {last + 1} timesteps to visit")
-    least, chosen = costs[:, 0], []  # of a run from each timestep to clean data, in as many jumps as the loop has counted
+    least, chosen = (
+        costs[:, 0],
+        [],
+    )  # of a run from each timestep to clean data, in as many jumps as the loop has counted
     for _ in range(num_steps - 1):
         through = costs[:, 1:] + least[None, :]
         chosen.append(through.argmin(axis=1))
@@ -51,7 +54,9 @@ def _jump_costs(terms: np.ndarray, schedule: Schedule) -> np.ndarray:
     """
     terms = np.asarray(terms, np.float64)
     if terms.shape != (schedule.num_timesteps,) or not np.isfinite(terms).all():
-        raise ValueError(f"terms have shape {terms.shape}; give {schedule.num_timesteps} finite numbers, one a timestep")
+        raise ValueError(
+            f"terms have shape {terms.shape}; give {schedule.num_timesteps} finite numbers, one a timestep"
+        )
     mask = schedule.cum_mask[:-1]
     each = np.append(0.0, terms[1:] / np.diff(mask))  # of revealing all tokens by the guess at t
     costs = each[:, None] * (mask[:, None] - np.append(mask[0], mask)[None, :])

@@ -89,7 +89,9 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
         return jax.lax.while_loop(unsettled, lambda state: halve(state, weight), state)
 
     def all_turns(*state):
-        return jax.lax.fori_loop(0, _TURNS, lambda _, state: halve(state, weigh(log_x0)), state)  # weighed anew: half of the reading
+        return jax.lax.fori_loop(
+            0, _TURNS, lambda _, state: halve(state, weigh(log_x0)), state
+        )  # weighed anew: half of the reading
 
     state = (lowest - 1, highest, nothing + jnp.inf, nothing)
     low, high, _, above = jax.lax.platform_dependent(*state, cpu=until_settled, default=all_turns)
@@ -117,11 +119,15 @@ class TopR:
     """
 
     rate: float | jax.Array
-    keeps_all: bool = field(default=False, repr=False, metadata={"static": True})  # decided anew wherever the rate is a number
+    keeps_all: bool = field(
+        default=False, repr=False, metadata={"static": True}
+    )  # decided anew wherever the rate is a number
 
     def __post_init__(self):
         if isinstance(self.rate, Real) and not 0.0 < self.rate <= 1.0:
-            raise ValueError(f"TopR.rate is {self.rate}; it must lie in (0, 1] (leave truncation out to keep everything)")
+            raise ValueError(
+                f"TopR.rate is {self.rate}; it must lie in (0, 1] (leave truncation out to keep everything)"
+            )
         if isinstance(self.rate, Real):
             object.__setattr__(self, "keeps_all", self.rate == 1.0)
 

@@ -71,7 +71,9 @@ class Vocabulary:
     def __post_init__(self):
         def require(token: str, what: str) -> None:
             if token not in self.ids:
-                raise ConfigError(f"the tokenizer's vocabulary lacks {token!r} ({what}); vocabulary and merges must be of one model")
+                raise ConfigError(
+                    f"the tokenizer's vocabulary lacks {token!r} ({what}); vocabulary and merges must be of one model"
+                )
 
         for symbol in byte_symbols():
             require(symbol, "a byte")
@@ -99,7 +101,9 @@ def clip_vocabulary(end_index: int = 49152) -> Vocabulary:
     lines = gzip.decompress(packed).decode("utf-8").split("\n")[1:-1]
     count = end_index - 258
     if not 0 <= count <= len(lines):
-        raise ConfigError(f"TokenizerConfig.end_index={end_index} must lie in 258..{len(lines) + 258}; there are {len(lines)} merges")
+        raise ConfigError(
+            f"TokenizerConfig.end_index={end_index} must lie in 258..{len(lines) + 258}; there are {len(lines)} merges"
+        )
     merges = tuple(tuple(line.split()) for line in lines[:count])
     symbols = byte_symbols()
     tokens = [*symbols, *(s + WORD_END for s in symbols), *map("".join, merges), START_TOKEN, END_TOKEN]
@@ -230,7 +234,11 @@ class Tokenizer:
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
             if (folder / name).exists():
                 settings |= _read_json(folder / name)
-        ids, merges = _read_tokenizer_json(folder / "tokenizer.json") if (folder / "tokenizer.json").exists() else _read_vocabulary(folder)
+        ids, merges = (
+            _read_tokenizer_json(folder / "tokenizer.json")
+            if (folder / "tokenizer.json").exists()
+            else _read_vocabulary(folder)
+        )
         vocabulary = Vocabulary(
             ids,
             merges,
@@ -239,7 +247,9 @@ class Tokenizer:
         )
         pad = _token_text(settings.get("pad_token"))
         if pad is not None and pad not in ids:
-            raise ConfigError(f"{folder}: pad_token {pad!r} is not in the vocabulary; name one that is in tokenizer_config.json")
+            raise ConfigError(
+                f"{folder}: pad_token {pad!r} is not in the vocabulary; name one that is in tokenizer_config.json"
+            )
         length = settings.get("model_max_length", 77)
         config = TokenizerConfig(
             end_index=len(merges) + 258,
@@ -259,7 +269,9 @@ def _read_tokenizer_json(path: Path) -> tuple[dict[str, int], tuple[tuple[str, s
     data = _read_json(path)
     model = data.get("model") or {}
     if "vocab" not in model or "merges" not in model:
-        raise ConfigError(f"{path} holds no byte-pair encoding (model.vocab and model.merges); it must be a CLIP tokenizer's")
+        raise ConfigError(
+            f"{path} holds no byte-pair encoding (model.vocab and model.merges); it must be a CLIP tokenizer's"
+        )
     added = {token["content"]: token["id"] for token in data.get("added_tokens", ())}
     merges = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
     return model["vocab"] | added, tuple((left, right) for left, right in merges)
@@ -274,14 +286,18 @@ def _read_vocabulary(folder: Path) -> tuple[dict[str, int], tuple[tuple[str, str
             continue
         pair = tuple(line.split())
         if len(pair) != 2:
-            raise ConfigError(f"{path}, line {number + 1}: {line!r:.40} is not a merge; it must be two tokens with one space between")
+            raise ConfigError(
+                f"{path}, line {number + 1}: {line!r:.40} is not a merge; it must be two tokens with one space between"
+            )
         merges.append(pair)
     return ids, tuple(merges)
 
 
 def _read(path: Path) -> str:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; a tokenizer folder has vocab.json and merges.txt, or tokenizer.json")
+        raise FileNotFoundError(
+            f"{path} does not exist; a tokenizer folder has vocab.json and merges.txt, or tokenizer.json"
+        )
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

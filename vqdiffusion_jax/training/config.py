@@ -54,7 +54,12 @@ class LearningRateConfig:
         number(self, 0.0, 1.0, "start", "peak", "floor", "threshold", "factor")
         whole(self, 0, "warmup_steps", "patience", "total_steps")
         if self.schedule == "cosine":
-            check(self, self.total_steps > self.warmup_steps, "total_steps", f"a cosine must end after its warm-up of {self.warmup_steps}")
+            check(
+                self,
+                self.total_steps > self.warmup_steps,
+                "total_steps",
+                f"a cosine must end after its warm-up of {self.warmup_steps}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +136,9 @@ class RunConfig:
         whole(self, 1, "batch_size", "steps", "accumulation")
         whole(self, 0, "workers", "seed")
         if self.batch_size % self.accumulation:
-            raise ConfigError(f"{type(self).__name__}.batch_size={self.batch_size} is not divisible by accumulation={self.accumulation}")
+            raise ConfigError(
+                f"{type(self).__name__}.batch_size={self.batch_size} is not divisible by accumulation={self.accumulation}"
+            )
 
     def check_mesh(self, mesh: Any) -> None:
         """Raise ConfigError unless every accumulation round divides evenly over the devices that take different samples."""

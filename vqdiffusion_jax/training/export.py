@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
-from ..agreement import wait_for_all
 from ..files import put_back, replace_folder
 from ..loading import write_folder
+from ..multihost import wait_for_all
 from ..text.tokenizer import Tokenizer
 
 
@@ -26,7 +26,9 @@ def export(folder: Path, model: Any, tokenizer: Tokenizer | None, step: int) -> 
             shutil.rmtree(unfinished, ignore_errors=True)
     wait_for_all("what an earlier export left is gone")
     try:
-        write_folder(beside / place.name, model, tokenizer, provenance=f"Trained for {step} steps.")  # its README tells its name
+        write_folder(
+            beside / place.name, model, tokenizer, provenance=f"Trained for {step} steps."
+        )  # its README tells its name
         if first:
             replace_folder(place, beside / place.name)
     finally:

@@ -46,7 +46,9 @@ def initial(config: LearningRateConfig) -> LearningRateState:
 def advance(config: LearningRateConfig, state: LearningRateState, loss: Array) -> LearningRateState:
     """The state after a step whose mean loss over all devices was ``loss`` ()."""
     steps = state.steps + 1
-    after = {"plateau": _plateau, "cosine": _cosine}[config.schedule](config, state, steps, jnp.asarray(loss, jnp.float32))
+    after = {"plateau": _plateau, "cosine": _cosine}[config.schedule](
+        config, state, steps, jnp.asarray(loss, jnp.float32)
+    )
     # The cosine's warm-up takes one increment more than it has steps, as the reference counts.
     last = config.warmup_steps + (config.schedule == "cosine")
     warming = LearningRateState(steps, _warm(config, steps), state.best, state.bad)

@@ -35,8 +35,8 @@ import jax
 from ..checkpoint import CheckpointError, TrainingCheckpoints
 from .batches import names_of, place_batch
 from .config import to_table
-from .measured import Measured
-from .metrics import Journal, Pace, console_line, writing_to
+from .metric_accumulator import Measured
+from .metric_writer import Journal, Pace, console_line, writing_to
 from .task import Batch, Task
 
 SUMS = "measured"  # what ``Measured.state`` gave, in a checkpoint beside the data's position
@@ -69,7 +69,9 @@ def train(
     """
     config, watch, workdir = task.config, task.config.watch, Path(workdir)
     kept = config.checkpoint.keep_last + config.checkpoint.keep_best
-    check_folder(workdir, state_bytes(task.abstract_state()), kept + 1)  # an old one goes only when the new one is whole
+    check_folder(
+        workdir, state_bytes(task.abstract_state()), kept + 1
+    )  # an old one goes only when the new one is whole
     log = log if jax.process_index() == 0 else lambda line: None
     stopped = False
     with ExitStack() as opened:  # closes all that was opened, even if one cannot be
@@ -199,7 +201,9 @@ def check_folder(folder: Path, size: int, most: int) -> None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        raise CheckpointError(f"{folder} cannot be written to: {error.strerror or error}; choose another --workdir") from error
+        raise CheckpointError(
+            f"{folder} cannot be written to: {error.strerror or error}; choose another --workdir"
+        ) from error
     there = sum(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
     free, missing = shutil.disk_usage(folder).free, max(most - there, 1)
     if free < missing * size:
@@ -218,7 +222,9 @@ def termination():
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
-        to_stop = multihost_utils.reached_preemption_sync_point  # JAX itself listens to SIGTERM, and tells the other processes
+        to_stop = (
+            multihost_utils.reached_preemption_sync_point
+        )  # JAX itself listens to SIGTERM, and tells the other processes
         handlers = {signal.SIGINT: lambda: os.kill(os.getpid(), signal.SIGTERM)}
     else:
         asked = threading.Event()

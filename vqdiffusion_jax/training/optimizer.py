@@ -15,7 +15,9 @@ from .config import OptimizerConfig
 
 _INSIDE = re.compile(r"(^|\.)(blocks|middle|resample)\.")
 _MUON_MOMENTUM = 0.95
-_MUON_SCALE = 0.2  # root mean square of a direction's entries: about that of Adam's, so that one learning rate serves both
+_MUON_SCALE = (
+    0.2  # root mean square of a direction's entries: about that of Adam's, so that one learning rate serves both
+)
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -37,7 +39,9 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 def matrices(parameters: Any) -> Any:
     """True for weights of linear layers and convolutions; False for biases, norms, embeddings and the null condition."""
-    return jax.tree_util.tree_map_with_path(lambda key_path, _: path_of(key_path).split(".")[-1] == "kernel", parameters)
+    return jax.tree_util.tree_map_with_path(
+        lambda key_path, _: path_of(key_path).split(".")[-1] == "kernel", parameters
+    )
 
 
 def hidden_matrices(parameters: Any) -> Any:
@@ -59,7 +63,9 @@ def _muon() -> optax.GradientTransformation:
         return direction * (_MUON_SCALE * math.sqrt(max(math.prod(direction.shape[_stacked(direction) : -1]), out)))
 
     return optax.chain(
-        scale_by_muon(beta=_MUON_MOMENTUM, weight_dimension_numbers=lambda parameters: jax.tree.map(_dimensions, parameters)),
+        scale_by_muon(
+            beta=_MUON_MOMENTUM, weight_dimension_numbers=lambda parameters: jax.tree.map(_dimensions, parameters)
+        ),
         optax.stateless(lambda updates, _: jax.tree.map(scaled, updates)),
     )
 
@@ -71,4 +77,6 @@ def _stacked(kernel: Any) -> int:
 
 def _dimensions(kernel: Any) -> MuonDimensionNumbers:
     """A kernel as matrices: what is summed over against what comes out."""
-    return MuonDimensionNumbers(reduction_axis=tuple(range(_stacked(kernel), kernel.ndim - 1)), output_axis=(kernel.ndim - 1,))
+    return MuonDimensionNumbers(
+        reduction_axis=tuple(range(_stacked(kernel), kernel.ndim - 1)), output_axis=(kernel.ndim - 1,)
+    )

@@ -7,9 +7,9 @@ import pytest
 from tests.training.toy import make_config, make_model
 from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.loading import write_folder
-from vqdiffusion_jax.models.keys import shapes_of
-from vqdiffusion_jax.models.parts import CLIPPart
-from vqdiffusion_jax.training.denoiser.initial import adopt, gather_parts
+from vqdiffusion_jax.models.components import CLIPPart
+from vqdiffusion_jax.models.shapes import shapes_of
+from vqdiffusion_jax.training.denoiser.init_from import adopt, gather_parts
 from vqdiffusion_jax.training.denoiser.state import fresh_networks
 
 
@@ -52,7 +52,9 @@ def test_timesteps_may_be_other_ones(count, rows):
 
 
 def test_other_misfits_are_one_line():
-    with pytest.raises(ConfigError, match=r"does not fit the model: .* is \(.*\) in the checkpoint.* and \d+ more") as caught:
+    with pytest.raises(
+        ConfigError, match=r"does not fit the model: .* is \(.*\) in the checkpoint.* and \d+ more"
+    ) as caught:
         adopt(host("class", 0), host("class", 1, width=32))
     assert "\n" not in str(caught.value)
 
@@ -77,12 +79,36 @@ def test_text_tower_computes_in_clip_dtype(tmp_path):
 @pytest.mark.parametrize(
     ("condition", "given", "message"),
     [
-        ("text", {"clip_dtype": "float16"}, "--clip_dtype is given, but it goes with a text tower .* of --init_from or --clip"),
-        ("class", {"init_from": "folder", "clip_dtype": "float16"}, "--clip_dtype is given, but it goes with a text tower"),
-        ("class", {"init_from": "folder", "weights": "model"}, "--weights is given, but it goes with --init_from=FILE; leave it out$"),
-        ("class", {"init_from": "folder", "config": "model.yaml"}, "--reference_config is given, but it goes with --init_from=FILE"),
-        ("text", {"clip_weights": "ema"}, "--clip_weights is given, but it goes with --init_from=FILE, unless --clip is given"),
-        ("class", {"codec_config": "a", "mapping": "b"}, "--codec_config is given, .*; --mapping is given, .* --codec=FILE"),
+        (
+            "text",
+            {"clip_dtype": "float16"},
+            "--clip_dtype is given, but it goes with a text tower .* of --init_from or --clip",
+        ),
+        (
+            "class",
+            {"init_from": "folder", "clip_dtype": "float16"},
+            "--clip_dtype is given, but it goes with a text tower",
+        ),
+        (
+            "class",
+            {"init_from": "folder", "weights": "model"},
+            "--weights is given, but it goes with --init_from=FILE; leave it out$",
+        ),
+        (
+            "class",
+            {"init_from": "folder", "config": "model.yaml"},
+            "--reference_config is given, but it goes with --init_from=FILE",
+        ),
+        (
+            "text",
+            {"clip_weights": "ema"},
+            "--clip_weights is given, but it goes with --init_from=FILE, unless --clip is given",
+        ),
+        (
+            "class",
+            {"codec_config": "a", "mapping": "b"},
+            "--codec_config is given, .*; --mapping is given, .* --codec=FILE",
+        ),
     ],
 )
 def test_companions_that_nothing_reads_are_named(condition, given, message, tmp_path):

@@ -39,7 +39,12 @@ def test_trains(condition, images, mesh):
 def test_learns(mesh):
     """One batch again and again: the loss estimate falls well below that of an untrained network."""
     config = make_config("class")
-    step, frozen, state, batch = shared_step(config, mesh), make_frozen(config), create_state(config, mesh), make_batch(config)
+    step, frozen, state, batch = (
+        shared_step(config, mesh),
+        make_frozen(config),
+        create_state(config, mesh),
+        make_batch(config),
+    )
     bits = []
     for _ in range(40):
         state, metrics = step(state, batch, frozen)

@@ -7,7 +7,7 @@ import pytest
 from tests.training.toy import ToyLoader, make_config, make_model
 from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.sharding import make_mesh
-from vqdiffusion_jax.training.denoiser.initial import Parts, gather_parts
+from vqdiffusion_jax.training.denoiser.init_from import Parts, gather_parts
 from vqdiffusion_jax.training.denoiser.state import create_state
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 from vqdiffusion_jax.training.loop import train
@@ -25,13 +25,17 @@ def trained(tmp_path_factory, compilation_cache):
     folder, mesh = tmp_path_factory.mktemp("run"), make_mesh(devices=jax.devices()[:1])
     model = make_model(CONFIG)
     first = jax.tree.map(np.asarray, create_state(CONFIG, mesh).trained)
-    outcome = train(DenoiserTask(CONFIG, Parts(codec=model.codec), mesh), folder, ToyLoader(CONFIG), log=lambda line: None)
+    outcome = train(
+        DenoiserTask(CONFIG, Parts(codec=model.codec), mesh), folder, ToyLoader(CONFIG), log=lambda line: None
+    )
     return folder, first, outcome.state
 
 
 def test_tower_and_its_average_move(trained):
     _, first, state = trained
-    assert np.abs(np.asarray(state.optimizer[1].mu.text_encoder.token_embedding.embedding[...])).max() > 0  # gradients, not only decay
+    assert (
+        np.abs(np.asarray(state.optimizer[1].mu.text_encoder.token_embedding.embedding[...])).max() > 0
+    )  # gradients, not only decay
     kernels = (tree.text_encoder.blocks.mlp.up.kernel[...] for tree in (first, state.trained, state.ema))
     before, now, average = map(np.asarray, kernels)
     np.testing.assert_allclose(average, 0.5 * before + 0.5 * now, rtol=1e-6)  # decay 0.5, moved once in two steps
@@ -40,7 +44,9 @@ def test_tower_and_its_average_move(trained):
 def test_average_is_exported_and_started_from(trained):
     folder, _, state = trained
     exported = VQDiffusionPipeline.from_pretrained(folder / "model").model
-    assert all(equal(exported.text_encoder, state.ema.text_encoder)) and all(equal(exported.denoiser, state.ema.denoiser))
+    assert all(equal(exported.text_encoder, state.ema.text_encoder)) and all(
+        equal(exported.denoiser, state.ema.denoiser)
+    )
     parts = gather_parts(CONFIG, init_from=folder / "model")
     assert parts.text_encoder is None  # it is no frozen one
     assert all(equal(parts.trained, state.ema))

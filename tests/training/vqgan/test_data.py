@@ -14,7 +14,9 @@ from .toy import CODEC
 def test_pictures_without_captions(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
     np.savez(tmp_path / "pictures.npz", images=images)
-    (tmp_path / "captions.jsonl").write_text("".join(json.dumps({"caption": "", "codepoint": str(i)}) + "\n" for i in range(8)))
+    (tmp_path / "captions.jsonl").write_text(
+        "".join(json.dumps({"caption": "", "codepoint": str(i)}) + "\n" for i in range(8))
+    )
     loader = make_loader({"source": "npz", "root": str(tmp_path)}, CODEC, split="train", batch_size=4)
     batches = iter(loader)
     batch = next(batches)

@@ -9,14 +9,25 @@ import pytest
 from flax import nnx
 
 from vqdiffusion_jax.config import ConfigError
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqgan import VQGAN
 from vqdiffusion_jax.training.vqgan.config import CodebookConfig, DiscriminatorConfig, ReconstructionConfig
 from vqdiffusion_jax.training.vqgan.discriminator import Discriminator
 from vqdiffusion_jax.training.vqgan.flops import discriminator_flops, encoder_flops
-from vqdiffusion_jax.training.vqgan.losses import adaptive_weight, discriminator_loss, generator_loss, reconstruction_loss
+from vqdiffusion_jax.training.vqgan.losses import (
+    adaptive_weight,
+    discriminator_loss,
+    generator_loss,
+    reconstruction_loss,
+)
 from vqdiffusion_jax.training.vqgan.metrics import use_of_codes
-from vqdiffusion_jax.training.vqgan.quantize import codebook_loss, kl_to_uniform, relaxed_choice, straight_through, temperature_at
+from vqdiffusion_jax.training.vqgan.quantize import (
+    codebook_loss,
+    kl_to_uniform,
+    relaxed_choice,
+    straight_through,
+    temperature_at,
+)
 
 from .toy import CODEC, make_config
 
@@ -52,7 +63,9 @@ def test_adaptive_weight_is_clipped():
 def test_kl_to_uniform():
     logits = normal(5, 7).astype(np.float64)
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    np.testing.assert_allclose(kl_to_uniform(jnp.asarray(logits, jnp.float32)), (p * np.log(p * 7)).sum(-1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        kl_to_uniform(jnp.asarray(logits, jnp.float32)), (p * np.log(p * 7)).sum(-1).mean(), rtol=1e-5
+    )
     assert abs(kl_to_uniform(jnp.zeros((2, 7)))) < 1e-6
 
 
@@ -65,7 +78,9 @@ def test_relaxed_choice_draws_from_the_logits_and_has_the_soft_gradient():
     scaled = (logits + noise).astype(np.float64) / 0.3
     p = np.exp(scaled - scaled.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
-    np.testing.assert_allclose(found, p * (direction - (p * direction).sum(-1, keepdims=True)) / 0.3, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        found, p * (direction - (p * direction).sum(-1, keepdims=True)) / 0.3, rtol=1e-3, atol=1e-5
+    )
 
 
 def test_straight_through_and_codebook_loss():
@@ -101,7 +116,9 @@ def test_discriminator_gives_one_logit_a_patch(size, layers):
 
 def test_flops_are_those_of_the_program(monkeypatch):
     """Within the padding, whose products the compiler does not count, and norms and activations, which we do not."""
-    monkeypatch.setattr("vqdiffusion_jax.models.convolution.WINOGRAD_CHANNELS", 10**6)  # a CPU's wide convolutions multiply less
+    monkeypatch.setattr(
+        "vqdiffusion_jax.models.convolution.WINOGRAD_CHANNELS", 10**6
+    )  # a CPU's wide convolutions multiply less
     wide = replace(CODEC, image_size=128, channels=64, attention_levels=(1,))
     codec = shapes_of(VQGAN, wide)
     settings = DiscriminatorConfig(weight=1.0, num_layers=2)

@@ -19,7 +19,9 @@ POOLS, TAPS = (4, 9, 16, 23), (3, 8, 15, 22, 29)  # places in torchvision's ``fe
 def weights():
     generator, width, vgg = torch.Generator().manual_seed(0), 3, {}
     for place, channels in PLACES.items():
-        vgg[f"features.{place}.weight"] = torch.randn(channels, width, 3, 3, generator=generator) * (2 / (9 * width)) ** 0.5
+        vgg[f"features.{place}.weight"] = (
+            torch.randn(channels, width, 3, 3, generator=generator) * (2 / (9 * width)) ** 0.5
+        )
         vgg[f"features.{place}.bias"] = torch.randn(channels, generator=generator) * 0.1
         width = channels
     widths = (64, 128, 256, 512, 512)
@@ -41,10 +43,14 @@ def oracle(weights, one, other):
 
     def features(images):
         x = torch.from_numpy(images).permute(0, 3, 1, 2)
-        x = (x - torch.tensor([-0.030, -0.088, -0.188])[:, None, None]) / torch.tensor([0.458, 0.448, 0.450])[:, None, None]
+        x = (x - torch.tensor([-0.030, -0.088, -0.188])[:, None, None]) / torch.tensor([0.458, 0.448, 0.450])[
+            :, None, None
+        ]
         for place in range(30):
             if place in PLACES:
-                x = torch.nn.functional.conv2d(x, vgg[f"features.{place}.weight"], vgg[f"features.{place}.bias"], padding=1)
+                x = torch.nn.functional.conv2d(
+                    x, vgg[f"features.{place}.weight"], vgg[f"features.{place}.bias"], padding=1
+                )
             elif place in POOLS:
                 x = torch.nn.functional.max_pool2d(x, 2)
             else:
@@ -60,9 +66,13 @@ def oracle(weights, one, other):
 
 def test_distances_are_those_of_pytorch(weights, files):
     random = np.random.default_rng(0)
-    one, other = (random.uniform(-1, 1, (2, 20, 20, 3)).astype(np.float32) for _ in range(2))  # 20: the pools cut a row off
+    one, other = (
+        random.uniform(-1, 1, (2, 20, 20, 3)).astype(np.float32) for _ in range(2)
+    )  # 20: the pools cut a row off
     model = load_lpips(files / "vgg16.pth", files / "lins.pth")
-    np.testing.assert_allclose(jax.jit(lambda m, a, b: m(a, b))(model, one, other), oracle(weights, one, other), rtol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(lambda m, a, b: m(a, b))(model, one, other), oracle(weights, one, other), rtol=1e-4
+    )
     again = load_lpips(files / "both.npz", files / "both.npz")
     for a, b in zip(jax.tree.leaves(model), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(a, b)

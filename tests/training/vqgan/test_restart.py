@@ -31,7 +31,9 @@ def test_dead_codes_take_latents_and_the_others_stay():
     np.testing.assert_array_equal(rows[[2, 3, 11]], before[[2, 3, 11]])
     new = np.delete(rows, [2, 3, 11], axis=0)
     places = [np.flatnonzero((np.asarray(LATENTS) == row).all(-1)) for row in new]
-    assert all(len(place) == 1 for place in places) and len({int(place[0]) for place in places}) == 21  # without replacement
+    assert (
+        all(len(place) == 1 for place in places) and len({int(place[0]) for place in places}) == 21
+    )  # without replacement
     np.testing.assert_allclose(after.cluster_size[...][0], 3 * 0.1 * 60 / 24, rtol=1e-6)
     np.testing.assert_allclose(after.codebook_sum[...] / after.cluster_size[...][:, None], rows, atol=0.1)
     assert not np.any(quantizer.cluster_size[...][0])  # what was passed in is as it was

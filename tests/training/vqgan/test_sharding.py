@@ -41,8 +41,11 @@ np.savez(sys.argv[1], **found)
 @pytest.mark.slow
 def test_meshes_agree(tmp_path):
     environment = {
-        **os.environ, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": str(REPO),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+    }
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "found.npz")]
     done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

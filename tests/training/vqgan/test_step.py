@@ -70,7 +70,10 @@ def test_gradients_reach_what_they_should(quantizer):
         assert (norm(to_codebook.codebook[...]) > 0) == (quantizer == "vq")
         assert not np.any(np.asarray(to_codebook.codebook[...])[unchosen])
     if quantizer == "vq":  # equation 3, with numbers
-        e, z = np.asarray(codec.quantizer.codebook[...])[np.asarray(tokens).reshape(latents.shape[:3])], np.asarray(latents)
+        e, z = (
+            np.asarray(codec.quantizer.codebook[...])[np.asarray(tokens).reshape(latents.shape[:3])],
+            np.asarray(latents),
+        )
         np.testing.assert_allclose(penalty(codec.quantizer, latents), 1.25 * np.square(e - z).mean(), rtol=1e-5)
         np.testing.assert_allclose(to_latents, 0.25 * 2 * (z - e) / z.size, rtol=1e-4, atol=1e-9)
 
@@ -124,12 +127,18 @@ def test_discriminator_joins_late_with_the_adaptive_weight():
     for step in range(3):
         before = jax.tree.map(jnp.copy, state)
         state, metrics = task.step(state, batch)
-        changed = any(np.any(a != b) for a, b in zip(fresh, jax.tree.leaves(state.adversary.discriminator), strict=True))
+        changed = any(
+            np.any(a != b) for a, b in zip(fresh, jax.tree.leaves(state.adversary.discriminator), strict=True)
+        )
         assert changed == (step == 2)
         assert (float(metrics["adversarial_weight"]) > 0) == (step == 2)
         counted = jax.tree.leaves(state.adversary.optimizer)[0]
         assert int(counted) == (1 if step == 2 else 0)
-    parts = metrics["reconstruction_loss"] + 2.0 * metrics["quantizer_loss"] + metrics["adversarial_weight"] * metrics["adversarial_loss"]
+    parts = (
+        metrics["reconstruction_loss"]
+        + 2.0 * metrics["quantizer_loss"]
+        + metrics["adversarial_weight"] * metrics["adversarial_loss"]
+    )
     assert float(metrics["loss"]) == pytest.approx(float(parts), rel=1e-5)
 
     images = images_to_float(make_images())
@@ -146,7 +155,9 @@ def test_discriminator_joins_late_with_the_adaptive_weight():
             latents = other.latents(images)
             codes = other.quantizer.lookup(done.tokens).reshape(latents.shape)
             made = other.decode_latents(codes)
-            return jnp.stack([reconstruction_loss(config.reconstruction, made, images, None), generator_loss(judge(made))])[pick]
+            return jnp.stack(
+                [reconstruction_loss(config.reconstruction, made, images, None), generator_loss(judge(made))]
+            )[pick]
 
         return jax.grad(losses)(codec.decoder.conv_out.kernel[...])
 
@@ -163,7 +174,9 @@ def test_discriminator_learns_to_tell_and_its_cotangent_is_the_weighted_gradient
 
     @jax.jit
     def against(adversary):
-        found = adversarial_step(config, adversary, Pass(made, nothing, nothing, nothing, None), images, made, jnp.float32(1e-2))
+        found = adversarial_step(
+            config, adversary, Pass(made, nothing, nothing, nothing, None), images, made, jnp.float32(1e-2)
+        )
         return found, jax.grad(lambda made: 0.5 * generator_loss(adversary.discriminator(made)))(made)
 
     losses = []

@@ -114,7 +114,9 @@ def test_table_of_codes_in_use(whole, tmp_path):
     table = kept_codes(counts, least=3)
     assert table.dtype == np.int64
     expected, number = np.zeros(24, int), 0
-    for code in range(1, 24):  # as in the released tables: 0 takes code 0 and what is dropped, the others keep their order
+    for code in range(
+        1, 24
+    ):  # as in the released tables: 0 takes code 0 and what is dropped, the others keep their order
         if counts[code] >= 3:
             number += 1
             expected[code] = number
@@ -132,16 +134,20 @@ def test_table_of_codes_in_use(whole, tmp_path):
 def test_config_comes_back_from_a_table():
     from configs.vqgan_emoji import get_config
     from vqdiffusion_jax.training.config import run_config, to_table
-    from vqdiffusion_jax.training.table import vqgan_table
+    from vqdiffusion_jax.training.config_dict import vqgan_table
 
-    assert to_table(run_config(VQGANTrainConfig, get_config())) == get_config().to_dict() | {"codec": get_config().codec.to_dict()}
+    assert to_table(run_config(VQGANTrainConfig, get_config())) == get_config().to_dict() | {
+        "codec": get_config().codec.to_dict()
+    }
     assert run_config(VQGANTrainConfig, vqgan_table(codec=CODEC, batch_size=4, steps=1)).optimizer.b1 == 0.5
     assert float(use_of_codes(np.ones(4))[0]) == 1.0
 
 
 def test_a_given_codec_keeps_its_codes(monkeypatch):
     fresh = []
-    monkeypatch.setattr("vqdiffusion_jax.training.vqgan.task.make_step", lambda *_, **options: fresh.append(options["fresh"]))
+    monkeypatch.setattr(
+        "vqdiffusion_jax.training.vqgan.task.make_step", lambda *_, **options: fresh.append(options["fresh"])
+    )
     VQGANTask(CONFIG, one_device())
     VQGANTask(CONFIG, one_device(), codec=make_task(CONFIG)._codec)
     assert fresh == [True, False]

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from vqdiffusion_jax.config import VQGANConfig
-from vqdiffusion_jax.models.keys import shapes_of
+from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqgan import VQGAN
 from vqdiffusion_jax.paths import path_of
 from vqdiffusion_jax.sharding import make_mesh
@@ -16,9 +16,17 @@ from vqdiffusion_jax.training.vqgan.config import CodebookConfig, Reconstruction
 from vqdiffusion_jax.training.vqgan.task import VQGANTask
 
 CODEC = VQGANConfig(
-    quantizer="ema", codebook_size=24, embed_dim=4, image_size=16, channels=8, channel_multipliers=(1, 2), num_res_blocks=1,
-    attention_levels=(), z_channels=8, norm_groups=4,
-)  # fmt: skip
+    quantizer="ema",
+    codebook_size=24,
+    embed_dim=4,
+    image_size=16,
+    channels=8,
+    channel_multipliers=(1, 2),
+    num_res_blocks=1,
+    attention_levels=(),
+    z_channels=8,
+    norm_groups=4,
+)
 BATCH = 16
 
 
@@ -57,7 +65,9 @@ _tasks = {}
 def make_task(config: VQGANTrainConfig) -> VQGANTask:
     """A task, compiled once for all tests of a process that ask for the same."""
     if repr(config) not in _tasks:
-        _tasks[repr(config)] = VQGANTask(config, one_device(), codec=make_codec(config), fresh=True, shown=make_images()[:3])
+        _tasks[repr(config)] = VQGANTask(
+            config, one_device(), codec=make_codec(config), fresh=True, shown=make_images()[:3]
+        )
     return _tasks[repr(config)]
 
 
@@ -70,7 +80,11 @@ def make_codec(config: VQGANTrainConfig) -> VQGAN:
         if name in ("scale", "cluster_size"):
             return np.ones(leaf.shape, np.float32)
         bound = 1 / config.codec.codebook_size if name.startswith("codebook") else fan_in**-0.5
-        return np.zeros(leaf.shape, np.float32) if name == "bias" else random.uniform(-bound, bound, leaf.shape).astype(np.float32)
+        return (
+            np.zeros(leaf.shape, np.float32)
+            if name == "bias"
+            else random.uniform(-bound, bound, leaf.shape).astype(np.float32)
+        )
 
     return jax.tree_util.tree_map_with_path(fill, shapes_of(VQGAN, config.codec, config.compute))
 

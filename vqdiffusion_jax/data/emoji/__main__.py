@@ -20,7 +20,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, help="folder to write; absent or empty")
     parser.add_argument("--size", type=int, default=64, help="pixels a side (default 64)")
-    parser.add_argument("--packages", type=Path, help="folder of the packages' tarballs; what is missing is downloaded there")
+    parser.add_argument(
+        "--packages", type=Path, help="folder of the packages' tarballs; what is missing is downloaded there"
+    )
     options = parser.parse_args()
     count = build(options.out, size=options.size, tarballs=options.packages)
     print(f"written: {options.out}, {count} drawings")

@@ -56,7 +56,11 @@ def _list_drawings(styles: Iterable[Style], names: list[dict[str, Any]]) -> tupl
             draw = style.find(name["codepoint"], name["caption"])
             if draw is not None:
                 row = {"i": len(rows), "caption": name["caption"], "style": style.name, "style_word": style.word}
-                rows.append(row | {key: name[key] for key in ("tags", "group", "subgroup", "codepoint")} | {"license": style.license})
+                rows.append(
+                    row
+                    | {key: name[key] for key in ("tags", "group", "subgroup", "codepoint")}
+                    | {"license": style.license}
+                )
                 drawings.append(draw)
     return rows, drawings
 
@@ -65,7 +69,9 @@ def _names(folder: Path) -> list[dict[str, Any]]:
     """Caption, tags, group, subgroup and code points of every concept, by code points.  Raises DataError if one is unknown."""
     table = {entry["label"]: entry for entry in packages.read_json(folder, packages.NAMES, "package/en/data.json")}
     words = packages.read_json(folder, packages.NAMES, "package/en/messages.json")
-    groups, subgroups = ({entry["order"]: entry["message"] for entry in words[kind]} for kind in ("groups", "subgroups"))
+    groups, subgroups = (
+        {entry["order"]: entry["message"] for entry in words[kind]} for kind in ("groups", "subgroups")
+    )
     concepts = all_concepts()
     if unknown := [concept for concept in concepts if concept not in table]:
         raise DataError(f"{packages.NAMES} does not know {', '.join(unknown[:5])}; concepts.txt must hold its labels")

@@ -30,7 +30,9 @@ def fetch(folder: Path) -> None:
     """Download into ``folder`` those of PACKAGES that are not there.  Raises DataError in one line."""
     missing = [package for package in PACKAGES if not (folder / tarball(package)).exists()]
     if missing and shutil.which("npm") is None:
-        raise DataError("npm is not installed; install Node.js, or name a folder of the packages' tarballs with --packages")
+        raise DataError(
+            "npm is not installed; install Node.js, or name a folder of the packages' tarballs with --packages"
+        )
     for package in missing:
         done = subprocess.run(["npm", "pack", package, "--silent"], cwd=folder, capture_output=True, text=True)
         if done.returncode or not (folder / tarball(package)).exists():

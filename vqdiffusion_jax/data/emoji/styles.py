@@ -15,7 +15,9 @@ from ..extras import needed
 from . import packages
 
 _LANCZOS = Image.Resampling.LANCZOS
-_OVERSAMPLING = 2  # vector drawings are rendered larger and resized, which smooths thin lines better than the renderer does
+_OVERSAMPLING = (
+    2  # vector drawings are rendered larger and resized, which smooths thin lines better than the renderer does
+)
 _VARIATION = "-fe0f"  # "draw in colour" in code points; some packages write it, others do not
 
 Draw = Callable[[int], Image.Image]  # size in pixels -> RGBA

@@ -1,7 +1,7 @@
 """List the combinations that training never shows, or look at some scenes.
 
-    python -m vqdiffusion_jax.data.scenes --data=DIR --list=FILE
-    python -m vqdiffusion_jax.data.scenes --data=DIR --sheet=FILE.png
+python -m vqdiffusion_jax.data.scenes --data=DIR --list=FILE
+python -m vqdiffusion_jax.data.scenes --data=DIR --sheet=FILE.png
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ _COLUMNS, _ROWS = 8, 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote")
+    parser.add_argument(
+        "--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote"
+    )
     parser.add_argument("--concepts", type=int, default=0, help="only the first so many concepts (default 0: all)")
-    parser.add_argument("--list", type=Path, help="file to write: a line a held-out combination, its words separated by tabs")
+    parser.add_argument(
+        "--list", type=Path, help="file to write: a line a held-out combination, its words separated by tabs"
+    )
     parser.add_argument("--sheet", type=Path, help="PNG to write 64 scenes to; their captions are printed row by row")
     parser.add_argument("--seed", type=int, default=0, help="of the scenes")
     options = parser.parse_args()
@@ -40,7 +44,10 @@ def main() -> None:
         records = [source[i] for i in range(_COLUMNS * _ROWS)]
         _sheet([record["image"] for record in records]).save(options.sheet)
         for row in range(_ROWS):
-            print("\n".join(record["captions"][0] for record in records[row * _COLUMNS : (row + 1) * _COLUMNS]), end="\n\n")
+            print(
+                "\n".join(record["captions"][0] for record in records[row * _COLUMNS : (row + 1) * _COLUMNS]),
+                end="\n\n",
+            )
 
 
 def _sheet(pictures: list[np.ndarray]) -> Image.Image:

@@ -23,7 +23,9 @@ def choose_concepts(wanted: int | str | Sequence[str]) -> list[str]:
     if isinstance(wanted, int):
         known = all_concepts()
         if not 0 <= wanted <= len(known):
-            raise DataError(f"concepts is {wanted}; it must be 0 (all) or a number up to {len(known)}, a file, or a list of names")
+            raise DataError(
+                f"concepts is {wanted}; it must be 0 (all) or a number up to {len(known)}, a file, or a list of names"
+            )
         names = known[: wanted or None]
     elif isinstance(wanted, str):
         try:
@@ -35,5 +37,7 @@ def choose_concepts(wanted: int | str | Sequence[str]) -> list[str]:
         names = list(wanted)
     names = [name.lower() for name in names]
     if len(names) < 2 or len(set(names)) < len(names):
-        raise DataError(f"concepts names {len(names)} things, {len(set(names))} of them different; at least two are needed, each once")
+        raise DataError(
+            f"concepts names {len(names)} things, {len(set(names))} of them different; at least two are needed, each once"
+        )
     return names

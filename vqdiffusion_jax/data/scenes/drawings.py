@@ -29,14 +29,18 @@ class Drawings:
         rows = [row for _, row in read_rows(existing(root / TABLE, "one line a drawing"))]
         self._images = self._load()
         if len(rows) != len(self._images):
-            raise DataError(f"{root / TABLE} has {len(rows)} lines but {self._path} {len(self._images)} images; build the folder again")
+            raise DataError(
+                f"{root / TABLE} has {len(rows)} lines but {self._path} {len(self._images)} images; build the folder again"
+            )
         self._rows: dict[str, dict[str, int]] = {}
         for number, row in enumerate(rows):
             if row["style"] in STYLES:
                 self._rows.setdefault(row["caption"].lower(), {})[row["style"]] = number
         if concepts is not None:
             if unknown := [concept for concept in concepts if concept not in self._rows]:
-                raise DataError(f"{root} has no drawing of {', '.join(map(repr, unknown[:5]))}; its {TABLE} says what there is")
+                raise DataError(
+                    f"{root} has no drawing of {', '.join(map(repr, unknown[:5]))}; its {TABLE} says what there is"
+                )
             self._rows = {concept: self._rows[concept] for concept in concepts}
         self._resized: dict[tuple[int, str], tuple[np.ndarray, np.ndarray]] = {}
 
@@ -45,9 +49,13 @@ class Drawings:
             with np.load(self._path, allow_pickle=False) as arrays:
                 images = arrays["images"]
         except (KeyError, ValueError, OSError) as error:
-            raise DataError(f"{self._path} holds no array 'images' that can be read ({error}); build it again") from error
+            raise DataError(
+                f"{self._path} holds no array 'images' that can be read ({error}); build it again"
+            ) from error
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 4:
-            raise DataError(f"{self._path}: images is {images.dtype} {images.shape}; it must be uint8 (n, size, size, 4)")
+            raise DataError(
+                f"{self._path}: images is {images.dtype} {images.shape}; it must be uint8 (n, size, size, 4)"
+            )
         return images
 
     def __getstate__(self) -> dict:

@@ -35,9 +35,13 @@ class Grammar:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"Grammar.{name} is {getattr(self, name)!r}; it must lie in [0, 1]")
         if self.pair_rate + self.plain_rate > 1.0:
-            raise ConfigError(f"Grammar.pair_rate + plain_rate is {self.pair_rate + self.plain_rate}; it must be at most 1")
+            raise ConfigError(
+                f"Grammar.pair_rate + plain_rate is {self.pair_rate + self.plain_rate}; it must be at most 1"
+            )
         if self.jitter not in range(_MAX_JITTER + 1):
-            raise ConfigError(f"Grammar.jitter is {self.jitter!r}; it must be 0 to {_MAX_JITTER}: drawings must not touch")
+            raise ConfigError(
+                f"Grammar.jitter is {self.jitter!r}; it must be 0 to {_MAX_JITTER}: drawings must not touch"
+            )
         if self.combinations not in COMBINATIONS:
             raise ConfigError(f"Grammar.combinations is {self.combinations!r}; allowed: {', '.join(COMBINATIONS)}")
 
@@ -46,15 +50,23 @@ def draw_scene(grammar: Grammar, drawings: Drawings, rng: np.random.Generator) -
     """A scene whose combinations are as ``grammar.combinations`` says.  Raises DataError if none is found."""
     for _ in range(_TRIES):
         scene = _any_scene(grammar, drawings, rng)
-        if grammar.combinations == "both" or bool(held_out_of(scene.combinations)) == (grammar.combinations == "held_out"):
+        if grammar.combinations == "both" or bool(held_out_of(scene.combinations)) == (
+            grammar.combinations == "held_out"
+        ):
             return scene
-    raise DataError(f"of {_TRIES} scenes none had {grammar.combinations} combinations; use more concepts or other rates")
+    raise DataError(
+        f"of {_TRIES} scenes none had {grammar.combinations} combinations; use more concepts or other rates"
+    )
 
 
 def _any_scene(grammar: Grammar, drawings: Drawings, rng: np.random.Generator) -> Scene:
     kind, white = rng.random(2)
     if kind < grammar.plain_rate:
-        return Scene(objects=(_placed(drawings, rng, _concept(drawings, rng), "large", "centre"),), background="white", plain=True)
+        return Scene(
+            objects=(_placed(drawings, rng, _concept(drawings, rng), "large", "centre"),),
+            background="white",
+            plain=True,
+        )
     background = "white" if white < grammar.white_rate else _one_of(tuple(COLOURS), rng)
     if kind < grammar.plain_rate + grammar.pair_rate:
         return _jittered(_pair(grammar, drawings, rng, background), grammar.jitter, rng)
@@ -73,7 +85,9 @@ def _pair(grammar: Grammar, drawings: Drawings, rng: np.random.Generator, backgr
     return Scene(objects=(one, other), background=background, axis=axis)
 
 
-def _placed(drawings: Drawings, rng: np.random.Generator, concept: str, size: str, position: str, wanted: str = "") -> Placed:
+def _placed(
+    drawings: Drawings, rng: np.random.Generator, concept: str, size: str, position: str, wanted: str = ""
+) -> Placed:
     """The concept in the wanted style if it is drawn in that one, else in any of its styles."""
     styles = drawings.styles_of(concept)
     style = wanted if wanted in styles else _one_of(tuple(styles), rng)
@@ -84,7 +98,9 @@ def _jittered(scene: Scene, jitter: int, rng: np.random.Generator) -> Scene:
     if not jitter:
         return scene
     shifts = rng.integers(-jitter, jitter + 1, (len(scene.objects), 2)).tolist()
-    return replace(scene, objects=tuple(replace(o, shift=tuple(shift)) for o, shift in zip(scene.objects, shifts, strict=True)))
+    return replace(
+        scene, objects=tuple(replace(o, shift=tuple(shift)) for o, shift in zip(scene.objects, shifts, strict=True))
+    )
 
 
 def _concept(drawings: Drawings, rng: np.random.Generator) -> str:

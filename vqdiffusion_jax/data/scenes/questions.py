@@ -60,5 +60,7 @@ def choose_questions(scenes: Iterable[Scene], count: int) -> list[Scene]:
     for kind, number in missing.items():
         if number:
             combination = f"a held-out {kind.held_out}" if kind.held_out else "nothing held out"
-            raise DataError(f"{number} scenes of {kind.drawings} drawing(s) with {combination} are not found; use more concepts")
+            raise DataError(
+                f"{number} scenes of {kind.drawings} drawing(s) with {combination} are not found; use more concepts"
+            )
     return [found[kind].popleft() for kind in asked]

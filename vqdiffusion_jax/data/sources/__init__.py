@@ -25,17 +25,23 @@ def open_source(config: DataConfig, split: str) -> Source:
     if unknown := sorted(set(config.options) - set(known)):
         raise DataError(f"{config.source} has no option {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
     # tfds keeps its data below the root and makes the folder itself; the others read what is there.
-    root = Path(config.root) if config.source == "tfds" else existing(Path(config.root), f"the data set {config.source!r}")
+    root = (
+        Path(config.root) if config.source == "tfds" else existing(Path(config.root), f"the data set {config.source!r}")
+    )
     source = cls(root, split, **config.options)
     divides = getattr(source, "has_splits", True)
     if divides and config.validation_fraction:
         raise DataError(f"{config.source} at {root} has splits of its own; set validation_fraction to 0")
     if not divides and not config.validation_fraction and split == "validation":
-        raise DataError(f"{config.source} at {root} has no validation part; set validation_fraction to hold some of it out")
+        raise DataError(
+            f"{config.source} at {root} has no validation part; set validation_fraction to hold some of it out"
+        )
     if not divides and config.validation_fraction:
         source = HoldOut(source, split, config.validation_fraction)
     if not len(source):
-        raise DataError(f"{config.source} at {root} has no example for {split}; check root, options and validation_fraction")
+        raise DataError(
+            f"{config.source} at {root} has no example for {split}; check root, options and validation_fraction"
+        )
     return source
 
 
@@ -55,5 +61,7 @@ def _class_of(source: str) -> type:
     missing = [method for method in ("__len__", "__getitem__") if not hasattr(cls, method)]
     if not isinstance(cls, type) or missing:
         lacks = f"it has no {' and no '.join(missing)}" if missing else "it is no class"
-        raise DataError(f"source is {source!r}, which is no data set: {lacks}; see Source in vqdiffusion_jax/data/records.py")
+        raise DataError(
+            f"source is {source!r}, which is no data set: {lacks}; see Source in vqdiffusion_jax/data/records.py"
+        )
     return cls

@@ -40,4 +40,6 @@ class Coco:
 
     def __getitem__(self, index: int) -> Record:
         name = self.picture(index)
-        return Record(id=f"{name}#{index}", image=read_bytes(self._folder / name, name), captions=[self._captions[index]])
+        return Record(
+            id=f"{name}#{index}", image=read_bytes(self._folder / name, name), captions=[self._captions[index]]
+        )

@@ -19,7 +19,9 @@ class Cub200:
         self._names = read_string_list(existing(root / PHASES[split] / "filenames.pickle", "CUB-200's list of names"))
         existing(root / "images", "CUB-200's images")
         nested = root / "text" / "text"
-        self._texts = nested if nested.is_dir() else existing(root / "text", f"CUB-200's captions, in {nested} or directly in it")
+        self._texts = (
+            nested if nested.is_dir() else existing(root / "text", f"CUB-200's captions, in {nested} or directly in it")
+        )
 
     def __len__(self) -> int:
         return len(self._names)

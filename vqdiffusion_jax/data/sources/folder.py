@@ -22,7 +22,14 @@ class Folder:
     """
 
     def __init__(
-        self, root: Path, split: str, *, captions: str = "", image_field: str = "image", caption_field: str = "caption", labels: str = ""
+        self,
+        root: Path,
+        split: str,
+        *,
+        captions: str = "",
+        image_field: str = "image",
+        caption_field: str = "caption",
+        labels: str = "",
     ):
         self.root, self.has_splits = split_folder(root, split)
         if labels not in ("", "folders"):
@@ -39,7 +46,9 @@ class Folder:
             # A validation folder may lack a class; numbered by itself, it would give the later ones other labels than in training.
             known = own if train == self.root else class_folders(captions_in(train) if captions else image_files(train))
             if unknown := sorted(own - known):
-                raise DataError(f"{self.root}: {unknown[0]} is no class folder of {train}; rename or remove it, or add it there")
+                raise DataError(
+                    f"{self.root}: {unknown[0]} is no class folder of {train}; rename or remove it, or add it there"
+                )
             self._classes = {name: i for i, name in enumerate(sorted(known))}
 
     @property
@@ -86,9 +95,13 @@ def read_captions(path: Path, image_field: str, caption_field: str) -> dict[str,
     for line, row in read_rows(path):
         for name in (image_field, caption_field):
             if row.get(name) is None:
-                raise DataError(f"{path}, line {line} has no field {name!r}; it has {', '.join(map(str, row)) or 'nothing'}")
+                raise DataError(
+                    f"{path}, line {line} has no field {name!r}; it has {', '.join(map(str, row)) or 'nothing'}"
+                )
         given = row[caption_field]
-        captions.setdefault(str(row[image_field]), []).extend(map(str, given) if isinstance(given, list) else [str(given)])
+        captions.setdefault(str(row[image_field]), []).extend(
+            map(str, given) if isinstance(given, list) else [str(given)]
+        )
     return captions
 
 

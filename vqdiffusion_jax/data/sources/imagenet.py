@@ -22,7 +22,11 @@ class ImageNet:
 
     def __init__(self, root: Path, split: str, *, list_file: str = ""):
         self._folder = existing(root / PHASES[split], "a folder of synset folders")
-        listed = existing(root / list_file, "a list of images") if list_file else root / f"ILSVRC2012_name_{PHASES[split]}.txt"
+        listed = (
+            existing(root / list_file, "a list of images")
+            if list_file
+            else root / f"ILSVRC2012_name_{PHASES[split]}.txt"
+        )
         if listed.exists():
             self._names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
         else:
@@ -31,10 +35,14 @@ class ImageNet:
             where = listed if listed.exists() else self._folder
             raise DataError(f"{where}: {astray} lies in no synset folder; images belong in nXXXXXXXX/ folders")
         classes = root / "train" if (root / "train").is_dir() else self._folder
-        synsets = sorted(folder.name for folder in classes.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+        synsets = sorted(
+            folder.name for folder in classes.iterdir() if folder.is_dir() and not folder.name.startswith(".")
+        )
         self._classes = {synset: i for i, synset in enumerate(synsets)}
         if unknown := sorted({name.split("/")[0] for name in self._names} - self._classes.keys()):
-            raise DataError(f"{self._folder}: {unknown[0]} is no class folder of {classes}; both must name the same synsets")
+            raise DataError(
+                f"{self._folder}: {unknown[0]} is no class folder of {classes}; both must name the same synsets"
+            )
 
     @property
     def num_classes(self) -> int:

@@ -43,7 +43,9 @@ class Npz:
                 raise FileNotFoundError(f"{file} does not exist; expected one line a picture, or set captions to ''")
             rows = [row for _, row in read_rows(file)]
             if len(rows) != len(self._images):
-                raise DataError(f"{file} has {len(rows)} lines but {self._path} has {len(self._images)} images; it must have one a picture")
+                raise DataError(
+                    f"{file} has {len(rows)} lines but {self._path} has {len(self._images)} images; it must have one a picture"
+                )
         elif label_field or group_field:
             raise DataError("npz: label_field and group_field are fields of the captions file, but captions is ''")
         try:
@@ -51,7 +53,9 @@ class Npz:
             names = [row[label_field] for row in rows] if label_field else []
             self._groups = [str(row[group_field]) for row in rows] if group_field else None
         except (KeyError, ValueError, IndexError) as error:
-            raise DataError(f"{self._path.parent / captions} has no field {error}; it has {', '.join(rows[0])}") from error
+            raise DataError(
+                f"{self._path.parent / captions} has no field {error}; it has {', '.join(rows[0])}"
+            ) from error
         self._classes = {name: i for i, name in enumerate(sorted(set(names)))}
         self._labels = [self._classes[name] for name in names]
 
@@ -62,7 +66,9 @@ class Npz:
         except (KeyError, ValueError, OSError) as error:
             raise DataError(f"{self._path} holds no array 'images' that can be read ({error})") from error
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (3, 4):
-            raise DataError(f"{self._path}: images is {images.dtype} {images.shape}; it must be uint8 (n, height, width, 3) or (.., 4)")
+            raise DataError(
+                f"{self._path}: images is {images.dtype} {images.shape}; it must be uint8 (n, height, width, 3) or (.., 4)"
+            )
         return images
 
     def __getstate__(self) -> dict:

@@ -30,7 +30,9 @@ class Oxford102:
         self._texts = None if texts is None else {path.stem: path for path in texts.rglob("image_*.txt")}
         labels = _mat(root / "imagelabels.mat", "labels")
         if labels is not None and numbers and max(numbers) > len(labels):
-            raise DataError(f"{root / 'imagelabels.mat'} has {len(labels)} labels but there is an image number {max(numbers)}")
+            raise DataError(
+                f"{root / 'imagelabels.mat'} has {len(labels)} labels but there is an image number {max(numbers)}"
+            )
         self._labels = None if labels is None else labels[np.array(numbers, int) - 1].astype(int) - 1
         held_out = _mat(root / "setid.mat", "valid")
         self.has_splits = held_out is not None
@@ -74,8 +76,12 @@ def _mat(path: Path, variable: str) -> np.ndarray | None:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise DataError(f"{path} needs scipy to be read; install it with pip install scipy, or move the file away") from None
+        raise DataError(
+            f"{path} needs scipy to be read; install it with pip install scipy, or move the file away"
+        ) from None
     try:
         return np.asarray(loadmat(path)[variable]).ravel()
     except Exception as error:  # scipy raises whatever its parser trips over
-        raise DataError(f"{path} holds no variable {variable!r} that can be read ({type(error).__name__}: {error})") from error
+        raise DataError(
+            f"{path} holds no variable {variable!r} that can be read ({type(error).__name__}: {error})"
+        ) from error

@@ -25,7 +25,15 @@ class Parquet:
 
     has_splits = False
 
-    def __init__(self, root: Path, split: str, *, image_column: str = "", caption_column: str = "caption", label_column: str = "label"):
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        *,
+        image_column: str = "",
+        caption_column: str = "caption",
+        label_column: str = "label",
+    ):
         pq = needed("pyarrow.parquet", "a data set of parquet files")
         files = sorted(root.glob("*.parquet")) if root.is_dir() else [root]
         if not files:

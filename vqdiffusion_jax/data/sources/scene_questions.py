@@ -38,7 +38,14 @@ class SceneQuestions:
         if length < 1:
             raise DataError(f"scene_questions: length is {length}; it must be at least 1")
         scenes = Scenes(
-            root, split, concepts=concepts, seed=seed, combinations="both", pair_rate=0.5, plain_rate=0.0, white_rate=0.0
+            root,
+            split,
+            concepts=concepts,
+            seed=seed,
+            combinations="both",
+            pair_rate=0.5,
+            plain_rate=0.0,
+            white_rate=0.0,
         )
         self.drawings = scenes.drawings
         self._questions = choose_questions((scenes.scene(index) for index in range(_TRIES * length)), length)

@@ -70,9 +70,13 @@ class Scenes:
             raise DataError(f"scenes: combinations is {combinations!r}; training shows 'seen' ones only")
         self.drawings = Drawings(root, choose_concepts(concepts))
         self.grammar = Grammar(
-            pair_rate=0.0 if label == "concept" else pair_rate, plain_rate=plain_rate, white_rate=white_rate,
-            same_style_rate=same_style_rate, jitter=jitter, combinations=combinations,
-        )  # fmt: skip
+            pair_rate=0.0 if label == "concept" else pair_rate,
+            plain_rate=plain_rate,
+            white_rate=white_rate,
+            same_style_rate=same_style_rate,
+            jitter=jitter,
+            combinations=combinations,
+        )
         self._split, self._seed, self._length = SPLITS.index(split), seed, length or _LENGTHS[split]
         self._complete_rate, self._label = complete_rate, label
         self._classes = {"": (), "background": tuple(COLOURS), "concept": self.drawings.concepts}[label]
@@ -104,7 +108,11 @@ class Scenes:
 
     def _caption(self, scene: Scene, rng: np.random.Generator) -> str:
         # A rate of 0 takes nothing from the generator, and a rate of 1 needs nothing of it.
-        return complete_caption(scene) if self._complete_rate and rng.random() < self._complete_rate else caption(scene, rng)
+        return (
+            complete_caption(scene)
+            if self._complete_rate and rng.random() < self._complete_rate
+            else caption(scene, rng)
+        )
 
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._split, int(index), stream))

@@ -8,8 +8,14 @@ from pathlib import Path
 from ..records import DataError
 
 _STRINGS = {
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
-}  # fmt: skip
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "UNICODE",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+}
 _LIST_STARTS = {"EMPTY_LIST", "LIST"}
 _STORES = {"PUT", "BINPUT", "LONG_BINPUT"}
 _RECALLS = {"GET", "BINGET", "LONG_BINGET"}
@@ -41,7 +47,9 @@ def read_string_list(path: Path) -> list[str]:
                 strings.append(last)
             elif name not in _HARMLESS:
                 shown = f"{name} {argument}" if argument is not None else name
-                raise DataError(f"{path} holds {shown!r:.80}, which is no list of names; refused, and nothing of it was run")
+                raise DataError(
+                    f"{path} holds {shown!r:.80}, which is no list of names; refused, and nothing of it was run"
+                )
     except DataError:
         raise
     except (ValueError, EOFError, UnicodeDecodeError) as error:

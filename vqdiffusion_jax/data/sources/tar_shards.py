@@ -53,7 +53,9 @@ class TarShards:
 
     def _read(self, name: str, shard: str, offset: int, size: int) -> bytes:
         try:
-            with (self.root / shard).open("rb", buffering=0) as file:  # opened each time: there may be more shards than allowed files
+            with (self.root / shard).open(
+                "rb", buffering=0
+            ) as file:  # opened each time: there may be more shards than allowed files
                 data = os.pread(file.fileno(), size, offset)
         except OSError as error:
             raise BrokenRecord(name, error.strerror or error) from error
@@ -105,7 +107,11 @@ def _read_index(file: Path, shards: list[str], facts: np.ndarray) -> dict[str, n
     try:
         with np.load(file, allow_pickle=False) as stored:
             table = dict(stored)
-        fits = int(table["version"]) == _VERSION and table["shards"].tolist() == shards and np.array_equal(table["facts"], facts)
+        fits = (
+            int(table["version"]) == _VERSION
+            and table["shards"].tolist() == shards
+            and np.array_equal(table["facts"], facts)
+        )
     except (OSError, ValueError, KeyError):
         return None
     return table if fits else None

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...config import ConfigError, from_dict
 from ...files import write_whole
-from ...models.keys import shapes_of
+from ...models.shapes import shapes_of
 from ...paths import leaves_by_path
 from ..errors import EvaluationError
 from .model import Judge, JudgeConfig

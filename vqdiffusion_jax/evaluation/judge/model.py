@@ -32,13 +32,17 @@ class JudgeConfig:
         if len(self.concepts) < 2:
             raise ConfigError(f"JudgeConfig.concepts has {len(self.concepts)} names; at least two are needed")
         if len(self.channels) != 4 or any(width % (self.groups * self.heads) for width in self.channels):
-            raise ConfigError(f"JudgeConfig.channels is {self.channels}; four multiples of groups * heads = {self.groups * self.heads}")
+            raise ConfigError(
+                f"JudgeConfig.channels is {self.channels}; four multiples of groups * heads = {self.groups * self.heads}"
+            )
 
 
 class _Stage(nnx.Module):
     """A convolution that may halve the picture, and one added to its result."""
 
-    def __init__(self, in_channels: int, out_channels: int, strides: int, groups: int, compute: ComputeConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self, in_channels: int, out_channels: int, strides: int, groups: int, compute: ComputeConfig, *, rngs: nnx.Rngs
+    ):
         self.enter = conv(in_channels, out_channels, compute, strides=strides, rngs=rngs)
         self.norm1 = GroupNorm(out_channels, groups, compute, rngs=rngs)
         self.inner = conv(out_channels, out_channels, compute, rngs=rngs)
@@ -63,7 +67,8 @@ class Judge(nnx.Module):
         self.stem = conv(3, c1, compute, size=4, strides=2, rngs=rngs)
         self.stem_norm = GroupNorm(c1, config.groups, compute, rngs=rngs)
         self.stages = nnx.List(
-            _Stage(a, b, strides, config.groups, compute, rngs=rngs) for a, b, strides in ((c1, c2, 2), (c2, c3, 2), (c3, c4, 1))
+            _Stage(a, b, strides, config.groups, compute, rngs=rngs)
+            for a, b, strides in ((c1, c2, 2), (c2, c3, 2), (c3, c4, 1))
         )
         side = CANVAS // 8
         self.places = nnx.Param(0.02 * jax.random.normal(rngs.params(), (side * side, c4)))

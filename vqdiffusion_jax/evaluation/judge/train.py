@@ -15,7 +15,7 @@ from ...data.scenes.questions import is_for_judging
 from ...data.scenes.render import render
 from ...data.scenes.scene import Scene
 from ...data.sources.scenes import Scenes
-from ...models.keys import Keys
+from ...models.shapes import Keys
 from .model import Judge, JudgeConfig
 from .verdict import agreement, judge_pictures, truth
 
@@ -25,12 +25,20 @@ _PLAIN_RATE = 0.1
 _PAIR_RATE = 0.5
 
 
-def scenes_of(data: Path, concepts: int | Sequence[str], *, test: bool, seed: int = 0) -> tuple[Scenes, Iterator[Scene]]:
+def scenes_of(
+    data: Path, concepts: int | Sequence[str], *, test: bool, seed: int = 0
+) -> tuple[Scenes, Iterator[Scene]]:
     """Scenes without end, seen and held-out combinations alike: those for training moved a little, those for testing as they are."""
     source = Scenes(
-        data, "validation", concepts=concepts, seed=seed, combinations="both",
-        jitter=0 if test else _JITTER, pair_rate=_PAIR_RATE, plain_rate=_PLAIN_RATE,
-    )  # fmt: skip
+        data,
+        "validation",
+        concepts=concepts,
+        seed=seed,
+        combinations="both",
+        jitter=0 if test else _JITTER,
+        pair_rate=_PAIR_RATE,
+        plain_rate=_PLAIN_RATE,
+    )
 
     def endless() -> Iterator[Scene]:
         index = 0

@@ -29,12 +29,16 @@ class Verdicts:
     style: np.ndarray  # (n, 2) int
 
 
-def judge_pictures(judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH, mesh: Mesh | None = None) -> Verdicts:
+def judge_pictures(
+    judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH, mesh: Mesh | None = None
+) -> Verdicts:
     """Verdicts of ``pictures`` (n, 64, 64, 3) uint8, over the devices of ``mesh``.  Raises EvaluationError for another shape or type."""
     return Verdicts(**in_batches(lambda part: _answers(judge, part), _checked(pictures), batch_size, mesh=mesh))
 
 
-def judge_features(judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH, mesh: Mesh | None = None) -> np.ndarray:
+def judge_features(
+    judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH, mesh: Mesh | None = None
+) -> np.ndarray:
     """``Judge.features`` of ``pictures``, otherwise as ``judge_pictures``."""
     return in_batches(lambda part: _features(judge, part), _checked(pictures), batch_size, mesh=mesh)
 
@@ -55,7 +59,9 @@ def _in_one(pictures: jax.Array) -> jax.Array:
 
 def _checked(pictures: np.ndarray) -> np.ndarray:
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (CANVAS, CANVAS, 3):
-        raise EvaluationError(f"pictures are {pictures.dtype} {pictures.shape}; the judge looks at uint8 (n, {CANVAS}, {CANVAS}, 3)")
+        raise EvaluationError(
+            f"pictures are {pictures.dtype} {pictures.shape}; the judge looks at uint8 (n, {CANVAS}, {CANVAS}, 3)"
+        )
     return pictures
 
 

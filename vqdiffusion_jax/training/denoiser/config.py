@@ -21,13 +21,17 @@ class TrainConfig(RunConfig):
     ema: EMAConfig = field(default_factory=EMAConfig)
     compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(dtype="bfloat16", remat=True))
     frozen_dtype: str = "float32"
-    train_text_encoder: bool = False  # the text tower learns with the denoiser, for small towers that nobody has trained before
+    train_text_encoder: bool = (
+        False  # the text tower learns with the denoiser, for small towers that nobody has trained before
+    )
     untrained_towers: bool = False  # allow a codec or text tower with random weights: for trying things out
 
     def __post_init__(self):
         super().__post_init__()
         if self.compute.param_dtype != "float32":
-            raise ConfigError(f"TrainConfig.compute.param_dtype is {self.compute.param_dtype!r}; parameters are trained in float32")
+            raise ConfigError(
+                f"TrainConfig.compute.param_dtype is {self.compute.param_dtype!r}; parameters are trained in float32"
+            )
         if self.compute.fp8:
             raise ConfigError("TrainConfig.compute.fp8 is set; float8 is for sampling, gradients need more digits")
         ComputeConfig(dtype=self.frozen_dtype)  # checks the name

@@ -40,7 +40,9 @@ def make_evaluator(config: ModelConfig, mesh: Mesh) -> Callable[[Trained, Batch,
     return jax.jit(on_mesh(evaluate, mesh))
 
 
-def bits_per_token(evaluate: Callable, trained: Trained, batches: Iterable[Any], frozen: Frozen, *, seed: int = 0) -> float:
+def bits_per_token(
+    evaluate: Callable, trained: Trained, batches: Iterable[Any], frozen: Frozen, *, seed: int = 0
+) -> float:
     """Mean over ``batches`` (placed on the devices) of the bound in bits a token.  Raises ValueError if there are none."""
     totals = []
     for number, batch in enumerate(batches):

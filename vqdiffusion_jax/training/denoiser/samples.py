@@ -11,7 +11,9 @@ from ...text.tokenizer import Tokenizer
 from .config import TrainConfig
 
 
-def draw(config: TrainConfig, model: VQDiffusionModel, tokenizer: Tokenizer | None, mesh: jax.sharding.Mesh) -> np.ndarray:
+def draw(
+    config: TrainConfig, model: VQDiffusionModel, tokenizer: Tokenizer | None, mesh: jax.sharding.Mesh
+) -> np.ndarray:
     """One row of ``num_samples`` pictures for each prompt or label: (height, width, 3) uint8, the same in every process.
 
     Prompts and labels that the config leaves out are the empty prompt and class 0.
@@ -26,7 +28,13 @@ def draw(config: TrainConfig, model: VQDiffusionModel, tokenizer: Tokenizer | No
     if condition == "class":
         subject = {"class_labels": list(watch.labels or (0,))}
     count = watch.num_samples * len(next(iter(subject.values()), [None]))
-    made = pipeline(**subject, num_images_per_prompt=watch.num_samples, seed=watch.sample_seed, output_type="uint8", batch_size=count)
+    made = pipeline(
+        **subject,
+        num_images_per_prompt=watch.num_samples,
+        seed=watch.sample_seed,
+        output_type="uint8",
+        batch_size=count,
+    )
     pictures = from_all_processes(made.images, made.indices, count)
     _, height, width, channels = pictures.shape
     rows = pictures.reshape(-1, watch.num_samples, height, width, channels)

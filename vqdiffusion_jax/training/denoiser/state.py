@@ -12,7 +12,7 @@ from jax import Array
 from ...diffusion.objective import LossState
 from ...models.clip import CLIPTextEncoder
 from ...models.denoiser import Denoiser
-from ...models.keys import Keys
+from ...models.shapes import Keys
 from ...sharding import ShardingRules
 from .. import learning_rate
 from ..initialize import abstract_on, init_sharded

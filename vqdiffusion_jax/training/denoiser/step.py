@@ -94,7 +94,9 @@ def text_encoder_of(trained: Trained, frozen: Frozen) -> CLIPTextEncoder | None:
     return frozen.text_encoder if trained.text_encoder is None else trained.text_encoder
 
 
-def encode_condition(config: ModelConfig, text_encoder: CLIPTextEncoder | None, batch: Batch) -> tuple[Array | None, Array | None]:
+def encode_condition(
+    config: ModelConfig, text_encoder: CLIPTextEncoder | None, batch: Batch
+) -> tuple[Array | None, Array | None]:
     """(condition, rows of empty captions or None) of a batch."""
     if config.denoiser.condition == "class":
         return batch["labels"], None

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 from ...flops import denoiser_flops
-from ...models.keys import shapes_of
+from ...models.shapes import shapes_of
 from ...models.vqdiffusion import VQDiffusionModel
 from ...sharding import shard
 from ..export import export
 from .batches import check_batch
 from .config import TrainConfig
 from .evaluate import bits_per_token, make_evaluator
-from .initial import Parts
+from .init_from import Parts
 from .samples import draw
 from .state import TrainState, abstract_state, create_state
 from .step import Batch, Frozen, make_step, text_encoder_of
@@ -76,7 +76,9 @@ class DenoiserTask:
     def export(self, state: TrainState, folder: Path) -> list[str]:
         """The averaged weights as a native model folder ``model``; one of an earlier end of the run is replaced."""
         if self._parts.codec is None:
-            return ["no model folder is written without a codec; repeat the command with --codec=FILE_OR_FOLDER, and it will be"]
+            return [
+                "no model folder is written without a codec; repeat the command with --codec=FILE_OR_FOLDER, and it will be"
+            ]
         return export(folder, self._whole_model(state), self._parts.tokenizer, int(state.step))
 
     @cached_property

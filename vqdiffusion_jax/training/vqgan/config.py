@@ -18,15 +18,23 @@ class ReconstructionConfig:
     l1: float = 1.0
     l2: float = 0.0
     perceptual: float = 0.0  # LPIPS; taming uses 1
-    vgg: str = ""  # perceptual: file of VGG16's convolutions, torchvision's vgg16-397923af.pth or an .npz of the same names
-    lins: str = ""  # perceptual: file of LPIPS' channel weights, lpips' weights/v0.1/vgg.pth or an .npz of the same names
+    vgg: str = (
+        ""  # perceptual: file of VGG16's convolutions, torchvision's vgg16-397923af.pth or an .npz of the same names
+    )
+    lins: str = (
+        ""  # perceptual: file of LPIPS' channel weights, lpips' weights/v0.1/vgg.pth or an .npz of the same names
+    )
 
     def __post_init__(self):
         number(self, 0.0, 1.0e6, "l1", "l2", "perceptual")
         if not (self.l1 or self.l2 or self.perceptual):
-            raise ConfigError("ReconstructionConfig: l1, l2 and perceptual are all 0; one must be above, or nothing is learned")
+            raise ConfigError(
+                "ReconstructionConfig: l1, l2 and perceptual are all 0; one must be above, or nothing is learned"
+            )
         if self.perceptual and not (self.vgg and self.lins):
-            raise ConfigError("ReconstructionConfig.perceptual needs the files vgg and lins; give both, or set perceptual to 0")
+            raise ConfigError(
+                "ReconstructionConfig.perceptual needs the files vgg and lins; give both, or set perceptual to 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +44,9 @@ class CodebookConfig:
     weight: float = 1.0  # of all of the quantizer's terms together
     commitment: float = 0.25  # vq, ema: beta of van den Oord et al. 2017, equation 3
     decay: float = 0.99  # ema: of the running sums
-    restart_below: float = 0.1  # ema: codes used less than this share of the mean use start anew; 0: none do, nor from data
+    restart_below: float = (
+        0.1  # ema: codes used less than this share of the mean use start anew; 0: none do, nor from data
+    )
     kl_weight: float = 5.0e-4  # gumbel: of KL(choice || uniform)
     temperature_start: float = 1.0  # gumbel: of the relaxed choice
     temperature_end: float = 0.0625
@@ -67,7 +77,9 @@ class DiscriminatorConfig:
         whole(self, 1, "channels", "num_layers", "norm_groups")
         one_of(self, "loss", ADVERSARIAL_LOSSES)
         if 2 * self.channels % self.norm_groups:
-            raise ConfigError(f"DiscriminatorConfig: 2 x {self.channels} channels are not divisible by norm_groups={self.norm_groups}")
+            raise ConfigError(
+                f"DiscriminatorConfig: 2 x {self.channels} channels are not divisible by norm_groups={self.norm_groups}"
+            )
 
     def patches(self, image_size: int) -> int:
         """Verdicts along one side of a picture; below 1 if it is too small."""
@@ -85,26 +97,42 @@ class VQGANTrainConfig(RunConfig):
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(b1=0.5, b2=0.9, clip_norm=1.0, weight_decay=0.0))
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(b1=0.5, b2=0.9, clip_norm=1.0, weight_decay=0.0)
+    )
     learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)  # the discriminator's too
     ema: EMAConfig = field(default_factory=lambda: EMAConfig(decay=0.999, interval=1))
     compute: ComputeConfig = field(default_factory=ComputeConfig)
-    decoder_only: bool = False  # encoder and codebook stay, so that a denoiser trained on their tokens can use the better decoder
+    decoder_only: bool = (
+        False  # encoder and codebook stay, so that a denoiser trained on their tokens can use the better decoder
+    )
 
     def __post_init__(self):
         super().__post_init__()
         if self.decoder_only and self.optimizer.weight_decay:
-            raise ConfigError("VQGANTrainConfig.decoder_only is True, but weight_decay would shrink the encoder; set weight_decay to 0")
+            raise ConfigError(
+                "VQGANTrainConfig.decoder_only is True, but weight_decay would shrink the encoder; set weight_decay to 0"
+            )
         if self.accumulation != 1:
-            raise ConfigError(f"VQGANTrainConfig.accumulation is {self.accumulation}; a codec is trained on whole batches, so it must be 1")
+            raise ConfigError(
+                f"VQGANTrainConfig.accumulation is {self.accumulation}; a codec is trained on whole batches, so it must be 1"
+            )
         if self.codec.reduced_codebook_size is not None:
-            raise ConfigError("VQGANTrainConfig.codec.reduced_codebook_size is given; train all codes, then --mode=reduce_codebook")
+            raise ConfigError(
+                "VQGANTrainConfig.codec.reduced_codebook_size is given; train all codes, then --mode=reduce_codebook"
+            )
         if self.compute.param_dtype != "float32":
-            raise ConfigError(f"VQGANTrainConfig.compute.param_dtype is {self.compute.param_dtype!r}; parameters are trained in float32")
+            raise ConfigError(
+                f"VQGANTrainConfig.compute.param_dtype is {self.compute.param_dtype!r}; parameters are trained in float32"
+            )
         if (self.discriminator.weight or self.reconstruction.perceptual) and self.codec.image_channels != 3:
-            raise ConfigError(f"VQGANTrainConfig: discriminator and LPIPS see 3 channels, the codec has {self.codec.image_channels}")
+            raise ConfigError(
+                f"VQGANTrainConfig: discriminator and LPIPS see 3 channels, the codec has {self.codec.image_channels}"
+            )
         if self.reconstruction.perceptual and self.codec.image_size < 16:
-            raise ConfigError(f"VQGANTrainConfig: LPIPS needs pictures of at least 16 pixels, the codec's have {self.codec.image_size}")
+            raise ConfigError(
+                f"VQGANTrainConfig: LPIPS needs pictures of at least 16 pixels, the codec's have {self.codec.image_size}"
+            )
         if self.discriminator.weight and self.discriminator.patches(self.codec.image_size) < 1:
             raise ConfigError(
                 f"DiscriminatorConfig.num_layers={self.discriminator.num_layers} leaves nothing of pictures of {self.codec.image_size}"

@@ -25,9 +25,17 @@ def widths_of(config: DiscriminatorConfig) -> list[int]:
 
 def _conv(in_channels: int, out_channels: int, stride: int, compute: ComputeConfig, *, rngs: nnx.Rngs) -> nnx.Conv:
     return nnx.Conv(
-        in_channels, out_channels, (4, 4), strides=stride, padding=((1, 1), (1, 1)), kernel_init=normal_init, bias_init=zeros_init,
-        dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs,
-    )  # fmt: skip
+        in_channels,
+        out_channels,
+        (4, 4),
+        strides=stride,
+        padding=((1, 1), (1, 1)),
+        kernel_init=normal_init,
+        bias_init=zeros_init,
+        dtype=compute.dtype,
+        param_dtype=compute.param_dtype,
+        rngs=rngs,
+    )
 
 
 class Discriminator(nnx.Module):

@@ -29,7 +29,9 @@ def reconstruct(codec: VQGAN, images: Array) -> tuple[Array, Array]:
     return codec.decode_latents(codec.quantizer.lookup(tokens)), tokens.reshape(tokens.shape[0], -1)
 
 
-def make_evaluator(config: VQGANTrainConfig, mesh: jax.sharding.Mesh) -> Callable[[VQGAN, Batch, LPIPS | None], dict[str, Array]]:
+def make_evaluator(
+    config: VQGANTrainConfig, mesh: jax.sharding.Mesh
+) -> Callable[[VQGAN, Batch, LPIPS | None], dict[str, Array]]:
     """``evaluate(codec, batch, lpips)``, jitted: means over the batch, and ``counts`` (codebook_size,) of codes chosen.
 
     PSNR and SSIM are of pictures clipped to the range of pixels, but not rounded.

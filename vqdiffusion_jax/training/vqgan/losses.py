@@ -12,7 +12,9 @@ from .perceptual import LPIPS
 LARGEST_ADAPTIVE_WEIGHT = 1.0e4
 
 
-def reconstruction_loss(config: ReconstructionConfig, reconstruction: Array, images: Array, lpips: LPIPS | None) -> Array:
+def reconstruction_loss(
+    config: ReconstructionConfig, reconstruction: Array, images: Array, lpips: LPIPS | None
+) -> Array:
     """Weighted sum of mean absolute difference, mean squared difference and LPIPS; both (batch, height, width, channels) in [-1, 1]."""
     difference = reconstruction - images
     loss = jnp.zeros((), jnp.float32)

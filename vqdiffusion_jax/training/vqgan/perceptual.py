@@ -30,7 +30,9 @@ SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 EPSILON = 1e-10
 
-_CONVOLUTION = re.compile(r"(?:^|\.)(?:features|slice\d)\.(\d+)\.(weight|bias)$")  # torchvision's names, and those inside lpips
+_CONVOLUTION = re.compile(
+    r"(?:^|\.)(?:features|slice\d)\.(\d+)\.(weight|bias)$"
+)  # torchvision's names, and those inside lpips
 _LIN = re.compile(r"(?:^|\.)lins?\.?(\d)\.model\.1\.weight$")
 
 
@@ -44,7 +46,9 @@ class LPIPS(nnx.Module):
         self.convs, self.lins, width = nnx.List([]), nnx.List([]), 3
         for stage in STAGES:
             for _, channels in stage:
-                self.convs.append(nnx.Dict(kernel=Buffer(jnp.zeros((3, 3, width, channels))), bias=Buffer(jnp.zeros((channels,)))))
+                self.convs.append(
+                    nnx.Dict(kernel=Buffer(jnp.zeros((3, 3, width, channels))), bias=Buffer(jnp.zeros((channels,))))
+                )
                 width = channels
             self.lins.append(Buffer(jnp.zeros((width,))))
 
@@ -74,9 +78,12 @@ def unit(x: Array) -> Array:
 
 
 def _convolve(x: Array, layer: Any) -> Array:
-    return jax.lax.conv_general_dilated(
-        x, layer["kernel"][...], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    ) + layer["bias"][...]  # fmt: skip
+    return (
+        jax.lax.conv_general_dilated(
+            x, layer["kernel"][...], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        + layer["bias"][...]
+    )
 
 
 def _halve(x: Array) -> Array:
@@ -89,11 +96,15 @@ def load_lpips(vgg: str | Path, lins: str | Path) -> LPIPS:
     Raises CheckpointError or ConfigError, one line, if a file cannot be read or lacks a weight.
     """
     model = LPIPS()
-    convolutions = {match.groups(): tensor for name, tensor in _tensors(vgg).items() if (match := _CONVOLUTION.search(name))}
+    convolutions = {
+        match.groups(): tensor for name, tensor in _tensors(vgg).items() if (match := _CONVOLUTION.search(name))
+    }
     for (place, _), layer in zip([conv for stage in STAGES for conv in stage], model.convs, strict=True):
         kernel = _take(convolutions, (str(place), "weight"), f"features.{place}.weight", vgg)
         layer["kernel"][...] = _fit(kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel, layer["kernel"], vgg)
-        layer["bias"][...] = _fit(_take(convolutions, (str(place), "bias"), f"features.{place}.bias", vgg), layer["bias"], vgg)
+        layer["bias"][...] = _fit(
+            _take(convolutions, (str(place), "bias"), f"features.{place}.bias", vgg), layer["bias"], vgg
+        )
     weights = {match.group(1): tensor for name, tensor in _tensors(lins).items() if (match := _LIN.search(name))}
     for stage, lin in enumerate(model.lins):
         lin[...] = _fit(_take(weights, str(stage), f"lin{stage}.model.1.weight", lins).reshape(-1), lin, lins)
@@ -121,5 +132,7 @@ def _take(tensors: Mapping, key: Any, name: str, path: str | Path) -> np.ndarray
 
 def _fit(array: np.ndarray, like: Any, path: str | Path) -> Array:
     if array.shape != like.shape:
-        raise ConfigError(f"{path} has a weight of shape {array.shape} where LPIPS has {like.shape}; it is of another network")
+        raise ConfigError(
+            f"{path} has a weight of shape {array.shape} where LPIPS has {like.shape}; it is of another network"
+        )
     return jnp.asarray(array)

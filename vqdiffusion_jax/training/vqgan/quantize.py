@@ -27,7 +27,12 @@ def straight_through(latents: Array, codes: Array) -> Array:
 
 
 def quantize(
-    quantizer: VQQuantizer | EMAQuantizer | GumbelQuantizer, latents: Array, config: CodebookConfig, *, step: Array, key: Array
+    quantizer: VQQuantizer | EMAQuantizer | GumbelQuantizer,
+    latents: Array,
+    config: CodebookConfig,
+    *,
+    step: Array,
+    key: Array,
 ) -> Quantized:
     """Latents (batch, h, w, embed_dim) to codes as the quantizer's kind is trained; ``step`` sets the temperature of ``gumbel``."""
     if isinstance(quantizer, GumbelQuantizer):
@@ -46,7 +51,9 @@ def codebook_loss(latents: Array, codes: Array) -> Array:
     return jnp.mean(jnp.square(codes - jax.lax.stop_gradient(latents)))
 
 
-def _gumbel(quantizer: GumbelQuantizer, latents: Array, config: CodebookConfig, temperature: Array, key: Array) -> Quantized:
+def _gumbel(
+    quantizer: GumbelQuantizer, latents: Array, config: CodebookConfig, temperature: Array, key: Array
+) -> Quantized:
     batch, height, width, _ = latents.shape
     logits = quantizer.logits(latents.reshape(batch, height * width, -1))
     noise = gumbel_noise(key, batch, *logits.shape[1:])

@@ -14,7 +14,13 @@ GRACE = 3.0
 
 
 def restart_dead_codes(
-    quantizer: EMAQuantizer, latents: Array, distances: Array, key: Array, *, share: float, everything: Array | bool = False
+    quantizer: EMAQuantizer,
+    latents: Array,
+    distances: Array,
+    key: Array,
+    *,
+    share: float,
+    everything: Array | bool = False,
 ) -> tuple[EMAQuantizer, Array]:
     """Put dead codes where latents of this batch are badly met; the quantizer passed in is left as it is.
 

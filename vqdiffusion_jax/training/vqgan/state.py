@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ...models.keys import Keys
+from ...models.shapes import Keys
 from ...models.vqgan import VQGAN
 from ...sharding import ShardingRules
 from .. import learning_rate
@@ -66,7 +66,9 @@ def fresh_codec(config: VQGANTrainConfig) -> VQGAN:
     return VQGAN(config.codec, config.compute, rngs=Keys(config.seed))
 
 
-def abstract_state(config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()) -> VQGANState:
+def abstract_state(
+    config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()
+) -> VQGANState:
     """Shapes, dtypes and shardings of the state; nothing is computed."""
     return abstract_on(mesh, lambda: new_state(config, fresh_codec(config)), rules)
 

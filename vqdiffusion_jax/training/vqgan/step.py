@@ -61,7 +61,9 @@ def through_codec(config: VQGANTrainConfig, codec: VQGAN, images: Array, step: A
     (reconstruction, penalty), forward_vjp, (latents, tokens) = jax.vjp(forward, codec, has_aux=True)
 
     def vjp(image_cotangent: Array, penalty_cotangent: Array | float) -> VQGAN:
-        return forward_vjp((image_cotangent.astype(reconstruction.dtype), jnp.asarray(penalty_cotangent, penalty.dtype)))[0]
+        return forward_vjp(
+            (image_cotangent.astype(reconstruction.dtype), jnp.asarray(penalty_cotangent, penalty.dtype))
+        )[0]
 
     return Pass(reconstruction, penalty, latents, tokens, vjp)
 
@@ -76,7 +78,12 @@ class AdversarialResult(NamedTuple):
 
 
 def adversarial_step(
-    config: VQGANTrainConfig, adversary: Adversary, done: Pass, images: Array, reconstruction_cotangent: Array, rate: Array
+    config: VQGANTrainConfig,
+    adversary: Adversary,
+    done: Pass,
+    images: Array,
+    reconstruction_cotangent: Array,
+    rate: Array,
 ) -> AdversarialResult:
     """The generator's loss and its gradient, and the discriminator's own update."""
     settings, optimizer = config.discriminator, make_optimizer(config.optimizer)
@@ -99,9 +106,14 @@ def adversarial_step(
         logits_real, logits_fake = discriminator(images), discriminator(fake)
         return discriminator_loss(settings.loss, logits_real, logits_fake), (logits_real.mean(), logits_fake.mean())
 
-    (loss_of_discriminator, logits), gradients = jax.value_and_grad(loss_and_logits, has_aux=True)(adversary.discriminator)
+    (loss_of_discriminator, logits), gradients = jax.value_and_grad(loss_and_logits, has_aux=True)(
+        adversary.discriminator
+    )
     directions, optimizer_state = optimizer.update(gradients, adversary.optimizer, adversary.discriminator)
-    after = Adversary(jax.tree.map(lambda value, direction: value - rate * direction, adversary.discriminator, directions), optimizer_state)
+    after = Adversary(
+        jax.tree.map(lambda value, direction: value - rate * direction, adversary.discriminator, directions),
+        optimizer_state,
+    )
     metrics = dict(zip(ADVERSARIAL_METRICS, (loss, weight, loss_of_discriminator, *logits), strict=True))
     return AdversarialResult(after, weight * loss, weight * cotangent, metrics)
 
@@ -123,7 +135,9 @@ def move_codebook(
     moved = ema_update(quantizer, latents, tokens=done.tokens.reshape(-1), decay=config.codebook.decay)
     if not config.codebook.restart_below:
         return moved, jnp.zeros((), jnp.int32)
-    return restart_dead_codes(moved, latents, distances, key, share=config.codebook.restart_below, everything=everything)
+    return restart_dead_codes(
+        moved, latents, distances, key, share=config.codebook.restart_below, everything=everything
+    )
 
 
 def make_step(
@@ -169,7 +183,9 @@ def make_step(
         directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.codec)
         codec = jax.tree.map(lambda value, direction: value - rate * direction, state.codec, directions)
         if isinstance(state.codec.quantizer, EMAQuantizer) and not config.decoder_only:
-            codec.quantizer, restarted = move_codebook(config, state.codec.quantizer, done, fresh & (state.step == 0), restart_key)
+            codec.quantizer, restarted = move_codebook(
+                config, state.codec.quantizer, done, fresh & (state.step == 0), restart_key
+            )
             metrics["restarted_codes"] = restarted
         used, perplexity = use_of_codes(jnp.bincount(done.tokens.reshape(-1), length=config.codec.codebook_size))
         metrics |= {"loss": loss, "grad_norm": optax.tree.norm(gradients), "codes_used": used, "perplexity": perplexity}

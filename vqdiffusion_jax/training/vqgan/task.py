@@ -13,8 +13,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ...config import ConfigError
-from ...models.keys import shapes_of
-from ...models.parts import CodecPart
+from ...models.components import CodecPart
+from ...models.shapes import shapes_of
 from ...models.vqgan import VQGAN, images_to_float, to_uint8
 from ...sharding import on_mesh, shard
 from ..export import export
@@ -40,11 +40,20 @@ class VQGANTask:
     score = "reconstruction_loss"
 
     def __init__(
-        self, config: VQGANTrainConfig, mesh: jax.sharding.Mesh, *, codec: VQGAN | None = None, lpips: LPIPS | None = None,
-        fresh: bool | None = None, shown: np.ndarray | None = None, report: tuple[str, ...] = (),
-    ):  # fmt: skip
+        self,
+        config: VQGANTrainConfig,
+        mesh: jax.sharding.Mesh,
+        *,
+        codec: VQGAN | None = None,
+        lpips: LPIPS | None = None,
+        fresh: bool | None = None,
+        shown: np.ndarray | None = None,
+        report: tuple[str, ...] = (),
+    ):
         if config.reconstruction.perceptual and lpips is None:
-            raise ConfigError("ReconstructionConfig.perceptual is above 0, but no LPIPS network was given; load one with load_lpips")
+            raise ConfigError(
+                "ReconstructionConfig.perceptual is above 0, but no LPIPS network was given; load one with load_lpips"
+            )
         self.config, self.mesh, self.report = config, mesh, report
         self.flops_per_sample = training_flops(config.codec, config.discriminator)
         self._codec, self._shown = codec, shown
@@ -61,9 +70,13 @@ class VQGANTask:
         codec = self.config.codec
         expected = (codec.image_size, codec.image_size, codec.image_channels)
         if "images" not in batch:
-            raise ConfigError(f"the data gives {', '.join(batch)}, but a codec trains on images; leave data.cache empty")
+            raise ConfigError(
+                f"the data gives {', '.join(batch)}, but a codec trains on images; leave data.cache empty"
+            )
         if batch["images"].shape[1:] != expected:
-            raise ConfigError(f"the data gives images of {batch['images'].shape[1:]} a sample, but this codec expects {expected}")
+            raise ConfigError(
+                f"the data gives images of {batch['images'].shape[1:]} a sample, but this codec expects {expected}"
+            )
 
     def step(self, state: VQGANState, batch: Batch) -> tuple[VQGANState, dict[str, jax.Array]]:
         return self._step(state, {"images": batch["images"]}, self._lpips)

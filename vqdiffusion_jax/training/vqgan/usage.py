@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...models.codebook_reduction import reduction_from_full
-from ...models.keys import shapes_of
+from ...models.components import CodecPart
 from ...models.layers import Buffer
-from ...models.parts import CodecPart
+from ...models.shapes import shapes_of
 from ...models.vqgan import VQGAN, encode_exactly, images_to_float
 
 
@@ -25,7 +25,9 @@ def count_codes(codec: VQGAN, batches: Iterable[dict[str, Any]], *, seed: int = 
 
     @jax.jit
     def counted(codec: VQGAN, images: jax.Array, key: jax.Array) -> jax.Array:
-        return jnp.bincount(encode_exactly(codec, images_to_float(images), key=key).reshape(-1), length=codec.config.codebook_size)
+        return jnp.bincount(
+            encode_exactly(codec, images_to_float(images), key=key).reshape(-1), length=codec.config.codebook_size
+        )
 
     counts = np.zeros(codec.config.codebook_size, np.int64)
     for number, batch in enumerate(batches):

@@ -5,7 +5,7 @@ import numpy as np
 from flax import nnx
 
 from vqdiffusion_jax.models.denoiser import Denoiser
-from vqdiffusion_jax.models.keys import Keys
+from vqdiffusion_jax.models.shapes import Keys
 from vqdiffusion_jax.presets import preset
 
 

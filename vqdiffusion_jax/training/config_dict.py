@@ -1,6 +1,6 @@
 """What a configuration file is written in: the fields of a run as a table, each of which a flag can change.
 
-A file of anybody's own begins with ``from vqdiffusion_jax.training.table import table`` (or ``vqgan_table``), wherever it lies.
+A file of anybody's own begins with ``from vqdiffusion_jax.training.config_dict import table`` (or ``vqgan_table``), wherever it lies.
 """
 
 from __future__ import annotations

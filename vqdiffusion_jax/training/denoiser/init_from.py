@@ -12,7 +12,7 @@ import numpy as np
 from ...config import ComputeConfig, ConfigError
 from ...embedded import folder_of
 from ...models.clip import CLIPTextEncoder
-from ...models.keys import Keys
+from ...models.shapes import Keys
 from ...models.vqdiffusion import VQDiffusionModel
 from ...models.vqgan import VQGAN
 from ...paths import path_of
@@ -76,7 +76,9 @@ def gather_parts(
         report.append(f"starting from {init_from}")
     towers = {
         "codec": _codec(config, source, codec, companions),
-        "text_encoder": _text_encoder(config, source, clip, clip_dtype) if needs_text or trains_text and (source or clip) else None,
+        "text_encoder": _text_encoder(config, source, clip, clip_dtype)
+        if needs_text or trains_text and (source or clip)
+        else None,
     }
     untrained = None
     for name, flag, needed in (("codec", "codec", needs_codec), ("text_encoder", "clip", needs_text)):
@@ -85,7 +87,9 @@ def gather_parts(
                 raise ConfigError(
                     f"no {name} is given; pass --init_from=MODEL or --{flag}=FILE (or untrained_towers=True to try things out)"
                 )
-            untrained = untrained or jax.jit(lambda: VQDiffusionModel(model, frozen_compute(config), rngs=Keys(config.seed)))()
+            untrained = (
+                untrained or jax.jit(lambda: VQDiffusionModel(model, frozen_compute(config), rngs=Keys(config.seed)))()
+            )
             towers[name] = getattr(untrained, name)
             report.append(f"{name}: random weights, as untrained_towers=True allows")
     given_tower = towers.pop("text_encoder")
@@ -163,7 +167,9 @@ _COMPLETES = {
 }
 
 
-def _check_used(companions: dict[str, Any], *, from_file: bool, init_from: Any, codec: Any, clip: Any, needs_text: bool) -> None:
+def _check_used(
+    companions: dict[str, Any], *, from_file: bool, init_from: Any, codec: Any, clip: Any, needs_text: bool
+) -> None:
     """Raise ConfigError for companions that complete nothing of what is given."""
     used = {
         "config": from_file,
@@ -174,7 +180,9 @@ def _check_used(companions: dict[str, Any], *, from_file: bool, init_from: Any, 
         "clip_dtype": needs_text and not (init_from is None and clip is None),
     }
     if unused := [_COMPLETES[name] for name in companions if not used[name]]:
-        raise ConfigError("; ".join(f"--{flag} is given, but it goes with {what}; leave it out" for flag, what in unused))
+        raise ConfigError(
+            "; ".join(f"--{flag} is given, but it goes with {what}; leave it out" for flag, what in unused)
+        )
 
 
 def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions: dict[str, Any]) -> VQGAN | None:
@@ -197,7 +205,9 @@ def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions
     return found
 
 
-def _text_encoder(config: TrainConfig, source: Any, path: str | Path | None, clip_dtype: str | None) -> CLIPTextEncoder | None:
+def _text_encoder(
+    config: TrainConfig, source: Any, path: str | Path | None, clip_dtype: str | None
+) -> CLIPTextEncoder | None:
     wanted = config.model.text_encoder
     if path is not None:
         from ...loading import load_clip

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqdiffusion_jax.models.products import dot_general
+from vqdiffusion_jax.models.matmul import dot_general
 
 LINEAR = (((1,), (0,)), ((), ()))
 
@@ -22,13 +22,20 @@ def test_sums_are_rounded_once(dtype, wanted):
     exact = np.asarray(x, np.float64) @ np.asarray(kernel, np.float64)
     assert found.dtype == (wanted or dtype)
     near_zero = 1e-2 if dtype == "float16" else 1e-4
-    np.testing.assert_allclose(np.asarray(found, np.float64), exact, rtol=float(jnp.finfo(found.dtype).eps), atol=near_zero)
+    np.testing.assert_allclose(
+        np.asarray(found, np.float64), exact, rtol=float(jnp.finfo(found.dtype).eps), atol=near_zero
+    )
 
 
 @pytest.mark.parametrize("platform, sums", [("cpu", "f32"), ("cuda", "bf16"), ("tpu", "bf16")])
 def test_only_a_cpu_is_asked_for_float32_sums(platform, sums):
     x, kernel = draw(8, 32), draw(32, 16)
-    text = jax.jit(lambda x, kernel: dot_general(x, kernel, LINEAR)).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+    text = (
+        jax.jit(lambda x, kernel: dot_general(x, kernel, LINEAR))
+        .trace(x, kernel)
+        .lower(lowering_platforms=(platform,))
+        .as_text()
+    )
     (product,) = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert product.rstrip().endswith(f"tensor<8x16x{sums}>")
 
@@ -37,7 +44,9 @@ def test_gradients_are_those_of_float32_within_its_digits():
     x, kernel = draw(8, 32), draw(32, 16)
 
     def gradients(x, kernel):
-        return jax.grad(lambda x, kernel: jnp.square(dot_general(x, kernel, LINEAR).astype(jnp.float32)).sum(), argnums=(0, 1))(x, kernel)
+        return jax.grad(
+            lambda x, kernel: jnp.square(dot_general(x, kernel, LINEAR).astype(jnp.float32)).sum(), argnums=(0, 1)
+        )(x, kernel)
 
     expected = gradients(x.astype(jnp.float32), kernel.astype(jnp.float32))
     for found, want in zip(gradients(x, kernel), expected, strict=True):

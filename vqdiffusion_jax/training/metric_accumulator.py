@@ -24,7 +24,9 @@ class Measured:
 
     def __init__(self, go_on: Callable[[], str], sums: dict[str, Any] | None = None):
         self._go_on = go_on
-        self._waiting: list[tuple[int, list[str], dict[str, jax.Array]]] = []  # steps whose loss nobody has looked at yet
+        self._waiting: list[
+            tuple[int, list[str], dict[str, jax.Array]]
+        ] = []  # steps whose loss nobody has looked at yet
         self._count, self._sums = (sums["count"], dict(sums["sums"])) if sums else (0, {})
 
     def add(self, step: int, names: list[str], metrics: dict[str, jax.Array]) -> None:

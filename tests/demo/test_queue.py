@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from vqdiffusion_jax.demo.line import DONE, DRAWING, FAILED, STOPPED, WAITING, Line, Run
+from vqdiffusion_jax.demo.queue import DONE, DRAWING, FAILED, STOPPED, WAITING, Line, Run
 
 SECONDS = 10  # more than any of this takes
 
@@ -92,7 +92,9 @@ def test_a_run_that_is_stopped_is_before_nobody():
     assert ended(third.run) == DONE
 
 
-@pytest.mark.parametrize("error, logged", [(ValueError("no such prompt\nat all"), False), (RuntimeError("broken"), True)])
+@pytest.mark.parametrize(
+    "error, logged", [(ValueError("no such prompt\nat all"), False), (RuntimeError("broken"), True)]
+)
 def test_a_run_that_fails_says_why_and_the_next_one_is_drawn(error, logged, caplog):
     def fail(run):
         raise error

@@ -15,10 +15,27 @@ FLAGS = flags.FLAGS
 _GROUPS = ("mode sample: what", "mode sample: strategy")
 _NOT_RECORDED = ("prompts_file", "again")  # of those groups
 _OTHERS = (
-    "checkpoint", "reference_config", "codec_config", "mapping", "codec", "clip", "weights", "clip_weights", "clip_dtype", "dtype",
-    "faithful", "rounding", "batch_size", "mesh",
-)  # fmt: skip
-_OF_EACH = ("prompt", "class_label", "num_images", "first_image")  # which the record of each picture adds to that of the run
+    "checkpoint",
+    "reference_config",
+    "codec_config",
+    "mapping",
+    "codec",
+    "clip",
+    "weights",
+    "clip_weights",
+    "clip_dtype",
+    "dtype",
+    "faithful",
+    "rounding",
+    "batch_size",
+    "mesh",
+)
+_OF_EACH = (
+    "prompt",
+    "class_label",
+    "num_images",
+    "first_image",
+)  # which the record of each picture adds to that of the run
 _BESIDE = ("image", "mask")  # which may be named from the folder of the JSON
 _PATHS = ("checkpoint", "image", "mask", "reference_config", "codec_config", "mapping", "codec", "clip")
 _ABOUT = ("mode", "version")  # in the JSON, and not flags to set

@@ -9,13 +9,21 @@ import jax.numpy as jnp
 
 
 def dot_general(
-    x: jax.Array, kernel: jax.Array, dimension_numbers, *, precision=None, preferred_element_type=None, out_sharding=None
+    x: jax.Array,
+    kernel: jax.Array,
+    dimension_numbers,
+    *,
+    precision=None,
+    preferred_element_type=None,
+    out_sharding=None,
 ) -> jax.Array:
     """``lax.dot_general``, whose sums of bfloat16 are float32 before they are rounded to ``preferred_element_type`` (default: x's dtype).
 
     Accelerators do that by themselves.  XLA's CPU products do it only if asked for float32, and are then twice as fast or more.
     """
-    multiply = functools.partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, precision=precision, out_sharding=out_sharding)
+    multiply = functools.partial(
+        jax.lax.dot_general, dimension_numbers=dimension_numbers, precision=precision, out_sharding=out_sharding
+    )
     dtype = preferred_element_type or x.dtype
     if not x.dtype == kernel.dtype == dtype == jnp.bfloat16:
         return multiply(x, kernel, preferred_element_type=preferred_element_type)
@@ -23,4 +31,6 @@ def dot_general(
     def on_cpu(x, kernel):
         return multiply(x, kernel, preferred_element_type=jnp.float32).astype(dtype)
 
-    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=functools.partial(multiply, preferred_element_type=dtype))
+    return jax.lax.platform_dependent(
+        x, kernel, cpu=on_cpu, default=functools.partial(multiply, preferred_element_type=dtype)
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from vqdiffusion_jax.checkpoint import CheckpointError
 from vqdiffusion_jax.training.denoiser.task import loss_by_timestep
-from vqdiffusion_jax.training.metrics import Journal, console_line
+from vqdiffusion_jax.training.metric_writer import Journal, console_line
 from vqdiffusion_jax.training.tensorboard import masked_crc
 
 
@@ -48,7 +48,9 @@ def test_journal_drops_what_a_killed_run_wrote_later(tmp_path):
 def test_full_disk_is_one_line(tmp_path):
     journal = Journal(tmp_path, 0)
     with open("/dev/full", "a") as journal._file:
-        with pytest.raises(CheckpointError, match="cannot be written to: No space left on device; make room and start the run again"):
+        with pytest.raises(
+            CheckpointError, match="cannot be written to: No space left on device; make room and start the run again"
+        ):
             journal.write(1, {"loss": 1.0})
         with pytest.raises(CheckpointError, match="No space left on device"):
             journal.close()
@@ -56,5 +58,7 @@ def test_full_disk_is_one_line(tmp_path):
 
 def test_loss_by_timestep_is_per_token():
     assert loss_by_timestep(np.array([0.0, 64.0]), 4) == [0.0, 2.0]
-    line = console_line(1, 2, {"loss": 1.0, "bits_per_token": 2.0, "learning_rate": 1e-4, "samples_per_second": 3.0, "hours_left": 4.0})
+    line = console_line(
+        1, 2, {"loss": 1.0, "bits_per_token": 2.0, "learning_rate": 1e-4, "samples_per_second": 3.0, "hours_left": 4.0}
+    )
     assert line == "step 1/2  loss 1  bits per token 2  learning rate 0.0001  3 samples/s  4 h left"

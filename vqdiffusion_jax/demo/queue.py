@@ -70,7 +70,9 @@ class Line:
     def join(self, run: Run) -> None:
         """Put a run at the end.  Raises ValueError if ``most`` are waiting."""
         with self._changed:
-            self._runs = [one for one in self._runs if not one.ended]  # a run that is stopped while it waits gives up its place
+            self._runs = [
+                one for one in self._runs if not one.ended
+            ]  # a run that is stopped while it waits gives up its place
             if len(self._runs) > self._most:  # one of them is being drawn
                 raise ValueError(f"the line is full, with {self._most} waiting; try again when some have been drawn")
             self._runs.append(run)

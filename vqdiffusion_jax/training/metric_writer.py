@@ -18,9 +18,19 @@ from .tensorboard import EventFile
 
 # Dense bfloat16 operations a second of one device, by words of jax's name for it; the first that fits.
 PEAK_FLOPS = {
-    "H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12, "V100": 125e12,
-    "v6 lite": 918e12, "v6e": 918e12, "v5 lite": 197e12, "v5e": 197e12, "v5p": 459e12, "v5": 459e12, "v4": 275e12,
-}  # fmt: skip
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L4": 121e12,
+    "V100": 125e12,
+    "v6 lite": 918e12,
+    "v6e": 918e12,
+    "v5 lite": 197e12,
+    "v5e": 197e12,
+    "v5p": 459e12,
+    "v5": 459e12,
+    "v4": 275e12,
+}
 
 
 PACE = ("samples_per_second", "hours_left", "mfu")
@@ -43,7 +53,10 @@ class Pace:
         now = time.perf_counter()
         rate = (done - self._done) * self._batch_size / max(now - self._since, 1e-9)
         self._since, self._done = now, done
-        pace = {"samples_per_second": rate, "hours_left": (self._steps - done) * self._batch_size / max(rate, 1e-9) / 3600}
+        pace = {
+            "samples_per_second": rate,
+            "hours_left": (self._steps - done) * self._batch_size / max(rate, 1e-9) / 3600,
+        }
         if self._flops and (peak := peak_flops()):
             pace["mfu"] = rate * self._flops / (peak * jax.device_count())
         return pace
