@@ -11,8 +11,9 @@ import pytest
 
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, checkpoint, preset
-from vqdiffusion_jax.checkpoint import CheckpointError, failing_as_checkpoint_error
+from vqdiffusion_jax.checkpoint import failing_as_checkpoint_error
 from vqdiffusion_jax.config import ComputeConfig
+from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 

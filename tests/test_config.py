@@ -12,7 +12,6 @@ import pytest
 
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.config import (
-    ConfigError,
     ModelConfig,
     SamplingDefaults,
     TextEmbeddingConfig,
@@ -21,6 +20,7 @@ from vqdiffusion_jax.config import (
     from_dict,
     to_dict,
 )
+from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.models.clip import CLIPTextEncoder, text_condition
 from vqdiffusion_jax.models.denoiser import Denoiser
 from vqdiffusion_jax.models.shapes import shapes_of

@@ -10,8 +10,8 @@ import pytest
 from tests.interop.files import codec_config, codec_module, model_config, perturbed, same_leaves, save, schedule_buffers
 from tests.networks import random_network
 from vqdiffusion_jax import loading
-from vqdiffusion_jax.checkpoint import CheckpointError
-from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ConfigError, compute_in
+from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, compute_in
+from vqdiffusion_jax.errors import CheckpointError, ConfigError
 from vqdiffusion_jax.interop.clip_rules import text_rules, vision_rules
 from vqdiffusion_jax.interop.codec_rules import codec_rules
 from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules

@@ -17,15 +17,12 @@ from typing import Any
 
 import jax
 
+from .errors import CheckpointError
 from .multihost import from_all, from_first, wait_for_all
 from .paths import leaves_by_path, path_of
 
 CHUNK_BYTES = 64 * 2**20
 CONCURRENT_BYTES = 256 * 2**20
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read or written; the message is one line."""
 
 
 def _orbax():

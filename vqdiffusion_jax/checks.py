@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-
-class ConfigError(ValueError):
-    """A configuration that cannot be built; the message is one line."""
+from .errors import ConfigError
 
 
 def check(config: Any, condition: bool, name: str, allowed: str) -> None:

@@ -15,7 +15,8 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from .checks import ConfigError, fraction, one_of, whole
+from .checks import fraction, one_of, whole
+from .errors import ConfigError
 
 CONDITIONS = ("text", "class", "none")
 MLPS = ("dense", "conv")

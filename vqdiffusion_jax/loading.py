@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from .checkpoint import failing_as_checkpoint_error, load_weights, save_weights
-from .config import MODEL_DTYPES, ComputeConfig, ConfigError, ModelConfig, compute_in
+from .config import MODEL_DTYPES, ComputeConfig, ModelConfig, compute_in
 from .embedded import folder_of
+from .errors import ConfigError
 from .files import check_empty, whole_or_not_at_all
 from .interop.kinds import DIFFUSERS, NATIVE, kind_of_folder
 from .models.clip import CLIPTextEncoder, CLIPVisionEncoder

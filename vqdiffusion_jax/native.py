@@ -11,8 +11,9 @@ from typing import Any
 
 import jax
 
-from .checkpoint import CheckpointError, load_weights
+from .checkpoint import load_weights
 from .config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ModelConfig, VQGANConfig, from_dict, to_dict
+from .errors import CheckpointError
 from .models.components import CLIPPart, CodecPart
 from .models.shapes import Keys
 from .models.vqdiffusion import VQDiffusionModel

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from .config import (
     CLIPTextConfig,
-    ConfigError,
     DenoiserConfig,
     ModelConfig,
     ObjectiveConfig,
@@ -21,6 +20,7 @@ from .config import (
     TokenizerConfig,
     VQGANConfig,
 )
+from .errors import ConfigError
 
 CODECS = {
     "openimages_f8_8192": VQGANConfig(quantizer="gumbel", codebook_size=8192, embed_dim=256),

@@ -12,11 +12,11 @@ from PIL import Image
 
 from vqdiffusion_jax.data.emoji import build as build_module
 from vqdiffusion_jax.data.emoji import packages
-from vqdiffusion_jax.data.records import DataError
 from vqdiffusion_jax.data.scenes.concepts import all_concepts, choose_concepts
 from vqdiffusion_jax.data.scenes.drawings import Drawings
 from vqdiffusion_jax.data.scenes.held_out import is_held_out
 from vqdiffusion_jax.data.scenes.words import COLOURS
+from vqdiffusion_jax.errors import DataError
 
 # The set's pictures on white, to compare what the builder writes with.
 EMOJI64 = Path(os.environ.get("EMOJI64_ROOT", Path(__file__).resolve().parents[3] / "shared" / "data" / "emoji64"))

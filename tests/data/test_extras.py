@@ -6,13 +6,14 @@ import pytest
 
 from tests.data import layouts
 from vqdiffusion_jax import preset
-from vqdiffusion_jax.data import DataError, make_loader
+from vqdiffusion_jax.data import make_loader
 from vqdiffusion_jax.data.cache_writer import write_records
 from vqdiffusion_jax.data.emoji.styles import read_styles
 from vqdiffusion_jax.data.read_ahead import read_ahead
 from vqdiffusion_jax.data.sources.parquet import Parquet
 from vqdiffusion_jax.data.sources.tfds import Tfds
 from vqdiffusion_jax.data.token_cache import TokenCache
+from vqdiffusion_jax.errors import DataError
 
 
 def loaded(folder):

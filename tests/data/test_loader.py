@@ -10,8 +10,8 @@ import pytest
 
 from tests.data import layouts
 from vqdiffusion_jax import preset
-from vqdiffusion_jax.config import ConfigError
-from vqdiffusion_jax.data import DataError, make_loader
+from vqdiffusion_jax.data import make_loader
+from vqdiffusion_jax.errors import ConfigError, DataError
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 
 TEXT = preset("tiny_text")

@@ -9,12 +9,12 @@ import pytest
 
 from tests.data import layouts
 from vqdiffusion_jax.data.config import DataConfig
-from vqdiffusion_jax.data.records import DataError
 from vqdiffusion_jax.data.scenes.concepts import all_concepts
 from vqdiffusion_jax.data.scenes.held_out import is_held_out
 from vqdiffusion_jax.data.scenes.questions import ROUND, Kind, is_for_judging
 from vqdiffusion_jax.data.scenes.words import STYLES
 from vqdiffusion_jax.data.sources import open_source
+from vqdiffusion_jax.errors import DataError
 from vqdiffusion_jax.evaluation.judge.train import scenes_of
 
 

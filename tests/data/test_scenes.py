@@ -8,10 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.loader import make_loader
-from vqdiffusion_jax.data.records import DataError
 from vqdiffusion_jax.data.scenes.captions import caption, complete_caption
 from vqdiffusion_jax.data.scenes.held_out import held_out_of, is_held_out, list_held_out
 from vqdiffusion_jax.data.scenes.render import render
@@ -19,6 +17,7 @@ from vqdiffusion_jax.data.scenes.scene import Placed, Scene
 from vqdiffusion_jax.data.scenes.words import COLOURS, SIZES, STYLES
 from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.data.sources.scenes import Scenes
+from vqdiffusion_jax.errors import ConfigError, DataError
 from vqdiffusion_jax.presets import preset
 
 CONCEPTS = ["red apple", "cat face", "dog face", "glasses", "umbrella", "unicorn", "woman’s hat", "Christmas tree"]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.data import layouts
-from vqdiffusion_jax.config import ConfigError, from_dict
+from vqdiffusion_jax.config import from_dict
 from vqdiffusion_jax.data.config import DataConfig
-from vqdiffusion_jax.data.records import BrokenRecord, DataError
 from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.data.transforms import decode
+from vqdiffusion_jax.errors import BrokenRecord, ConfigError, DataError
 
 
 def opened(source, root, split="train", **fields):

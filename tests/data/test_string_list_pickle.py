@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
-from vqdiffusion_jax.data.records import DataError
 from vqdiffusion_jax.data.sources.string_list_pickle import read_string_list
+from vqdiffusion_jax.errors import DataError
 
 NAMES = [f"{i:03d}.Bird/Bird_{i}" for i in range(2500)] + ["001.Bird/Bird_1"]
 

@@ -11,9 +11,10 @@ import pytest
 from tests.data import layouts
 from tests.networks import random_network
 from vqdiffusion_jax import preset
-from vqdiffusion_jax.data import DataConfig, DataError, make_loader
+from vqdiffusion_jax.data import DataConfig, make_loader
 from vqdiffusion_jax.data.cache_writer import write_cache
 from vqdiffusion_jax.data.token_cache import TokenCache, codec_fingerprint, pack, unpack
+from vqdiffusion_jax.errors import DataError
 from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqdiffusion_jax.config import ConfigError, ScheduleConfig
+from vqdiffusion_jax.config import ScheduleConfig
 from vqdiffusion_jax.diffusion import check_timesteps, make_schedule
+from vqdiffusion_jax.errors import ConfigError
 
 # t, keep, mask, cumulative keep, cumulative mask, and ln of each, for 100 timesteps
 GOLDEN = [

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vqdiffusion_jax.errors import EvaluationError
 from vqdiffusion_jax.evaluation.clip_score import (
     CaptionScorer,
     image_embeddings,
@@ -10,7 +11,6 @@ from vqdiffusion_jax.evaluation.clip_score import (
     preprocess,
     text_embeddings,
 )
-from vqdiffusion_jax.evaluation.errors import EvaluationError
 from vqdiffusion_jax.evaluation.networks import ClipCosines
 
 TEXTS = ["a red apple", "two dogs on a beach, one of them asleep", "snow", "a long exposure photo of a waterfall"]

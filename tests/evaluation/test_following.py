@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
+from vqdiffusion_jax.errors import EvaluationError
 from vqdiffusion_jax.evaluation.diversity import mean_pairwise_distance
-from vqdiffusion_jax.evaluation.errors import EvaluationError
 from vqdiffusion_jax.evaluation.following import Share, following, share
 from vqdiffusion_jax.evaluation.svg import point_plot
 

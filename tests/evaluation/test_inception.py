@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from vqdiffusion_jax.evaluation.errors import EvaluationError
+from vqdiffusion_jax.errors import EvaluationError
 from vqdiffusion_jax.evaluation.frechet import frechet_distance
 from vqdiffusion_jax.evaluation.inception import Inception
 from vqdiffusion_jax.evaluation.inception_weights import fingerprint, from_tensors, load_inception, to_tensors

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from tests.networks import random_network
-from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.data.scenes.scene import Placed, Scene
 from vqdiffusion_jax.data.scenes.words import AXES, STYLES
-from vqdiffusion_jax.evaluation.errors import EvaluationError
+from vqdiffusion_jax.errors import ConfigError, EvaluationError
 from vqdiffusion_jax.evaluation.judge import (
     Judge,
     JudgeConfig,

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from vqdiffusion_jax import VQDiffusionPipeline, preset
-from vqdiffusion_jax.config import ComputeConfig, ConfigError, compute_in
+from vqdiffusion_jax.config import ComputeConfig, compute_in
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.sources import open_source
+from vqdiffusion_jax.errors import ConfigError, EvaluationError
 from vqdiffusion_jax.evaluation import likelihood
 from vqdiffusion_jax.evaluation.chunks import ChunkStore
-from vqdiffusion_jax.evaluation.errors import EvaluationError
 from vqdiffusion_jax.evaluation.metrics import choose
 from vqdiffusion_jax.evaluation.networks import InceptionFeatures, as_saved
 from vqdiffusion_jax.evaluation.protocol import Protocol, to_table, with_settings

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from vqdiffusion_jax.errors import EvaluationError
 from vqdiffusion_jax.evaluation import neighbours
-from vqdiffusion_jax.evaluation.errors import EvaluationError
 from vqdiffusion_jax.evaluation.gaussian_mixture import fit_mixture, log_likelihood
 from vqdiffusion_jax.evaluation.inception_score import inception_score
 from vqdiffusion_jax.evaluation.kid import kid, polynomial_mmd2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vqdiffusion_jax.evaluation.errors import EvaluationError
+from vqdiffusion_jax.errors import EvaluationError
 from vqdiffusion_jax.evaluation.frechet import frechet_distance
 from vqdiffusion_jax.evaluation.statistics import FeatureStatistics, read_statistics, warn_if_few, write_statistics
 

@@ -5,12 +5,11 @@ import pytest
 
 from tests.interop.files import codec_config, codec_module, same_leaves, save
 from tests.networks import random_network
-from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.errors import CheckpointError, ConfigError, ConversionError
 from vqdiffusion_jax.interop.codec_rules import codec_rules
 from vqdiffusion_jax.interop.codecs import load_codec, read_reduction
 from vqdiffusion_jax.interop.reference_yaml import codec_facts
-from vqdiffusion_jax.interop.table import ConversionError, unapply
-from vqdiffusion_jax.interop.torch_zip import CheckpointError
+from vqdiffusion_jax.interop.table import unapply
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
 from vqdiffusion_jax.models.vqgan import VQGAN
 

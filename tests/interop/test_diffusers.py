@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from vqdiffusion_jax.config import TokenizerConfig
+from vqdiffusion_jax.errors import CheckpointError, ConversionError
 from vqdiffusion_jax.interop.diffusers_folder import read_diffusers, write_diffusers
 from vqdiffusion_jax.interop.diffusers_rules import NULL
 from vqdiffusion_jax.interop.part_config import read_json, write_json
-from vqdiffusion_jax.interop.report import ConversionError
 from vqdiffusion_jax.interop.safetensors_files import open_safetensors, write_safetensors
-from vqdiffusion_jax.interop.torch_zip import CheckpointError
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig
+from vqdiffusion_jax.errors import CheckpointError, ConversionError
 from vqdiffusion_jax.interop.huggingface_clip import read_clip, write_clip_text
 from vqdiffusion_jax.interop.part_config import read_json, write_json
-from vqdiffusion_jax.interop.report import ConversionError
-from vqdiffusion_jax.interop.torch_zip import CheckpointError
 from vqdiffusion_jax.paths import leaves_by_path
 
 TEXT = dict(

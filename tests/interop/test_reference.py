@@ -9,15 +9,14 @@ import pytest
 
 from tests.interop.files import model_config, perturbed, same_leaves, save, schedule_buffers, tensors_of
 from tests.networks import random_network
-from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.errors import CheckpointError, ConfigError, ConversionError
 from vqdiffusion_jax.interop.clip_rules import text_rules
 from vqdiffusion_jax.interop.codec_rules import codec_rules
 from vqdiffusion_jax.interop.codecs import read_reduction
 from vqdiffusion_jax.interop.load import load_reference
 from vqdiffusion_jax.interop.reference import plan
 from vqdiffusion_jax.interop.reference_yaml import config_from_yaml
-from vqdiffusion_jax.interop.table import ConversionError, apply, unapply
-from vqdiffusion_jax.interop.torch_zip import CheckpointError
+from vqdiffusion_jax.interop.table import apply, unapply
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path

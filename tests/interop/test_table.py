@@ -8,8 +8,8 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vqdiffusion_jax.errors import ConversionError
 from vqdiffusion_jax.interop.table import (
-    ConversionError,
     Ignore,
     Rule,
     apply,

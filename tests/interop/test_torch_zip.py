@@ -10,10 +10,11 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
+from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.interop import torch_zip
 from vqdiffusion_jax.interop.lazy_tensor import LazyTensor
 from vqdiffusion_jax.interop.safe_pickle import Inert
-from vqdiffusion_jax.interop.torch_zip import CheckpointError, open_checkpoint, state_dict
+from vqdiffusion_jax.interop.torch_zip import open_checkpoint, state_dict
 
 PROTOCOL = b"\x80\x02"
 

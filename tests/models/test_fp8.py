@@ -10,7 +10,8 @@ from flax import nnx
 
 from benchmarks._step import request_of
 from tests.networks import random_network
-from vqdiffusion_jax.config import ComputeConfig, ConfigError
+from vqdiffusion_jax.config import ComputeConfig
+from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.generation import advance, prepare
 from vqdiffusion_jax.models.fp8 import FLOAT8, LARGEST, Fp8Linear, rounded_kernels, with_kernels
 from vqdiffusion_jax.models.layers import linear

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vqdiffusion_jax.config import ComputeConfig, ConfigError, VQGANConfig
+from vqdiffusion_jax.config import ComputeConfig, VQGANConfig
+from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
 from vqdiffusion_jax.models.convolution import pointwise
 from vqdiffusion_jax.models.layers import Buffer

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqdiffusion_jax.config import ConfigError, TokenizerConfig
+from vqdiffusion_jax.config import TokenizerConfig
+from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.text import Tokenizer, Vocabulary, clean_text
 from vqdiffusion_jax.text.tokenizer import clip_vocabulary
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vqdiffusion_jax.config import ConfigError, to_dict
+from vqdiffusion_jax.config import to_dict
+from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.presets import preset
 from vqdiffusion_jax.training.config import LearningRateConfig, run_config, to_table
 from vqdiffusion_jax.training.denoiser.config import TrainConfig, train_config

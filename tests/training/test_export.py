@@ -9,7 +9,7 @@ import pytest
 
 from tests.networks import random_network
 from vqdiffusion_jax import loading, preset
-from vqdiffusion_jax.checkpoint import CheckpointError
+from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.loading import load_codec
 from vqdiffusion_jax.models.components import CodecPart
 from vqdiffusion_jax.training.export import export

@@ -15,15 +15,14 @@ import numpy as np
 import pytest
 
 from tests.training.toy import ToyIterator, ToyLoader, make_config, make_model
-from vqdiffusion_jax.checkpoint import CheckpointError, TrainingCheckpoints, _orbax, _without_keys
-from vqdiffusion_jax.data.records import DataError
+from vqdiffusion_jax.checkpoint import TrainingCheckpoints, _orbax, _without_keys
+from vqdiffusion_jax.errors import CheckpointError, DataError, NonFiniteLoss
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
 from vqdiffusion_jax.training.denoiser.init_from import Parts
 from vqdiffusion_jax.training.denoiser.state import abstract_state
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 from vqdiffusion_jax.training.loop import check_folder, held_out, termination, train
-from vqdiffusion_jax.training.metric_accumulator import NonFiniteLoss
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS = 6

@@ -4,7 +4,7 @@ import struct
 import numpy as np
 import pytest
 
-from vqdiffusion_jax.checkpoint import CheckpointError
+from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.training.denoiser.task import loss_by_timestep
 from vqdiffusion_jax.training.metric_writer import Journal, console_line
 from vqdiffusion_jax.training.tensorboard import masked_crc

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from absl import app, flags, logging
 
+from ..errors import UsageError
 from .compiled import keep_compiled
 from .help import check_taken, unknown_flag, usage
 from .tools import status_of
@@ -27,10 +28,6 @@ MODES = {
 }
 
 flags.DEFINE_enum("mode", "sample", list(MODES), "What to do.", module_name="all modes")
-
-
-class UsageError(ValueError):
-    """Flags that do not go together; the message is one line."""
 
 
 def run(argv: list[str]) -> int:

@@ -57,7 +57,7 @@ def main() -> None:
 
 def _start(config):
     """The codec of --init_from, which must have the config's sizes, and a line that says so; or (None, ())."""
-    from ..config import ConfigError
+    from ..errors import ConfigError
     from ..loading import load_codec
 
     if not FLAGS.init_from:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from ..config import ModelConfig
+from ..errors import BrokenRecord, DataError
 from ..files import write_whole
 from ..models.vqgan import VQGAN, encode_exactly, images_to_float
 from ..text.tokenizer import Tokenizer
@@ -20,7 +21,7 @@ from .examples import captions_of, cut, label_of, read_record
 from .extras import needed
 from .loader import check_classes, check_examples, too_many
 from .read_ahead import read_ahead
-from .records import BrokenRecord, DataError, Source
+from .records import Source
 from .sources import open_source
 from .token_cache import (
     MANIFEST,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..checks import ConfigError, check, fraction, whole
+from ..checks import check, fraction, whole
+from ..errors import ConfigError
 
 SPLITS = ("train", "validation")
 # Name of a data set -> module and class below ``vqdiffusion_jax.data.sources``; imported only when asked for.

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..config import ModelConfig, VQGANConfig
+from ..errors import BrokenRecord
 from ..text.tokenizer import Tokenizer
 from .captions import choose, choose_label, usable_captions
-from .records import BrokenRecord, Record, Source
+from .records import Record, Source
 from .token_cache import CachedRecord, TokenCache
 from .transforms import centre_crop, decode, train_crop
 

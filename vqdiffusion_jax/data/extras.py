@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from types import ModuleType
 
-from .records import DataError
+from ..errors import DataError
 
 
 def needed(module: str, what: str, *, extra: str = "train") -> ModuleType:

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from ..config import ConfigError, ModelConfig, VQGANConfig, from_dict
+from ..config import ModelConfig, VQGANConfig, from_dict
+from ..errors import BrokenRecord, ConfigError, DataError
 from ..text.tokenizer import Tokenizer
 from .config import SPLITS, DataConfig
 from .examples import CachedExamples, PictureExamples
 from .extras import check_installed, needed
 from .read_ahead import read_ahead
-from .records import BrokenRecord, DataError, Source
+from .records import Source
 from .sources import open_source
 from .token_cache import TokenCache
 

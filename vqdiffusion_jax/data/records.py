@@ -8,30 +8,7 @@ from typing import NotRequired, Protocol, TypedDict
 
 import numpy as np
 
-
-class DataError(ValueError):
-    """A data set that cannot be trained on; the message is one line."""
-
-
-class BrokenRecord(ValueError):
-    """One picture or caption that cannot be used; it is counted, named and replaced.
-
-    ``name`` is the record's id, ``reason`` what is wrong with it.
-    """
-
-    def __init__(self, name: str, reason: object):
-        super().__init__(name, one_line(reason))
-
-    @property
-    def name(self) -> str:
-        return self.args[0]
-
-    @property
-    def reason(self) -> str:
-        return self.args[1]
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+from ..errors import BrokenRecord
 
 
 class Record(TypedDict):
@@ -95,7 +72,3 @@ def read_bytes(path: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BrokenRecord(name, error.strerror or error) from error
-
-
-def one_line(reason: object) -> str:
-    return " ".join(str(reason).split()) or type(reason).__name__

@@ -19,11 +19,11 @@ import ml_dtypes
 import numpy as np
 
 from ..config import ModelConfig, TokenizerConfig, VQGANConfig, to_dict
+from ..errors import DataError
 from ..models.vqgan import VQGAN
 from ..paths import path_of
 from ..text.tokenizer import Tokenizer
 from .extras import needed
-from .records import DataError
 
 FORMAT = "vqdiffusion_jax token cache"
 FORMAT_VERSION = 1

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..config import ConfigError, ScheduleConfig
+from ..config import ScheduleConfig
+from ..errors import ConfigError
 
 
 def host_values(array: Any) -> np.ndarray | None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import EvaluationError
 from ..files import write_whole
-from .errors import EvaluationError
 
 SECONDS = "seconds"  # how long a chunk took; kept beside the rows and never part of a result
 

@@ -13,9 +13,9 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from ..config import ComputeConfig, TokenizerConfig
+from ..errors import EvaluationError
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder, normalize_images
 from .batches import everywhere, in_batches
-from .errors import EvaluationError
 
 FILE = "ViT-B-32.pt"
 WHERE = "OpenAI's release, kept by its clip package in ~/.cache/clip, or a folder of openai/clip-vit-base-patch32"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .errors import EvaluationError, check_features
+from ..errors import EvaluationError
+from .errors import check_features
 
 
 def mean_pairwise_distance(features: np.ndarray) -> float:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-
-class EvaluationError(ValueError):
-    """Pictures, statistics or settings that cannot be evaluated; the message is one line."""
+from ..errors import EvaluationError
 
 
 def check_features(features: np.ndarray, what: str, width: int | None = None) -> np.ndarray:

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ..errors import EvaluationError
 from ..models.layers import Buffer
-from .errors import EvaluationError
 
 SIZE = 299
 FEATURES = 2048

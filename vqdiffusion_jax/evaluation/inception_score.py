@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .errors import EvaluationError, check_features
+from ..errors import EvaluationError
+from .errors import check_features
 
 SPLITS = 10
 

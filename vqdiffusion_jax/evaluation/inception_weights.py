@@ -10,12 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..errors import EvaluationError
 from ..interop.rules import Ignore, Rule, conv_kernel, dense, key
 from ..interop.table import apply, unapply
 from ..interop.torch_zip import open_checkpoint, state_dict
 from ..models.shapes import shapes_of
 from ..paths import leaves_by_path
-from .errors import EvaluationError
 from .inception import Inception
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .errors import EvaluationError, check_features
+from ..errors import EvaluationError
+from .errors import check_features
 
 
 def polynomial_mmd2(a: np.ndarray, b: np.ndarray) -> float:

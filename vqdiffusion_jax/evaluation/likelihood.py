@@ -20,10 +20,10 @@ import numpy as np
 
 from ..diffusion.bound import bound_terms, prior_nats
 from ..diffusion.schedule import make_schedule
+from ..errors import EvaluationError
 from ..models.clip import text_embedding
 from ..models.vqdiffusion import VQDiffusionModel
 from ..models.vqgan import images_to_float
-from .errors import EvaluationError
 
 NATS = "bound_nats"
 _ENCODER_DRAW = 2**30  # the codec's own noise, apart from every draw of x_t

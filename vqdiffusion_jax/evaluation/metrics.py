@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..errors import EvaluationError
 from .chunks import ChunkStore
-from .errors import EvaluationError
 from .following import Share, following, share
 from .frechet import frechet_distance
 from .inception_score import SPLITS, inception_score

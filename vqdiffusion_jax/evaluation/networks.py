@@ -17,9 +17,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from ..errors import EvaluationError
 from .batches import everywhere, in_batches
 from .clip_score import CaptionScorer
-from .errors import EvaluationError
 from .inception import Inception
 from .inception_weights import fingerprint
 from .resizing import prepare

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..checks import ConfigError, one_of, whole
+from ..checks import one_of, whole
 from ..config import from_dict
+from ..errors import ConfigError, EvaluationError
 from ..sampling import STRATEGIES
-from .errors import EvaluationError
 from .resizing import RESIZES
 from .strategies import strategy_of
 

@@ -10,7 +10,7 @@ import difflib
 from pathlib import Path
 
 from ..data.scenes.concepts import EMBEDDED
-from .errors import EvaluationError
+from ..errors import EvaluationError
 from .protocol import Protocol, read_protocol
 
 _TEXT = (

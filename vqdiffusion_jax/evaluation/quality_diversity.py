@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import EvaluationError, check_features
+from ..errors import EvaluationError
+from .errors import check_features
 from .gaussian_mixture import fit_mixture, log_likelihood
 from .neighbours import nearest
 

@@ -11,10 +11,10 @@ from ..config import ModelConfig
 from ..data.captions import usable_captions
 from ..data.config import DataConfig
 from ..data.examples import captions_of, cut, read_record
-from ..data.records import BrokenRecord, Source
+from ..data.records import Source
 from ..data.sources import open_source
 from ..data.transforms import decode
-from .errors import EvaluationError
+from ..errors import BrokenRecord, EvaluationError
 from .networks import of_one_size
 from .protocol import Protocol
 

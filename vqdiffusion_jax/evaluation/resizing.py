@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from .errors import EvaluationError
+from ..errors import EvaluationError
 from .inception import SIZE
 
 RESIZES = ("pytorch_fid", "clean_fid")

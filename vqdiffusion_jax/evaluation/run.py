@@ -15,13 +15,13 @@ from jax.sharding import Mesh
 from ..config import dtype_of
 from ..data.examples import captions_of, label_of, read_record
 from ..data.records import Source
+from ..errors import EvaluationError
 from ..models.vqdiffusion import VQDiffusionModel
 from ..models.vqgan import VQGAN
 from ..pipeline import VQDiffusionPipeline
 from . import likelihood, reconstruction
 from .batches import in_batches
 from .chunks import ChunkStore
-from .errors import EvaluationError
 from .inception_weights import fingerprint
 from .metrics import METRICS, Metric, Reference, Results, measure
 from .networks import POOL3, Extractor, InceptionFeatures, fitting

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import EvaluationError
 from ..files import write_whole
-from .errors import EvaluationError, check_features
+from .errors import check_features
 
 UNKNOWN_COUNT = 2  # of pictures behind a foreign file's numbers; with it ``covariance`` is what the file holds
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from ..errors import EvaluationError
 from ..sampling import STRATEGIES, Strategy
-from .errors import EvaluationError
 
 if TYPE_CHECKING:
     from .protocol import Protocol

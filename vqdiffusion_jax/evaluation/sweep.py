@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..config import ModelConfig
-from .errors import EvaluationError
+from ..errors import EvaluationError
 from .protocol import Protocol
 
 

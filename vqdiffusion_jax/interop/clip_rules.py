@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import CLIPTextConfig, CLIPVisionConfig, ConfigError
+from ..config import CLIPTextConfig, CLIPVisionConfig
+from ..errors import ConfigError
 from .keys import count, rows, shape_of
 from .table import Ignore, Rule, conv_kernel, dense, embedding, key, norm, split, transpose
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config import VQGANConfig
+from ..errors import ConversionError
 from .keys import count, indices, rows, shape_of
-from .report import ConversionError
 from .table import Rule, conv, key, norm, pointwise
 
 _CODEBOOKS = {"gumbel": "embed.weight", "vq": "embedding.weight", "ema": "embedding"}

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..config import ComputeConfig, ConfigError
+from ..config import ComputeConfig
+from ..errors import CheckpointError, ConfigError
 from ..models.codebook_reduction import CodebookReduction, reduction_from_full
 from ..models.shapes import shapes_of
 from ..models.vqgan import VQGAN
@@ -17,7 +18,7 @@ from .codec_rules import codec_rules, codec_sizes, make_config
 from .facts import merge
 from .reference_yaml import codec_facts
 from .table import Ignore, Report, Rule, apply, key
-from .torch_zip import CheckpointError, LazyTensor, open_checkpoint, state_dict
+from .torch_zip import LazyTensor, open_checkpoint, state_dict
 
 REDUCTION = "codebook reduction: "  # what the keys of a mapping file's two tables begin with
 REDUCTION_FILES = {2887: "taming_vqvae_2887.pt", 974: "taming_vqvae_974.pt"}

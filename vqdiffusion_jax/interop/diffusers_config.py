@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ..config import (
-    ConfigError,
     DenoiserConfig,
     ModelConfig,
     SamplingDefaults,
@@ -20,10 +19,10 @@ from ..config import (
     TokenizerConfig,
     VQGANConfig,
 )
+from ..errors import ConfigError, ConversionError
 from .diffusers_rules import NULL
 from .huggingface_clip import TEXT_DEFAULTS, read_text_config
 from .part_config import PartConfig
-from .table import ConversionError
 
 VERSION = "0.42.1"  # of diffusers, whose layout is written
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..config import ComputeConfig, ConfigError, ModelConfig
+from ..config import ComputeConfig, ModelConfig
+from ..errors import ConfigError, ConversionError
 from ..files import whole_or_not_at_all
 from ..models.shapes import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
@@ -26,7 +27,7 @@ from .diffusers_rules import IGNORES, NOT_IN_FORMAT, NULL, pipeline_rules
 from .huggingface_clip import fill_text_projection, write_clip_text
 from .part_config import read_json, write_json
 from .safetensors_files import open_weights, write_safetensors
-from .table import ConversionError, Report, apply, unapply
+from .table import Report, apply, unapply
 
 PIPELINE = "VQDiffusionPipeline"
 # Names of each part's weight file, without ending: diffusers' own, then transformers'.

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..config import (
     CLIPTextConfig,
-    ConfigError,
     DenoiserConfig,
     ModelConfig,
     ObjectiveConfig,
@@ -21,6 +20,7 @@ from ..config import (
     TokenizerConfig,
     VQGANConfig,
 )
+from ..errors import ConfigError
 from ..presets import PRESETS
 from .codec_rules import make_config
 

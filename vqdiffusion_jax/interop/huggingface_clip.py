@@ -14,25 +14,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from ..config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ConfigError
+from ..config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig
+from ..errors import ConfigError, ConversionError
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder
 from ..models.shapes import shapes_of
 from .part_config import PartConfig, write_json
 from .safetensors_files import open_weights, write_safetensors
-from .table import (
-    ConversionError,
-    Ignore,
-    Report,
-    Rule,
-    apply,
-    conv_kernel,
-    dense,
-    embedding,
-    key,
-    norm,
-    transpose,
-    unapply,
-)
+from .table import Ignore, Report, Rule, apply, conv_kernel, dense, embedding, key, norm, transpose, unapply
 
 Module = TypeVar("Module")
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .report import ConversionError
+from ..errors import ConversionError
 
 
 def shape_of(tensors: Mapping[str, Any], name: str, ndim: int) -> tuple[int, ...]:

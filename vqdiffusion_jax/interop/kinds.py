@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..errors import CheckpointError
 from .codecs import FULL_CHECKPOINT
 from .denoiser_rules import NETWORK
 from .lazy_tensor import LazyTensor
-from .torch_zip import CheckpointError, open_checkpoint, state_dict
+from .torch_zip import open_checkpoint, state_dict
 
 NATIVE, DIFFUSERS, CHECKPOINT = "native folder", "diffusers folder", "training checkpoint"
 CODEC, CLIP, HUGGINGFACE_CLIP = "codec", "CLIP", "Hugging Face CLIP folder"

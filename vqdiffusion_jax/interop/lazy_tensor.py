@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoint import CheckpointError
+from ..errors import CheckpointError
 
 REPEATED_BYTES = 64 * 2**20  # how large a tensor may be that repeats fewer stored bytes (torch.Tensor.expand)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import ComputeConfig, ConfigError
+from ..config import ComputeConfig
+from ..errors import ConfigError
 from ..models.shapes import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
 from .codecs import read_reduction

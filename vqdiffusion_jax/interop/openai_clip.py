@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import ComputeConfig, ConfigError
+from ..config import ComputeConfig
+from ..errors import CheckpointError, ConfigError
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder
 from ..models.shapes import shapes_of
 from .clip_rules import settings, text_config, text_rules, vision_config, vision_rules
 from .table import Ignore, Report, Rule, apply, key
-from .torch_zip import CheckpointError, open_checkpoint, state_dict
+from .torch_zip import open_checkpoint, state_dict
 
 CLIP_DTYPES = ("float32", "float16")
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .report import ConversionError
-from .safe_pickle import CheckpointError
+from ..errors import CheckpointError, ConversionError
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import CheckpointError
 from ..models.clip import CLIPTextEncoder
 from ..models.codebook_reduction import CodebookReduction
 from ..models.vqgan import VQGAN
@@ -21,7 +22,6 @@ from .huggingface_clip import read_clip as read_huggingface_clip
 from .kinds import HUGGINGFACE_CLIP, kind_of_folder
 from .openai_clip import TextSource, read_clip
 from .table import Ignore, Rule, key
-from .torch_zip import CheckpointError
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..config import ConfigError, ModelConfig, ScheduleConfig
+from ..config import ModelConfig, ScheduleConfig
 from ..diffusion.schedule import make_schedule
+from ..errors import CheckpointError, ConfigError, ConversionError
 from ..models.codebook_reduction import CodebookReduction
 from .codecs import FULL_CHECKPOINT, REDUCTION_FILES, CodecSource, in_checkpoint, reduction_rules, reduction_tensors
 from .denoiser_rules import PREFIX, TEXT_PREFIX, denoiser_ignores, denoiser_rules, denoiser_sizes
 from .facts import Facts, merge, model_config
 from .openai_clip import TextSource
-from .report import ConversionError
 from .table import Ignore, Rule, key
-from .torch_zip import CheckpointError, open_checkpoint, state_dict
+from .torch_zip import open_checkpoint, state_dict
 
 WEIGHTS = ("ema", "model")
 _SCHEDULE_TOLERANCE = 1.0e-4  # in log; the two denominators differ by 2.4e-4 or more

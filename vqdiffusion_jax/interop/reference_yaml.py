@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from ..config import ConfigError, ModelConfig
+from ..config import ModelConfig
+from ..errors import ConfigError
 from ..presets import CODECS
 from .clip_rules import HEAD_WIDTH
 from .facts import Facts, model_config

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-
-class ConversionError(ValueError):
-    """A foreign file that does not fill our model exactly; the message lists every key at fault."""
+from ..errors import ConversionError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ..checkpoint import CheckpointError
+from ..errors import CheckpointError
 from .lazy_tensor import LazyTensor, Sealed, Storage
 
 _DTYPES = {

@@ -12,8 +12,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ..errors import CheckpointError
 from .part_config import read_json
-from .torch_zip import CheckpointError, open_checkpoint, state_dict
+from .torch_zip import open_checkpoint, state_dict
 
 _DTYPES = {
     "F64": np.float64,

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from ..errors import ConversionError
 from ..paths import leaves_by_path, path_of
-from .report import ConversionError, Mapped, Report
+from .report import Mapped, Report
 from .rules import (
     LAYER,
     Ignore,

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import CheckpointError
 from .lazy_tensor import LazyTensor, Storage
-from .safe_pickle import CheckpointError, Inert, SafeUnpickler
+from .safe_pickle import Inert, SafeUnpickler
 
 __all__ = ["CheckpointError", "LazyTensor", "open_checkpoint", "state_dict"]
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import ConfigError, TokenizerConfig, from_dict, to_dict
+from ..config import TokenizerConfig, from_dict, to_dict
+from ..errors import ConfigError
 
 MERGES_ASSET = "bpe_simple_vocab_16e6.txt.gz"
 WORD_END = "</w>"

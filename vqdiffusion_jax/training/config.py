@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..checks import ConfigError, check, number, one_of, whole
+from ..checks import check, number, one_of, whole
 from ..config import from_dict
+from ..errors import ConfigError
 
 SCHEDULES = ("plateau", "cosine")
 DECAYED = ("all", "matrices")

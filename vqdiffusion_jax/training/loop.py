@@ -32,7 +32,8 @@ from typing import Any
 
 import jax
 
-from ..checkpoint import CheckpointError, TrainingCheckpoints
+from ..checkpoint import TrainingCheckpoints
+from ..errors import CheckpointError
 from .batches import names_of, place_batch
 from .config import to_table
 from .metric_accumulator import Measured

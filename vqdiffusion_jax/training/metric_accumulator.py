@@ -8,11 +8,9 @@ from typing import Any
 
 import jax
 
+from ..errors import NonFiniteLoss
+
 OF_THE_LAST_STEP = ("learning_rate",)  # what is known exactly at any step; all else is an average over samples
-
-
-class NonFiniteLoss(ValueError):
-    """The loss is no number any more; the message says where and from what to go on."""
 
 
 class Measured:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..checkpoint import CheckpointError
+from ..errors import CheckpointError
 from .tensorboard import EventFile
 
 # Dense bfloat16 operations a second of one device, by words of jax's name for it; the first that fits.

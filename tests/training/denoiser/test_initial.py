@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.training.toy import make_config, make_model
-from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.loading import write_folder
 from vqdiffusion_jax.models.components import CLIPPart
 from vqdiffusion_jax.models.shapes import shapes_of

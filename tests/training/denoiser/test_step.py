@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.training.toy import make_batch, make_config, make_frozen, shared_step
-from vqdiffusion_jax.config import ComputeConfig, ConfigError
+from vqdiffusion_jax.config import ComputeConfig
+from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.average import update_average
 from vqdiffusion_jax.training.config import EMAConfig

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from vqdiffusion_jax.config import ConfigError
 from vqdiffusion_jax.data.loader import make_loader
+from vqdiffusion_jax.errors import ConfigError
 
 from .toy import CODEC
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqgan import VQGAN
 from vqdiffusion_jax.training.vqgan.config import CodebookConfig, DiscriminatorConfig, ReconstructionConfig

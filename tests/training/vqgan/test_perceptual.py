@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqdiffusion_jax.checkpoint import CheckpointError
-from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.errors import CheckpointError, ConfigError
 from vqdiffusion_jax.training.vqgan.perceptual import load_lpips, unit
 
 torch = pytest.importorskip("torch")

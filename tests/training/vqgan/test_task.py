@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from vqdiffusion_jax.checkpoint import _without_keys
-from vqdiffusion_jax.config import ConfigError
+from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.image_metrics import psnr
 from vqdiffusion_jax.interop.codecs import read_reduction
 from vqdiffusion_jax.loading import load_codec, write_folder

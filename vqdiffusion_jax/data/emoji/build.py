@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import DataError
 from ...files import check_empty, whole_or_not_at_all
-from ..records import DataError
 from ..scenes.concepts import all_concepts
 from ..scenes.drawings import ARRAY, TABLE
 from . import packages

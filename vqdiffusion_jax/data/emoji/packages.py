@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from ..records import DataError
+from ...errors import DataError
 
 FLUENT_3D = "@lobehub/fluent-emoji-3d@1.1.0"
 NOTO = "@iconify-json/noto@1.2.9"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
-from ..records import DataError
+from ...errors import DataError
 
 EMBEDDED = 16  # the first so many are what the embedded model draws
 

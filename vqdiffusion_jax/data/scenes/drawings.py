@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..records import DataError, existing
+from ...errors import DataError
+from ..records import existing
 from ..sources.folder import read_rows
 from .words import SIZES, STYLES
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...config import ConfigError
-from ..records import DataError
+from ...errors import ConfigError, DataError
 from .drawings import Drawings
 from .held_out import held_out_of
 from .scene import Placed, Scene

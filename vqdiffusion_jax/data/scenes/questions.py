@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ..records import DataError
+from ...errors import DataError
 from .held_out import held_out_of
 from .scene import Scene
 

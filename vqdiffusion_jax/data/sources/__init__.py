@@ -6,8 +6,9 @@ import importlib
 import inspect
 from pathlib import Path
 
+from ...errors import DataError, one_line
 from ..config import SOURCES, SPLITS, DataConfig
-from ..records import DataError, HoldOut, Source, existing, one_line
+from ..records import HoldOut, Source, existing
 
 
 def open_source(config: DataConfig, split: str) -> Source:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..records import DataError, Record, existing, read_bytes
+from ...errors import DataError
+from ..records import Record, existing, read_bytes
 
 PHASES = {"train": "train", "validation": "val"}
 

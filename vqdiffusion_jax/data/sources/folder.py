@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..records import BrokenRecord, DataError, Record, existing, read_bytes
+from ...errors import BrokenRecord, DataError
+from ..records import Record, existing, read_bytes
 from .image_files import image_files, split_folder
 
 

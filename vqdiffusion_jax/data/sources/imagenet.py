@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..records import DataError, Record, existing, read_bytes
+from ...errors import DataError
+from ..records import Record, existing, read_bytes
 from .image_files import image_files
 
 PHASES = {"train": "train", "validation": "val"}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..records import DataError, Record
+from ...errors import DataError
+from ..records import Record
 from .folder import read_rows
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..records import DataError, Record, existing, read_bytes
+from ...errors import DataError
+from ..records import Record, existing, read_bytes
 from .folder import read_lines
 from .image_files import image_files
 

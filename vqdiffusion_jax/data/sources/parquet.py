@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...errors import BrokenRecord, DataError
 from ..extras import needed
-from ..records import BrokenRecord, DataError, Record
+from ..records import Record
 
 _IMAGES = ("jpg", "png", "webp", "image")
 _GROUPS_KEPT = 4  # row groups held in memory a process; img2dataset's have about 100 rows

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..records import DataError, Record
+from ...errors import DataError
+from ..records import Record
 from ..scenes.captions import complete_caption
 from ..scenes.questions import choose_questions
 from ..scenes.render import render

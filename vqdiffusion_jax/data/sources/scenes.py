@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...errors import DataError
 from ..config import SPLITS
-from ..records import DataError, Record
+from ..records import Record
 from ..scenes.captions import caption, complete_caption
 from ..scenes.concepts import choose_concepts
 from ..scenes.drawings import Drawings

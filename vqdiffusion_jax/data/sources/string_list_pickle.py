@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickletools
 from pathlib import Path
 
-from ..records import DataError
+from ...errors import DataError
 
 _STRINGS = {
     "STRING",

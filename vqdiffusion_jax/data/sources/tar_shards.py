@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...errors import BrokenRecord, DataError
 from ...files import write_whole
-from ..records import BrokenRecord, DataError, Record
+from ..records import Record
 from .image_files import EXTENSIONS
 
 _VERSION = 1

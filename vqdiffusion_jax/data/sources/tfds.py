@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...errors import BrokenRecord, DataError
 from ..extras import needed
-from ..records import BrokenRecord, DataError, Record
+from ..records import Record
 
 
 class Tfds:

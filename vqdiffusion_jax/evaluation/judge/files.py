@@ -9,11 +9,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ...config import ConfigError, from_dict
+from ...config import from_dict
+from ...errors import ConfigError, EvaluationError
 from ...files import write_whole
 from ...models.shapes import shapes_of
 from ...paths import leaves_by_path
-from ..errors import EvaluationError
 from .model import Judge, JudgeConfig
 
 _CONFIG = "config"

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ...config import ComputeConfig, ConfigError
+from ...config import ComputeConfig
 from ...data.scenes.words import AXES, CANVAS, COLOURS, STYLES
+from ...errors import ConfigError
 from ...models.convolution import conv, pointwise
 from ...models.layers import GroupNorm
 

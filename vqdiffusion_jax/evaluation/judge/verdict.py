@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 
 from ...data.scenes.scene import Scene
 from ...data.scenes.words import CANVAS
+from ...errors import EvaluationError
 from ..batches import in_batches
-from ..errors import EvaluationError
 from .model import BACKGROUNDS, LAYOUTS, STYLE_NAMES, Judge
 
 BATCH = 50  # pictures together, on each device

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...config import ConfigError, ModelConfig
+from ...config import ModelConfig
+from ...errors import ConfigError
 
 
 def check_batch(batch: dict[str, Any], config: ModelConfig) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...config import ComputeConfig, ConfigError, ModelConfig, to_dict
+from ...config import ComputeConfig, ModelConfig, to_dict
+from ...errors import ConfigError
 from ...presets import preset
 from ..config import EMAConfig, LearningRateConfig, OptimizerConfig, RunConfig, plain, run_config
 

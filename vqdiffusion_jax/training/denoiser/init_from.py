@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...config import ComputeConfig, ConfigError
+from ...config import ComputeConfig
 from ...embedded import folder_of
+from ...errors import ConfigError
 from ...models.clip import CLIPTextEncoder
 from ...models.shapes import Keys
 from ...models.vqdiffusion import VQDiffusionModel

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...checks import ConfigError, number, one_of, whole
+from ...checks import number, one_of, whole
 from ...config import ComputeConfig, VQGANConfig
+from ...errors import ConfigError
 from ..config import EMAConfig, LearningRateConfig, OptimizerConfig, RunConfig
 
 ADVERSARIAL_LOSSES = ("hinge", "vanilla")

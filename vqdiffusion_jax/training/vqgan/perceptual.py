@@ -13,8 +13,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from ...checkpoint import CheckpointError
-from ...config import ConfigError
+from ...errors import CheckpointError, ConfigError
 from ...models.layers import Buffer, over_batch
 
 # VGG16's convolutions by their place in torchvision's ``features``, and how wide each is; a row ends where LPIPS looks.

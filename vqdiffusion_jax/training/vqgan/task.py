@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ...config import ConfigError
+from ...errors import ConfigError
 from ...models.components import CodecPart
 from ...models.shapes import shapes_of
 from ...models.vqgan import VQGAN, images_to_float, to_uint8
