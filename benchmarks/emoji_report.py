@@ -28,8 +28,8 @@ from pathlib import Path
 
 import jax
 
-from vqdiffusion_jax.cli.tools import report_mistakes
 from vqdiffusion_jax.data.scenes.concepts import EMBEDDED
+from vqdiffusion_jax.exit_status import exit_with_status
 from vqdiffusion_jax.files import write_whole
 
 from .emoji_report_page import page
@@ -157,4 +157,4 @@ def machine() -> dict:
 
 
 if __name__ == "__main__":
-    report_mistakes(main)
+    exit_with_status(main)

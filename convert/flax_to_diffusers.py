@@ -10,8 +10,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vqdiffusion_jax import VQDiffusionPipeline  # noqa: E402
-from vqdiffusion_jax.cli.tools import report_mistakes  # noqa: E402
 from vqdiffusion_jax.config import ComputeConfig  # noqa: E402
+from vqdiffusion_jax.exit_status import exit_with_status  # noqa: E402
 from vqdiffusion_jax.interop.diffusers_folder import write_diffusers  # noqa: E402
 
 
@@ -26,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    report_mistakes(main)
+    exit_with_status(main)

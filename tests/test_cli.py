@@ -179,7 +179,7 @@ def test_runs_into_one_folder_keep_out_of_each_others_way(tmp_path, capsys):
 def test_expected_mistakes_are_one_line(capsys):
     import jax
 
-    from vqdiffusion_jax.cli.tools import status_of
+    from vqdiffusion_jax.exit_status import status_of
 
     for error, code, message in (
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand more"), 1, "--batch_size"),

@@ -107,6 +107,24 @@ def test_validation_is_cut_in_the_middle(write, codecs, tmp_path):
         write(config=both, split="validation", crops=2)
 
 
+def test_a_cache_of_earlier_central_crops_is_told_from_todays(write, tmp_path):
+    """Until CENTRE_CROP there was no word of the crop in a manifest; training crops are as they were."""
+    for split in ("train", "val"):
+        layouts.folder(tmp_path / "both" / split, 5)
+    both = DataConfig(source="folder", root=str(tmp_path / "both"))
+    for split in ("train", "validation"):
+        write(config=both, split=split)
+        file = tmp_path / "cache" / split / "manifest.json"
+        manifest = json.loads(file.read_text())
+        assert (manifest.pop("centre_crop", None) is None) == (split == "train")
+        file.write_text(json.dumps(manifest))
+    TokenCache(tmp_path / "cache", "train", TEXT)
+    with pytest.raises(DataError, match=r"cut by an earlier version \(centre_crop None, not \(side - size\) // 2\)"):
+        TokenCache(tmp_path / "cache", "validation", TEXT)
+    with pytest.raises(DataError, match=r"begun with other settings \(centre_crop None, not"):
+        write(config=both, split="validation")
+
+
 def test_loads_like_pictures(write, data, tmp_path):
     write(crops=3)
     table = {"cache": str(tmp_path / "cache"), "drop_rate": 0.3}

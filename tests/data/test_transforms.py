@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.data.layouts import encoded, pixels
 from vqdiffusion_jax.data.transforms import centre_crop, decode, train_crop
+from vqdiffusion_jax.evaluation.clip_score import preprocess
 
 
 def uniform_bounds(length, side):
@@ -74,14 +75,36 @@ def test_random_crop_reaches_every_place_and_stays_inside():
 
 @pytest.mark.parametrize(
     "shape, resized, offset",
-    [((500, 375), (341, 256), (42, 0)), ((375, 500), (256, 341), (0, 42)), ((90, 90), (256, 256), (0, 0))],
+    [
+        ((500, 375), (341, 256), (42, 0)),
+        ((375, 500), (256, 341), (0, 42)),
+        ((640, 427), (383, 256), (63, 0)),  # round(63.5) would be 64
+        ((427, 640), (256, 383), (0, 63)),
+        ((90, 90), (256, 256), (0, 0)),
+    ],
 )
 def test_validation_resizes_the_short_side_and_cuts_the_middle(shape, resized, offset):
-    left, top = offset  # round((341 - 256) / 2) = round(42.5) = 42, to even
+    left, top = offset
     expected = np.asarray(Image.fromarray(pixels(1, shape)).resize(resized, Image.Resampling.BICUBIC))[
         top : top + 256, left : left + 256
     ]
     np.testing.assert_array_equal(centre_crop(Image.fromarray(pixels(1, shape)), 256), expected)
+
+
+def test_the_centre_is_floored_for_data_and_rounded_for_clip():
+    """Pictures whose short side needs no resizing, so that a pixel tells where it was: the reference's and CLIP's formulas."""
+    differ = 0
+    for spare in range(12):
+        for shape in ((16, 16 + spare), (16 + spare, 16)):
+            rows_and_columns = np.indices(shape).transpose(1, 2, 0)
+            picture = np.concatenate([rows_and_columns, np.zeros((*shape, 1))], axis=-1).astype(np.uint8)
+            floored = [(side - 16) // 2 for side in shape]
+            rounded = [int(round((side - 16) / 2.0)) for side in shape]  # torchvision's CenterCrop, which CLIP uses
+            differ += floored != rounded
+            assert centre_crop(Image.fromarray(picture), 16)[0, 0, :2].tolist() == floored
+            seen = np.rint(preprocess(picture[None], 16)[0] * 255).astype(np.uint8)
+            assert seen[0, 0, :2].tolist() == rounded
+    assert differ == 6  # a spare of 3, 7 or 11 pixels, on either axis
 
 
 def test_a_picture_of_the_right_size_is_left_alone():

@@ -10,9 +10,9 @@ from types import ModuleType
 from absl import app, flags, logging
 
 from ..errors import UsageError
+from ..exit_status import status_of
 from .compiled import keep_compiled
 from .help import check_taken, unknown_flag, usage
-from .tools import status_of
 
 # Mode: the module of this package that runs it.  It has main(), flags in groups of the mode's name, and in SHARED the names of others.
 MODES = {

@@ -28,6 +28,7 @@ from .token_cache import (
     check_tokenizer,
     codec_fingerprint,
     codec_settings,
+    crop_settings,
     differences,
     make_manifest,
     pack,
@@ -101,6 +102,7 @@ def write_cache(
         seed=seed,
         num_examples=len(source),
         shard_size=shard_size,
+        **crop_settings(split),
     )
     folder = out / split
     _claim(folder, manifest)

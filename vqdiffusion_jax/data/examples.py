@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -11,11 +10,9 @@ from ..config import ModelConfig, VQGANConfig
 from ..errors import BrokenRecord
 from ..text.tokenizer import Tokenizer
 from .captions import choose, choose_label, usable_captions
-from .records import Record, Source
+from .records import Example, Record, Source
 from .token_cache import CachedRecord, TokenCache
 from .transforms import centre_crop, decode, train_crop
-
-Example = dict[str, Any]  # "id" str; "images" or "tokens"; "text_ids" and "text_mask", or "labels"
 
 
 def read_record(source: Source, index: int) -> Record:

@@ -20,6 +20,28 @@ class Record(TypedDict):
     label: NotRequired[int]
 
 
+class Example(TypedDict):
+    """The arrays that training or an evaluation takes of one record: pixels or tokens, and the model's condition."""
+
+    id: str
+    images: NotRequired[np.ndarray]  # (size, size, 3) uint8; absent where there are tokens
+    tokens: NotRequired[np.ndarray]  # (length,) int32, of a token cache
+    text_ids: NotRequired[np.ndarray]  # (context,) int32
+    text_mask: NotRequired[np.ndarray]  # (context,) bool, False for padding
+    labels: NotRequired[np.int32]
+
+
+class Batch(TypedDict):
+    """Examples stacked on a leading batch axis."""
+
+    ids: NotRequired[np.ndarray]  # (batch,) str
+    images: NotRequired[np.ndarray]  # (batch, size, size, 3) uint8; absent where there are tokens
+    tokens: NotRequired[np.ndarray]  # (batch, length) int32
+    text_ids: NotRequired[np.ndarray]  # (batch, context) int32
+    text_mask: NotRequired[np.ndarray]  # (batch, context) bool
+    labels: NotRequired[np.ndarray]  # (batch,) int32
+
+
 class Source(Protocol):
     """A data set: random access, picklable (worker processes get a copy), files opened when first needed.
 

@@ -24,6 +24,7 @@ from ..models.vqgan import VQGAN
 from ..paths import path_of
 from ..text.tokenizer import Tokenizer
 from .extras import needed
+from .transforms import CENTRE_CROP
 
 FORMAT = "vqdiffusion_jax token cache"
 FORMAT_VERSION = 1
@@ -62,6 +63,11 @@ def codec_settings(config: VQGANConfig) -> dict[str, Any]:
     settings = json.loads(json.dumps(to_dict(config)))
     del settings["dropout"]  # a matter of the codec's own training
     return settings
+
+
+def crop_settings(split: str) -> dict[str, str]:
+    """Return what a manifest says about the crops of ``split``: of validation, where the central one lies."""
+    return {} if split == "train" else {"centre_crop": CENTRE_CROP}
 
 
 def record_dtypes(manifest: dict[str, Any]) -> tuple[np.dtype, np.dtype]:
@@ -218,6 +224,9 @@ def _check(folder: Path, manifest: dict[str, Any], model: ModelConfig, fingerpri
         raise DataError(
             f"{folder} was made by a codec with other weights (fingerprint {theirs}, this one's is {ours}); {again}"
         )
+    crops = crop_settings(manifest.get("split", "train"))
+    if changed := differences({name: manifest.get(name) for name in crops}, crops):
+        raise DataError(f"{folder} was cut by an earlier version ({changed}); {again}")
     condition = model.denoiser.condition
     if condition not in ("none", manifest["condition"]):
         raise DataError(

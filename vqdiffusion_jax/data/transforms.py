@@ -2,7 +2,8 @@
 
 Training: a square cut near the centre, resized to between the codec's size and
 9/8 of it, and a random square of the codec's size from that.  Validation: the
-short side resized, the centre cut out.  No flips; pixels stay 0..255.
+short side resized, and the centre cut out (``CENTRE_CROP``).  No flips; pixels
+stay 0..255.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 RESIZE_RANGE = 9 / 8  # the reference resizes to 256..288 before it crops 256
+# The offset of ``centre_crop``, part of the identity of whatever is computed from central crops.  Earlier versions rounded
+# (side - size) / 2, as CLIP's preprocessing does.
+CENTRE_CROP = "(side - size) // 2"
 
 _BICUBIC = Image.Resampling.BICUBIC
 
@@ -56,10 +60,14 @@ def _near_centre(spare: int, rng: np.random.Generator) -> int:
 
 
 def centre_crop(picture: Image.Image, size: int) -> np.ndarray:
-    """The middle of ``picture``, its short side resized to ``size``: (size, size, 3) uint8."""
+    """Return the middle of ``picture``, its short side resized to ``size``: (size, size, 3) uint8.
+
+    Every data set's validation crop: the long side becomes int(size * long / short), and the square begins at
+    (side - size) // 2, as in the reference.
+    """
     side = min(picture.size)
     width, height = (size if length == side else int(size * length / side) for length in picture.size)
-    left, top = round((width - size) / 2), round((height - size) / 2)
+    left, top = (width - size) // 2, (height - size) // 2
     return np.asarray(_resize(picture, width, height).crop((left, top, left + size, top + size)))
 
 

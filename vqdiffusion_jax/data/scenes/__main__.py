@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...cli.tools import report_mistakes
+from ...exit_status import exit_with_status
 from ...files import write_whole
 from ..sources.scenes import Scenes
 from .held_out import list_held_out
@@ -58,4 +58,4 @@ def _sheet(pictures: list[np.ndarray]) -> Image.Image:
 
 
 if __name__ == "__main__":
-    report_mistakes(main)
+    exit_with_status(main)

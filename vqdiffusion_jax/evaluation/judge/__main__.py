@@ -9,8 +9,8 @@ import argparse
 import time
 from pathlib import Path
 
-from ...cli.tools import report_mistakes
 from ...data.scenes.concepts import EMBEDDED
+from ...exit_status import exit_with_status
 from .files import save_judge
 from .train import measure_judge, train_judge
 
@@ -56,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    report_mistakes(main)
+    exit_with_status(main)
