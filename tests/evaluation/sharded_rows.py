@@ -11,8 +11,8 @@ import numpy as np
 from tests.evaluation.toy import CODES, TOKENS, toy_model
 from tests.evaluation.watching import watch
 from tests.networks import random_network
+from vqdiffusion_jax.batching import in_batches
 from vqdiffusion_jax.evaluation import likelihood
-from vqdiffusion_jax.evaluation.batches import in_batches
 from vqdiffusion_jax.evaluation.judge import Judge, JudgeConfig, verdict
 from vqdiffusion_jax.evaluation.judge.extractors import JudgeFeatures
 from vqdiffusion_jax.sharding import make_mesh, shard

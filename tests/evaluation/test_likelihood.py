@@ -9,8 +9,8 @@ import pytest
 
 from tests.evaluation.toy import CODES, SCHEDULE, STEPS, TOKENS, toy_model
 from tests.processes import on_devices
+from vqdiffusion_jax.batching import in_batches
 from vqdiffusion_jax.errors import EvaluationError
-from vqdiffusion_jax.evaluation.batches import in_batches
 from vqdiffusion_jax.evaluation.likelihood import make_terms, summarise
 
 

@@ -84,6 +84,7 @@ FLAGS = flags.FLAGS
 def main() -> None:
     import jax
 
+    from ..batching import local_mesh
     from ..evaluation.protocol import with_settings
     from ..evaluation.protocols import find_protocol
     from ..evaluation.sweep import parse_sweep
@@ -106,7 +107,7 @@ def main() -> None:
     protocol.sampling()
     _check_write_reference()
     with jax.default_matmul_precision("highest"):
-        mesh = _mesh_of_this_process()
+        mesh = local_mesh()
         setup = _setup(protocol, mesh)
         if FLAGS.samples:
             _samples_of_a_folder(setup)
@@ -138,16 +139,6 @@ def _check_write_reference() -> None:
     file = Path(FLAGS.write_reference)
     if file.suffix != ".npz" or not file.parent.is_dir():
         raise ValueError(f"--write_reference={file} must be an .npz file in a folder that is there")
-
-
-def _mesh_of_this_process():
-    """This process's devices, over which batches are spread; None for a single one.  Processes share chunks, not weights."""
-    import jax
-
-    from ..sharding import make_mesh
-
-    devices = jax.local_devices()
-    return make_mesh(devices=devices) if len(devices) > 1 else None
 
 
 def _setup(protocol, mesh):
@@ -262,11 +253,11 @@ def _model(setup, mesh) -> None:
 
 
 def _codec(mesh):
+    from ..batching import replicate
     from ..config import ComputeConfig
-    from ..evaluation.batches import everywhere
     from ..loading import load_codec
 
-    return everywhere(
+    return replicate(
         load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, compute=ComputeConfig()), mesh
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..batching import batch_devices, in_batches, local_mesh, replicate
 from ..config import ModelConfig
 from ..errors import BrokenRecord, DataError
 from ..files import write_whole
@@ -229,16 +230,18 @@ def write_records(path: Path, records: Iterable[bytes]) -> int:
 
 
 def _encoder(codec: VQGAN, seed: int) -> _Encode:
-    """images (n, size, size, 3) uint8, example numbers (n,), crop numbers (n,) -> tokens (n, length), on all local devices."""
-    devices = np.array(jax.local_devices())
-    mesh = jax.sharding.Mesh(devices, ("data",))
-    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    codec = jax.device_put(codec, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    """Return a function of images (n, size, size, 3) uint8, example numbers (n,) and crop numbers (n,) to tokens (n, length).
 
-    def encode(images, numbers, crops):
-        missing = -len(images) % len(devices)
-        arrays = [np.concatenate([a, a[:1].repeat(missing, 0)]) if missing else a for a in (images, numbers, crops)]
-        return np.asarray(_tokens(codec, np.uint32(seed), *jax.device_put(arrays, split)))[: len(images)]
+    Each device of this process encodes its share of the images.
+    """
+    mesh = local_mesh()
+    codec = replicate(codec, mesh)
+
+    def encode(images: np.ndarray, numbers: np.ndarray, crops: np.ndarray) -> np.ndarray:
+        share = -(-len(images) // batch_devices(mesh))
+        return in_batches(
+            lambda batch: _tokens(codec, np.uint32(seed), *batch), (images, numbers, crops), share, mesh=mesh
+        )
 
     return encode
 

@@ -12,10 +12,10 @@ import numpy as np
 from jax.sharding import Mesh
 from PIL import Image
 
+from ..batching import in_batches, replicate
 from ..config import ComputeConfig, TokenizerConfig
 from ..errors import EvaluationError
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder, normalize_images
-from .batches import everywhere, in_batches
 
 FILE = "ViT-B-32.pt"
 WHERE = "OpenAI's release, kept by its clip package in ~/.cache/clip, or a folder of openai/clip-vit-base-patch32"
@@ -77,7 +77,7 @@ class CaptionScorer:
     """Cosine of every picture with its caption, on each device of ``mesh`` its share; the towers are CLIP's, whatever a model has."""
 
     def __init__(self, text: CLIPTextEncoder, image: CLIPVisionEncoder, *, mesh: Mesh | None = None):
-        self.text, self.image, self.mesh = everywhere(text, mesh), everywhere(image, mesh), mesh
+        self.text, self.image, self.mesh = replicate(text, mesh), replicate(image, mesh), mesh
 
     @functools.cached_property
     def _tokenizer(self):

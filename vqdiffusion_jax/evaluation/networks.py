@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from ..batching import in_batches, replicate
 from ..errors import EvaluationError
-from .batches import everywhere, in_batches
 from .clip_score import CaptionScorer
 from .inception import Inception
 from .inception_weights import fingerprint
@@ -52,7 +52,7 @@ class InceptionFeatures:
     needs = ""
 
     def __init__(self, model: Inception, *, resize: str = "pytorch_fid", batch: int = 32, mesh: Mesh | None = None):
-        self.model, self.resize, self.batch, self.mesh = everywhere(model, mesh), resize, batch, mesh
+        self.model, self.resize, self.batch, self.mesh = replicate(model, mesh), resize, batch, mesh
         self.name = f"inception {fingerprint(model)} {resize}"
 
     def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]] = ()) -> Rows:

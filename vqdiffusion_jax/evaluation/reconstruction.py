@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from ..batching import in_batches
 from ..image_metrics import psnr, ssim
 from ..models.vqgan import VQGAN, images_to_float, to_uint8
-from .batches import in_batches
 from .networks import Extractor, mean_of
 
 PSNR, SSIM, TOKENS = "psnr", "ssim", "tokens"

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from ..batching import in_batches
 from ..config import dtype_of
 from ..data.examples import captions_of, label_of, read_record
 from ..data.records import Source
@@ -20,7 +21,6 @@ from ..models.vqdiffusion import VQDiffusionModel
 from ..models.vqgan import VQGAN
 from ..pipeline import VQDiffusionPipeline
 from . import likelihood, reconstruction
-from .batches import in_batches
 from .chunks import ChunkStore
 from .inception_weights import fingerprint
 from .metrics import METRICS, Metric, Reference, Results, measure

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from ...batching import replicate
 from ...data.scenes.held_out import held_out_of
-from ..batches import everywhere
 from ..inception_weights import fingerprint
 from ..networks import Rows
 from .model import Judge
@@ -26,7 +26,7 @@ class JudgeFeatures:
     needs = ""
 
     def __init__(self, judge: Judge, *, mesh: Mesh | None = None):
-        self.judge, self.mesh, self.name = everywhere(judge, mesh), mesh, f"judge {fingerprint(judge)} features"
+        self.judge, self.mesh, self.name = replicate(judge, mesh), mesh, f"judge {fingerprint(judge)} features"
 
     def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]] = ()) -> Rows:
         return {FEATURES: judge_features(self.judge, pictures, mesh=self.mesh)}
@@ -40,7 +40,7 @@ class JudgeAnswers:
     needs = "scene"
 
     def __init__(self, judge: Judge, *, mesh: Mesh | None = None):
-        self.judge, self.mesh, self.name = everywhere(judge, mesh), mesh, f"judge {fingerprint(judge)} answers"
+        self.judge, self.mesh, self.name = replicate(judge, mesh), mesh, f"judge {fingerprint(judge)} answers"
 
     def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]]) -> Rows:
         scenes = [subject["scene"] for subject in subjects]

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from ...batching import in_batches
 from ...data.scenes.scene import Scene
 from ...data.scenes.words import CANVAS
 from ...errors import EvaluationError
-from ..batches import in_batches
 from .model import BACKGROUNDS, LAYOUTS, STYLE_NAMES, Judge
 
 BATCH = 50  # pictures together, on each device
