@@ -12,12 +12,14 @@ import pytest
 
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.config import (
+    CLIPTextConfig,
     ModelConfig,
     SamplingDefaults,
     TextEmbeddingConfig,
     compute_in,
     dtype_of,
     from_dict,
+    mlp_ratio,
     to_dict,
 )
 from vqdiffusion_jax.errors import ConfigError
@@ -70,6 +72,18 @@ def test_wrong_types_are_named(field, value, message):
     with pytest.raises(ConfigError, match=message) as caught:
         from_dict(ModelConfig, values)
     assert field in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_width_of_an_mlp_need_be_no_multiple():
+    tower = CLIPTextConfig(width=32, num_heads=4, mlp_ratio=mlp_ratio(37, 32))
+    assert tower.mlp_width == 37 and from_dict(CLIPTextConfig, json.loads(json.dumps(to_dict(tower)))) == tower
+    for hidden, width in itertools.product(range(1, 300, 7), range(1, 100)):
+        assert round(mlp_ratio(hidden, width) * width) == hidden
+    whole = from_dict(CLIPTextConfig, {"mlp_ratio": 4})  # as older files have it
+    assert whole == CLIPTextConfig() and json.dumps(to_dict(whole)) == json.dumps(to_dict(CLIPTextConfig()))
+    for wrong in (0, -1, 1e-9, float("nan"), "4", True):
+        with pytest.raises(ConfigError, match="mlp_ratio is .*; it must be a number that gives a width of at least 1"):
+            CLIPTextConfig(mlp_ratio=wrong)
 
 
 def test_whole_numbers_serve_as_numbers():

@@ -15,13 +15,14 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from .checks import fraction, one_of, whole
+from .checks import check, fraction, one_of, whole
 from .errors import ConfigError
 
 CONDITIONS = ("text", "class", "none")
 MLPS = ("dense", "conv")
 ACTIVATIONS = ("gelu2", "gelu")
-TIMESTEP_EMBEDDINGS = ("learned", "sinusoidal")
+EMBEDDINGS = ("learned", "sinusoidal")
+CLASS_NORMS = ("layer", "instance")
 QUANTIZERS = ("gumbel", "vq", "ema")
 DENOMINATORS = ("num_codes", "num_codes_plus_one")
 AUXILIARY_WEIGHTINGS = ("decreasing", "increasing", "constant")
@@ -71,23 +72,28 @@ class DenoiserConfig:
     # token p takes row p // 32 and column p % 32.
     position_grid: tuple[int, int] = (32, 32)
     mlp: str = "dense"
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4  # mlp_width / width
     activation: str = "gelu2"
     timestep_embedding: str = "learned"
     condition_width: int = 512  # text only
     condition_length: int = 77  # text only
     num_classes: int = 0  # class only: rows of the class table; larger labels take the mean row
+    class_embedding: str = "learned"  # class only; "sinusoidal" is the reference's class_type adalayernorm_abs
+    class_norm: str = "layer"  # class only; "instance" (over the tokens, not the channels) is its adainsnorm
     # A trained null condition for guidance.  text: an embedding of its own; class: the last row of the table.
     learnable_null: bool = False
     attention_dropout: float = 0.0
     residual_dropout: float = 0.0
 
     def __post_init__(self):
-        whole(self, 1, "num_codes", "width", "num_layers", "num_heads", "num_timesteps", "mlp_ratio")
+        whole(self, 1, "num_codes", "width", "num_layers", "num_heads", "num_timesteps")
+        _check_mlp_ratio(self)
         one_of(self, "condition", CONDITIONS)
         one_of(self, "mlp", MLPS)
         one_of(self, "activation", ACTIVATIONS)
-        one_of(self, "timestep_embedding", TIMESTEP_EMBEDDINGS)
+        one_of(self, "timestep_embedding", EMBEDDINGS)
+        one_of(self, "class_embedding", EMBEDDINGS)
+        one_of(self, "class_norm", CLASS_NORMS)
         fraction(self, "attention_dropout", "residual_dropout")
         if self.width % self.num_heads:
             raise ConfigError(f"DenoiserConfig.num_heads={self.num_heads} does not divide width={self.width}")
@@ -113,6 +119,11 @@ class DenoiserConfig:
     @property
     def head_width(self) -> int:
         return self.width // self.num_heads
+
+    @property
+    def mlp_width(self) -> int:
+        """Hidden width of the MLP."""
+        return _mlp_width(self)
 
     @property
     def null_label(self) -> int:
@@ -197,13 +208,17 @@ class CLIPTextConfig:
     width: int = 512
     num_layers: int = 12
     num_heads: int = 8
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4  # mlp_width / width
     projection_width: int = 512
+    activation: str = "gelu2"  # QuickGELU, as in every CLIP of OpenAI
 
     def __post_init__(self):
-        whole(self, 1, *(f.name for f in dataclasses.fields(self)))
-        if self.width % self.num_heads:
-            raise ConfigError(f"CLIPTextConfig.num_heads={self.num_heads} does not divide width={self.width}")
+        _check_tower(self)
+
+    @property
+    def mlp_width(self) -> int:
+        """Hidden width of the MLP."""
+        return _mlp_width(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,17 +230,43 @@ class CLIPVisionConfig:
     width: int = 768
     num_layers: int = 12
     num_heads: int = 12
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4  # mlp_width / width
     projection_width: int = 512
+    activation: str = "gelu2"  # QuickGELU, as in every CLIP of OpenAI
 
     def __post_init__(self):
-        whole(self, 1, *(f.name for f in dataclasses.fields(self)))
-        if self.width % self.num_heads:
-            raise ConfigError(f"CLIPVisionConfig.num_heads={self.num_heads} does not divide width={self.width}")
+        _check_tower(self)
         if self.image_size % self.patch_size:
             raise ConfigError(
                 f"CLIPVisionConfig.patch_size={self.patch_size} does not divide image_size={self.image_size}"
             )
+
+    @property
+    def mlp_width(self) -> int:
+        """Hidden width of the MLP."""
+        return _mlp_width(self)
+
+
+def _check_tower(config: CLIPTextConfig | CLIPVisionConfig) -> None:
+    names = {field.name for field in dataclasses.fields(config)} - {"mlp_ratio", "activation"}
+    whole(config, 1, *sorted(names))
+    _check_mlp_ratio(config)
+    one_of(config, "activation", ACTIVATIONS)
+    if config.width % config.num_heads:
+        raise ConfigError(f"{type(config).__name__}.num_heads={config.num_heads} does not divide width={config.width}")
+
+
+def _mlp_width(config: DenoiserConfig | CLIPTextConfig | CLIPVisionConfig) -> int:
+    return round(config.mlp_ratio * config.width)
+
+
+def _check_mlp_ratio(config: DenoiserConfig | CLIPTextConfig | CLIPVisionConfig) -> None:
+    """Raise ConfigError unless the hidden width is at least 1; a whole ratio becomes an int, as files hold it."""
+    ratio = config.mlp_ratio
+    good = isinstance(ratio, int | float) and not isinstance(ratio, bool) and 0.0 < ratio < float("inf")
+    check(config, good and _mlp_width(config) >= 1, "mlp_ratio", "it must be a number that gives a width of at least 1")
+    if ratio == int(ratio):
+        object.__setattr__(config, "mlp_ratio", int(ratio))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,6 +421,11 @@ def compute_in(dtype: str) -> ComputeConfig:
 def dtype_of(compute: ComputeConfig) -> str:
     """The inverse of ``compute_in``: "float8" or the dtype of the arithmetic."""
     return "float8" if compute.fp8 else compute.dtype
+
+
+def mlp_ratio(mlp_width: int, width: int) -> float:
+    """The ``mlp_ratio`` of a network ``width`` wide whose MLP is ``mlp_width`` wide."""
+    return mlp_width // width if mlp_width % width == 0 else mlp_width / width
 
 
 def to_dict(config: Any) -> dict[str, Any]:

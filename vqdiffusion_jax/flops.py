@@ -14,7 +14,7 @@ def denoiser_flops(config: DenoiserConfig) -> int:
     length, width, layers = config.num_tokens, config.width, config.num_layers
     modulation = 2 * width * 2 * width  # AdaLN's projection, once a picture
     attention = 4 * 2 * length * width * width + 2 * 2 * length * length * width
-    mlp = 2 * 2 * length * width * config.mlp_ratio * width * (9 if config.mlp == "conv" else 1)
+    mlp = 2 * 2 * length * width * config.mlp_width * (9 if config.mlp == "conv" else 1)
     block = modulation + attention + mlp
     if config.condition == "text":
         context = config.condition_length
@@ -29,7 +29,7 @@ def text_encoder_flops(config: CLIPTextConfig) -> int:
     """CLIP's text tower on one prompt."""
     length, width = config.context_length, config.width
     attention = 4 * 2 * length * width * width + 2 * 2 * length * length * width
-    return config.num_layers * (attention + 2 * 2 * length * width * config.mlp_ratio * width)
+    return config.num_layers * (attention + 2 * 2 * length * width * config.mlp_width)
 
 
 def decoder_flops(config: VQGANConfig) -> int:

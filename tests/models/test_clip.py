@@ -34,8 +34,8 @@ def randomized(module, seed=0, scale=0.3):
     )
 
 
-def text_tower(**compute):
-    return randomized(CLIPTextEncoder(TEXT, ComputeConfig(**compute), rngs=nnx.Rngs(0)))
+def text_tower(config=TEXT, **compute):
+    return randomized(CLIPTextEncoder(config, ComputeConfig(**compute), rngs=nnx.Rngs(0)))
 
 
 def prompts(seed=0, n=4):
@@ -89,18 +89,19 @@ def load_strictly(peer, state):
 def shared_settings(config):
     return dict(
         hidden_size=config.width,
-        intermediate_size=config.width * config.mlp_ratio,
+        intermediate_size=config.mlp_width,
         num_hidden_layers=config.num_layers,
         num_attention_heads=config.num_heads,
         projection_dim=config.projection_width,
-        hidden_act="quick_gelu",
+        hidden_act={"gelu2": "quick_gelu", "gelu": "gelu"}[config.activation],
         layer_norm_eps=1e-5,
     )
 
 
-def test_text_tower_matches_transformers():
+@pytest.mark.parametrize("changes", [{}, {"mlp_ratio": 37 / TEXT.width, "activation": "gelu"}], ids=["openai", "other"])
+def test_text_tower_matches_transformers(changes):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    ours, ids = text_tower(), prompts()
+    ours, ids = text_tower(dataclasses.replace(TEXT, **changes)), prompts()
     state, put = huggingface_state(ours, "")
     put("embeddings.token_embedding.weight", ours.token_embedding.embedding)
     put("final_layer_norm.weight", ours.final_norm.scale)
@@ -112,7 +113,7 @@ def test_text_tower_matches_transformers():
         bos_token_id=START,
         eos_token_id=END,
         pad_token_id=0,
-        **shared_settings(TEXT),
+        **shared_settings(ours.config),
     )
     peer = load_strictly(transformers.CLIPTextModelWithProjection(config), state)
     with torch.no_grad():

@@ -339,6 +339,32 @@ def test_sinusoidal_timesteps():
         AdaLayerNorm(10, 5, sinusoidal=True, rngs=Keys(0))
 
 
+def adaptive_norm(x, embedding, weight, bias, axis):
+    """The reference's AdaLayerNorm (axis -1) or AdaInsNorm (axis 1) in numpy; embedding (batch, width)."""
+    scale, shift = np.split((embedding / (1 + np.exp(-embedding)) @ weight + bias)[:, None], 2, axis=-1)
+    x = (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + 1e-5)
+    return x * (1 + scale) + shift
+
+
+@pytest.mark.parametrize("class_norm", ["layer", "instance"])
+@pytest.mark.parametrize("class_embedding", ["learned", "sinusoidal"])
+def test_class_norms_of_the_reference(class_norm, class_embedding):
+    model = build(dataclasses.replace(TINY["class"], class_norm=class_norm, class_embedding=class_embedding))
+    norm = jax.tree.map(lambda leaf: leaf[0], model.blocks.mlp_norm)
+    classes, width = model.config.num_classes, model.config.width
+    table = sinusoidal_embedding(classes, width)
+    if class_embedding == "learned":
+        table = np.asarray(norm.embedding.embedding[...])
+    rows = np.stack([table[1], table[classes - 1], table.mean(0)])
+    x = np.random.default_rng(0).normal(size=(3, 5, width)).astype(np.float32)
+    linear = (np.asarray(norm.linear.kernel[...]), np.asarray(norm.linear.bias[...]))
+    expected = adaptive_norm(x, rows, *linear, {"layer": -1, "instance": 1}[class_norm])
+    labels = jnp.array([1, classes - 1, classes])  # the last one stands for no class
+    np.testing.assert_allclose(norm(jnp.asarray(x), norm.modulation(labels)), expected, atol=2e-5)
+    tokens, timesteps, labels = inputs(model.config)
+    assert not np.allclose(run(model, tokens, timesteps, labels), run(model, tokens, timesteps, labels + 1), atol=1e-3)
+
+
 def test_learned_null_condition():
     model = build(TINY["text"])
     null = model.null(3)

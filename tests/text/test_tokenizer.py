@@ -61,11 +61,12 @@ def test_a_long_prompt_keeps_its_end(tokenizer, words, real):
     assert ids[0, 1 : real - 1].tolist() == [2653] * (real - 2)
 
 
-def test_without_start_and_end_a_long_prompt_is_only_cut():
+def test_without_start_and_end_a_long_prompt_keeps_its_last_token():
     config = TokenizerConfig(end_index=16384, context_length=8, pad_token=-100, add_start_and_end=False)
-    ids, mask = Tokenizer(config)(["teddy bear playing in the pool", "a " * 9, ""])
-    assert ids.tolist() == [[11798, 4298, 1629, 530, 518, 2831, -100, -100], [320] * 8, [-100] * 8]
-    assert mask.sum(-1).tolist() == [6, 8, 0]
+    ids, mask = Tokenizer(config)(["teddy bear playing in the pool", "a " * 9, "", "a " * 20 + "pool"])
+    rows = [[11798, 4298, 1629, 530, 518, 2831, -100, -100], [320] * 8, [-100] * 8, [320] * 7 + [2831]]
+    assert ids.tolist() == rows
+    assert mask.sum(-1).tolist() == [6, 8, 0, 8]
 
 
 def test_end_index_cuts_the_merges():

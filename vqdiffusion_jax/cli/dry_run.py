@@ -28,7 +28,7 @@ def describe(
     spread = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
     here = -(-batch // spread)
     size = np.dtype(compute.dtype).itemsize
-    wide = denoiser.num_codes * 4 * 4 + denoiser.width * denoiser.mlp_ratio * size * 2
+    wide = denoiser.num_codes * 4 * 4 + denoiser.mlp_width * size * 2
     activations = here * (2 if guided else 1) * denoiser.num_tokens * wide
     rows = [("part", "parameters", "bytes" if mesh is None else "bytes a device")]
     for name in ("denoiser", "codec", "text_encoder"):

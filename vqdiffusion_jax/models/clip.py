@@ -24,15 +24,20 @@ IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class CLIPBlock(nnx.Module):
-    """Pre-norm residual block: attention, then a QuickGELU MLP."""
+    """Pre-norm residual block: attention, then an MLP."""
 
     def __init__(
-        self, width: int, num_heads: int, mlp_ratio: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs
+        self,
+        config: CLIPTextConfig | CLIPVisionConfig,
+        compute: ComputeConfig = ComputeConfig(),
+        *,
+        rngs: nnx.Rngs,
     ):
+        width = config.width
         self.norm1 = _norm(width, compute, rngs)
-        self.attention = Attention(width, num_heads, compute, rngs=rngs)
+        self.attention = Attention(width, config.num_heads, compute, rngs=rngs)
         self.norm2 = _norm(width, compute, rngs)
-        self.mlp = Mlp(width, mlp_ratio, "gelu2", compute, rngs=rngs)
+        self.mlp = Mlp(width, config.mlp_width, config.activation, compute, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, causal: bool = False) -> jax.Array:
         """x (batch, length, width) -> the same shape and dtype."""
@@ -47,7 +52,7 @@ def _norm(width: int, compute: ComputeConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
 
 def _blocks(config: CLIPTextConfig | CLIPVisionConfig, compute: ComputeConfig, rngs: nnx.Rngs) -> CLIPBlock:
     return stack(
-        lambda layer_rngs: CLIPBlock(config.width, config.num_heads, config.mlp_ratio, compute, rngs=layer_rngs),
+        lambda layer_rngs: CLIPBlock(config, compute, rngs=layer_rngs),
         config.num_layers,
         rngs,
     )

@@ -54,6 +54,7 @@ class AdaLayerNorm(nnx.Module):
 
     mean_row: an index past the table, which is a label for "no class", takes the
     mean of the rows; without it, such an index takes the last row.
+    over_tokens: normalise each channel over the tokens (the reference's AdaInsNorm), not each token over its channels.
 
     Scale and shift of one index, concatenated, are its "modulation"; it does
     not depend on x, so it can be computed ahead.
@@ -67,14 +68,16 @@ class AdaLayerNorm(nnx.Module):
         *,
         sinusoidal: bool = False,
         mean_row: bool = False,
+        over_tokens: bool = False,
         rngs: nnx.Rngs,
     ):
         if sinusoidal and (width < 4 or width % 2):
-            raise ValueError(f"a sinusoidal timestep embedding needs an even width of at least 4, not {width}")
+            raise ValueError(f"a sinusoidal embedding needs an even width of at least 4, not {width}")
         self.embedding = None if sinusoidal else embed(num_rows, width, compute, rngs=rngs)
         self.linear = linear(width, 2 * width, compute, rngs=rngs, out_dtype="float32")
         self.num_rows = num_rows
         self.mean_row = mean_row
+        self.axis = 1 if over_tokens else -1
         self.dtype = compute.dtype
 
     def modulation(self, index: jax.Array) -> jax.Array:
@@ -83,16 +86,16 @@ class AdaLayerNorm(nnx.Module):
             table = jnp.asarray(sinusoidal_embedding(self.num_rows, self.linear.in_features))
             rows = jnp.take(table, index, axis=0, mode="clip")
         else:
-            rows = lookup(self.embedding, index)
-            if self.mean_row:
-                mean = self.embedding.embedding[...].mean(0, dtype=jnp.float32)
-                rows = jnp.where((index >= self.num_rows)[:, None], mean, rows)
+            table, rows = self.embedding.embedding[...], lookup(self.embedding, index)
+        if self.mean_row:
+            mean = table.mean(0, dtype=jnp.float32)
+            rows = jnp.where((index >= self.num_rows)[:, None], mean, rows)
         return self.linear(jax.nn.silu(rows))
 
     def __call__(self, x: jax.Array, modulation: jax.Array) -> jax.Array:
         """x (batch, length, width), modulation (batch or 1, 2 * width) -> x's shape."""
         scale, shift = jnp.split(modulation[:, None, :], 2, axis=-1)
-        return (standardize(x) * (1.0 + scale) + shift).astype(self.dtype)
+        return (standardize(x, self.axis) * (1.0 + scale) + shift).astype(self.dtype)
 
 
 @functools.cache
@@ -110,9 +113,8 @@ class ConvMlp(nnx.Module):
             init = _uniform_init(9 * in_features)
             return Conv3x3(in_features, out_features, compute, kernel_init=init, bias_init=init, rngs=rngs)
 
-        hidden = config.mlp_ratio * config.width
-        self.up = conv(config.width, hidden)
-        self.down = conv(hidden, config.width)
+        self.up = conv(config.width, config.mlp_width)
+        self.down = conv(config.mlp_width, config.width)
         self.activation = config.activation
         self.grid = config.grid
 
@@ -143,13 +145,21 @@ class Block(nnx.Module):
                 rngs=rngs,
             )
         if config.condition == "class":
-            self.mlp_norm = AdaLayerNorm(config.num_classes, config.width, compute, mean_row=True, rngs=rngs)
+            self.mlp_norm = AdaLayerNorm(
+                config.num_classes,
+                config.width,
+                compute,
+                sinusoidal=config.class_embedding == "sinusoidal",
+                mean_row=True,
+                over_tokens=config.class_norm == "instance",
+                rngs=rngs,
+            )
         else:
             self.mlp_norm = layer_norm(config.width, compute, rngs=rngs)
         if config.mlp == "conv":
             self.mlp = ConvMlp(config, compute, rngs=rngs)
         else:
-            self.mlp = Mlp(config.width, config.mlp_ratio, config.activation, compute, fp8=compute.fp8, rngs=rngs)
+            self.mlp = Mlp(config.width, config.mlp_width, config.activation, compute, fp8=compute.fp8, rngs=rngs)
 
     def modulation(self, timesteps: jax.Array) -> dict[str, jax.Array]:
         """Scale and shift of each timestep norm: timesteps (n,) -> name: (n, 2 * width)."""
@@ -251,7 +261,7 @@ class Denoiser(nnx.Module):
                 return block(x, modulation, conditioning, key)
             return sample_by_sample(block, hidden_numbers, x, modulation, conditioning)
 
-        hidden_numbers = self.config.num_tokens * self.config.mlp_ratio * self.config.width
+        hidden_numbers = self.config.num_tokens * self.config.mlp_width
         x = over_batch(lookup(self.token_embedding, tokens) + self.positions())
         x = scan_layers(body, x, (self.blocks, modulation, conditioning, dropout_keys), self.compute)
         return self.logits(self.final_norm(x))

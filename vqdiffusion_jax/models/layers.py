@@ -117,11 +117,11 @@ class GroupNorm(nnx.GroupNorm):
         return jnp.repeat(by_group, self.group_size, axis=-1)[:, None, None]
 
 
-def standardize(x: jax.Array) -> jax.Array:
-    """LayerNorm without scale or bias over the last axis, in and out of float32."""
+def standardize(x: jax.Array, axis: int = -1) -> jax.Array:
+    """LayerNorm without scale or bias over one axis, in and out of float32."""
     x = x.astype(jnp.float32)
-    centered = x - x.mean(-1, keepdims=True)
-    return centered * jax.lax.rsqrt(jnp.square(centered).mean(-1, keepdims=True) + LAYER_NORM_EPSILON)
+    centered = x - x.mean(axis, keepdims=True)
+    return centered * jax.lax.rsqrt(jnp.square(centered).mean(axis, keepdims=True) + LAYER_NORM_EPSILON)
 
 
 def gelu2(x: jax.Array) -> jax.Array:
@@ -153,20 +153,20 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 class Mlp(nnx.Module):
-    """Linear, activation, linear over the last axis: parameters ``up`` (width, ratio * width) and ``down``."""
+    """Linear, activation, linear over the last axis: parameters ``up`` (width, hidden) and ``down``."""
 
     def __init__(
         self,
         width: int,
-        ratio: int,
+        hidden: int,
         activation: str = "gelu2",
         compute: ComputeConfig = ComputeConfig(),
         *,
         fp8: bool = False,
         rngs: nnx.Rngs,
     ):
-        self.up = linear(width, ratio * width, compute, fp8=fp8, rngs=rngs)
-        self.down = linear(ratio * width, width, compute, fp8=fp8, rngs=rngs)
+        self.up = linear(width, hidden, compute, fp8=fp8, rngs=rngs)
+        self.down = linear(hidden, width, compute, fp8=fp8, rngs=rngs)
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:

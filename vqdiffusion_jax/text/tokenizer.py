@@ -165,8 +165,8 @@ class Tokenizer:
         """Tokenize a list of n prompts.
 
         Returns:
-          ids: (n, context_length) int32, padded with ``config.pad_token``; a
-            longer prompt is cut and keeps its end token in the last place.
+          ids: (n, context_length) int32, padded with ``config.pad_token``.  A
+            longer prompt is cut before its last token, the end of text if the config adds one.
           mask: (n, context_length) bool, True on tokens, False on padding.
         Raises ValueError for a bare string or a prompt that is not a string.
         """
@@ -178,9 +178,7 @@ class Tokenizer:
         for row, text in enumerate(texts):
             tokens = self.encode(text)
             if len(tokens) > config.context_length:
-                tokens = tokens[: config.context_length]
-                if config.add_start_and_end:
-                    tokens[-1] = self.vocabulary.end
+                tokens = [*tokens[: config.context_length - 1], tokens[-1]]
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = True
         return ids, mask
