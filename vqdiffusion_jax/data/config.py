@@ -13,6 +13,7 @@ SPLITS = ("train", "validation")
 # Name of a data set -> module and class below ``vqdiffusion_jax.data.sources``; imported only when asked for.
 SOURCES = {
     "coco": "coco:Coco",
+    "compositions": "compositions:Compositions",
     "cub200": "cub200:Cub200",
     "ffhq": "ffhq:Ffhq",
     "folder": "folder:Folder",

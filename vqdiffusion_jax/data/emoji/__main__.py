@@ -2,9 +2,9 @@
 
     python -m vqdiffusion_jax.data.emoji --out=DIR
 
-Downloads 42 MB of npm packages (npm must be installed, or their tarballs be in
---packages), renders about 4,200 drawings of 1,002 things in up to five styles
-with resvg-py, and writes emoji.npz and captions.jsonl: a minute on one core.
+Downloads 60 MB of npm packages (npm must be installed, or their tarballs be in
+--packages), renders about 6,000 drawings of 1,002 things in up to seven styles
+and of shapes, letters and digits with resvg-py, and writes emoji.npz and captions.jsonl: two minutes on one core.
 """
 
 from __future__ import annotations

@@ -15,18 +15,21 @@ from ...files import check_empty, whole_or_not_at_all
 from ..scenes.concepts import all_concepts
 from ..scenes.drawings import ARRAY, TABLE
 from . import packages
+from .signs import signs
 from .styles import Draw, Style, read_styles, without_variation
 
 
 def build(out: Path, *, size: int = 64, tarballs: Path | None = None) -> int:
-    """Write ``out``/emoji.npz, ``images`` (n, size, size, 4) uint8 with straight alpha, and a line each in captions.jsonl.
+    """Write ``out``/emoji.npz, ``images`` (n, size, size, 4) uint8, straight alpha, and a line each in captions.jsonl.
 
-    Drawn are the concepts of scenes/concepts.txt in every style that has them, style by style, by code points.
+    Drawn are the concepts of scenes/concepts.txt in every style that has them, style by style, by code points; then
+    plain shapes, letters and digits.
 
     Args:
       out: folder to make; absent or empty.
       size: pixels a side.
-      tarballs: folder of the packages' tarballs; those that are missing are downloaded there.  By default all are, for the while.
+      tarballs: folder of the packages' tarballs; those that are missing are downloaded there.  By default all are
+        downloaded, into a folder that is deleted afterwards.
     Returns:
       The number of drawings.
     Raises:
@@ -40,6 +43,9 @@ def build(out: Path, *, size: int = 64, tarballs: Path | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         packages.fetch(folder)
         rows, drawings = _list_drawings(read_styles(folder), _names(folder))
+        for row, draw in signs(folder):
+            rows.append({"i": len(rows)} | row)
+            drawings.append(draw)
     images = np.stack([np.asarray(draw(size)) for draw in drawings])
     with whole_or_not_at_all(out) as place:
         np.savez_compressed(place / ARRAY, images=images)

@@ -16,8 +16,11 @@ NOTO = "@iconify-json/noto@1.2.9"
 TWEMOJI = "@iconify-json/twemoji@1.2.5"
 FXEMOJI = "@iconify-json/fxemoji@1.2.2"
 FLUENT_COLOR = "@iconify-json/fluent-emoji@1.2.7"
+FLUENT_FLAT = "@iconify-json/fluent-emoji-flat@1.2.6"
+EMOJIONE = "@iconify-json/emojione@1.2.3"  # EmojiOne 2, before its licence changed
+LETTERS = "@fontsource/nunito@5.3.0"
 NAMES = "emojibase-data@17.0.0"
-PACKAGES = (FLUENT_3D, NOTO, TWEMOJI, FXEMOJI, FLUENT_COLOR, NAMES)
+PACKAGES = (FLUENT_3D, NOTO, TWEMOJI, FXEMOJI, FLUENT_COLOR, FLUENT_FLAT, EMOJIONE, LETTERS, NAMES)
 
 
 def tarball(package: str) -> str:

@@ -1,4 +1,4 @@
-"""Five drawing styles, each able to draw some emoji as (size, size) pictures with transparency."""
+"""Seven drawing styles, each able to draw some emoji as (size, size) pictures with transparency."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ def read_styles(folder: Path) -> tuple[Style, ...]:
         ("twemoji", "flat", "CC-BY-4.0", packages.TWEMOJI),
         ("fxemoji", "outlined", "Apache-2.0", packages.FXEMOJI),
         ("fluent-color", "gradient", "MIT", packages.FLUENT_COLOR),
+        ("fluent-flat", "simple", "MIT", packages.FLUENT_FLAT),
+        ("emojione", "cartoon", "CC-BY-4.0", packages.EMOJIONE),
     ):
         icons = packages.read_json(folder, package, "/icons.json")
         codes = packages.read_json(folder, package, "/chars.json")  # empty where icons are known by name alone
@@ -59,7 +61,7 @@ def without_variation(code: str) -> str:
 def _finder(icons: Mapping[str, Any], codes: Mapping[str, str]) -> Callable[[str, str], Draw | None]:
     def find(code: str, name: str) -> Draw | None:
         key = codes.get(code) if codes else re.sub("[^a-z0-9]+", "-", name.lower().replace("’", "")).strip("-")
-        return _vector(_svg(icons, key)) if key in icons["icons"] else None
+        return vector(_svg(icons, key)) if key in icons["icons"] else None
 
     return find
 
@@ -72,7 +74,9 @@ def _svg(icons: Mapping[str, Any], key: str) -> str:
     return f'<svg {spaces} width="{width}" height="{height}" viewBox="{box}">{icon["body"]}</svg>'
 
 
-def _vector(svg: str) -> Draw:
+def vector(svg: str) -> Draw:
+    """A way to draw an SVG document."""
+
     def draw(size: int) -> Image.Image:
         import resvg_py
 

@@ -1,0 +1,119 @@
+"""The drawings that ``python -m vqdiffusion_jax.data.emoji`` wrote, by concept and style, with their colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...errors import DataError
+from ..records import existing
+from ..scenes.drawings import ARRAY, TABLE
+from ..scenes.words import COLOURS
+from ..sources.folder import read_rows
+from .colours import HUES, Palette, palette_of, recoloured, visible_share
+from .vocabulary import read_vocabulary
+
+_LEAST_COVER, _LEAST_VISIBLE = 0.12, 0.3
+ANY_COLOUR = "plain"  # the style of shapes and letters, which have no colour of their own
+
+
+class Library:
+    """Drawings of some concepts in some styles; picklable: a copy in another process reads the file again.
+
+    Drawings that do not show well are left out: they cover less than 12 % of their square, or less than 30 % of them
+    stands out from white.
+
+    Args:
+      root: folder of emoji.npz (``images`` (n, size, size, 4) uint8, straight alpha) and captions.jsonl.
+      concepts: lower-case concepts, in this order; those without a drawing are left out.
+      styles: styles to use; all by default.
+    Raises DataError or FileNotFoundError in one line.
+    """
+
+    def __init__(self, root: Path, concepts: Sequence[str], styles: Sequence[str] = ()):
+        self._path = existing(root / ARRAY, "drawings; make them with python -m vqdiffusion_jax.data.emoji --out=DIR")
+        rows = [row for _, row in read_rows(existing(root / TABLE, "one line a drawing"))]
+        if unknown := set(styles) - {row["style"] for row in rows}:
+            raise DataError(f"{root} has no drawings in the style {min(unknown)!r}")
+        self._images = self._load()
+        if len(rows) != len(self._images):
+            raise DataError(f"{root / TABLE} has {len(rows)} lines for {len(self._images)} images; build it again")
+        self.rows = rows
+        found: dict[str, dict[str, int]] = {concept: {} for concept in concepts}
+        for number, row in enumerate(rows):
+            styled = found.get(row["caption"].lower())
+            if styled is not None and (not styles or row["style"] in styles) and _shows_well(self._images[number]):
+                styled[row["style"]] = number
+        self._rows = {concept: styled for concept, styled in found.items() if styled}
+        if len(self._rows) < 2:
+            raise DataError(f"{root} has drawings of {len(self._rows)} of {len(concepts)} concepts; two are needed")
+        names = read_vocabulary()
+        self._countable = {c for c in self._rows if any(name.kind == "count" for name in names.get(c, ()))}
+        self._layers: dict[tuple[int, int, str], tuple[np.ndarray, np.ndarray]] = {}
+        self._palettes: dict[int, Palette] = {}
+        self._visible: dict[tuple[int, str, str], bool] = {}
+
+    def _load(self) -> np.ndarray:
+        with np.load(self._path, allow_pickle=False) as arrays:
+            return arrays["images"]
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_images": None, "_layers": {}, "_visible": {}}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._images = self._load()
+
+    @cached_property
+    def concepts(self) -> tuple[str, ...]:
+        return tuple(self._rows)
+
+    def styles_of(self, concept: str) -> dict[str, int]:
+        """Style -> row of the drawing."""
+        return self._rows[concept]
+
+    def counts(self, concept: str) -> bool:
+        """Whether there can be two of it."""
+        return concept in self._countable
+
+    def palette(self, row: int) -> Palette:
+        """The dominant colour of a drawing."""
+        if row not in self._palettes:
+            self._palettes[row] = palette_of(self._images[row])
+        return self._palettes[row]
+
+    def colours_of(self, row: int) -> tuple[str, ...]:
+        """The colours that a drawing can be given; none where it has several of its own."""
+        return HUES if self.palette(row).can_change else ()
+
+    def shows_on(self, row: int, colour: str, background: str) -> bool:
+        """Whether the drawing, in ``colour``, stands out from a background."""
+        key = (row, colour, background)
+        if key not in self._visible:
+            self._visible[key] = visible_share(self._rgba(row, 24, colour), COLOURS[background]) > _LEAST_VISIBLE
+        return self._visible[key]
+
+    def layers(self, row: int, side: int, colour: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """A drawing ``side`` pixels wide, kept once made.
+
+        Returns:
+          Colour times alpha (side, side, 3) and 255 - alpha (side, side, 1), both uint16.
+        """
+        key = (row, side, colour)
+        if key not in self._layers:
+            rgba = self._rgba(row, side, colour).astype(np.uint16)
+            self._layers[key] = (rgba[..., :3] * rgba[..., 3:], 255 - rgba[..., 3:])
+        return self._layers[key]
+
+    def _rgba(self, row: int, side: int, colour: str) -> np.ndarray:
+        # Pillow resizes colours weighted by their alpha, so that what is invisible does not bleed into edges.
+        rgba = np.asarray(Image.fromarray(self._images[row]).resize((side, side), Image.Resampling.LANCZOS))
+        return recoloured(rgba, self.palette(row), colour) if colour else rgba
+
+
+def _shows_well(rgba: np.ndarray) -> bool:
+    return rgba[..., 3].mean() / 255 > _LEAST_COVER and visible_share(rgba[::2, ::2], COLOURS["white"]) > _LEAST_VISIBLE

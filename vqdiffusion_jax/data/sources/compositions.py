@@ -1,0 +1,79 @@
+"""Pictures of one to five drawings, composed while they are read, with captions as people type them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DataError
+from ..compositions.captions import caption
+from ..compositions.composition import Composition
+from ..compositions.grammar import Grammar, draw_composition
+from ..compositions.layouts import CANVAS
+from ..compositions.library import Library
+from ..compositions.render import render
+from ..compositions.vocabulary import choose_concepts, read_vocabulary
+from ..config import SPLITS
+from ..records import Record
+
+_LENGTHS = {"train": 4_000_000, "validation": 10_000}
+_PICTURE, _CAPTION = 0, 1  # streams of random numbers, so that a picture does not depend on how it is worded
+
+
+class Compositions:
+    """64 x 64 pictures of the drawings that ``python -m vqdiffusion_jax.data.emoji`` put into ``root``, with a caption each.
+
+    Example i is drawn with a generator of (seed, split, i), so access is random and nothing is kept.  Training never shows
+    a held-out combination (``scenes.held_out``).
+
+    Args:
+      size: pixels a side; only 64.
+      concepts: the first so many of compositions/vocabulary.txt (0: all), or names.
+      styles: styles of the drawings; all by default.
+      length: examples of the split; by default four million for training, 10,000 for validation.
+      combinations: ``"seen"``, ``"held_out"`` (at least one of the picture's is) or ``"both"``; training takes ``"seen"``.
+      grammar: shares of kinds of pictures, as in ``compositions.grammar.Grammar``.
+    """
+
+    has_splits = True
+
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        *,
+        size: int = CANVAS,
+        concepts: int | Sequence[str] = 0,
+        styles: Sequence[str] = (),
+        length: int = 0,
+        seed: int = 0,
+        combinations: str = "seen",
+        grammar: dict[str, float] | None = None,
+    ):
+        if size != CANVAS:
+            raise DataError(f"compositions: size is {size}; they are {CANVAS} pixels a side")
+        if length < 0 or seed < 0:
+            raise DataError(f"compositions: length is {length} and seed is {seed}; neither may be negative")
+        if split == "train" and combinations != "seen":
+            raise DataError(f"compositions: combinations is {combinations!r}; training shows 'seen' ones only")
+        self.library = Library(root, choose_concepts(concepts), tuple(styles))
+        self.grammar = Grammar(combinations=combinations, **(grammar or {}))
+        self._names = read_vocabulary()
+        self._split, self._seed, self._length = SPLITS.index(split), seed, length or _LENGTHS[split]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def composition(self, index: int) -> Composition:
+        """What example ``index`` shows."""
+        return draw_composition(self.grammar, self.library, self._rng(index, _PICTURE))
+
+    def __getitem__(self, index: int) -> Record:
+        composition = self.composition(index)
+        words = caption(composition, self.library, self._names, self._rng(index, _CAPTION))
+        return Record(id=f"composition {index}", image=render(composition, self.library), captions=[words])
+
+    def _rng(self, index: int, stream: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, self._split, int(index), stream))
