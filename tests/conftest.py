@@ -21,6 +21,7 @@ gc.set_threshold(
     50_000, 20, 50
 )  # traces are many objects that live long: by default they are looked through again and again
 
+pytest_plugins = ["tests.costs"]
 MANY_MAPS = 16_000  # of the 65,530 memory maps that Linux allows a process
 
 
