@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.processes import on_devices
+from tests.processes import run_on_devices
 from tests.sharded_collectives import BATCH
 
 SAMPLES = [
@@ -14,7 +14,7 @@ SAMPLES = [
 
 @pytest.fixture(scope="module")
 def report():
-    done = on_devices(8, "tests/sharded_collectives.py")
+    done = run_on_devices(8, "tests/sharded_collectives.py")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

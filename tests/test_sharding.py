@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from tests.multiprocess_sampling import SETTINGS
 from tests.networks import random_network
-from tests.processes import ended, free_address, on_devices, start_on_devices
+from tests.processes import free_address, run_on_devices, start_on_devices, wait_for
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -30,18 +30,18 @@ def said(done: subprocess.CompletedProcess) -> dict:
 
 @pytest.fixture(scope="module")
 def report(folder):
-    done = on_devices(8, "tests/sharded_sampling.py", folder)
+    done = run_on_devices(8, "tests/sharded_sampling.py", folder)
     if (
         "rendezvous" in done.stderr and done.returncode
     ):  # simulated devices on a loaded machine: XLA gave up waiting for a thread
-        done = on_devices(8, "tests/sharded_sampling.py", folder)
+        done = run_on_devices(8, "tests/sharded_sampling.py", folder)
     return said(done)
 
 
 def test_each_process_draws_its_own_pictures(folder):
     address = free_address()
     processes = [start_on_devices(2, "tests/multiprocess_sampling.py", folder, address, 2, index) for index in range(2)]
-    first, second = (said(ended(process)) for process in processes)
+    first, second = (said(wait_for(process)) for process in processes)
     assert first["devices"] == second["devices"] == 4
     assert first["indices"] and second["indices"]
     assert sorted(first["indices"] + second["indices"]) == list(range(6))

@@ -9,13 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from .checkpoint import load_weights
 from .config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, ModelConfig, VQGANConfig, from_dict, to_dict
 from .errors import CheckpointError
 from .models.components import CLIPPart, CodecPart
-from .models.shapes import Keys
+from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
 
 FORMAT = "vqdiffusion_jax model"
@@ -70,7 +68,7 @@ def read_config(folder: Path) -> ModelConfig:
 def read_codec_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CodecPart:
     """A native folder of kind "codec".  Raises CheckpointError or ConfigError, one line."""
     config = from_dict(VQGANConfig, read_head(folder, "codec"), where=f"{folder / 'config.json'}: codec")
-    return _fill(folder, lambda: CodecPart(config, compute, rngs=Keys(0)))
+    return load_weights(folder / "weights", shapes_of(CodecPart, config, compute))
 
 
 def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CLIPPart:
@@ -83,8 +81,4 @@ def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> 
         name: None if towers[name] is None else from_dict(types[name], towers[name], where=f"{where}.{name}")
         for name in types
     }
-    return _fill(folder, lambda: CLIPPart(**configs, compute=compute, rngs=Keys(0)))
-
-
-def _fill(folder: Path, make) -> Any:
-    return load_weights(folder / "weights", jax.eval_shape(make))
+    return load_weights(folder / "weights", shapes_of(CLIPPart, **configs, compute=compute))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.networks import random_network
-from tests.processes import free_address, on_devices
+from tests.processes import free_address, run_on_devices
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.evaluation.statistics import read_statistics
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -99,7 +99,7 @@ def test_two_processes_report_what_one_does(folders, alone, tmp_path):
 def run_all(lines, devices=1):
     """Command lines one after the other in one process, with a stand-in of 4 features for the Inception network."""
     lines = [["--mode=eval", "--noprogress", *map(str, line)] for line in lines]
-    done = on_devices(devices, "tests/evaluation/command_lines.py", json.dumps(lines))
+    done = run_on_devices(devices, "tests/evaluation/command_lines.py", json.dumps(lines))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

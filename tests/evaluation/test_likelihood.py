@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.toy import CODES, SCHEDULE, STEPS, TOKENS, toy_model
-from tests.processes import on_devices
+from tests.processes import run_on_devices
 from vqdiffusion_jax.batching import in_batches
 from vqdiffusion_jax.errors import EvaluationError
 from vqdiffusion_jax.evaluation.likelihood import make_terms, summarise
@@ -89,7 +89,7 @@ def test_batches_change_nothing(model):
 
 
 def test_shards_change_nothing_and_each_device_computes_its_own(tmp_path):
-    done = on_devices(4, "tests/evaluation/sharded_rows.py", tmp_path / "rows.npz")
+    done = run_on_devices(4, "tests/evaluation/sharded_rows.py", tmp_path / "rows.npz")
     assert done.returncode == 0, done.stderr
     shares, rows = json.loads(done.stdout.splitlines()[-1]), np.load(tmp_path / "rows.npz")
     for mesh, devices in (("one", 1), ("data", 4), ("mixed", 4)):

@@ -1,14 +1,9 @@
 """Eight simulated devices against one, and checkpoints that move between them."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-REPO = Path(__file__).resolve().parents[2]
+from tests.processes import run_on_devices
 
 SCRIPT = """
 import sys
@@ -59,17 +54,7 @@ np.savez(sys.argv[1] + "/losses.npz", **losses)
 
 @pytest.mark.slow
 def test_meshes_agree_and_checkpoints_move(tmp_path, compilation_cache):
-    flags = "--xla_force_host_platform_device_count=8 --xla_cpu_enable_concurrency_optimized_scheduler=false"
-    # Eight devices on few busy cores: some come late to where all meet.
-    flags += " --xla_cpu_collective_call_warn_stuck_timeout_seconds=60 --xla_cpu_collective_call_terminate_timeout_seconds=300"
-    environment = {**os.environ, "PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), str(compilation_cache)],
-        cwd=REPO,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = run_on_devices(8, "-c", SCRIPT, tmp_path, compilation_cache)
     assert done.returncode == 0, done.stderr[-3000:]
     losses = np.load(tmp_path / "losses.npz")
     for sizes in ("8x1x1", "1x8x1", "1x1x8", "2x2x2"):

@@ -1,14 +1,9 @@
 """Four simulated devices against one."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-REPO = Path(__file__).resolve().parents[3]
+from tests.processes import run_on_devices
 
 SCRIPT = """
 import sys
@@ -40,14 +35,7 @@ np.savez(sys.argv[1], **found)
 
 @pytest.mark.slow
 def test_meshes_agree(tmp_path):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(REPO),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-    }
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "found.npz")]
-    done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True)
+    done = run_on_devices(4, "-c", SCRIPT, tmp_path / "found.npz")
     assert done.returncode == 0, done.stderr[-3000:]
     found = np.load(tmp_path / "found.npz")
     for sizes in ("4x1x1", "1x2x2"):
