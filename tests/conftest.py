@@ -8,18 +8,17 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 RECORDED = REPO / "tests" / "golden" / "recorded"  # the few cases that every clone has
+BESIDE = REPO.parent / "shared" / "golden"  # the whole recordings, where they are at hand
 
 # Most of a run is compilation, much of it the same in several processes; they share what one has compiled.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-# Nor is it worth while to optimise what runs once on tiny shapes.  What is compared with recordings is compiled as users compile it.
+# Nor is it worth while to optimise what runs once on tiny shapes.  Only what is compared with recordings is.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault(
-    "JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "false"
-)  # a tenth of what tracing takes, and nobody reads them here
-gc.set_threshold(
-    50_000, 20, 50
-)  # traces are many objects that live long: by default they are looked through again and again
+# A tenth of what tracing takes, and nobody reads the locations here.
+os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "false")
+# Traces are many objects that live long; by default the collector looks through them again and again.
+gc.set_threshold(50_000, 20, 50)
 
 pytest_plugins = ["tests.costs"]
 MANY_MAPS = 16_000  # of the 65,530 memory maps that Linux allows a process
@@ -27,7 +26,10 @@ MANY_MAPS = 16_000  # of the 65,530 memory maps that Linux allows a process
 
 @pytest.fixture(scope="module", autouse=True)
 def forgets_compiled_programs():
-    """Every compiled program keeps several memory maps, and XLA aborts when there are no more; what is needed again is on disk."""
+    """Forget compiled programs when there are many: each keeps several memory maps, and XLA aborts without any left.
+
+    The programs that are needed again are on disk.
+    """
     yield
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPS:
@@ -38,11 +40,10 @@ def forgets_compiled_programs():
 
 
 def default_golden_root() -> Path:
-    """GOLDEN_ROOT; or a whole folder beside the repository, where there is one; or the cases that are part of it."""
+    """Return GOLDEN_ROOT, else the folder beside the repository if it is there, else the cases in the repository."""
     if given := os.environ.get("GOLDEN_ROOT"):
         return Path(given)
-    beside = REPO.parent / "shared" / "golden"
-    return beside if beside.is_dir() else RECORDED
+    return BESIDE if BESIDE.is_dir() else RECORDED
 
 
 def pytest_addoption(parser):
@@ -50,8 +51,8 @@ def pytest_addoption(parser):
         "--golden-root",
         type=Path,
         default=default_golden_root(),
-        help="recorded inputs and outputs of the reference, one case a folder; by default GOLDEN_ROOT, else a whole folder beside the "
-        "repository, else tests/golden/recorded",
+        help="recorded inputs and outputs of the reference, one case a folder; by default GOLDEN_ROOT, else a folder "
+        "shared/golden beside the repository, else tests/golden/recorded",
     )
 
 
@@ -73,7 +74,7 @@ def golden_root(pytestconfig) -> Path:
 
 @pytest.fixture(scope="session")
 def reference_root(pytestconfig) -> Path:
-    """Folder with ``tables/`` (checkpoint keys and schedules) and ``codebooks/``."""
+    """The folder with ``tables/`` (checkpoint keys and schedules) and ``codebooks/``."""
     golden = pytestconfig.getoption("--golden-root")
     root = golden.parent / "reference"
     if not root.is_dir():

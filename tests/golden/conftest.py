@@ -1,4 +1,7 @@
-"""Every golden test runs once a recorded case of the kinds it names with ``@pytest.mark.cases``."""
+"""Every golden test runs once a recorded case of the kinds it names with ``@pytest.mark.cases``.
+
+``needs`` of the marker names beginnings of array names; a case that records none of one of them is skipped.
+"""
 
 import functools
 
@@ -10,9 +13,14 @@ from tests.conftest import missing
 from tests.golden.cases import find_cases
 from tests.golden.loading import load_case
 
+# Fixtures that stand for each part of a case in turn.
+PARTS = {"run": lambda case: case.run_names, "embedding": lambda case: case.text_embeddings}
+
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "cases(*kinds): run for every golden case of these kinds")
+    config.addinivalue_line(
+        "markers", "cases(*kinds, needs=()): run for every golden case of these kinds that records what it needs"
+    )
 
 
 def pytest_generate_tests(metafunc):
@@ -21,31 +29,36 @@ def pytest_generate_tests(metafunc):
     kinds = metafunc.definition.get_closest_marker("cases").args
     root = metafunc.config.getoption("--golden-root")
     cases = [case for case in find_cases(root) if case.kind in kinds]
-    if "run" in metafunc.fixturenames:
-        pairs = [(case, run) for case in cases for run in case.run_names]
-        metafunc.parametrize(
-            ("case", "run"),
-            pairs or [(None, None)],
-            ids=[f"{c.name}-{r}" for c, r in pairs] or ["none"],
-            scope="module",
-        )
-    else:
-        metafunc.parametrize("case", cases or [None], ids=[case.name for case in cases] or ["none"], scope="module")
+    for fixture, parts_of in PARTS.items():
+        if fixture in metafunc.fixturenames:
+            pairs = [(case, part) for case in cases for part in parts_of(case)]
+            metafunc.parametrize(
+                ("case", fixture),
+                pairs or [(None, None)],
+                ids=[f"{case.name}-{part}" for case, part in pairs] or ["none"],
+                scope="module",
+            )
+            return
+    metafunc.parametrize("case", cases or [None], ids=[case.name for case in cases] or ["none"], scope="module")
 
 
 @pytest.fixture(autouse=True)
 def recorded(request):
-    """Skip (in CI: fail) where no case of the kind is at hand; run the rest in full float32, compiled as for users."""
-    if "case" in request.fixturenames and request.getfixturevalue("case") is None:
-        kinds = request.node.get_closest_marker("cases").args
-        missing(f"golden case of kind {' or '.join(kinds)}", request.config.getoption("--golden-root"))
+    """Skip (in CI: fail) if there is no case of the kind; run the rest in full float32, compiled as for users."""
+    if "case" in request.fixturenames:
+        case, marker = request.getfixturevalue("case"), request.node.get_closest_marker("cases")
+        if case is None:
+            missing(f"golden case of kind {' or '.join(marker.args)}", request.config.getoption("--golden-root"))
+        for beginning in marker.kwargs.get("needs", ()):
+            if not case.group(beginning):
+                pytest.skip(f"{case.name} records no {beginning}*")
     with as_users_compile(), jax.default_matmul_precision("highest"):
         yield
 
 
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory):
-    """Converts a case's checkpoint on first use."""
+    """A function that converts a case's checkpoint on first use."""
     return functools.cache(lambda case: load_case(case, tmp_path_factory.mktemp(case.name) / "model"))
 
 
@@ -57,7 +70,7 @@ def model(case, converted):
 
 @pytest.fixture
 def forms_of_large_models(monkeypatch):
-    """What a CPU does for models of the released sizes, done for small ones; the names of the forms that were run."""
+    """Run on small models what a CPU runs on models of the released sizes; yield the names of the forms that ran."""
     from vqdiffusion_jax.models import attention, convolution
 
     run = set()

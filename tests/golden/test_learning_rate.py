@@ -1,6 +1,7 @@
 """The reference's recorded learning rates, step by step."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -22,23 +23,44 @@ def rates_after_each_step(config: LearningRateConfig, losses) -> np.ndarray:
     return np.asarray(rates)
 
 
-@pytest.mark.cases("schedules")
+def recorded_number(case: Case, name: str, parameter: str, otherwise: float) -> float:
+    """Return a parameter that the README gives beside the array ``name``; ``otherwise`` if it gives none."""
+    found = re.search(rf"\b{parameter}\W+([\d.e-]+)", case.meanings.get(name, ""))
+    return float(found[1]) if found else otherwise
+
+
+@pytest.mark.cases("schedules", needs=("lr/plateau_",))
 def test_plateau(case: Case):
-    config = LearningRateConfig(schedule="plateau", peak=2.0e-4, warmup_steps=10, patience=5, threshold=0.1)
+    number = functools.partial(recorded_number, case, "lr/plateau_loss")
+    config = LearningRateConfig(
+        schedule="plateau",
+        start=number("base lr", 3.0e-6),
+        peak=number("warmup_lr", 2.0e-4),
+        warmup_steps=int(number("warmup", 10)),
+        patience=int(number("patience", 5)),
+        threshold=number("threshold", 0.1),
+        factor=number("factor", 0.5),
+        floor=number("min_lr", 1.0e-6),
+    )
     np.testing.assert_allclose(rates_after_each_step(config, case["lr/plateau_loss"]), case["lr/plateau_lr"], rtol=1e-6)
 
 
-@pytest.mark.cases("schedules")
+@pytest.mark.cases("schedules", needs=("lr/cosine_",))
 def test_cosine(case: Case):
-    recorded = case["lr/cosine_lr"]
-    config = LearningRateConfig(schedule="cosine", peak=4.5e-4, warmup_steps=10, total_steps=100)
+    recorded, number = case["lr/cosine_lr"], functools.partial(recorded_number, case, "lr/cosine_lr")
+    config = LearningRateConfig(
+        schedule="cosine",
+        start=number("base lr", 3.0e-6),
+        peak=number("warmup_lr", 4.5e-4),
+        warmup_steps=int(number("warmup", 10)),
+        total_steps=int(number("T_max", 100)),
+        floor=number("min_lr", 1.0e-6),
+    )
     np.testing.assert_allclose(rates_after_each_step(config, np.ones(len(recorded))), recorded, rtol=1e-5)
 
 
-@pytest.mark.cases("text", "class", "none")
+@pytest.mark.cases("text", "class", "none", needs=("solver/lr_after_step",))
 def test_solver(case: Case):
-    if "solver/lr_after_step" not in case:
-        pytest.skip("this case records no training steps")
     import yaml
 
     class Loader(yaml.SafeLoader):

@@ -14,7 +14,7 @@ from vqdiffusion_jax.models.clip import text_embedding
 
 
 def losses(case: Case, model):
-    """The recorded training batch through the real objective: ``(scalar, terms)``."""
+    """Return the loss of the recorded training batch, and (x_t, log p(x_0 | x_t), terms)."""
     config, schedule = model.config, make_schedule(model.config.schedule)
     x0, t = jnp.asarray(case["loss/x0"]), jnp.asarray(case["loss/t"])
     x_t = transitions.q_sample_with_uniforms(x0, schedule.marginals()[t], jnp.asarray(classes_last(case["loss/u"])))
@@ -25,7 +25,7 @@ def losses(case: Case, model):
     return terms.loss, (x_t, log_x0, terms)
 
 
-@pytest.mark.cases("text", "class", "none")
+@pytest.mark.cases("text", "class", "none", needs=("loss/",))
 def test_loss(case: Case, model):
     loss, (x_t, log_x0, terms) = losses(case, model)
     np.testing.assert_array_equal(x_t, case["loss/xt"])
@@ -58,7 +58,7 @@ def test_loss(case: Case, model):
     np.testing.assert_allclose(after.count, case["loss/Lt_count_after"])
 
 
-@pytest.mark.cases("text")
+@pytest.mark.cases("text", needs=("loss/",))
 def test_training_condition(case: Case, model):
     encoder = clip_in(model.text_encoder, "float16")
     computed = text_embedding(encoder, jnp.asarray(case["loss/tokens"]), model.config.text_embedding).astype(
@@ -68,12 +68,12 @@ def test_training_condition(case: Case, model):
         np.testing.assert_allclose(jnp.linalg.norm(condition, axis=-1), case["loss/cond_row_norms"], rtol=tolerance)
 
 
-@pytest.mark.cases("class")
+@pytest.mark.cases("class", needs=("loss/",))
 def test_training_labels(case: Case, model):
     np.testing.assert_array_equal(training_condition(case, model), case["loss/cond"].astype(np.int32))
 
 
-@pytest.mark.cases("text", "class", "none")
+@pytest.mark.cases("text", "class", "none", needs=("loss/grad_",))
 def test_gradients(case: Case, model):
     gradients = jax.jit(jax.grad(lambda denoiser: losses(case, with_denoiser(model, denoiser))[0]))(model.denoiser)
     ours = gradient_names(gradients)
@@ -99,7 +99,7 @@ def with_denoiser(model, denoiser):
     return copy
 
 
-@pytest.mark.cases("text", "class", "none")
+@pytest.mark.cases("text", "class", "none", needs=("importance/",))
 def test_importance_sampling(case: Case):
     history = jnp.asarray(case["importance/Lt_history"])
     state = objective.LossState(history, jnp.full_like(history, 11))

@@ -1,4 +1,4 @@
-"""Recorded prompts, as text, to the recorded tokens: our tokenizer, our text tower in the reference's float16, our loop."""
+"""From recorded prompts to the recorded tokens: our tokenizer, our text tower in the reference's float16, our loop."""
 
 import numpy as np
 import pytest
@@ -12,18 +12,26 @@ from vqdiffusion_jax.config import ComputeConfig
 @pytest.fixture(scope="module")
 def pipeline(case):
     """The checkpoint itself, as a user loads it."""
-    names = {"config": "config.yaml", "codec_config": "codec.yaml", "mapping": "mapping.pt"}
-    companions = {role: case.path / name for role, name in names.items() if (case.path / name).exists()}
     return VQDiffusionPipeline.from_pretrained(
-        case.path / "checkpoint.pth", compute=ComputeConfig(), clip_dtype="float16", **companions
+        case.weights, compute=ComputeConfig(), clip_dtype="float16", **case.companions
     )
 
 
-@pytest.mark.cases("text")
-@pytest.mark.parametrize("which", ["run_v1", "run_cfg"])
-def test_prompts_to_tokens(case: Case, pipeline, which):
-    recorded = case[f"{which}/tokens"]
+def ordinary_run(case: Case, guided: bool) -> str:
+    """Return the first run without a strategy of its own, with or without learned guidance; skip if there is none."""
+    for run, call in case.calls.items():
+        ordinary = run in case.run_names and not call["prior_rule"] and "time" not in call["sample_type"]
+        if ordinary and call["learnable_cf"] and (call["guidance_scale"] != 1.0) == guided:
+            return run
+    pytest.skip(f"{case.name} records no ordinary run {'with' if guided else 'without'} guidance")
+
+
+@pytest.mark.cases("text", needs=("run_",))
+@pytest.mark.parametrize("guided", [False, True])
+def test_prompts_to_tokens(case: Case, pipeline, guided):
+    run = ordinary_run(case, guided)
+    recorded = case[f"{run}/tokens"]
     prompts = [str(prompt) for prompt in case["text/prompts"][: len(recorded)]]
-    noise = recorded_noise(case, which)
-    out = pipeline(prompts, **settings(case, which), noise=noise, output_type="tokens", batch_size=len(recorded))
+    noise = recorded_noise(case, run)
+    out = pipeline(prompts, **settings(case, run), noise=noise, output_type="tokens", batch_size=len(recorded))
     np.testing.assert_array_equal(out.tokens, recorded)

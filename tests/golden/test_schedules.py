@@ -12,7 +12,7 @@ LOGS = {"at": "log_keep", "bt": "log_uniform", "ct": "log_mask"}
 
 
 def assert_buffers(schedule, buffers: dict[str, np.ndarray]):
-    """The reference's registered buffers against our float32 kernels."""
+    """Compare the reference's registered buffers with our float32 kernels."""
     steps, marginals = schedule.steps(), schedule.marginals()
     ours = {f"log_{theirs}": getattr(steps, name) for theirs, name in LOGS.items()}
     ours |= {f"log_cumprod_{theirs}": getattr(marginals, name) for theirs, name in LOGS.items()}
@@ -22,7 +22,7 @@ def assert_buffers(schedule, buffers: dict[str, np.ndarray]):
         np.testing.assert_allclose(ours[name], theirs, rtol=1e-6, atol=1e-9, err_msg=name)
 
 
-@pytest.mark.cases("schedules")
+@pytest.mark.cases("schedules", needs=("N",))
 def test_schedules(case: Case):
     groups = {}
     for name in case.arrays:
@@ -48,12 +48,12 @@ def test_schedules(case: Case):
         assert_buffers(schedule, recorded)
 
 
-@pytest.mark.cases("text", "class", "none")
+@pytest.mark.cases("text", "class", "none", needs=("sched/",))
 def test_schedule_of_checkpoint(case: Case, model):
     assert_buffers(make_schedule(model.config.schedule), case.group("sched/"))
 
 
-@pytest.mark.cases("schedules")
+@pytest.mark.cases("schedules", needs=("n_sample/",))
 def test_reveal_tables(case: Case):
     tables = case.group("n_sample/")
     assert tables

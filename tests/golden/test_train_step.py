@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.golden.cases import Case
-from tests.golden.loading import gradient_names
+from tests.golden.loading import empty_captions, gradient_names, training_states
 from vqdiffusion_jax.diffusion.schedule import make_schedule
 from vqdiffusion_jax.training.denoiser.step import Example, loss_fn
 
@@ -16,9 +16,7 @@ def recorded_example(case: Case) -> Example:
     if case.kind == "class":
         condition = jnp.asarray(case["loss/labels"])
     if case.kind == "text":
-        rows = [int(np.flatnonzero((case["text/tokens"] == ids).all(1))[0]) for ids in case["loss/tokens"]]
-        condition = jnp.asarray(case["text/emb_fp16"][rows].astype(np.float32))
-        is_empty = jnp.asarray(~case["loss/text_mask"][:, 2])
+        condition, is_empty = training_states(case), empty_captions(case)
     arrays = {"x0": "x0", "x_t": "xt", "t": "t", "pt": "pt"}
     return Example(
         **{name: jnp.asarray(case[f"loss/{theirs}"]) for name, theirs in arrays.items()},
@@ -27,7 +25,7 @@ def recorded_example(case: Case) -> Example:
     )
 
 
-@pytest.mark.cases("text", "class", "none")
+@pytest.mark.cases("text", "class", "none", needs=("loss/grad_",))
 def test_loss_and_gradients(case: Case, model):
     jumps = make_schedule(model.config.schedule).one_step_jumps()
     both = jax.jit(

@@ -18,7 +18,7 @@ def assert_log_probs(ours, theirs):
     assert np.all(np.asarray(ours)[~seen] <= MEANINGFUL + TOLERANCE)
 
 
-@pytest.mark.cases("text", "class", "none")
+@pytest.mark.cases("text", "class", "none", needs=("q/",))
 def test_transitions(case: Case, model):
     num_codes = model.config.denoiser.num_codes
     schedule = make_schedule(model.config.schedule)
