@@ -1,6 +1,8 @@
+# make check      lint, types and the fast tests: what to run while working
 # make test       build a virtual environment, install, run every test
 # make test-tree  the same with NNX modules as trees only, and 64-bit types off
-# make lint       static checks
+# make lint       ruff's rules and format, and types
+# make costs      measure what every test costs, and list anew which are not fast
 # make sample PROMPT="a red apple"   the embedded model draws it, into RESULT
 # Set PYTHON to choose an interpreter (3.11 or newer), VENV to put the environment elsewhere.
 # The tests need torch.  The ordinary index's wheel for Linux brings CUDA, gigabytes of it; PyTorch's wheel for CPUs is enough:
@@ -10,28 +12,33 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 PY = $(VENV)/bin/python
+PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
 PROMPT ?= a red apple
 export PROMPT
 
-.PHONY: install sample test test-tree lint clean
+.PHONY: install sample check lint test-fast test test-tree costs clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	$(PIP) -e .
 	touch $@
 
 sample: $(VENV)/.installed
 	$(PY) main.py --mode=sample --prompt="$$PROMPT" --num_images=4
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps pytorch-fid==0.3.0 clean-fid==0.1.35
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	$(PIP) $(TORCH)
+	$(PIP) --no-deps pytorch-fid==0.3.0 clean-fid==0.1.35
+	$(PIP) -r requirements-test.txt
+	touch $@
+
+$(VENV)/.installed-lint: $(VENV)/.installed-test
+	$(PIP) -e ".[lint]"
 	touch $@
 
 # A browser for the tests of the page: what is there, or Playwright's own, which needs no rights on the system; without one they are
@@ -42,15 +49,29 @@ $(VENV)/.installed-browser: $(VENV)/.installed-test
 		$(PY) -m playwright install chromium >/dev/null 2>&1 || echo "no browser: the tests of the page are skipped"
 	touch $@
 
+check: lint test-fast
+
+# Types are checked beside what is installed, hence after the tests' packages, which name all that the package can use.
+lint: $(VENV)/.installed-lint
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+
+test-fast: $(VENV)/.installed-test
+	$(PY) -m pytest $(PYTEST_ARGS) -m "not slow and not medium"
+
 test: $(VENV)/.installed-browser
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 test-tree: $(VENV)/.installed-browser
 	NNX_GRAPH_MODE=false JAX_ENABLE_X64=0 $(PY) -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/.installed-test
-	$(PY) -m pip install --quiet --disable-pip-version-check ruff
-	$(PY) -m ruff check .
+# One test at a time and from an empty cache of compiled programs, so that no test is cheap because of another.
+costs: $(VENV)/.installed-browser
+	rm -rf build/costs
+	mkdir -p build/costs
+	JAX_COMPILATION_CACHE_DIR=build/costs/compiled $(PY) -m pytest --costs=build/costs/costs.jsonl
+	$(PY) -m tests.costs build/costs/costs.jsonl
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -97,16 +97,17 @@ def main() -> None:
     parser.add_argument(
         "--draw", type=Path, help=argparse.SUPPRESS
     )  # in a process of its own: the folder of the inputs
+    parser.add_argument("--only", default="", help="only the command lines that contain this")
     options = parser.parse_args()
     if options.draw:
-        draw(options.draw)
+        draw(options.draw, options.only)
         return
     if not options.against:
         parser.error("--against is needed: a folder with another checkout, or a commit of this one")
     with tempfile.TemporaryDirectory() as work:
         other = checkout(options.against, Path(work) / "checkout")
         # The older side writes the models, so that what it has saved is read by this one.
-        theirs, ours = (drawn_by(tree, Path(work) / "inputs") for tree in (other, HERE))
+        theirs, ours = (drawn_by(tree, Path(work) / "inputs", options.only) for tree in (other, HERE))
     raise SystemExit(compare(theirs, ours, options.against))
 
 
@@ -120,15 +121,12 @@ def checkout(name: str, place: Path) -> Path:
     return place
 
 
-def drawn_by(tree: Path, inputs: Path) -> dict[str, dict[str, Any]]:
-    """Return the results of all command lines by the package in ``tree``, which runs in a process of its own.
-
-    XLA optimises little there, as most programs run once.
-    """
+def drawn_by(tree: Path, inputs: Path, only: str) -> dict[str, dict[str, Any]]:
+    """Return the results of the command lines by the package in ``tree``, which runs in a process of its own."""
     begun = time.monotonic()
-    environment = os.environ | {"PYTHONPATH": str(tree), "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(tree), "JAX_PLATFORMS": "cpu"}
     # -P: the folder of this file, whose names are common ones, is not searched for modules.
-    command = [sys.executable, "-P", str(Path(__file__).resolve()), f"--draw={inputs}"]
+    command = [sys.executable, "-P", str(Path(__file__).resolve()), f"--draw={inputs}", f"--only={only}"]
     done = subprocess.run(command, cwd=tree, env=environment, stdout=subprocess.PIPE, check=True, text=True)
     drawn = json.loads(done.stdout.splitlines()[-1])
     if Path(drawn.pop("package")) != tree / "vqdiffusion_jax":
@@ -137,8 +135,8 @@ def drawn_by(tree: Path, inputs: Path) -> dict[str, dict[str, Any]]:
     return drawn
 
 
-def draw(inputs: Path) -> None:
-    """Draw every command line and print the results as one line of JSON."""
+def draw(inputs: Path, only: str) -> None:
+    """Draw the command lines that contain ``only`` and print the results as one line of JSON."""
     import vqdiffusion_jax
 
     if not inputs.exists():
@@ -146,7 +144,7 @@ def draw(inputs: Path) -> None:
     os.chdir(inputs)
     results: dict[str, Any] = {"package": str(Path(vqdiffusion_jax.__file__).resolve().parent)}
     with tempfile.TemporaryDirectory() as out:
-        for number, line in enumerate(COMMAND_LINES):
+        for number, line in enumerate(line for line in COMMAND_LINES if only in " ".join(line)):
             results[" ".join(line)] = drawn(line, Path(out) / str(number))
     print(json.dumps(results))
 
