@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def run_all(commands: Sequence[tuple[str, ...]], names: Sequence[str]) -> None:
-    """Run those of ``commands`` (a module's name, its options) that ``names`` has, or all.  Exits with a line if one failed."""
+    """Run each command (a module's name, then its options) of ``names``, or all; exit with a line if one fails."""
     if unknown := set(names) - {name for name, *_ in commands}:
         known = dict.fromkeys(name for name, *_ in commands)
         raise SystemExit(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(known)}")

@@ -23,7 +23,7 @@ COLUMNS = ("name", "contestant", "median_ms", "spread_percent", "cpu_ms", "ratio
 
 
 def arguments(doc: str, name: str, dtypes: tuple[str, ...] = MODEL_DTYPES) -> argparse.ArgumentParser:
-    """The options that every benchmark has; ``dtypes`` are those that make a difference to it."""
+    """Return a parser of the options that all benchmarks share; ``dtypes`` are those that make a difference."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7, help="turns each contestant takes after one that warms up")
     parser.add_argument("--layers", type=int, help="only so many denoiser layers: for trials")
@@ -31,14 +31,15 @@ def arguments(doc: str, name: str, dtypes: tuple[str, ...] = MODEL_DTYPES) -> ar
         "--dtype",
         default="float32",
         choices=dtypes,
-        help="of our weights and products; float8: the blocks' products, else bfloat16.  Unless float32, the peer takes float16 on a GPU",
+        help="of our weights and matrix products; float8: those of the blocks alone, the rest in bfloat16.  "
+        "Unless this is float32, the peer takes float16 on a GPU",
     )
     parser.add_argument("--out", type=Path, help=f"JSON file; default docs/results/benchmarks/{name}-DEVICE.json")
     return parser
 
 
 def alternate(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
-    """Seconds of each contestant, in turns: median, spread (middle half, as a share of the median), processor seconds.
+    """Return the seconds of each contestant: median, spread (middle half, as a share of the median), processor time.
 
     A contestant waits for its own device before it returns.
     """
@@ -65,7 +66,7 @@ def rows_of(
     dtype: str | None = None,
     **facts: Any,
 ) -> list[dict[str, Any]]:
-    """A row per contestant; every other contestant is a peer of "ours", and says in its name what it computes in: ``dtype`` is ours.
+    """Return a row per contestant; all but "ours" are peers, whose names say their dtype; ``dtype`` is ours.
 
     On a CPU the ratio of processor times stands beside that of wall times: other programs hardly change it.
     """
@@ -92,7 +93,10 @@ def rows_of(
 
 
 def matmul_ceiling(dtype: str) -> float:
-    """FLOP/s of a square matrix product in ``dtype``, the best of many: what no network can exceed here; float8 counts in bfloat16's."""
+    """Return the FLOP/s of a square matrix product in ``dtype``, the best of many; no network exceeds them here.
+
+    For float8 they are those of bfloat16.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -108,7 +112,7 @@ def matmul_ceiling(dtype: str) -> float:
 
 
 def peer_matmul_tflops(dtype: str) -> float | None:
-    """TFLOP/s of the same product in torch; None without torch.  Beside our ceiling it says how far ratios can fall."""
+    """Return the TFLOP/s of the same product in torch, which bound how far ratios can fall; None without torch."""
     try:
         import torch
     except ImportError:
@@ -127,7 +131,7 @@ def peer_matmul_tflops(dtype: str) -> float | None:
 
 
 def _least_seconds(run: Callable[[], Any], for_seconds: float = 3.0) -> float:
-    """Of as many turns as there is time for: a shared machine has slow seconds, but not only slow ones."""
+    """Return the least of as many turns as there is time for, as a shared machine has slow seconds."""
     run()
     seconds, started = [], time.perf_counter()
     while time.perf_counter() - started < for_seconds:
@@ -138,12 +142,12 @@ def _least_seconds(run: Callable[[], Any], for_seconds: float = 3.0) -> float:
 
 
 def growth_plot(stem: str, what: str) -> str:
-    """File name of the plot of time against ``what`` that belongs to the table ``stem``.json."""
+    """Return the file name of the plot of time against ``what`` that belongs to the table ``stem``.json."""
     return f"{stem}-{what.replace(' ', '_')}.svg"
 
 
 def peak_gib() -> float:
-    """Most memory held so far: of the accelerator, or resident in this process, everything of every contestant included."""
+    """Return the peak memory in GiB: the accelerator's, or resident in this process, of all contestants together."""
     import jax
 
     statistics_of_device = jax.devices()[0].memory_stats() or {}
@@ -153,7 +157,7 @@ def peak_gib() -> float:
 
 
 def finish(benchmark: str, rows: list[dict[str, Any]], out: Path | None, **facts: Any) -> Path:
-    """Print the table and write the JSON, to the path that is returned."""
+    """Print the table, write the JSON and return its path."""
     import jax
 
     device = jax.devices()[0]
@@ -180,9 +184,9 @@ def finish(benchmark: str, rows: list[dict[str, Any]], out: Path | None, **facts
 def finish_beside_matmul(
     benchmark: str, rows: list[dict[str, Any]], options: argparse.Namespace, ceiling: float, **facts: Any
 ) -> Path:
-    """``finish``, with our rates as shares of a matrix product's.
+    """Finish with our rates as shares of a matrix product's.
 
-    ceiling: ``matmul_ceiling`` before the timings; it is taken again after them, as either may fall into a machine's slow minute.
+    ceiling: ``matmul_ceiling`` before the timings; it is measured again after them, as the machine may slow down.
     """
     ceiling = max(ceiling, matmul_ceiling(options.dtype))
     for row in rows:

@@ -19,7 +19,7 @@ from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
 def config_of(name: str, layers: int | None = None) -> ModelConfig:
-    """A preset, its shapes as they are; a text model in a form that diffusers can hold too (codebook, encoder and text states differ)."""
+    """Return a preset; of a text model codebook, encoder and text states are changed to what diffusers can hold too."""
     config = preset(name)
     denoiser, codec = config.denoiser, config.codec
     if layers is not None:
@@ -33,7 +33,10 @@ def config_of(name: str, layers: int | None = None) -> ModelConfig:
 
 
 def random_model(config: ModelConfig, dtype: str = "float32") -> VQDiffusionModel:
-    """Normal weights of standard deviation 0.02; the last norm is larger, so that predictions are peaked as a trained model's are."""
+    """Return a model of normal weights of standard deviation 0.02.
+
+    The last norm is larger, so that predictions are peaked like those of a trained model.
+    """
     compute = compute_in(dtype)
     draw = np.random.default_rng(0)
 
@@ -52,14 +55,14 @@ def random_model(config: ModelConfig, dtype: str = "float32") -> VQDiffusionMode
 
 
 def random_tokens(config: ModelConfig, batch: int) -> np.ndarray:
-    """(batch, tokens) int32 as in the middle of a run: half of them masked, the others any code."""
+    """Return (batch, tokens) int32 as in the middle of a run: half of them masked, the others any code."""
     draw, shape = np.random.default_rng(1), (batch, config.denoiser.num_tokens)
     codes = draw.integers(0, config.denoiser.num_codes, shape)
     return np.where(draw.random(shape) < 0.5, config.denoiser.mask_token, codes).astype(np.int32)
 
 
 def random_ids(config: ModelConfig, batch: int) -> np.ndarray:
-    """(batch, context) int32 token ids."""
+    """Return random token ids, (batch, context) int32."""
     text = config.text_encoder
     return (
         np.random.default_rng(2).integers(0, text.vocab_size, (batch, config.tokenizer.context_length)).astype(np.int32)
@@ -79,7 +82,9 @@ class Peer:
     truncate: Any
 
     def variants(self, dtype: str, compiled: bool) -> dict[str, Peer]:
-        """The same network in every setting that may be its best beside ours in ``dtype``, by name, each through torch.compile if asked.
+        """Return the network in every setting that may be its fastest beside ours in ``dtype``, by name.
+
+        ``compiled`` adds each of them through torch.compile.
 
         That is float32 beside float32; otherwise bfloat16, and float16 on a GPU, float32 on a CPU.
         """
@@ -96,7 +101,7 @@ class Peer:
 
     @property
     def name(self) -> str:
-        """What a table calls it: "diffusers float16"."""
+        """The name in tables, such as "diffusers float16"."""
         return f"diffusers {str(self.transformer.dtype).removeprefix('torch.')}"
 
     def synchronise(self) -> None:
@@ -131,8 +136,9 @@ class Peer:
 
 
 def peer_of(model: VQDiffusionModel, dtype: str = "float32") -> Peer | str:
-    """The model's weights in diffusers, on the GPU (in float16, unless ``dtype`` is float32) if torch sees one, else in float32; or a line
-    that says what is missing.
+    """Return the model's weights in diffusers, or a line that says what is missing.
+
+    They lie on the GPU, if torch sees one, in float16 unless ``dtype`` is float32; else on the CPU in float32.
     """
     try:
         import diffusers

@@ -1,4 +1,4 @@
-"""One guided and truncated denoising step of a random model, as a run makes it: whole, network alone, and tail alone."""
+"""One guided and truncated denoising step of a random model: the whole step, and the tail without the network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCALE, RATE = 5.0, 0.86
 def request_of(
     model: VQDiffusionModel, batch: int, steps: int, *, guided: bool = True, rate: float | None = RATE
 ) -> Request:
-    """``steps`` calls from the middle of a run; text states are random, null ones too."""
+    """Return a request of ``steps`` calls from the middle of a run, with random text states and null states."""
     config = model.config
     denoiser = config.denoiser
     plan = Ancestral().plan(make_schedule(config.schedule), denoiser.num_tokens)
@@ -46,14 +46,14 @@ def _condition(config: Any, batch: int, seed: int) -> Condition:
 
 
 def compiled_steps(model: VQDiffusionModel, request: Request):
-    """A function of no arguments that runs the request's calls, prepared once, and waits."""
+    """Return a function of no arguments that runs the request's calls and waits; preparation is done once, here."""
     prepared = jax.block_until_ready(jax.jit(prepare)(model, request))
     run = jax.jit(advance)
     return lambda: jax.block_until_ready(run(model, prepared, request)[0])
 
 
 def compiled_tail(model: VQDiffusionModel, request: Request):
-    """The same calls with logits that cost one pass over memory in place of the network's."""
+    """Return the same for the tail alone: one pass over ready-made logits stands in for the network."""
     from vqdiffusion_jax.sampling import denoise, predictor
 
     draw = jax.random.normal(jax.random.key(5), (2, *request.start.shape, model.config.denoiser.num_codes)) * 3

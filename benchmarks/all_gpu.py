@@ -1,9 +1,10 @@
-"""Every table of ``docs/results/benchmarks`` for a GPU, after a look at whether it does what they count on.
+"""Every table of ``docs/results/benchmarks`` for a GPU, after a test of the GPU itself.
 
     python -m benchmarks.all_gpu [smoke sampling ...]
 
-Weights and arithmetic are bfloat16, and once float8; diffusers takes float16 and bfloat16, each as it is and through torch.compile.
-The largest models come first, and what has run has been written, so that a run cut short leaves what matters most.
+Weights and arithmetic are bfloat16, and once float8; diffusers takes float16 and bfloat16, each as it is and through
+torch.compile.  The largest models come first, and what has run has been written, so that a run cut short leaves what
+matters most.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long it takes to trace and compile a whole sampler: text states, 100 guided and truncated calls, decoder, in one program.
+"""Time to trace and compile a whole sampler: text states, 100 guided and truncated calls and decoder in one program.
 
     python -m benchmarks.compile_time [--models emoji,imagenet_cf,coco_cf,ithq]
 

@@ -4,17 +4,21 @@ r"""Everything that is claimed of the emoji model, measured, as one page with co
     python -m vqdiffusion_jax.evaluation.judge --data=data/emoji --out=runs/judge.npz
     python -m benchmarks.emoji_report --checkpoint=emoji --judge=runs/judge.npz --data=data/emoji --out=docs/results
 
-The other models of tables 1 and 2 begin from the checkpoint and are trained a little further, each with one thing changed:
+The other models of tables 1 and 2 begin from the checkpoint and are trained a little further, each with one thing
+changed:
 
-    python main.py --mode=train --config=configs/emoji.py --init_from=runs/emoji/model --workdir=runs/null_text --config.steps=300 \
-        --config.learning_rate.total_steps=300 --config.learning_rate.peak=5e-4 --config.learning_rate.warmup_steps=30 \
+    python main.py --mode=train --config=configs/emoji.py --init_from=runs/emoji/model --workdir=runs/null_text \
+        --config.steps=300 --config.learning_rate.total_steps=300 \
+        --config.learning_rate.peak=5e-4 --config.learning_rate.warmup_steps=30 \
         --config.model.denoiser.learnable_null=False
 
-or, in place of the last line, --config.model.denoiser.num_timesteps=25 --config.model.schedule.num_timesteps=25, or nothing, and
-they are named with --null_text_checkpoint=runs/null_text/model --training_checkpoints=NAME:runs/NAME/model,...
+or, in place of the last line, --config.model.denoiser.num_timesteps=25 --config.model.schedule.num_timesteps=25, or
+nothing, and they are named with --null_text_checkpoint=runs/null_text/model
+--training_checkpoints=NAME:runs/NAME/model,...
 
-Written are OUT/emoji.md and, in OUT/emoji, a JSON a part, plots and sheets.  A part whose JSON is there, made of the same weights with the
-same options, is not measured again; one that was stopped goes on from the pictures that are counted in --work.
+Written are OUT/emoji.md and, in OUT/emoji, a JSON a part, plots and sheets.  A part whose JSON is there, made of the
+same weights with the same options, is not measured again; one that was stopped goes on from the pictures that are
+counted in --work.
 """
 
 from __future__ import annotations
@@ -68,7 +72,8 @@ def main() -> None:
             place.write_text(text, encoding="utf-8")
     absent = [name for name in parts if name not in found]
     print(
-        f"written: {options.out / 'emoji.md'}; parts that are not there, or of other weights: {', '.join(absent) or 'none'}"
+        f"written: {options.out / 'emoji.md'}; parts that are not there, or of other weights: "
+        f"{', '.join(absent) or 'none'}"
     )
 
 
@@ -113,7 +118,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def labelled(text: str) -> dict[str, str]:
-    """NAME:DIR,... as a table.  Raises ValueError, one line, for anything else."""
+    """Return NAME:DIR,... as a table.  Raises ValueError, one line, for anything else."""
     pairs = [pair.partition(":") for pair in text.split(",") if pair]
     if not all(name and colon and folder for name, colon, folder in pairs):
         raise ValueError(f"--training_checkpoints={text} is not NAME:DIR,NAME:DIR,...")
@@ -141,7 +146,7 @@ def read(path: Path) -> dict | None:
 
 
 def same_weights(one: dict, other: dict) -> bool:
-    """Whether two parts are about one model and one judge, so that a page can hold both."""
+    """Return whether two parts are about one model and one judge, so that a page can hold both."""
     return all(one[name] == other[name] for name in ("model", "judge"))
 
 

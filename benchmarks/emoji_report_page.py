@@ -39,13 +39,13 @@ Parts = Mapping[str, Mapping[str, Any]]
 
 
 def page(parts: Parts) -> dict[str, str]:
-    """Name of a file below the results' folder -> its text: emoji.md and its plots."""
+    """Return the text of emoji.md and of its plots, by file name below the results' folder."""
     files, lines = {}, ["# The emoji model, measured", ""]
     lines += [
-        "Made by `python -m benchmarks.emoji_report` (its first lines say how); every number is in a JSON of [emoji](emoji), with the "
-        "weights' fingerprint, the machine and its load. Shares are given with 95 % intervals (Wilson). Precision, recall and FID are "
-        "of the judge's features, and compare with one another only; so do seconds, which include the judge's and leave out the first "
-        "pictures, for which programs are compiled.",
+        "Made by `python -m benchmarks.emoji_report` (its first lines say how); every number is in a JSON of "
+        "[emoji](emoji), with the weights' fingerprint, the machine and its load. Shares are given with 95 % intervals "
+        "(Wilson). Precision, recall and FID are of the judge's features, and compare with one another only; so do "
+        "seconds, which include the judge's and leave out the first pictures, for which programs are compiled.",
     ]
     for name, write in _SECTIONS.items():
         if name in parts:
@@ -58,18 +58,18 @@ def page(parts: Parts) -> dict[str, str]:
 def _made(part: Mapping[str, Any]) -> str:
     on, of = part["measured"], part["of"]
     return (
-        f"<sub>{on['date']}, {on['cores']} cores ({on['device']}), load {on['load']}, {on['seconds']:g} s; jax {on['jax']}; "
-        f"model {of['model']}, judge {of['judge']}</sub>"
+        f"<sub>{on['date']}, {on['cores']} cores ({on['device']}), load {on['load']}, {on['seconds']:g} s; jax "
+        f"{on['jax']}; model {of['model']}, judge {of['judge']}</sub>"
     )
 
 
 def _about(found: Mapping[str, Any]) -> tuple[list[str], dict]:
     numbers = ", ".join(f"{name} {count:,}" for name, count in found["parameters"].items())
     return [
-        f"Parameters: {numbers}; {found['grid'][0]} x {found['grid'][1]} tokens of {found['num_codes']} codes, {found['num_timesteps']} "
-        f"timesteps, {found['concepts']} concepts; the judge knows {found['judge_concepts']}. Guidance scale "
-        f"{found['guidance_scale']:g}, truncation {found['truncation_rate']:g} and {found['inference_steps']} strided steps, "
-        "unless a table says otherwise.",
+        f"Parameters: {numbers}; {found['grid'][0]} x {found['grid'][1]} tokens of {found['num_codes']} codes, "
+        f"{found['num_timesteps']} timesteps, {found['concepts']} concepts; the judge knows {found['judge_concepts']}. "
+        f"Guidance scale {found['guidance_scale']:g}, truncation {found['truncation_rate']:g} and "
+        f"{found['inference_steps']} strided steps, unless a table says otherwise.",
     ], {}
 
 
@@ -92,8 +92,8 @@ def _codec(found: Mapping[str, Any]) -> tuple[list[str], dict]:
     lines = ["## Codec", "", *_table(["pictures", "count", "PSNR, dB", "SSIM", "codes used", "perplexity"], rows), ""]
     scenes = found["scenes"]
     lines.append(
-        f"Wanted on scenes: at least {WANTED_PSNR:g} dB ({_met(scenes['psnr'] >= WANTED_PSNR)}) and {_percent(WANTED_CODES)} of the codes "
-        f"({_met(scenes['codes_used'] >= WANTED_CODES)})."
+        f"Wanted on scenes: at least {WANTED_PSNR:g} dB ({_met(scenes['psnr'] >= WANTED_PSNR)}) and "
+        f"{_percent(WANTED_CODES)} of the codes ({_met(scenes['codes_used'] >= WANTED_CODES)})."
     )
     return lines if "photographs" in found else [*lines, "Photographs: not run (`--photographs`)."], {}
 
@@ -111,8 +111,9 @@ def _following(found: Mapping[str, Any]) -> tuple[list[str], dict]:
     lines = [
         "## Following the text",
         "",
-        f"{found['pictures']} pictures of the protocol `emoji` ({found['settings']['steps']} steps), each of a caption that tells all of a "
-        "scene; half of the scenes hold a combination that training never shows. A judge, trained on real scenes, looks at them.",
+        f"{found['pictures']} pictures of the protocol `emoji` ({found['settings']['steps']} steps), each of a caption "
+        "that tells all of a scene; half of the scenes hold a combination that training never shows. A judge, trained "
+        "on real scenes, looks at them.",
         "",
         *_table(["question", "right", "wanted", ""], against_wanted(QUESTIONS)),
         "",
@@ -122,8 +123,8 @@ def _following(found: Mapping[str, Any]) -> tuple[list[str], dict]:
         "",
         "Its answers about styles are not good enough to be used here.",
         "",
-        f"Precision {scores['judge_precision']:.3f}, recall {scores['judge_recall']:.3f}, FID {scores['judge_fid']:.2f} against these "
-        f"real pictures; {found['seconds_a_picture']:.2f} s a picture.",
+        f"Precision {scores['judge_precision']:.3f}, recall {scores['judge_recall']:.3f}, FID "
+        f"{scores['judge_fid']:.2f} against these real pictures; {found['seconds_a_picture']:.2f} s a picture.",
         f"Variational bound: {bits['bits_per_token']:.3f} bits a token (standard error {bits['standard_error']:.3f}, "
         f"{bits['pictures']} real pictures).",
     ]
@@ -207,15 +208,17 @@ def _variety(found: Mapping[str, Any]) -> tuple[list[str], dict]:
     return [
         "## Seeds, prompts, no prompt, unknown words",
         "",
-        f"- Seeds vary the picture: {seeds['different_pictures']} different ones among {seeds['pictures']} ({seeds['prompts']} names, "
-        f"{seeds['pictures_a_prompt']} seeds each). Mean distance of two pictures of one name, in the judge's features: "
-        f"{seeds['distance']:.2f}; of the real drawings of one name, which differ in style: {seeds['distance_of_real']:.2f}.",
-        f"- Prompts change it: {prompts['pictures']} names from one seed gave {prompts['different_pictures']} different pictures; mean "
-        f"distance {prompts['distance']:.2f}.",
+        f"- Seeds vary the picture: {seeds['different_pictures']} different ones among {seeds['pictures']} "
+        f"({seeds['prompts']} names, {seeds['pictures_a_prompt']} seeds each). Mean distance of two pictures of one "
+        f"name, in the judge's features: {seeds['distance']:.2f}; of the real drawings of one name, which differ in "
+        f"style: {seeds['distance_of_real']:.2f}.",
+        f"- Prompts change it: {prompts['pictures']} names from one seed gave {prompts['different_pictures']} "
+        f"different pictures; mean distance {prompts['distance']:.2f}.",
         f"- Without a text (guidance scale 0, the null condition alone): {_untold(found['unconditional'])}",
-        f"- The empty prompt is a text that names no background, which in training means white: {_untold(found['empty_prompt'])}",
-        f"- Unknown words: {unknown['pictures']} prompts of words that training never shows, another script and a very long text gave a "
-        f"picture each, {unknown['different_pictures']} different ones.",
+        "- The empty prompt is a text that names no background, which in training means white: "
+        f"{_untold(found['empty_prompt'])}",
+        f"- Unknown words: {unknown['pictures']} prompts of words that training never shows, another script and a very "
+        f"long text gave a picture each, {unknown['different_pictures']} different ones.",
     ], {}
 
 
@@ -263,7 +266,8 @@ def _scores(head: str, rows: Sequence[Mapping[str, Any]], more: Mapping[str, Seq
     run = [row for row in rows if "scores" in row]
     doubts = dict.fromkeys(doubt for row in run for doubt in row["warnings"])
     return [
-        f"{run[0]['pictures']} pictures a row, asked as above; shares are over seen and held-out combinations together.",
+        f"{run[0]['pictures']} pictures a row, asked as above; shares are over seen and held-out combinations "
+        "together.",
         "",
         *_table([head, *_HEADS, *more], cells),
         *(f"\nTo be doubted: {doubt}." for doubt in doubts),
@@ -275,22 +279,23 @@ def _brief(row: Mapping[str, Any]) -> str:
 
 
 def _joint(row: Mapping[str, Any], question: str) -> float:
-    """The share that is right of seen and held-out combinations together."""
+    """Return the share of right pictures among seen and held-out combinations together."""
     both = [row["shares"][name] for name in (f"{question}_seen", f"{question}_held_out") if name in row["shares"]]
     return sum(one["right"] for one in both) / sum(one["count"] for one in both)
 
 
 def _share(one: Mapping[str, Any]) -> str:
     low, high = one["interval"]
-    return f"{_percent(one['right'] / one['count'])} ({_percent(low)} to {_percent(high)}; {one['right']} of {one['count']})"
+    share = _percent(one["right"] / one["count"])
+    return f"{share} ({_percent(low)} to {_percent(high)}; {one['right']} of {one['count']})"
 
 
 def _untold(found: Mapping[str, Any]) -> str:
     grounds = ", ".join(f"{name} {count}" for name, count in found["backgrounds"].items())
     return (
-        f"{found['different_pictures']} different pictures among {found['pictures']}; the judge sees {found['concepts']} concepts, the "
-        f"commonest ({found['commonest_concept']}) in {found['commonest_concept_pictures']} of them. Backgrounds: {grounds}. Mean distance "
-        f"{found['distance']:.2f}."
+        f"{found['different_pictures']} different pictures among {found['pictures']}; the judge sees "
+        f"{found['concepts']} concepts, the commonest ({found['commonest_concept']}) in "
+        f"{found['commonest_concept_pictures']} of them. Backgrounds: {grounds}. Mean distance {found['distance']:.2f}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What ``emoji_report`` measures: each part is a function from a Study to a table of plain JSON types."""
+"""The parts of ``emoji_report``: each is a function from a Study to a table of plain JSON types."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ UNCONDITIONAL = 96
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What all parts share; ``open`` makes one from paths."""
+    """The models, data and judge that all parts share; ``open`` makes one from paths."""
 
     pipeline: VQDiffusionPipeline
     judge: Judge
@@ -103,7 +103,7 @@ class Study:
         training_checkpoints: Mapping[str, str] | None = None,
         **options,
     ) -> Study:
-        """Raises what loading and the data raise, before anything is measured."""
+        """Open models, data and judge; raises what these raise, before anything is measured."""
         load, loaded = VQDiffusionPipeline.from_pretrained, load_judge(judge)
         return cls(
             pipeline=load(checkpoint),
@@ -119,7 +119,7 @@ class Study:
         )
 
     def identity(self, part: str) -> dict[str, Any]:
-        """What a part's figures depend on, besides the code."""
+        """Return all that a part's figures depend on besides the code."""
         table = {"model": fingerprint(self.pipeline.model), "judge": fingerprint(self.judge)}
         table |= {"steps": self.steps, "concepts": self.concepts}
         table |= {"samples": self.samples} if part in ("following", "codec") else {"pictures": self.pictures}
@@ -158,7 +158,10 @@ class Study:
     def measure(
         self, pipeline: VQDiffusionPipeline | None = None, *, count: int | None = None, **changes: Any
     ) -> dict[str, Any]:
-        """Scores, shares and speed of ``count`` pictures by the protocol with fields changed; equal settings are drawn once."""
+        """Return scores, shares and speed of ``count`` pictures by the protocol with some fields changed.
+
+        Equal settings are drawn once.
+        """
         pipeline, count = pipeline or self.pipeline, count or self.pictures
         setup = self.setup(num_samples=count, **changes)
         settings = {"steps": self.steps} | changes
@@ -199,7 +202,7 @@ class Study:
 
 
 def about(study: Study) -> dict[str, Any]:
-    """What model this is."""
+    """Return the model's facts."""
     config, model = study.pipeline.config, study.pipeline.model
     parts = {"codec": model.codec, "denoiser": model.denoiser, "text_encoder": model.text_encoder}
     return {
@@ -295,7 +298,7 @@ def strategies(study: Study) -> list[dict[str, Any]]:
 
 
 def variety(study: Study) -> dict[str, Any]:
-    """Whether seeds and prompts change pictures, what the empty prompt gives, and what unknown words do."""
+    """Return how far seeds and prompts change pictures, and what the empty prompt and unknown words give."""
     drawn = study.draw(study.names, PICTURES_A_PROMPT)
     of_one_seed = drawn[:, 0]
     unknown = study.draw(UNKNOWN_WORDS)[:, 0]
@@ -325,7 +328,7 @@ def variety(study: Study) -> dict[str, Any]:
 
 
 def _untold(study: Study, guidance_scale: float) -> dict[str, Any]:
-    """What the empty prompt gives; at scale 0 that is the null condition alone."""
+    """Return the pictures of the empty prompt; at scale 0 these show the null condition alone."""
     drawn = study.draw([""], UNCONDITIONAL, guidance_scale=guidance_scale)[0]
     seen = judge_pictures(study.judge, drawn)
     concepts, backgrounds = Counter(seen.concept[:, 0].tolist()), Counter(seen.background.tolist())

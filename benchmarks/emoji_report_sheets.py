@@ -22,7 +22,7 @@ COLUMNS, ROWS = 6, 3
 
 
 def sheets(study: Study, folder: Path) -> list[dict[str, str]]:
-    """Draw and write every sheet: name of the file, and what it shows."""
+    """Draw and write every sheet; return a description by file name."""
     made: list[dict[str, str]] = []
 
     def write(name: str, title: str, pictures: np.ndarray, captions: Sequence[str], columns: int = COLUMNS) -> None:
@@ -82,12 +82,12 @@ def save_small(picture: Image.Image, path: Path) -> None:
 
 
 def _drawable(caption: str) -> str:
-    """What Pillow's own font lacks is shown by its code points."""
+    """Return the text with characters that Pillow's own font lacks as their code points."""
     return caption.encode("latin-1", "backslashreplace").decode("latin-1")
 
 
 def _questions(study: Study, kinds: Sequence[Kind], count: int) -> list[str]:
-    """The captions of the first questions of these kinds."""
+    """Return the captions of the first questions of these kinds."""
     scenes = (study.source.scene(number) for number in range(len(study.source)))
     return [complete_caption(scene) for scene in scenes if Kind.of(scene) in kinds][:count]
 

@@ -1,9 +1,10 @@
-"""The CPU's own forms of attention, convolution and group norm beside the plain ones, at the shapes of the released models.
+"""The CPU's own forms of attention, convolution and group norm beside the plain ones, at the shapes of the released
+models.
 
     python -m benchmarks.forms
 
-Each is applied several times in one program, as in a network, so that memory is found where it was left.  "ours" is what a model
-takes at that shape.
+Each is applied several times in one program, as in a network, so that memory is found where it was left.  "ours" is
+what a model takes at that shape.
 """
 
 from __future__ import annotations

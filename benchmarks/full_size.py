@@ -65,13 +65,14 @@ def make_checkpoint(name: str, folder: Path) -> None:
 
 
 def measured(*command: str) -> dict:
-    """Run a command in a process of its own; seconds, and GiB at its peak."""
+    """Run a command in a process of its own; return its seconds and its peak memory in GiB."""
     script = (
         "import json, resource, subprocess, sys, time\n"
         "start = time.time()\n"
         "done = subprocess.run(sys.argv[1:], capture_output=True, text=True)\n"
         "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss\n"
-        "print(json.dumps({'code': done.returncode, 'seconds': time.time() - start, 'peak': peak, 'stderr': done.stderr[-2000:]}))\n"
+        "facts = {'code': done.returncode, 'seconds': time.time() - start, 'peak': peak}\n"
+        "print(json.dumps(facts | {'stderr': done.stderr[-2000:]}))\n"
     )
     done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, cwd=REPO)
     result = json.loads(done.stdout.splitlines()[-1])

@@ -1,9 +1,10 @@
-"""How the cost of sampling grows with pictures, network calls, tokens and codes, with fitted exponents and a plot each.
+"""Growth of the cost of sampling with pictures, network calls, tokens and codes: fitted exponents and plots.
 
     python -m benchmarks.growth
 
-One of the four varies, the others stay at the embedded model's shape; a run is guided and truncated, whatever is prepared once
-a picture left out.  The exponent p of time = c size^p is fitted to all sizes, and to the two largest alone.
+One of the four varies, the others stay at the embedded model's shape; a run is guided and truncated, whatever is
+prepared once a picture left out.  The exponent p of time = c size^p is fitted to all sizes, and to the two largest
+alone.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 def run(what: str, size: int, layers: int | None, dtype: str):
-    """A compiled run of the embedded model's shape in which ``what`` is ``size``."""
+    """Return a compiled run of the embedded model's shape in which ``what`` is ``size``."""
     config = config_of("emoji", layers)
     denoiser, codec, schedule = config.denoiser, config.codec, config.schedule
     if what == "tokens":
@@ -71,7 +72,7 @@ def run(what: str, size: int, layers: int | None, dtype: str):
 
 
 def exponent(sizes, seconds) -> float:
-    """Slope of the straight line through the logarithms, by least squares."""
+    """Return the slope of the straight line through the logarithms, by least squares."""
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 

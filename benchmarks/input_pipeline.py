@@ -1,10 +1,10 @@
-"""How fast pictures and cached tokens come off the disk, and where the time goes.
+"""Samples a second of pictures and of cached tokens from the disk, and where the time goes.
 
     python -m benchmarks.input_pipeline --out=docs/results/input_pipeline.md
 
-Makes a folder of JPEG files of COCO's size and a token cache of ITHQ's format (with random tokens: what they say does not change how
-fast they are read) in a temporary folder, and reads both as training does.  The peer is PyTorch's DataLoader over the same examples,
-where torch is installed.
+Makes a folder of JPEG files of COCO's size and a token cache of ITHQ's format (with random tokens: what they say does
+not change how fast they are read) in a temporary folder, and reads both as training does.  The peer is PyTorch's
+DataLoader over the same examples, where torch is installed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from vqdiffusion_jax.text.tokenizer import Tokenizer
 
 MODEL = preset("ithq")
 WANTED = 650  # samples a second: ten times what one H200 trains
-WORDS = "a photo of the small brown dog that is running on green grass near an old wooden house with two red windows".split()
+WORDS = (
+    "a photo of the small brown dog that is running on green grass near an old wooden house with two red windows"
+).split()
 BATCH = 32
 
 
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def make_pictures(root: Path, count: int) -> Path:
-    """JPEG files of 640 x 480 with detail at every scale, about as large as photographs, and five captions each."""
+    """Write JPEG files of 640 x 480 with detail at every scale, as large as photographs, and five captions each."""
     rng = np.random.default_rng(0)
     root.mkdir()
     for i in range(count):
@@ -97,7 +99,7 @@ def caption(rng: np.random.Generator) -> str:
 
 
 def throughput(pictures: DataConfig, cache: DataConfig, seconds: float) -> dict[str, list[float]]:
-    """Rates of three rounds in which all take turns, as other work on the machine comes and goes."""
+    """Return the rates of three rounds in which all take turns, as other work on the machine comes and goes."""
     rates: dict[str, list[float]] = {}
     for _ in range(3):
         for name, data in (("JPEG folder", pictures), ("token cache", cache)):
@@ -113,7 +115,7 @@ def throughput(pictures: DataConfig, cache: DataConfig, seconds: float) -> dict[
 
 
 def rate(batches: Iterable, seconds: float) -> float:
-    """Samples a second after what start-up had made ready is used up."""
+    """Return samples a second, after those that start-up had made ready are used up."""
     batches = iter(batches)
     for _ in range(12):
         next(batches)
@@ -183,7 +185,7 @@ def cache_stages(data: DataConfig, count: int = 5000) -> dict[str, float]:
 
 
 def timed(function: Callable, items: Iterable) -> tuple[list, float]:
-    """Results, and microseconds a call."""
+    """Return the results, and microseconds a call."""
     items = list(items)
     function(items[0])
     start = time.perf_counter()
@@ -199,8 +201,8 @@ def render(result: dict) -> str:
         "",
     ]
     lines += [
-        f"{result['cores']} cores ({result['machine']}), shared: load {result['load'][0]} at the start.  Text model, 256 x 256 pictures"
-        f" from 640 x 480 JPEG files, 32 x 32 tokens, batches of {result['batch_size']}.",
+        f"{result['cores']} cores ({result['machine']}), shared: load {result['load'][0]} at the start.  Text model, "
+        f"256 x 256 pictures from 640 x 480 JPEG files, 32 x 32 tokens, batches of {result['batch_size']}.",
         "",
         "| from | samples a second, median of 3 | least | most |",
         "|---|---:|---:|---:|",
@@ -210,7 +212,8 @@ def render(result: dict) -> str:
     slowest = min(min(r) for name, r in rates.items() if name.startswith("token cache"))
     lines += [
         "",
-        f"At its slowest the cache gives {slowest / WANTED:.1f} times the {WANTED} samples a second wanted: ten times what one",
+        f"At its slowest the cache gives {slowest / WANTED:.1f} times the {WANTED} samples a second wanted: ten times "
+        "what one",
     ]
     lines += ["H200 trains on ITHQ-large."]
     for name, stages in result["microseconds_per_sample"].items():

@@ -1,10 +1,10 @@
-"""Training runs that are killed, asked to stop, or run out of disk, against runs that are not: the final states bit for bit.
+"""Training runs that are killed, stopped or out of disk end bit for bit like runs that nobody interrupted.
 
     python -m benchmarks.interruptions --out=docs/results/interruptions.md
 
-Every run is ``python main.py --mode=train`` on pictures made here: a tiny text model whose codec and text tower run inside the step.
-Compiled programs are kept between the runs, so that a start costs seconds.  Filling a disk needs a small file system of its own, which
-only root may mount; without it that part is left out.
+Every run is ``python main.py --mode=train`` on pictures made here: a tiny text model whose codec and text tower run
+inside the step.  Compiled programs are kept between the runs, so that a start costs seconds.  Filling a disk needs a
+small file system of its own, which only root may mount; without it that part is left out.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ from vqdiffusion_jax.training.config_dict import table
 
 def get_config():
     return table(
-        model="tiny_text", data=dict(source="folder", root={root!r}, drop_rate=0.2, max_broken=3, read_threads=1), batch_size=8,
+        model="tiny_text", batch_size=8,
+        data=dict(source="folder", root={root!r}, drop_rate=0.2, max_broken=3, read_threads=1),
         steps={steps}, learning_rate=dict(start=1e-3, peak=1e-2, warmup_steps=50), ema=dict(decay=0.9, interval=5),
-        compute=dict(dtype="float32", remat=False), checkpoint=dict(every={every}, keep_last=2), watch=dict(log_every=5),
+        compute=dict(dtype="float32", remat=False),
+        checkpoint=dict(every={every}, keep_last=2), watch=dict(log_every=5),
         untrained_towers=True, workers=0, seed=3,
     )
 """
@@ -97,7 +99,7 @@ class Run:
         return time.perf_counter() - self.began
 
     def until(self, reached: Callable[[], bool]) -> bool:
-        """Wait for it; False if the run ended before."""
+        """Wait until the condition holds; return False if the run ended before."""
         while not reached():
             if self.processes[0].poll() is not None:
                 return False
@@ -110,7 +112,7 @@ class Run:
         self.processes[index].send_signal(number)
 
     def end(self) -> list[int]:
-        """Wait for all processes: their exit statuses."""
+        """Wait for all processes and return their exit statuses."""
         try:
             return [process.wait(timeout=PATIENCE) for process in self.processes]
         finally:
@@ -124,7 +126,7 @@ class Run:
         return [line for line in self.said().splitlines() if line.startswith("error: ")]
 
     def unfinished(self) -> list[str]:
-        """Checkpoints on disk that are not whole yet."""
+        """Return the checkpoints on disk that are not whole yet."""
         folder = self.workdir / "checkpoints"
         return (
             [name for name in os.listdir(folder) if not name.isdigit() and not name.startswith("unreadable-")]
@@ -136,7 +138,7 @@ class Run:
         return bool(self.unfinished())
 
     def step(self) -> int:
-        """The last step in the journal."""
+        """Return the last step in the journal."""
         found = (
             re.findall(r'"step": (\d+)', journal.read_text())
             if (journal := self.workdir / "metrics.jsonl").exists()
@@ -146,7 +148,7 @@ class Run:
 
 
 class Bench:
-    """Data, configuration and compiled programs that the runs share; ``interrupted`` makes the rows of one table, ``ends`` of another."""
+    """Data, configuration and compiled programs of all runs; ``interrupted`` and ``ends`` make rows of two tables."""
 
     def __init__(self, folder: Path, moments: random.Random):
         self.folder, self.moments = folder, moments
@@ -162,7 +164,7 @@ class Bench:
         self.ends: list[tuple] = []
 
     def interrupted(self) -> list[tuple]:
-        """(what, interruptions, final step, identical) of one and of two processes."""
+        """Return (what, interruptions, final step, identical) of one and of two processes."""
         rows = []
         for processes in (1, 2):
             whole = self.folder / f"whole-{processes}"
@@ -192,7 +194,7 @@ class Bench:
         return rows
 
     def kill(self, processes: int) -> list[str]:
-        """Ten times: three at any moment of starting, the others at any moment of training."""
+        """Kill ten times: three at any moment of starting, the others at any moment of training."""
         moments = []
         for number in range(KILLS):
             starting = number % 4 == 1
@@ -211,7 +213,7 @@ class Bench:
         return moments
 
     def kill_one(self, processes: int) -> list[str]:
-        """The other process must not stay behind."""
+        """Kill one of two processes; the other must not stay behind."""
         moments = []
         for index in (1, 0):
             run = self.trained_on(processes, most=STEPS // 4)
@@ -222,7 +224,7 @@ class Bench:
         return moments
 
     def trained_on(self, processes: int, most: int) -> Run:
-        """A run that has just logged a step, at most ``most`` steps after it began to train."""
+        """Return a run that has just logged a step, at most ``most`` steps after it began to train."""
         run = Run(self, self.workdir, processes)
         assert run.until(lambda: "resuming from" in run.said() or run.step() > 0), run.said()
         first, more = run.step(), self.moments.randrange(most)
@@ -230,7 +232,7 @@ class Bench:
         return run
 
     def kill_saving(self, processes: int) -> list[str]:
-        """As soon as a checkpoint's temporary folder is there, or a little later."""
+        """Kill as soon as a checkpoint's temporary folder is there, or a little later."""
         moments = []
         for number in range(SAVES_KILLED):
             run = self.trained_on(processes, most=STEPS // 10)
@@ -242,7 +244,7 @@ class Bench:
         return moments
 
     def sigterm(self, processes: int, to: list[int]) -> list[str]:
-        """Twice, in the middle of training."""
+        """Send SIGTERM twice, in the middle of training."""
         moments = []
         for _ in range(2):
             run = self.trained_on(processes, most=STEPS // 4)
@@ -256,7 +258,7 @@ class Bench:
         return moments
 
     def full_disk(self) -> list[tuple]:
-        """A file system with room for a few checkpoints, of which all are kept."""
+        """Train on a file system with room for a few checkpoints, of which all are kept."""
         disk = self.folder / "disk"
         disk.mkdir()
         size = sum(path.stat().st_size for path in (self.folder / "whole-1" / "checkpoints" / str(STEPS)).rglob("*"))
@@ -292,7 +294,7 @@ class Bench:
         return rows
 
     def one_of_two_fails(self) -> tuple:
-        """The second process has a copy of the pictures of which most are cut short."""
+        """Train with two processes, the second of which has a copy of the pictures with most of them cut short."""
         bad = self.folder / "damaged"
         shutil.copytree(self.folder / "pictures", bad)
         for path in sorted(bad.glob("*.png"))[10:]:
@@ -320,7 +322,7 @@ def make_pictures(folder: Path, count: int = 64) -> Path:
 
 
 def same_end(one: Path, other: Path) -> bool:
-    """Whether the last checkpoints (every array and the position in the data) and all losses on the way are the same."""
+    """Return whether the last checkpoints (arrays and position in the data) and all losses on the way are the same."""
     ends = [last_checkpoint(workdir) for workdir in (one, other)]
     equal = all(np.array_equal(ends[0][0][name], ends[1][0][name]) for name in ends[0][0].keys() | ends[1][0].keys())
     logged = [
@@ -358,10 +360,10 @@ def render(rows: list[tuple], ends: list[tuple]) -> str:
         "",
         "Made by `python -m benchmarks.interruptions --out=docs/results/interruptions.md`.",
         "",
-        f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}, jax {jax.__version__}).  {STEPS} steps of a "
-        f"tiny text model, a checkpoint every {EVERY}; each interrupted run was continued to its end, and the last checkpoint (parameters, "
-        "average, optimizer, learning rate, loss history, position in the data) and every logged loss compared with those of a run "
-        "that nobody interrupted.",
+        f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}, jax {jax.__version__}).  "
+        f"{STEPS} steps of a tiny text model, a checkpoint every {EVERY}; each interrupted run was continued to its "
+        "end, and the last checkpoint (parameters, average, optimizer, learning rate, loss history, position in the "
+        "data) and every logged loss compared with those of a run that nobody interrupted.",
         "",
         "| processes | how it was interrupted | last logged or saved step each time | same bits in the end |",
         "|---:|---|---|---|",

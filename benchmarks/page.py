@@ -1,4 +1,4 @@
-"""``docs/results/benchmarks.md`` from the JSON files that the benchmarks wrote.
+"""Write ``docs/results/benchmarks.md`` from the JSON files of the benchmarks.
 
 python -m benchmarks.page
 """
@@ -15,8 +15,9 @@ PAGE = RESULTS.parent / "benchmarks.md"
 HEAD = """# Benchmarks
 
 Made by `python -m benchmarks.all_cpu` and, on a GPU, `python -m benchmarks.all_gpu`; this page of their JSON files by
-`python -m benchmarks.page`. Contestants take turns in one process with the same weights; times are medians, the spread is that of the
-middle half, ratios are our time over the peer's, by wall and by processor time. TFLOP/s count the network's products alone.
+`python -m benchmarks.page`. Contestants take turns in one process with the same weights; times are medians, the spread
+is that of the middle half, ratios are our time over the peer's, by wall and by processor time. TFLOP/s count the
+network's products alone.
 """
 # Heading of a column: field of a row, format.
 COLUMNS = {
@@ -63,7 +64,8 @@ def section(stem: str, record: dict[str, Any]) -> list[str]:
         if ceiling
         else ""
     )
-    facts = f"{record['date']}, {record['device']}, {record['machine']}, load {record['load'][0]}, peak {record['peak_gib']} GiB"
+    machine = f"{record['device']}, {record['machine']}, load {record['load'][0]}"
+    facts = f"{record['date']}, {machine}, peak {record['peak_gib']} GiB"
     return [*lines, "", f"<sub>[{stem}.json](benchmarks/{stem}.json): {facts}; {ceiling}{versions}</sub>", ""]
 
 

@@ -1,10 +1,10 @@
-"""What a denoising step spends outside the network: guidance, truncation, posterior, noise and draw.
+"""The time of a denoising step outside the network: guidance, truncation, posterior, noise and draw.
 
     python -m benchmarks.sampler_tail [--models emoji,imagenet_cf,coco_cf,ithq] [--steps 4]
 
 The tail runs in the sampler's own loop on random logits in place of the network's; "ours" is the whole step.  The row
-"sorted" has the truncation that sorts, which is what this project did before; "all kept" has a truncation rate of 1, the
-default of models with a learned null condition.
+"sorted" has the truncation that sorts, which is what this project did before; "all kept" has a truncation rate of 1,
+the default of models with a learned null condition.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A guided, truncated denoising step beside diffusers with the same weights; with --steps above 1, several in one program.
+"""Guided, truncated denoising steps (--steps of them in one program) beside diffusers with the same weights.
 
     python -m benchmarks.sampling [--models coco_cf,ithq] [--batches 1,4] [--steps 1] [--layers 2]
 

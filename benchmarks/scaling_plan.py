@@ -1,4 +1,4 @@
-"""What the ITHQ-large train step costs on meshes that are not here: memory a device, collectives and bytes a step.
+"""The cost of the ITHQ-large train step on meshes that are not here: memory a device, collectives and bytes a step.
 
     python -m benchmarks.scaling_plan --devices=8
     python -m benchmarks.scaling_plan --devices=64 --out=docs/results/scaling_plan.md
@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
 
 
 def loop_trips(text: str) -> dict[str, int]:
-    """How often each computation of an HLO module runs in one execution, from the trip counts that XLA knows."""
+    """Return how often each computation of an HLO module runs in one execution, from the trip counts that XLA knows."""
     calls, current = collections.defaultdict(list), None
     for line in text.splitlines():
         if head := re.match(r"^(ENTRY )?%?([\w.\-]+) .*\{$", line):
@@ -166,10 +166,11 @@ def plan(options: argparse.Namespace) -> list[str]:
     memory = compiled.memory_analysis()
     gib = 2**30
     lines = [
-        f"## {options.preset}, {denoiser.num_layers} layers, {options.devices} devices: data x fsdp x tensor = {'x'.join(map(str, sizes))}",
+        f"## {options.preset}, {denoiser.num_layers} layers, {options.devices} devices: data x fsdp x tensor = "
+        f"{'x'.join(map(str, sizes))}",
         "",
-        f"{config.batch_size} samples a step ({options.samples_per_device} a device along data and fsdp), bfloat16 compute, "
-        f"rematerialised layers; compiled in {seconds:.0f} s.",
+        f"{config.batch_size} samples a step ({options.samples_per_device} a device along data and fsdp), bfloat16 "
+        f"compute, rematerialised layers; compiled in {seconds:.0f} s.",
         "",
         "| a device holds | GiB | of |",
         "|---|---|---|",
@@ -186,8 +187,8 @@ def plan(options: argparse.Namespace) -> list[str]:
         mine = [item for item in found if item[0] == kind]
         if mine:
             lines.append(
-                f"| {kind} | {len(mine)} | {sum(item[1] for item in mine)} | {sum(item[1] * item[3] for item in mine) / gib:.2f} "
-                f"| {max(item[2] for item in mine) / 2**20:.1f} |"
+                f"| {kind} | {len(mine)} | {sum(item[1] for item in mine)} | "
+                f"{sum(item[1] * item[3] for item in mine) / gib:.2f} | {max(item[2] for item in mine) / 2**20:.1f} |"
             )
     gathers = [item[2] for item in found if item[0] == "all-gather"]
     lines += [

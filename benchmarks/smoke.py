@@ -1,9 +1,10 @@
-"""Whether an accelerator does what the benchmarks take for granted; a minute, before anything is timed.
+"""A minute's test of an accelerator, before anything is timed on it.
 
     python -m benchmarks.smoke
 
-Every kernel of attention at the released shapes, forward and backward, against float32; one linear layer in bfloat16 and float8; a
-small model's pictures in float32, whose tokens are to be those of the CPU.  Ends with status 1 if something is off.
+Every kernel of attention at the released shapes, forward and backward, against float32; one linear layer in bfloat16
+and float8; a small model's pictures in float32, whose tokens are to be those of the CPU.  Ends with status 1 if
+something is off.
 """
 
 from __future__ import annotations
@@ -90,12 +91,12 @@ def _float8_product(x, kernel):
 
 
 def _calls(text: str) -> str:
-    """The lines of a compiled program that call a library or a kernel generator."""
+    """Return the lines of a compiled program that call a library or a kernel generator."""
     return "\n".join(line for line in text.splitlines() if "custom-call" in line or "__triton" in line)
 
 
 def _pictures():
-    """Share of tokens that differ from the CPU's, in full float32."""
+    """Give the share of tokens that differ from the CPU's, in full float32."""
     model = random_model(preset("tiny_text"))
     request = request_of(model, 4, model.config.denoiser.num_timesteps)
     drawn = []

@@ -1,4 +1,4 @@
-"""From nothing to a first step: import, load a native folder, first step from a cold and from a warm compilation cache.
+"""Start-up: import, load a native folder, first step from a cold and from a warm compilation cache.
 
     python -m benchmarks.startup [--model emoji]
 

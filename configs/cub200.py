@@ -1,4 +1,4 @@
-"""VQ-Diffusion-B on CUB-200 birds (the reference's cub200.yaml): --init_from=CC_pretrained.pth.  Batch 4 on each of 8 GPUs."""
+"""VQ-Diffusion-B on CUB-200 birds (the reference's cub200.yaml), from CC_pretrained.pth.  Batch 4 on each of 8 GPUs."""
 
 from vqdiffusion_jax.training.config_dict import table
 

@@ -2,15 +2,16 @@ r"""The embedded model: emoji on coloured backgrounds, single and in pairs, draw
 
     python -m vqdiffusion_jax.data.emoji --out=data/emoji
     python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --workdir=runs/vqgan_emoji
-    python main.py --mode=tokenize --config=configs/emoji.py --codec=runs/vqgan_emoji/model --out=runs/scene_tokens --split=train
-    python main.py --mode=tokenize --config=configs/emoji.py --codec=runs/vqgan_emoji/model --out=runs/scene_tokens --split=validation \
-        --config.data.options.length=256
-    python main.py --mode=train --config=configs/emoji.py --config.data.cache=runs/scene_tokens --codec=runs/vqgan_emoji/model \
-        --workdir=runs/emoji
+    python main.py --mode=tokenize --config=configs/emoji.py --codec=runs/vqgan_emoji/model \
+        --out=runs/scene_tokens --split=train
+    python main.py --mode=tokenize --config=configs/emoji.py --codec=runs/vqgan_emoji/model \
+        --out=runs/scene_tokens --split=validation --config.data.options.length=256
+    python main.py --mode=train --config=configs/emoji.py --codec=runs/vqgan_emoji/model \
+        --config.data.cache=runs/scene_tokens --workdir=runs/emoji
 
-Denoiser and text tower learn together.  ``concepts`` is how many of data/scenes/concepts.txt there are: 16 is what two CPU
-cores can be taught in an hour or two; with an accelerator take them all (0), and a wider denoiser.  Muon learns the text
-several times as fast as AdamW, whose steps drown the small gradients of rare words.
+Denoiser and text tower learn together.  ``concepts`` is how many of data/scenes/concepts.txt there are: 16 is what
+two CPU cores can be taught in an hour or two; with an accelerator take them all (0), and a wider denoiser.  Muon
+learns the text several times as fast as AdamW, whose steps drown the small gradients of rare words.
 """
 
 from vqdiffusion_jax.training.config_dict import table

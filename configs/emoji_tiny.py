@@ -6,8 +6,8 @@
     python main.py --mode=train --config=configs/emoji_tiny.py --config.data.cache=runs/emoji_tokens \\
         --codec=runs/vqgan_emoji/model --workdir=runs/emoji_tiny
 
-Without a codec (leave out train_vqgan and tokenize, and cache and codec of the last) codec and text tower keep random weights,
-which is enough to see a loss fall and a run resume.
+Without a codec (leave out train_vqgan and tokenize, and cache and codec of the last) codec and text tower keep random
+weights, which is enough to see a loss fall and a run resume.
 """
 
 from vqdiffusion_jax.config import to_dict

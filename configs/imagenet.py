@@ -1,4 +1,6 @@
-"""VQ-Diffusion on ImageNet classes, 256 x 256 (the reference's imagenet.yaml), from scratch.  Batch 32 on each of 8 GPUs.
+"""VQ-Diffusion on ImageNet classes, 256 x 256 (the reference's imagenet.yaml), from scratch.
+
+Batch 32 on each of 8 GPUs.
 
 The reference needs a list file ILSVRC2012_name_train.txt that its README does not mention; here it may be there or not.
 """

@@ -1,7 +1,7 @@
-"""The pictures that the embedded model drew for the documents: ``python -m docs.pictures``, from the root of the repository.
+"""Draw the documents' pictures by the embedded model: ``python -m docs.pictures``, from the root of the repository.
 
-docs/images/emoji.png, a sheet of the prompts below; docs/images/strategy_*.png, how each strategy fills the same picture from the same
-seed: eight moments from the first network call to the last, grey where it is [MASK].
+docs/images/emoji.png, a sheet of the prompts below; docs/images/strategy_*.png, how each strategy fills the same
+picture from the same seed: eight moments from the first network call to the last, grey where it is [MASK].
 """
 
 import argparse

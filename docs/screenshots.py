@@ -1,4 +1,4 @@
-"""The pictures of the page in docs/images: ``python -m docs.screenshots --checkpoint=MODEL``, from the root of the repository.
+"""Take the screenshots in docs/images: ``python -m docs.screenshots --checkpoint=MODEL``, from the repository's root.
 
 Needs what the tests of the page need: NiceGUI, Playwright and Chromium (``make test`` installs them).
 """

@@ -1,4 +1,4 @@
-"""How tests compile: quickly, as most programs run once on tiny shapes (conftest); what is compared with recordings, as users do."""
+"""Compilation in tests: quick by default (see conftest.py), and optimised for comparisons with recordings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def as_users_compile():
-    """What is compiled meanwhile is optimised."""
+    """Optimise the programs that are compiled meanwhile."""
     import jax
 
     before = jax.config.read("jax_disable_most_optimizations")

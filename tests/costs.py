@@ -1,8 +1,8 @@
 """``--costs=FILE`` records the processor seconds of every test; wall-clock times say little on a busy machine.
 
-FILE gets a line of JSON a test.  ``own`` and ``children`` are user plus system seconds of this process and of its ended
-children, with the fixtures that the test was the first to need; ``jax`` is the wall-clock share of tracing, lowering and
-compiling in this process.
+FILE gets a line of JSON a test.  ``own`` and ``children`` are user plus system seconds of this process and of its
+ended children, with the fixtures that the test was the first to need; ``jax`` is the wall-clock share of tracing,
+lowering and compiling in this process.
 """
 
 from __future__ import annotations

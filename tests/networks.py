@@ -1,4 +1,4 @@
-"""Networks of random numbers from numpy: to compile JAX's own initialisation of every weight takes longer than most tests."""
+"""Networks of random numbers from numpy; compiling JAX's own initialisation takes longer than most tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vqdiffusion_jax.paths import path_of
 
 
 def random_network(make: Callable[..., Any], *arguments: Any, seed: int = 0) -> Any:
-    """``make(*arguments, rngs=...)`` with numbers about as large as those of its own initialisation."""
+    """Return ``make(*arguments, rngs=...)`` with numbers about as large as those of its own initialisation."""
     network = shapes_of(make, *arguments)
     draw = np.random.default_rng(seed)
 

@@ -1,4 +1,4 @@
-"""Run by test_fsdp.py in a process of its own, which sees 8 devices: prints what the compiled sampler sends between them."""
+"""Run by test_fsdp.py in a process that sees 8 devices: prints what the compiled sampler sends between them."""
 
 import json
 import re
@@ -21,7 +21,7 @@ class Compiled(Exception):
 
 
 def collectives(model, mesh, **condition) -> list[tuple[str, str, list[int]]]:
-    """(operation, dtype, shape) of everything sent in one guided call."""
+    """Return (operation, dtype, shape) of everything sent in one guided call."""
     drawn = pipeline_module.generate
 
     def compile_only(*args, **options):

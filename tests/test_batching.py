@@ -32,7 +32,7 @@ def test_random_keys_are_rows_too():
     keys = jax.random.split(jax.random.key(0), 5)
     wanted = np.asarray(jax.vmap(jax.random.bits)(keys))
     mesh = make_mesh(devices=jax.devices()[:1])
-    for mesh in (None, mesh):
-        made = in_batches(lambda batch: jax.vmap(jax.random.bits)(batch[0]), (keys, None), 2, mesh=mesh)
+    for chosen in (None, mesh):
+        made = in_batches(lambda batch: jax.vmap(jax.random.bits)(batch[0]), (keys, None), 2, mesh=chosen)
         np.testing.assert_array_equal(made, wanted)
     np.testing.assert_array_equal(jax.random.key_data(spread(keys, mesh)), jax.random.key_data(keys))

@@ -17,7 +17,8 @@ from vqdiffusion_jax.diffusion import loss_terms, make_schedule, predict_start
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 jax.config.update("jax_enable_x64", False)
-for name, subject in (("tiny_text", {"prompt": "a dog"}), ("tiny_class", {"class_labels": 1}), ("tiny_unconditional", {})):
+SUBJECTS = {"tiny_text": {"prompt": "a dog"}, "tiny_class": {"class_labels": 1}, "tiny_unconditional": {}}
+for name, subject in SUBJECTS.items():
     pipeline = VQDiffusionPipeline(random_network(VQDiffusionModel, preset(name)))
     images = pipeline(**subject, output_type="uint8").images
     assert images.shape == (1, 16, 16, 3), images.shape
@@ -28,7 +29,8 @@ tokens, t = jnp.zeros((2, 16), jnp.int32), jnp.array([3, 0])
 
 def loss(denoiser):
     log_x0 = predict_start(denoiser(tokens, t))
-    return loss_terms(log_x0, tokens, tokens, t, jnp.full(2, 0.1), schedule.one_step_jumps(), pipeline.config.objective).loss
+    jumps, objective = schedule.one_step_jumps(), pipeline.config.objective
+    return loss_terms(log_x0, tokens, tokens, t, jnp.full(2, 0.1), jumps, objective).loss
 
 gradient = jax.jit(jax.grad(loss))(pipeline.model.denoiser)
 assert all(bool(jnp.isfinite(leaf).all()) and leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(gradient))

@@ -1,7 +1,7 @@
 """Markdown documents as their blocks of code, and shell blocks as commands.
 
-No markup is needed: a fence says its language; an indented block, or a fence without a language, is commands where its first
-word could be a program's name, and otherwise (an equation) text.
+No markup is needed: a fence says its language; an indented block, or a fence without a language, is commands where
+its first word could be a program's name, and otherwise (an equation) text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Block:
 
 
 def documents(root: Path) -> list[Path]:
-    """README.md, everything below docs, and the card of the embedded model, relative to ``root``."""
+    """Return README.md, the other pages and the card of the embedded model, relative to ``root``."""
     below = sorted(path.relative_to(root) for path in (root / "docs").rglob("*.md"))
     return [Path("README.md"), *below, Path("vqdiffusion_jax/assets/emoji/README.md")]
 
@@ -47,12 +47,15 @@ def read_notebook(path: Path) -> dict:
 
 
 def cells(path: Path, kind: str) -> list[str]:
-    """The text of a notebook's cells of a kind, "code" or "markdown", in order."""
+    """Return the text of a notebook's cells of a kind, "code" or "markdown", in order."""
     return ["".join(cell["source"]) for cell in read_notebook(path)["cells"] if cell["cell_type"] == kind]
 
 
 def blocks(text: str) -> list[Block]:
-    """The code blocks of a document, in order.  Raises ValueError for a fence that is not closed or of an unknown language."""
+    """Return the code blocks of a document, in order.
+
+    Raises ValueError for a fence that is not closed or of an unknown language.
+    """
     found, lines, at = [], text.splitlines(), 0
     while at < len(lines):
         if fence := _FENCE.match(lines[at].lstrip()):

@@ -2,18 +2,21 @@
 
 Run, in a folder with stand-ins for the files that documents name (``stand_ins``) and with less to do (``trials``):
 
-- ``python main.py --mode=sample`` (the default mode): with the embedded model's stand-in it draws; with another checkpoint, a picture
-  to start from, or a mesh, it goes as far as --dry_run, which reads flags, files and pictures and compiles nothing;
-- ``--mode=train`` and ``train_vqgan`` of one configuration each, as far as the first step: flags, configuration, data and models are
-  read and a batch is checked, nothing is compiled, and a stand-in is left for what would be written;
-- ``tokenize``, ``eval``, ``reduce_codebook`` and ``step_schedule``, a few pictures; what one of them writes is what the next one reads;
+- ``python main.py --mode=sample`` (the default mode): with the embedded model's stand-in it draws; with another
+  checkpoint, a picture to start from, or a mesh, it goes as far as --dry_run, which reads flags, files and pictures
+  and compiles nothing;
+- ``--mode=train`` and ``train_vqgan`` of one configuration each, as far as the first step: flags, configuration, data
+  and models are read and a batch is checked, nothing is compiled, and a stand-in is left for what would be written;
+- ``tokenize``, ``eval``, ``reduce_codebook`` and ``step_schedule``, a few pictures; what one of them writes is what
+  the next one reads;
 - ``--mode=convert`` and the scripts of convert/; ``python -m vqdiffusion_jax.data.scenes``.
 
 Parsed only, because they need downloads, other networks, several devices or processes, or minutes:
 
-- ``--mode=demo``, and of the other modes what ``trials`` leaves out: flags, which of them the mode takes, the --config file with its
-  changed fields, the evaluation protocol;
-- ``python -m`` of other modules: the module's own argparse, up to the point where arguments are known, or that it takes none;
+- ``--mode=demo``, and of the other modes what ``trials`` leaves out: flags, which of them the mode takes, the
+  --config file with its changed fields, the evaluation protocol;
+- ``python -m`` of other modules: the module's own argparse, up to the point where arguments are known, or that it
+  takes none;
 - ``make``: the target and its variables are in the Makefile; ``pip install``: the extras are in pyproject.toml;
 - ``git clone``, ``hf download``, ``cd``: that they have as many arguments as they need.
 """
@@ -90,7 +93,7 @@ def _main(arguments: list[str]) -> None:
 
 
 def _settles(modules: dict, mode: str) -> None:
-    """What a mode finds out before it opens its data: that its flags and its configuration go together."""
+    """Check what a mode checks before it opens its data: that its flags and its configuration go together."""
     from vqdiffusion_jax.evaluation.protocol import with_settings
     from vqdiffusion_jax.evaluation.protocols import find_protocol
     from vqdiffusion_jax.evaluation.sweep import parse_sweep
@@ -122,7 +125,7 @@ def _known(prompts: list[str]) -> None:
 
 
 class _Parsed(Exception):
-    """The arguments are good; what comes next is not for a test."""
+    """Raised where the arguments are good and the work would begin."""
 
 
 def _module(name: str, arguments: list[str]) -> None:
@@ -153,7 +156,7 @@ def _module(name: str, arguments: list[str]) -> None:
 
 
 def _source(module: str) -> str:
-    """What ``python -m module`` would run.  Raises WrongCommand if there is nothing of that name."""
+    """Return the text of the file that ``python -m module`` runs.  Raises WrongCommand if there is none."""
     place = REPO / module.replace(".", "/")
     found = [path for path in (place / "__main__.py", place.with_suffix(".py")) if path.is_file()]
     if not found:

@@ -1,6 +1,6 @@
 """Random models of a few thousand numbers under the names of the files that the documents speak of.
 
-The released files have the layout of the reference's own, so that they are told apart and converted as the real ones are.
+The released files have the layout of the reference's own, so that they are recognised and converted like these.
 """
 
 from __future__ import annotations

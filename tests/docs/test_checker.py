@@ -24,7 +24,8 @@ WRONG = {
         "vqgan_emjoi",
     ),
     "a data set that is nowhere": (
-        "    python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --config.data.root=data/emjoi --workdir=x",
+        "    python main.py --mode=train_vqgan --config=configs/vqgan_emoji.py --config.data.root=data/emjoi "
+        "--workdir=x",
         "data/emjoi",
     ),
     "a report that is nowhere": (

@@ -13,7 +13,7 @@ NOTEBOOK = Path("docs/tour.ipynb")
 
 
 def dead(document, text: str) -> list[str]:
-    """A line for every link of ``text``, the content of ``document`` (relative to the repository), that leads nowhere."""
+    """Return a line for every dead link of ``text``, the content of ``document`` (relative to the repository)."""
     found = []
     for line, target in links(text):
         parts = urlsplit(target)
@@ -65,5 +65,8 @@ def test_a_dead_link_is_found(target):
 
 
 def test_a_good_link_is_not():
-    text = "# A `head` & more\n\n[a](#a-head--more) [b](docs/evaluation.md#metrics) [c](https://example.org/x) `[d](nowhere)`\n"
+    text = (
+        "# A `head` & more\n\n"
+        "[a](#a-head--more) [b](docs/evaluation.md#metrics) [c](https://example.org/x) `[d](nowhere)`\n"
+    )
     assert not dead(DOCUMENTS[0], text)

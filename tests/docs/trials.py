@@ -1,10 +1,11 @@
-"""What a command of the documents is run with: stand-ins for files and presets, and as little work as shows that it works.
+"""The trial of a documented command: stand-ins for files and presets, and just enough work to show that it runs.
 
-A document's training runs for hours on downloads, and to compile a single step takes longer than all the rest of its command; its
-trial reads flags, configuration, data and models, with networks of a few thousand numbers under the presets' names, checks a batch
-of each split against the model, and stops where the first step would be compiled (that steps are taken is tested in
-tests/training/test_command.py).  It leaves a stand-in where it would write, for the commands that read it.  What has no stand-in (the
-networks of FID, the CLIP score and the judge; several devices or processes) is not run.
+A document's training runs for hours on downloads, and to compile a single step takes longer than all the rest of its
+command; its trial reads flags, configuration, data and models, with networks of a few thousand numbers under the
+presets' names, checks a batch of each split against the model, and stops where the first step would be compiled (that
+steps are taken is tested in tests/training/test_command.py).  It leaves a stand-in where it would write, for the
+commands that read it.  What has no stand-in (the networks of FID, the CLIP score and the judge; several devices or
+processes) is not run.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _SCENES = 8  # examples in place of thousands
 
 
 def changes_for_trial() -> list[str] | None:
-    """Flags to add to those that are set, so that the command can be run; None if it cannot."""
+    """Return flags to add to those that are set, so that the command can be run; None if it cannot."""
     given = flags.FLAGS
     if given.mode == "sample":
         return _changes_for_sample(given)
