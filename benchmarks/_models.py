@@ -148,7 +148,7 @@ def peer_of(model: VQDiffusionModel, dtype: str = "float32") -> Peer | str:
     except ImportError as error:
         return f"no peer: {error}"
 
-    from vqdiffusion_jax.interop.diffusers_folder import write_diffusers
+    from vqdiffusion_jax.interop.diffusers import write_diffusers
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = torch.float16 if device == "cuda" and dtype != "float32" else torch.float32

@@ -33,10 +33,10 @@ def make_checkpoint(name: str, folder: Path) -> None:
     import torch
 
     from vqdiffusion_jax import preset
-    from vqdiffusion_jax.interop.clip_rules import text_rules
-    from vqdiffusion_jax.interop.codec_rules import codec_rules
-    from vqdiffusion_jax.interop.denoiser_rules import PREFIX, TEXT_PREFIX, denoiser_rules
-    from vqdiffusion_jax.interop.table import unapply
+    from vqdiffusion_jax.interop.clip.openai_keys import text_rules
+    from vqdiffusion_jax.interop.codecs.keys import codec_rules
+    from vqdiffusion_jax.interop.engine import unapply
+    from vqdiffusion_jax.interop.reference.denoiser import PREFIX, TEXT_PREFIX, denoiser_rules
     from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
     config = preset(name)

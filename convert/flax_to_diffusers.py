@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from vqdiffusion_jax import VQDiffusionPipeline  # noqa: E402
 from vqdiffusion_jax.config import ComputeConfig  # noqa: E402
 from vqdiffusion_jax.exit_status import exit_with_status  # noqa: E402
-from vqdiffusion_jax.interop.diffusers_folder import write_diffusers  # noqa: E402
+from vqdiffusion_jax.interop.diffusers import write_diffusers  # noqa: E402
 
 
 def main() -> None:

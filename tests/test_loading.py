@@ -12,12 +12,12 @@ from tests.networks import random_network
 from vqdiffusion_jax import loading
 from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, compute_in
 from vqdiffusion_jax.errors import CheckpointError, ConfigError
-from vqdiffusion_jax.interop.clip_rules import text_rules, vision_rules
-from vqdiffusion_jax.interop.codec_rules import codec_rules
-from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules
-from vqdiffusion_jax.interop.huggingface_clip import write_clip_text
+from vqdiffusion_jax.interop.clip.huggingface import write_clip_text
+from vqdiffusion_jax.interop.clip.openai_keys import text_rules, vision_rules
+from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.engine import unapply
 from vqdiffusion_jax.interop.load import load_reference, plan_reference
-from vqdiffusion_jax.interop.table import unapply
+from vqdiffusion_jax.interop.reference.denoiser import denoiser_rules
 from vqdiffusion_jax.models.clip import CLIPTextEncoder, CLIPVisionEncoder
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -151,7 +151,9 @@ def test_dtype_is_short_for_compute(tmp_path, model, checkpoint, dtype):
 
 
 def test_options_that_there_are_not_are_named_in_one_line(tmp_path, model, checkpoint):
-    assert loading.COMPANIONS == tuple(name for name in inspect.signature(plan_reference).parameters if name != "path")
+    assert loading.COMPANIONS == tuple(
+        name for name in inspect.signature(plan_reference).parameters if name not in ("path", "tree")
+    )
     path, mapping = checkpoint
     VQDiffusionPipeline(model).save_pretrained(tmp_path / "native")
     for source in (tmp_path / "native", path):

@@ -16,8 +16,8 @@ from typing import Any
 
 import jax
 
-from .interop.reference import training_state
-from .interop.reference_yaml import codec_files
+from .interop.reference.checkpoint import training_state
+from .interop.reference.yaml_file import codec_files
 from .pipeline import VQDiffusionPipeline
 from .sampling import strategy_from_infer_speed
 

@@ -1,4 +1,4 @@
-"""Writing to disk so that nothing is ever half there."""
+"""Writes to disk that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_empty(folder: str | Path) -> None:
 
 @contextmanager
 def whole_or_not_at_all(folder: str | Path) -> Iterator[Path]:
-    """A new folder beside ``folder`` that takes its name when all is written and vanishes if anything fails.
+    """Yield a new folder beside ``folder``; it takes that name at the end and vanishes if anything fails.
 
     Raises FileExistsError if ``folder`` holds anything.
     """
@@ -36,10 +36,10 @@ def whole_or_not_at_all(folder: str | Path) -> Iterator[Path]:
 
 
 def replace_folder(folder: Path, new: Path) -> None:
-    """Give the folder ``new``, on the same disk, the name ``folder``; what had that name is deleted last.
+    """Give the folder ``new``, on the same disk, the name ``folder``; the folder that had it is deleted last.
 
-    Python cannot exchange two folders' names at once: if a process is killed between the two renamings, ``put_back(folder)``
-    undoes the first.
+    Python cannot exchange the names of two folders at once.  If a process is killed between the two renamings,
+    ``put_back(folder)`` undoes the first.
     """
     former = _former(folder)
     if folder.exists():
@@ -64,7 +64,7 @@ def _former(folder: Path) -> Path:
 
 @contextmanager
 def write_whole(file: str | Path) -> Iterator[Path]:
-    """A path beside ``file`` to write to; what was written takes its name at the end and vanishes if anything fails."""
+    """Yield a path beside ``file`` to write to; it takes the name of ``file`` at the end, and vanishes on failure."""
     file = Path(file)
     place = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:

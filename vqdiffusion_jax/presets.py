@@ -1,4 +1,4 @@
-"""The released configurations by name, and the tiny ones that tests use.
+"""Configurations by name: the released ones, and tiny ones for tests.
 
 ``preset("ithq")`` gives the ModelConfig whose weights the authors released;
 widths, depths and codebooks are those of the reference's yaml files.
@@ -33,7 +33,8 @@ CODECS = {
     "ithq_f8_4096": VQGANConfig(
         quantizer="ema", codebook_size=4096, embed_dim=128, channels=64, channel_multipliers=(1, 2, 4, 8)
     ),
-    "emoji_f8_1024": VQGANConfig(  # a drawing has the same tokens wherever it lies, so that little training can tell them
+    # With a window of one token, a drawing has the same tokens anywhere, so that little training can tell them apart.
+    "emoji_f8_1024": VQGANConfig(
         quantizer="ema",
         codebook_size=1024,
         embed_dim=32,
@@ -130,7 +131,7 @@ _FFHQ = replace(
 
 
 def _emoji() -> ModelConfig:
-    """The embedded model: as small as pictures of 64 x 64 allow, its text tower trained with it."""
+    """Return the embedded model: as small as pictures of 64 x 64 allow, its text tower trained with it."""
     words, merges = 32, 8192  # tokens of a caption; the commonest of CLIP's merges, so that the token table stays small
     model = _model(
         DenoiserConfig(
@@ -161,7 +162,7 @@ def _emoji() -> ModelConfig:
 
 
 def _tiny(condition: str, quantizer: str) -> ModelConfig:
-    """Structurally complete, small enough to trace in a second."""
+    """Return a model that is structurally complete and small enough to trace in a second."""
     codec = VQGANConfig(
         quantizer=quantizer,
         codebook_size=24,
@@ -220,9 +221,9 @@ PRESETS = {
 
 
 def preset(name: str) -> ModelConfig:
-    """The ModelConfig of that name.  Raises ConfigError, naming the nearest one, if there is none."""
+    """Return the ModelConfig of that name.  Raises ConfigError, naming the nearest one, if there is none."""
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"unknown preset {name!r}{hint} Known: {', '.join(PRESETS)}")
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
+        raise ConfigError(f"unknown preset {name!r}{hint} known: {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -14,10 +14,10 @@ import pytest
 
 from tests.golden.cases import Case
 from vqdiffusion_jax.config import ComputeConfig
+from vqdiffusion_jax.interop.clip.openai import load_openai_clip
 from vqdiffusion_jax.interop.codecs import load_codec
-from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules
-from vqdiffusion_jax.interop.openai_clip import load_openai_clip
-from vqdiffusion_jax.interop.table import unapply
+from vqdiffusion_jax.interop.engine import unapply
+from vqdiffusion_jax.interop.reference.denoiser import denoiser_rules
 from vqdiffusion_jax.models.clip import CLIPTextEncoder
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.pipeline import VQDiffusionPipeline

@@ -21,10 +21,10 @@ from vqdiffusion_jax.config import (
     VQGANConfig,
 )
 from vqdiffusion_jax.diffusion.schedule import make_schedule
-from vqdiffusion_jax.interop.clip_rules import text_rules
-from vqdiffusion_jax.interop.codec_rules import codec_rules
-from vqdiffusion_jax.interop.denoiser_rules import denoiser_rules
-from vqdiffusion_jax.interop.table import unapply
+from vqdiffusion_jax.interop.clip.openai_keys import text_rules
+from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.engine import unapply
+from vqdiffusion_jax.interop.reference.denoiser import denoiser_rules
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.models.vqgan import VQGAN
 

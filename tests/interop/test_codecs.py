@@ -6,10 +6,10 @@ import pytest
 from tests.interop.files import codec_config, codec_module, same_leaves, save
 from tests.networks import random_network
 from vqdiffusion_jax.errors import CheckpointError, ConfigError, ConversionError
-from vqdiffusion_jax.interop.codec_rules import codec_rules
 from vqdiffusion_jax.interop.codecs import load_codec, read_reduction
-from vqdiffusion_jax.interop.reference_yaml import codec_facts
-from vqdiffusion_jax.interop.table import unapply
+from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.codecs.yaml_file import codec_fields_of_yaml
+from vqdiffusion_jax.interop.engine import unapply
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
 from vqdiffusion_jax.models.vqgan import VQGAN
 
@@ -107,10 +107,11 @@ model:
     embed_dim: 128
     n_embed: 4096
     encoder_config:
-      params: {z_channels: 256, resolution: [256, 256], in_channels: 3, ch: 64, ch_mult: [1, 2, 4, 8], num_res_blocks: 2,
+      params: {z_channels: 256, resolution: [256, 256], in_channels: 3, ch: 64, ch_mult: [1, 2, 4, 8],
+        num_res_blocks: 2,
         attn_resolutions: [[32, 32]], dropout: 0.0}
 """)
-    facts = codec_facts(path)
+    facts = codec_fields_of_yaml(path)
     assert facts["quantizer"] == "ema" and facts["attention_levels"] == (3,) and facts["image_size"] == 256
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from vqdiffusion_jax.config import TokenizerConfig
 from vqdiffusion_jax.errors import CheckpointError, ConversionError
-from vqdiffusion_jax.interop.diffusers_folder import read_diffusers, write_diffusers
-from vqdiffusion_jax.interop.diffusers_rules import NULL
-from vqdiffusion_jax.interop.part_config import read_json, write_json
-from vqdiffusion_jax.interop.safetensors_files import open_safetensors, write_safetensors
+from vqdiffusion_jax.interop.diffusers import read_diffusers, write_diffusers
+from vqdiffusion_jax.interop.diffusers.keys import NULL
+from vqdiffusion_jax.interop.files.json_options import read_json, write_json
+from vqdiffusion_jax.interop.files.safetensors import open_safetensors, write_safetensors
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
@@ -354,19 +354,15 @@ def test_without_learned_embeddings(read, copy, absent):
     [
         ("transformer/config.json", {"double_self_attention": True}, "double_self_attention=True is not supported"),
         ("transformer/config.json", {"norm_type": "ada_norm_zero"}, "norm_type='ada_norm_zero' is not supported"),
-        ("transformer/config.json", {"use_linear_projection": True}, "use_linear_projection=True is not supported"),
+        ("transformer/config.json", {"only_cross_attention": True}, "only_cross_attention=True is not supported"),
         ("transformer/config.json", {"activation_fn": "geglu"}, "activation_fn='geglu' is not supported"),
-        ("transformer/config.json", {"attention_bias": False}, "attention_bias=False is not supported"),
+        ("transformer/config.json", {"norm_eps": 1e-6}, "norm_eps=1e-06 is not supported"),
         ("transformer/config.json", {"num_layers": "3"}, "num_layers is '3'; it must be a whole number"),
         ("vqvae/config.json", {"norm_type": "spatial"}, "norm_type='spatial' is not supported"),
         ("vqvae/config.json", {"up_block_types": ["UpDecoderBlock2D"] * 2}, "must describe the same levels"),
         ("vqvae/config.json", {"block_out_channels": [8, 12]}, "no multiple of the first"),
-        ("text_encoder/config.json", {"hidden_act": "gelu"}, "hidden_act='gelu' is not supported"),
-        (
-            "scheduler/scheduler_config.json",
-            {"num_train_timesteps": 9},
-            "9 timesteps but the denoiser has embeddings for 10",
-        ),
+        ("text_encoder/config.json", {"hidden_act": "relu"}, "hidden_act='relu' is not supported"),
+        ("vqvae/config.json", {"num_vq_embeddings": 23}, "the codec gives 23 codes but the denoiser expects 24"),
         ("scheduler/scheduler_config.json", {"num_vec_classes": 24}, "made for 23 codes but the denoiser expects 24"),
         (f"{NULL}/config.json", {"length": 7}, "length and hidden_size are"),
         ("model_index.json", {"_class_name": "StableDiffusionPipeline"}, "must be of a VQDiffusionPipeline"),
@@ -422,7 +418,7 @@ def test_writing_is_whole_or_not_at_all(tmp_path, read, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("vqdiffusion_jax.interop.diffusers_folder._write_tokenizer", fail)
+    monkeypatch.setattr("vqdiffusion_jax.interop.diffusers.folder._write_tokenizer", fail)
     with pytest.raises(OSError, match="disk full"):
         write_diffusers(model, tmp_path / "other", tokenizer)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["written"]

@@ -10,12 +10,12 @@ import pytest
 
 from vqdiffusion_jax.config import TextEmbeddingConfig
 from vqdiffusion_jax.errors import ConversionError
-from vqdiffusion_jax.interop.diffusers_config import obstacles, part_configs, read_model_config
-from vqdiffusion_jax.interop.diffusers_folder import write_diffusers
-from vqdiffusion_jax.interop.diffusers_rules import IGNORES, NOT_IN_FORMAT, NULL, pipeline_rules
-from vqdiffusion_jax.interop.huggingface_clip import text_config_json
-from vqdiffusion_jax.interop.part_config import write_json
-from vqdiffusion_jax.interop.table import apply
+from vqdiffusion_jax.interop.clip.huggingface import text_config_json
+from vqdiffusion_jax.interop.diffusers import write_diffusers
+from vqdiffusion_jax.interop.diffusers.config import obstacles, part_configs, read_model_config
+from vqdiffusion_jax.interop.diffusers.keys import IGNORES, NOT_IN_FORMAT, NULL, pipeline_rules
+from vqdiffusion_jax.interop.engine import apply
+from vqdiffusion_jax.interop.files.json_options import write_json
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.presets import PRESETS, preset

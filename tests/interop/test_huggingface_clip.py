@@ -6,8 +6,8 @@ import pytest
 
 from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig
 from vqdiffusion_jax.errors import CheckpointError, ConversionError
-from vqdiffusion_jax.interop.huggingface_clip import read_clip, write_clip_text
-from vqdiffusion_jax.interop.part_config import read_json, write_json
+from vqdiffusion_jax.interop.clip.huggingface import read_clip, write_clip_text
+from vqdiffusion_jax.interop.files.json_options import read_json, write_json
 from vqdiffusion_jax.paths import leaves_by_path
 
 TEXT = dict(
@@ -151,11 +151,11 @@ def test_other_models_are_refused_in_one_line(saved, tmp_path):
     cases = [
         ({"model_type": "bert"}, "model_type='bert' is not supported"),
         (
-            {"text_config": config["text_config"] | {"hidden_act": "gelu"}},
-            "text_config: hidden_act='gelu' is not supported",
+            {"text_config": config["text_config"] | {"hidden_act": "relu"}},
+            "text_config: hidden_act='relu' is not supported",
         ),
         ({"vision_config": config["vision_config"] | {"patch_size": 5}}, "patch_size=5 does not divide image_size=16"),
-        ({"text_config": config["text_config"] | {"intermediate_size": 63}}, "no multiple of hidden_size=16"),
+        ({"text_config": config["text_config"] | {"intermediate_size": 0}}, "intermediate_size is 0; it must be"),
     ]
     for options, message in cases:
         write_json(tmp_path / "config.json", config | options)

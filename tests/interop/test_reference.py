@@ -10,13 +10,13 @@ import pytest
 from tests.interop.files import model_config, perturbed, same_leaves, save, schedule_buffers, tensors_of
 from tests.networks import random_network
 from vqdiffusion_jax.errors import CheckpointError, ConfigError, ConversionError
-from vqdiffusion_jax.interop.clip_rules import text_rules
-from vqdiffusion_jax.interop.codec_rules import codec_rules
+from vqdiffusion_jax.interop.clip.openai_keys import text_rules
 from vqdiffusion_jax.interop.codecs import read_reduction
+from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.engine import apply, unapply
 from vqdiffusion_jax.interop.load import load_reference
-from vqdiffusion_jax.interop.reference import plan
-from vqdiffusion_jax.interop.reference_yaml import config_from_yaml
-from vqdiffusion_jax.interop.table import apply, unapply
+from vqdiffusion_jax.interop.reference.plan import plan
+from vqdiffusion_jax.interop.reference.yaml_file import config_from_yaml
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
@@ -256,7 +256,8 @@ model:
       target: image_synthesis.modeling.codecs.image_codec.taming_gumbel_vqvae.TamingGumbelVQVAE
       params: {{num_tokens: 24, quantize_number: 10, token_shape: [4, 4]}}
     condition_codec_config:
-      params: {{context_length: 9, pad_value: 0, add_start_and_end: true, tokenizer_config: {{params: {{end_idx: 344}}}}}}
+      params: {{context_length: 9, pad_value: 0, add_start_and_end: true,
+        tokenizer_config: {{params: {{end_idx: 344}}}}}}
     diffusion_config:
       params:
         diffusion_step: 12
@@ -265,11 +266,13 @@ model:
         adaptive_auxiliary_loss: false
         mask_weight: [1, 2]
         learnable_cf: true
-        condition_emb_config: {{params: {{num_embed: 600, normalize: false, embed_dim: 512}}}}
+        condition_emb_config:
+          params: {{num_embed: 600, normalize: false, pick_last_embedding: false, embed_dim: 512}}
         content_emb_config: {{params: {{num_embed: 10, spatial_size: !!python/tuple [4, 4], embed_dim: {width}}}}}
         transformer_config:
           target: image_synthesis.modeling.transformers.transformer_utils.Text2ImageTransformer
-          params: {{n_layer: 3, n_embd: {width}, n_head: 4, mlp_hidden_times: 2, attn_pdrop: 0.1, resid_pdrop: 0.0, block_activate: GELU,
+          params: {{n_layer: 3, n_embd: {width}, n_head: 4, mlp_hidden_times: 2, attn_pdrop: 0.1, resid_pdrop: 0.0,
+            block_activate: GELU,
             timestep_type: adalayernorm, mlp_type: fc, content_seq_len: 16, condition_dim: 64, condition_seq_len: 9}}
 """
 
@@ -339,7 +342,8 @@ model:
       params: {trainable: false, token_shape: [32, 32], num_tokens: 8192, quantize_number: 2887,
         config_path: OUTPUT/pretrained_model/taming_dvae/taming_f8_8192_openimages.yaml}
     condition_codec_config:
-      params: {context_length: 77, add_start_and_end: true, with_mask: true, pad_value: 0, tokenizer_config: {params: {end_idx: 49152}}}
+      params: {context_length: 77, add_start_and_end: true, with_mask: true, pad_value: 0,
+        tokenizer_config: {params: {end_idx: 49152}}}
     diffusion_config:
       params:
         diffusion_step: 100
@@ -350,14 +354,16 @@ model:
         learnable_cf: true
         transformer_config:
           target: image_synthesis.modeling.transformers.transformer_utils.Text2ImageTransformer
-          params: {attn_type: selfcross, n_layer: 19, condition_seq_len: 77, content_seq_len: 1024, content_spatial_size: [32, 32],
+          params: {attn_type: selfcross, n_layer: 19, condition_seq_len: 77, content_seq_len: 1024,
+            content_spatial_size: [32, 32],
             n_embd: 1024, condition_dim: 512, n_head: 16, attn_pdrop: 0.0, resid_pdrop: 0.0, block_activate: GELU2,
             timestep_type: adalayernorm, mlp_hidden_times: 4}
         condition_emb_config:
-          params: {clip_name: ViT-B/32, num_embed: 49408, normalize: true, pick_last_embedding: false, keep_seq_len_dim: false,
-            additional_last_embedding: false, embed_dim: 512}
+          params: {clip_name: ViT-B/32, num_embed: 49408, normalize: true, pick_last_embedding: false,
+            keep_seq_len_dim: false, additional_last_embedding: false, embed_dim: 512}
         content_emb_config:
-          params: {num_embed: 2887, spatial_size: !!python/tuple [32, 32], embed_dim: 1024, trainable: true, pos_emb_type: embedding}
+          params: {num_embed: 2887, spatial_size: !!python/tuple [32, 32], embed_dim: 1024, trainable: true,
+            pos_emb_type: embedding}
 """
 
 
@@ -383,8 +389,8 @@ def test_text_options_of_a_yaml_are_taken_or_named(tmp_path):
         ),
         ("pick_last_embedding: false", "pick_last_embedding: true", "pick_last gives no sequence.*keep_seq_len_dim"),
         (
-            "pick_last_embedding: false, keep_seq_len_dim: false",
-            "pick_last_embedding: true, keep_seq_len_dim: true",
+            "pick_last_embedding: false,\n            keep_seq_len_dim: false",
+            "pick_last_embedding: true,\n            keep_seq_len_dim: true",
             "condition_seq_len",
         ),
     ):

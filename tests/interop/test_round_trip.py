@@ -10,7 +10,7 @@ import pytest
 from tests.interop.files import perturbed
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
-from vqdiffusion_jax.interop.diffusers_folder import write_diffusers
+from vqdiffusion_jax.interop.diffusers import write_diffusers
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
 from vqdiffusion_jax.sampling import RecordedNoise

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vqdiffusion_jax.interop.safetensors_files import open_safetensors, open_weights, write_safetensors
+from vqdiffusion_jax.interop.files.safetensors import open_safetensors, open_weights, write_safetensors
 
 
 def test_half_precision_variant_is_the_last_resort(tmp_path):

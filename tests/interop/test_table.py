@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqdiffusion_jax.errors import ConversionError
-from vqdiffusion_jax.interop.table import (
+from vqdiffusion_jax.interop.engine import (
     Ignore,
     Rule,
     apply,

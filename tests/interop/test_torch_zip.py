@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from vqdiffusion_jax.errors import CheckpointError
-from vqdiffusion_jax.interop import torch_zip
-from vqdiffusion_jax.interop.lazy_tensor import LazyTensor
-from vqdiffusion_jax.interop.safe_pickle import Inert
-from vqdiffusion_jax.interop.torch_zip import open_checkpoint, state_dict
+from vqdiffusion_jax.interop.files import torch_zip
+from vqdiffusion_jax.interop.files.lazy_tensor import LazyTensor
+from vqdiffusion_jax.interop.files.safe_pickle import Inert
+from vqdiffusion_jax.interop.files.torch_zip import open_checkpoint, state_dict
 
 PROTOCOL = b"\x80\x02"
 

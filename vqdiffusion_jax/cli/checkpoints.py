@@ -1,9 +1,9 @@
-"""Flags that say which checkpoint, and how a reference .pth file is completed; shared by the modes."""
+"""Flags of a checkpoint and of the files that complete a .pth file of the reference; the modes share them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -21,7 +21,8 @@ COMPANIONS = ("reference_config", "codec_config", "mapping", "codec", "clip", "w
 flags.DEFINE_string(
     "checkpoint",
     None,
-    "A model folder, a diffusers folder, or a .pth file of the reference.  sample, demo, eval: by default emoji, which comes along.",
+    "A model folder, a diffusers folder, or a .pth file of the reference.  sample, demo, eval: by default emoji, which "
+    "comes with the package.",
     module_name=_WHERE,
 )
 flags.DEFINE_string(
@@ -31,13 +32,14 @@ flags.DEFINE_string("codec_config", None, "For a .pth file: the codec's yaml.", 
 flags.DEFINE_string(
     "mapping",
     None,
-    "For a .pth file: which codes it keeps, taming_vqvae_2887.pt or taming_vqvae_974.pt.",
+    "For a .pth file: the codes that it keeps, taming_vqvae_2887.pt or taming_vqvae_974.pt.",
     module_name=_WHERE,
 )
 flags.DEFINE_string(
     "codec",
     None,
-    "A codec file or codec folder.  For a .pth file: in place of its own.  train, tokenize, reduce_codebook: whose tokens are meant.",
+    "A codec file or codec folder.  For a .pth file: in place of its own.  train, tokenize, reduce_codebook: the codec "
+    "of the tokens.",
     module_name=_WHERE,
 )
 flags.DEFINE_string(
@@ -52,14 +54,15 @@ flags.DEFINE_enum(
     "clip_dtype",
     None,
     ["float32", "float16"],
-    "Arithmetic of the text tower, float16 in the reference; default as --dtype.  convert: float16 keeps what is float16 in the file.",
+    "Arithmetic of the text tower, float16 in the reference; default as --dtype.  convert: float16 keeps matrices that the "
+    "file has in float16.",
     module_name=_WHERE,
 )
 flags.DEFINE_enum(
     "dtype",
     None,
     list(MODEL_DTYPES),
-    "Arithmetic; by default bfloat16 on accelerators.  float8: bfloat16, but the denoiser multiplies matrices in float8.",
+    "Arithmetic; by default bfloat16 on accelerators.  float8: bfloat16, with matrix products of the denoiser in float8.",
     module_name=_WHERE,
 )
 
@@ -67,21 +70,21 @@ FLAGS = flags.FLAGS
 
 
 def checkpoint() -> Path:
-    """What --checkpoint names, which has to be given."""
+    """Return the path in --checkpoint.  Raises ValueError if it is not given."""
     if not FLAGS.checkpoint:
         raise ValueError("--checkpoint is needed: a model folder, a diffusers folder or a .pth file")
     return Path(FLAGS.checkpoint)
 
 
 def checkpoint_or_embedded() -> Path:
-    """What --checkpoint names, by default the model that comes with the package."""
+    """Return the path in --checkpoint, by default the name of the embedded model."""
     return Path(FLAGS.checkpoint or DEFAULT)
 
 
 def chosen_compute() -> ComputeConfig:
-    """Weights and arithmetic in what --dtype says, by default as the device likes it; with --faithful in float32.
+    """Return the precision of weights and arithmetic: --dtype, by default the device's; float32 with --faithful.
 
-    Raises ValueError if the two do not go together.
+    Raises ValueError if the two contradict each other.
     """
     from ..config import ComputeConfig, compute_in
     from ..loading import default_compute
@@ -94,7 +97,10 @@ def chosen_compute() -> ComputeConfig:
 
 
 def codec_compute() -> ComputeConfig:
-    """Arithmetic of a codec that makes tokens: float32 unless --dtype says otherwise, as tokens are kept for long.  Raises ValueError."""
+    """Return the precision of a codec that makes tokens: --dtype, by default float32, because tokens are kept for long.
+
+    Raises ValueError for float8.
+    """
     from ..config import ComputeConfig
 
     if FLAGS.dtype == "float8":
@@ -102,8 +108,8 @@ def codec_compute() -> ComputeConfig:
     return ComputeConfig(dtype=FLAGS.dtype or "float32")
 
 
-def companions() -> dict[str, str]:
-    """What goes with a checkpoint, as keyword arguments of ``loading.load_model`` and ``loading.convert``; empty if nothing is given."""
+def companions() -> dict[str, Any]:
+    """Return the companions given with a checkpoint, as keyword arguments of ``load_model`` and ``convert``."""
     names = {
         "config": "reference_config",
         "codec_config": "codec_config",
@@ -119,7 +125,10 @@ def companions() -> dict[str, str]:
 
 
 def open_checkpoint() -> OpenedModel:
-    """What model --checkpoint (by default the embedded one) and its companions make, without weights.  Raises as ``load_model`` does."""
+    """Open the model of --checkpoint (by default the embedded one) and its companions, without weights.
+
+    Raises what ``load_model`` raises.
+    """
     from ..loading import open_model
 
     return open_model(

@@ -1,4 +1,4 @@
-"""``--mode=convert``: a foreign checkpoint to a native folder, with a table of what became of every key."""
+"""``--mode=convert``: a foreign checkpoint to a model folder, with a table of every key."""
 
 from __future__ import annotations
 

@@ -11,9 +11,8 @@ import jax
 import numpy as np
 
 from ..errors import EvaluationError
-from ..interop.rules import Ignore, Rule, conv_kernel, dense, key
-from ..interop.table import apply, unapply
-from ..interop.torch_zip import open_checkpoint, state_dict
+from ..interop.engine import Ignore, Rule, apply, conv_kernel, dense, key, unapply
+from ..interop.files.torch_zip import open_checkpoint, state_dict
 from ..models.shapes import shapes_of
 from ..paths import leaves_by_path
 from .inception import Inception

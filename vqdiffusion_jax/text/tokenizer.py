@@ -1,8 +1,7 @@
-"""CLIP's byte-pair encoding, token for token as the reference applies it.
+"""CLIP's byte-pair encoding, token for token as in the reference.
 
-Cleaning and splitting follow OpenAI CLIP's SimpleTokenizer as called by the
-reference's text codec; the merges run in the ``tokenizers`` library.  Heavy
-imports (tokenizers, regex, ftfy) wait for the first tokenizer.
+Cleaning and splitting follow OpenAI CLIP's SimpleTokenizer as called by the reference's text codec; the merges run in the
+``tokenizers`` library.  Heavy imports (tokenizers, regex, ftfy) wait for the first tokenizer.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _SETTINGS_FILE, _VOCABULARY_FILE, _MERGES_FILE = "config.json", "vocab.json", "m
 
 @functools.cache
 def byte_symbols() -> tuple[str, ...]:
-    """The 256 characters that stand for bytes in the vocabulary, in id order: printable bytes first."""
+    """Return the 256 characters that stand for bytes in the vocabulary, in id order: printable bytes first."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     # A byte that prints is its own symbol; the others borrow code points from 256 on.
     return tuple(chr(b) for b in printable) + tuple(chr(256 + i) for i in range(256 - len(printable)))
@@ -45,7 +44,7 @@ def _bytes_of_symbols() -> dict[str, int]:
 
 
 def clean_text(text: str) -> str:
-    """Lower-cased text with encoding accidents and HTML entities undone and white space collapsed, as CLIP cleans its captions.
+    """Return lower-cased text without encoding accidents, HTML entities and runs of white space, as CLIP cleans captions.
 
     Raises ValueError for anything but a string.
     """
@@ -62,7 +61,10 @@ def clean_text(text: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Token ids and merges, most frequent first.  Raises ConfigError if a byte, merge or special token has no id."""
+    """A vocabulary: token ids and merges, most frequent first.
+
+    Raises ConfigError if a byte, merge or special token has no id.
+    """
 
     ids: dict[str, int]
     merges: tuple[tuple[str, str], ...]
@@ -97,7 +99,10 @@ class Vocabulary:
 
 @functools.lru_cache(maxsize=4)
 def clip_vocabulary(end_index: int = 49152) -> Vocabulary:
-    """CLIP's vocabulary cut to ``end_index`` as the reference cuts it: 256 bytes, twice, end_index - 258 merges, 2 special tokens."""
+    """Return CLIP's vocabulary cut to ``end_index`` as in the reference.
+
+    It has 256 bytes, 256 bytes that end a word, end_index - 258 merges and 2 special tokens.
+    """
     packed = resources.files("vqdiffusion_jax").joinpath("assets", MERGES_ASSET).read_bytes()
     lines = gzip.decompress(packed).decode("utf-8").split("\n")[1:-1]
     count = end_index - 258
@@ -105,7 +110,8 @@ def clip_vocabulary(end_index: int = 49152) -> Vocabulary:
         raise ConfigError(
             f"TokenizerConfig.end_index={end_index} must lie in 258..{len(lines) + 258}; there are {len(lines)} merges"
         )
-    merges = tuple(tuple(line.split()) for line in lines[:count])
+    pairs = (line.split() for line in lines[:count])
+    merges = tuple((left, right) for left, right in pairs)
     symbols = byte_symbols()
     tokens = [*symbols, *(s + WORD_END for s in symbols), *map("".join, merges), START_TOKEN, END_TOKEN]
     return Vocabulary({token: i for i, token in enumerate(tokens)}, merges)
@@ -117,7 +123,7 @@ def _clip_encoder(end_index: int):
 
 
 def _build_encoder(vocabulary: Vocabulary):
-    """The library's encoder of words already split."""
+    """Return the library's encoder of words that are split already."""
     from tokenizers import AddedToken, models, pre_tokenizers
     from tokenizers import Tokenizer as Encoder
 
@@ -130,7 +136,7 @@ def _build_encoder(vocabulary: Vocabulary):
 
 @functools.lru_cache(maxsize=4)
 def _word_pattern(start_token: str, end_token: str):
-    """How text falls into words.  `regex` as in the reference: the library's own engine knows special tokens otherwise."""
+    """Return the pattern of words, for `regex` as in the reference: the library's own engine splits special tokens."""
     import regex
 
     special = "|".join(map(regex.escape, (start_token, end_token)))
@@ -138,11 +144,10 @@ def _word_pattern(start_token: str, end_token: str):
 
 
 class Tokenizer:
-    """Prompts to padded ids.
+    """A tokenizer of prompts, which gives padded ids.
 
-    ``Tokenizer(config)`` has CLIP's vocabulary; ``from_huggingface`` and
-    ``from_files`` read another.  Special tokens written out in a prompt count
-    as special tokens, as in the reference.
+    ``Tokenizer(config)`` has CLIP's vocabulary; ``from_huggingface`` and ``from_files`` read another.  Special tokens written
+    out in a prompt count as special tokens, as in the reference.
     """
 
     def __init__(self, config: TokenizerConfig = TokenizerConfig(), vocabulary: Vocabulary | None = None):
@@ -152,11 +157,11 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Rows that a text tower's token table needs."""
+        """Number of rows in a text tower's token table."""
         return max(self.vocabulary.ids.values()) + 1
 
     def encode(self, text: str) -> list[int]:
-        """Ids of one prompt, neither cut nor padded, with start and end if the config adds them."""
+        """Return the ids of one prompt, neither cut nor padded, with start and end if the config adds them."""
         words = _word_pattern(self.vocabulary.start_token, self.vocabulary.end_token).findall(clean_text(text))
         ids = self._encoder.encode(words, is_pretokenized=True, add_special_tokens=False).ids if words else []
         return [self.vocabulary.start, *ids, self.vocabulary.end] if self.config.add_start_and_end else ids
@@ -165,10 +170,12 @@ class Tokenizer:
         """Tokenize a list of n prompts.
 
         Returns:
-          ids: (n, context_length) int32, padded with ``config.pad_token``.  A
-            longer prompt is cut before its last token, the end of text if the config adds one.
-          mask: (n, context_length) bool, True on tokens, False on padding.
-        Raises ValueError for a bare string or a prompt that is not a string.
+            ids: (n, context_length) int32, padded with ``config.pad_token``.  A longer prompt loses tokens before its last
+                one, which is the end of text if the config adds it.
+            mask: (n, context_length) bool, True on tokens, False on padding.
+
+        Raises:
+            ValueError: for a bare string or a prompt that is not a string.
         """
         if isinstance(texts, str):
             raise ValueError(f"Tokenizer takes a list of prompts, got the string {texts!r:.40}; pass [text]")
@@ -184,7 +191,7 @@ class Tokenizer:
         return ids, mask
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The cleaned text behind one prompt's ids, words apart by one space; reads from the start token, if any, to the end token."""
+        """Return the cleaned text of one prompt's ids, up to the end token, with one space between words."""
         tokens = []
         for index in map(int, ids):
             if index == self.vocabulary.end:
@@ -192,14 +199,15 @@ class Tokenizer:
             if index != self.vocabulary.start and index in self._tokens:
                 tokens.append(self._tokens[index])
         words = "".join(tokens).split(WORD_END)
-        return " ".join(bytes(map(_bytes_of_symbols().get, word)).decode("utf-8", "replace") for word in words).strip()
+        byte = _bytes_of_symbols()
+        return " ".join(bytes(byte[symbol] for symbol in word).decode("utf-8", "replace") for word in words).strip()
 
     @functools.cached_property
     def _tokens(self) -> dict[int, str]:
         return {index: token for token, index in self.vocabulary.ids.items()}
 
     def to_files(self, folder: str | Path) -> None:
-        """Write vocab.json, merges.txt and config.json into ``folder``, which is made if need be."""
+        """Write vocab.json, merges.txt and config.json into ``folder``, which is made if it is absent."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         vocabulary = self.vocabulary
@@ -222,11 +230,9 @@ class Tokenizer:
     def from_huggingface(cls, folder: str | Path) -> Tokenizer:
         """Read the tokenizer folder of a Hugging Face CLIP (tokenizer.json, or vocab.json and merges.txt).
 
-        Ids, special tokens, pad token and length come from the folder; the
-        text treatment stays the reference's, so that a prompt too long keeps
-        its end token and a pad symbol written in a prompt is ordinary text.
-        Without a pad token in the folder, padding is 0 as in all VQ-Diffusion
-        models.  Raises FileNotFoundError or ConfigError naming the file.
+        Ids, special tokens, pad token and length come from the folder.  The text treatment stays the reference's, so that
+        a prompt too long keeps its end token and a pad symbol written in a prompt is ordinary text.  Without a pad token in
+        the folder, padding is 0 as in all VQ-Diffusion models.  Raises FileNotFoundError or ConfigError naming the file.
         """
         folder = Path(folder)
         settings: dict = {}
@@ -260,7 +266,7 @@ class Tokenizer:
 
 
 def _token_text(token: str | dict | None) -> str | None:
-    """Transformers writes a special token as text or as a table with ``content``."""
+    """Return the text of a special token, which transformers writes as text or as a table with ``content``."""
     return token["content"] if isinstance(token, dict) else token
 
 

@@ -118,7 +118,7 @@ def _tensors(path: str | Path) -> Mapping[str, Any]:
                 return dict(file)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    from ...interop.torch_zip import open_checkpoint, state_dict
+    from ...interop.files.torch_zip import open_checkpoint, state_dict
 
     return state_dict(open_checkpoint(path))
 

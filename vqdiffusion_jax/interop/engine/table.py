@@ -1,8 +1,7 @@
-"""The engine of every key table: fill a module from a foreign file's tensors, or write such tensors from a module.
+"""Key tables applied: a module filled from a foreign file's tensors, or such tensors written from a module.
 
-A table is a list of ``Rule`` and a list of ``Ignore``.  ``apply`` accounts for
-every foreign key and every parameter of ours, and raises one error that lists
-all that does not fit; ``unapply`` goes the other way.  Both run on the host.
+A table is a list of ``Rule`` and a list of ``Ignore``.  ``apply`` accounts for every foreign key and every parameter of
+ours, and raises one error that lists all that does not fit.  ``unapply`` is its inverse.  Both run on the host.
 """
 
 from __future__ import annotations
@@ -14,52 +13,13 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from ..errors import ConversionError
-from ..paths import leaves_by_path, path_of
+from ...errors import ConversionError
+from ...paths import leaves_by_path, path_of
 from .report import Mapped, Report
-from .rules import (
-    LAYER,
-    Ignore,
-    Rule,
-    Transform,
-    as_is,
-    conv,
-    conv_kernel,
-    dense,
-    embedding,
-    key,
-    norm,
-    pointwise,
-    pointwise_kernel,
-    split,
-    squeeze_first,
-    transpose,
-)
-
-__all__ = [
-    "ConversionError",
-    "Ignore",
-    "Mapped",
-    "Report",
-    "Rule",
-    "Transform",
-    "apply",
-    "as_is",
-    "conv",
-    "conv_kernel",
-    "dense",
-    "embedding",
-    "key",
-    "norm",
-    "pointwise",
-    "pointwise_kernel",
-    "split",
-    "squeeze_first",
-    "transpose",
-    "unapply",
-]
+from .rules import LAYER, Ignore, Rule
 
 Module = TypeVar("Module")
+Entry = TypeVar("Entry", Rule, Ignore)
 
 
 def _is_abstract(tensor: Any) -> bool:
@@ -67,14 +27,14 @@ def _is_abstract(tensor: Any) -> bool:
 
 
 def _view(tensor: Any) -> np.ndarray:
-    """The tensor as a numpy array; shapes alone become an array of one repeated element, which takes no memory."""
+    """Return the tensor as a numpy array; a shape alone becomes one repeated element, which takes no memory."""
     if _is_abstract(tensor):
         return np.broadcast_to(np.empty((), tensor.dtype), tensor.shape)
     return np.asarray(tensor)
 
 
 class _Filling:
-    """Our leaves as they fill up; memory is taken leaf by leaf, and a stacked leaf is written layer by layer."""
+    """Our leaves while they are filled: memory is taken leaf by leaf; a stacked leaf is written layer by layer."""
 
     def __init__(self, leaves: dict[str, Any], keep_dtype: Callable[[str], bool], abstract: bool):
         self.expected = leaves
@@ -126,20 +86,20 @@ def apply(
     what: str = "the file",
     check: bool = True,
 ) -> tuple[Module, Report]:
-    """Fill a module with a foreign file's tensors.
+    """Fill a module with the tensors of a foreign file.
 
     The first rule that matches a key decides; where no rule matches, the first Ignore that does.
 
     Args:
         rules: the key table.
         ignores: keys left out on purpose.  They are never read.
-        tensors: foreign key to anything with ``.shape`` and ``.dtype`` that ``numpy.asarray`` reads (a memory map is
-            read one key at a time), or to jax.ShapeDtypeStruct to check shapes without memory.
+        tensors: foreign key to anything with ``.shape`` and ``.dtype`` that ``numpy.asarray`` reads (read one key at a
+            time), or to jax.ShapeDtypeStruct to check shapes without memory.
         module_abstract: the module from ``jax.eval_shape`` (or a real one), which gives shapes and dtypes.
         optional: patterns of our paths that may be absent; those leaves stay as ``module_abstract`` has them.
-        keep_dtype: says of one of our paths whether it keeps the file's dtype; by default all take the module's.
+        keep_dtype: predicate of our paths that keep the file's dtype; the others take the module's.
         what: the file's name in an error.
-        check: False returns the report of a conversion that failed instead of raising (the module is then None).
+        check: False reports what does not fit instead of raising; such parameters stay as ``module_abstract`` has them.
 
     Returns:
         The module with numpy arrays for leaves (ShapeDtypeStructs if that is what came in), and the report.
@@ -149,19 +109,16 @@ def apply(
     """
     flat, treedef = jax.tree_util.tree_flatten_with_path(module_abstract)
     paths = [path_of(path) for path, _ in flat]
-    leaves = dict(zip(paths, (leaf for _, leaf in flat)))
+    leaves = {path: leaf for path, (_, leaf) in zip(paths, flat, strict=True)}
     abstract = any(_is_abstract(tensor) for tensor in tensors.values())
     filling, report = _Filling(leaves, keep_dtype or (lambda path: False), abstract), Report()
     for foreign, tensor in tensors.items():
-        rule, match = _first(rules, foreign)
-        if rule is None:
-            ignore, _ = _first(ignores, foreign)
-            if ignore is not None:
-                report.ignored.append((foreign, ignore.reason))
-            else:
-                report.unmapped.append(f"{foreign} {tuple(tensor.shape)}")
-            continue
-        _place(rule, match, foreign, tensor, filling, report)
+        if found := _first(rules, foreign):
+            _place(*found, foreign, tensor, filling, report)
+        elif ignored := _first(ignores, foreign):
+            report.ignored.append((foreign, ignored[0].reason))
+        else:
+            report.unmapped.append(f"{foreign} {tuple(tensor.shape)}")
     allowed = [re.compile(pattern) for pattern in optional]
     for path in paths:
         absent = filling.missing(path)
@@ -171,16 +128,15 @@ def apply(
             report.missing += absent
     if check:
         report.check(what)
-    if not report.ok:
-        return None, report
     return treedef.unflatten([filling.filled.get(path, leaves[path]) for path in paths]), report
 
 
-def _first(entries: Sequence[Any], foreign: str) -> tuple[Any, re.Match | None]:
+def _first(entries: Sequence[Entry], foreign: str) -> tuple[Entry, re.Match[str]] | None:
+    """Return the first entry that matches a key, with the match."""
     for entry in entries:
         if match := entry.regex.fullmatch(foreign):
             return entry, match
-    return None, None
+    return None
 
 
 def _place(rule: Rule, match: re.Match, foreign: str, tensor: Any, filling: _Filling, report: Report) -> None:
@@ -188,6 +144,7 @@ def _place(rule: Rule, match: re.Match, foreign: str, tensor: Any, filling: _Fil
     layer = int(groups[LAYER]) if rule.stacked else None
     shape = tuple(tensor.shape)
     targets = [target.format(**groups) for target in rule.targets]
+    hollow: tuple[np.ndarray, ...] = ()
     try:
         hollow = rule.layout.forward(np.broadcast_to(np.empty((), tensor.dtype), shape))
         problems = [
@@ -197,7 +154,7 @@ def _place(rule: Rule, match: re.Match, foreign: str, tensor: Any, filling: _Fil
         problems = [str(error)]
     if problems:
         report.wrong_shape += [f"{foreign} {shape}: {problem}" for problem in problems]
-        for path in targets:  # reported once, as misshapen; not a second time as missing
+        for path in targets:  # reported once, as misshapen, and not again as missing
             if path in filling.expected:
                 filling.written.setdefault(path, set()).add(layer)
         return
@@ -208,9 +165,9 @@ def _place(rule: Rule, match: re.Match, foreign: str, tensor: Any, filling: _Fil
 
 
 def unapply(rules: Sequence[Rule], module: Any, *, skip: Iterable[str] = ()) -> dict[str, np.ndarray]:
-    """The foreign tensors that ``apply(rules, ...)`` would read into ``module``.
+    """Return the foreign tensors that ``apply(rules, ...)`` would read into ``module``.
 
-    Where several rules lead to one parameter, the first one names the key.
+    If several rules lead to one parameter, the first one names the key.
 
     Args:
         rules: the key table; each pattern used must be a literal key with named groups.
@@ -218,7 +175,7 @@ def unapply(rules: Sequence[Rule], module: Any, *, skip: Iterable[str] = ()) -> 
         skip: patterns of our paths that the foreign format does not hold.
 
     Returns:
-        Foreign key to array, in the dtypes of ``module``; where the layout allows, views of its arrays.
+        Foreign key to array, in the dtypes of ``module``; views of its arrays where the layout allows.
 
     Raises:
         ConversionError: one message that lists every parameter that no rule writes.

@@ -1,14 +1,14 @@
-"""Key table of a diffusers VQDiffusionPipeline: each part's keys with the part's folder in front.
+"""Key table of a diffusers VQDiffusionPipeline; the part's folder stands in front of each key.
 
-Where two foreign names lead to one parameter, the first is the one written.
+If two foreign names lead to one parameter, the first is written.
 """
 
 from __future__ import annotations
 
-from .huggingface_clip import POSITION_IDS, text_rules
-from .table import Rule, conv, dense, embedding, key, norm, pointwise
+from ..clip.huggingface import POSITION_IDS, text_rules
+from ..engine import Rule, conv, dense, embedding, key, norm, pointwise
 
-# Foreign names of a codec attention's four layers: today's, and those of files from before 2023.
+# Foreign names of the four layers of attention in a codec: today's, and those of files from before 2023.
 _ATTENTION = {
     "query": ("to_q", "query"),
     "key": ("to_k", "key"),
@@ -20,7 +20,7 @@ NULL = "learned_classifier_free_sampling_embeddings"
 
 
 def pipeline_rules(num_levels: int) -> list[Rule]:
-    """All rules of a pipeline whose codec has ``num_levels`` resolutions."""
+    """Return all rules of a pipeline whose codec has ``num_levels`` resolutions."""
     return [
         *transformer_rules("transformer", "denoiser"),
         Rule(key(f"{NULL}.embeddings"), "denoiser.null_condition"),
@@ -32,12 +32,19 @@ def pipeline_rules(num_levels: int) -> list[Rule]:
 
 IGNORES = [POSITION_IDS]
 
-# Ours that the format has no place for: CLIPTextModel has no projection, VQModel keeps no running means.
-NOT_IN_FORMAT = (r"text_encoder\.text_projection", r"codec\.quantizer\.cluster_size", r"codec\.quantizer\.codebook_sum")
+# Parameters of ours without a place in the format: CLIPTextModel has no projection, VQModel keeps no running means, and
+# every pipeline knows the first codes of its codec.
+TABLES = (r"codec\.full_to_reduced", r"codec\.reduced_to_full")
+NOT_IN_FORMAT = (
+    r"text_encoder\.text_projection",
+    r"codec\.quantizer\.cluster_size",
+    r"codec\.quantizer\.codebook_sum",
+    *TABLES,
+)
 
 
 def transformer_rules(foreign: str, ours: str) -> list[Rule]:
-    """Transformer2DModel over discrete input to Denoiser with text condition."""
+    """Return the rules from Transformer2DModel over discrete input to Denoiser with a text condition."""
     theirs, block = f"{foreign}.transformer_blocks.{{layer}}", f"{ours}.blocks"
     rules = [
         *embedding(f"{foreign}.latent_image_embedding.emb", f"{ours}.token_embedding"),
@@ -60,7 +67,10 @@ def transformer_rules(foreign: str, ours: str) -> list[Rule]:
 
 
 def codec_rules(foreign: str, ours: str, num_levels: int) -> list[Rule]:
-    """VQModel to VQGAN.  Theirs counts the decoder's levels in the order they run, ours from the highest resolution."""
+    """Return the rules from VQModel to VQGAN.
+
+    Theirs counts the decoder's levels in the order they run, ours from the highest resolution.
+    """
     rules = [
         *pointwise(f"{foreign}.quant_conv", f"{ours}.quant_conv"),
         *pointwise(f"{foreign}.post_quant_conv", f"{ours}.post_quant_conv"),

@@ -1,4 +1,7 @@
-"""A pickle reader that executes nothing: a short list of globals builds tensors, known harmless ones become inert, the rest is refused."""
+"""A pickle reader that executes nothing.
+
+A short list of globals builds tensors, known harmless ones become inert, and all others are refused.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ..errors import CheckpointError
+from ...errors import CheckpointError
 from .lazy_tensor import LazyTensor, Sealed, Storage
 
 _DTYPES = {
@@ -54,7 +57,7 @@ _STORAGES = {
     "ComplexDoubleStorage": "complex128",
 }
 
-# Modules and globals that turn up beside the weights in training checkpoints; nothing of them is kept but the name.
+# Modules and globals beside the weights in training checkpoints; only their names are kept.
 _INERT_MODULES = (
     "pytorch_lightning",
     "lightning",
@@ -94,12 +97,13 @@ _INERT_GLOBALS |= {
 
 
 class Inert:
-    """Stands for an object of a foreign class: it takes whatever the pickle gives it and does nothing with it.
+    """A stand-in for an object of a foreign class; it accepts anything from the pickle and does nothing with it.
 
-    ``attributes`` is the state the pickle set, which for TorchScript modules is their tree of parameters.
+    ``attributes`` is the state that the pickle set; for TorchScript modules it is their tree of parameters.
     """
 
     global_name = "?"
+    attributes: dict[str, Any]
 
     def __new__(cls, *arguments: Any, **named: Any) -> Inert:
         self = super().__new__(cls)
@@ -129,7 +133,7 @@ class Inert:
 
 
 class Ordered(collections.OrderedDict):
-    """An OrderedDict whose attributes no pickle may set: PyTorch's ``_metadata`` is dropped, and ``items`` stays what it is."""
+    """An OrderedDict whose attributes no pickle may set: PyTorch's ``_metadata`` is dropped."""
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -144,7 +148,7 @@ class _NumberKind(Sealed):
 
 @dataclass(frozen=True)
 class _Builder(Sealed):
-    """A function that a pickle may call, wrapped so that it may not be altered."""
+    """A function that a pickle may call but not alter."""
 
     function: Callable
 
@@ -190,7 +194,7 @@ _BUILDERS = {
 
 
 class SafeUnpickler(pickle.Unpickler):
-    """Reads one pickle.  ``storage(key, dtype)`` finds the bytes behind a persistent id."""
+    """An unpickler of one checkpoint.  ``storage(key, dtype, count)`` finds the bytes behind a persistent id."""
 
     def __init__(self, data: bytes, storage: Callable[[str, np.dtype | None, int], Storage]):
         super().__init__(io.BytesIO(data), encoding="utf-8")

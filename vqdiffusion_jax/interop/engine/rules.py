@@ -1,7 +1,6 @@
-"""What one line of a key table says: a foreign key, our parameter, and the change of layout between them.
+"""Lines of a key table: a foreign key, our parameter, and the change of layout between them.
 
-Every change of layout here is a view with an inverse, so that a table reads a
-foreign file and writes one too.
+Every change of layout has an inverse, so that one table reads a foreign file and writes one.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ LAYER = "layer"  # the group that indexes the leading axis of stacked layers
 
 @dataclass(frozen=True)
 class Transform:
-    """A change of layout: one foreign array to one or more of ours, and back."""
+    """A change of layout: from one foreign array to one or more of ours, and back."""
 
     name: str
     forward: Callable[[np.ndarray], tuple[np.ndarray, ...]]
@@ -55,7 +54,7 @@ squeeze_first = _one("(1, ...) -> (...)", _drop_first, lambda a: a[None])
 
 
 def split(parts: int, then: Transform = as_is) -> Transform:
-    """Rows stacked by ``parts`` layers fused into one (a fused in_proj), each then changed by ``then``."""
+    """Split the rows of a fused layer (in_proj) into ``parts`` arrays, and change the layout of each by ``then``."""
 
     def forward(array: np.ndarray) -> tuple[np.ndarray, ...]:
         if array.ndim == 0 or array.shape[0] % parts:
@@ -69,14 +68,14 @@ def split(parts: int, then: Transform = as_is) -> Transform:
 
 
 def key(template: str) -> str:
-    """The pattern of a literal key in which each ``{name}`` stands for a whole number."""
+    """Return the pattern of a literal key in which each ``{name}`` stands for a whole number."""
     pieces = re.split(r"\{(\w+)\}", template)
     return "".join(rf"(?P<{piece}>\d+)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
 
 
 @dataclass(frozen=True)
 class Rule:
-    r"""One foreign key to our parameter(s).
+    r"""A foreign key and our parameter, or parameters, for it.
 
     Attributes:
         pattern: regular expression that matches the whole foreign key; ``key`` writes one.  A group named ``layer``
@@ -108,7 +107,7 @@ class Rule:
 
     @cached_property
     def target_regex(self) -> re.Pattern:
-        """Matches the first target's paths, so that a path of ours can be traced back to its groups."""
+        """A pattern of the first target's paths, which finds the groups in a path of ours."""
         pieces = re.split(r"\{(\w+)\}", self.targets[0])
         return re.compile(
             "".join(rf"(?P<{piece}>\w+)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
@@ -116,7 +115,7 @@ class Rule:
 
     @cached_property
     def key_template(self) -> str:
-        """The foreign key as a ``str.format`` template.  Raises ValueError where the pattern says more than one key."""
+        """The foreign key as a ``str.format`` template.  Raises ValueError if the pattern is not of one literal key."""
         template = re.sub(r"\(\?P<(\w+)>(?:\\.|[^()\\])*\)", r"{\1}", self.pattern)
         literal = re.sub(r"\\(.)", "", re.sub(r"\{\w+\}", "", template))
         if re.search(r"[][(){}|*+?^$.]", literal):
@@ -126,7 +125,7 @@ class Rule:
         return re.sub(r"\\(.)", r"\1", template)
 
     def foreign_key(self, groups: dict[str, str], layer: int | None) -> str:
-        """The key to write, given the groups found in our path.  Raises ValueError where they do not determine it."""
+        """Return the key to write, given the groups in our path.  Raises ValueError if they do not determine it."""
         try:
             return self.key_template.format(**groups, **({} if layer is None else {LAYER: layer}))
         except KeyError as absent:
@@ -137,7 +136,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Ignore:
-    """Foreign keys that are left out on purpose, and why."""
+    """A pattern of foreign keys that are left out on purpose, and the reason."""
 
     pattern: str
     reason: str
@@ -148,17 +147,17 @@ class Ignore:
 
 
 def dense(foreign: str, ours: str) -> list[Rule]:
-    """``foreign.weight`` (out, in) and ``foreign.bias`` to an nnx.Linear."""
+    """Rules of a linear layer: ``foreign.weight`` (out, in) and ``foreign.bias`` to an nnx.Linear."""
     return [Rule(key(f"{foreign}.weight"), f"{ours}.kernel", transpose), Rule(key(f"{foreign}.bias"), f"{ours}.bias")]
 
 
 def conv(foreign: str, ours: str) -> list[Rule]:
-    """``foreign.weight`` OIHW and ``foreign.bias`` to an nnx.Conv."""
+    """Rules of a convolution: ``foreign.weight`` OIHW and ``foreign.bias`` to an nnx.Conv."""
     return [Rule(key(f"{foreign}.weight"), f"{ours}.kernel", conv_kernel), Rule(key(f"{foreign}.bias"), f"{ours}.bias")]
 
 
 def pointwise(foreign: str, ours: str) -> list[Rule]:
-    """A 1x1 convolution's ``foreign.weight`` (out, in, 1, 1) and ``foreign.bias`` to an nnx.Linear."""
+    """Rules of a 1x1 convolution: ``foreign.weight`` (out, in, 1, 1) and ``foreign.bias`` to an nnx.Linear."""
     return [
         Rule(key(f"{foreign}.weight"), f"{ours}.kernel", pointwise_kernel),
         Rule(key(f"{foreign}.bias"), f"{ours}.bias"),
@@ -166,10 +165,10 @@ def pointwise(foreign: str, ours: str) -> list[Rule]:
 
 
 def norm(foreign: str, ours: str) -> list[Rule]:
-    """``foreign.weight`` and ``foreign.bias`` to an affine nnx.LayerNorm or nnx.GroupNorm."""
+    """Rules of a norm: ``foreign.weight`` and ``foreign.bias`` to an affine nnx.LayerNorm or nnx.GroupNorm."""
     return [Rule(key(f"{foreign}.weight"), f"{ours}.scale"), Rule(key(f"{foreign}.bias"), f"{ours}.bias")]
 
 
 def embedding(foreign: str, ours: str) -> list[Rule]:
-    """``foreign.weight`` (rows, width) to an nnx.Embed."""
+    """The rule of an embedding: ``foreign.weight`` (rows, width) to an nnx.Embed."""
     return [Rule(key(f"{foreign}.weight"), f"{ours}.embedding")]

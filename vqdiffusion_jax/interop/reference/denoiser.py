@@ -1,4 +1,4 @@
-"""Key table of the reference's denoisers (text, class-conditional, unconditional), and their sizes as shapes tell them."""
+"""Key table of the reference's denoisers (text, class-conditional, unconditional), and their sizes from shapes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .keys import count, rows, shape_of
-from .table import Ignore, Rule, conv, dense, embedding, key, norm, squeeze_first
+from ...config import mlp_ratio
+from ...errors import ConversionError
+from ..engine import Ignore, Rule, conv, dense, embedding, key, norm, squeeze_first
+from ..engine.shapes import count, rows, shape_of
 
 PREFIX = "transformer."
 TEXT_PREFIX = f"{PREFIX}condition_emb."
@@ -16,7 +18,7 @@ NULL_CONDITION = f"{PREFIX}empty_text_embed"
 
 
 def denoiser_rules(ours: str = "", *, condition: str, mlp: str) -> list[Rule]:
-    """A denoiser of that condition ("text", "class", "none") and MLP ("dense", "conv"); our paths begin with ``ours``."""
+    """Return the rules of a denoiser; condition and mlp are DenoiserConfig's, and our paths begin with ``ours``."""
     block, layer = f"{NETWORK}blocks.{{layer}}.", f"{ours}blocks."
     content = f"{NETWORK}content_emb."
     rules = [
@@ -45,7 +47,7 @@ def denoiser_rules(ours: str = "", *, condition: str, mlp: str) -> list[Rule]:
 
 
 def denoiser_ignores(condition: str) -> list[Ignore]:
-    """What a training checkpoint holds beside the denoiser's weights."""
+    """Return the keys of a training checkpoint under ``transformer.`` that are no weights."""
     buffers = "log_(at|bt|ct|1_min_ct|cumprod_at|cumprod_bt|cumprod_ct|1_min_cumprod_ct)"
     ignores = [
         Ignore(key(PREFIX) + buffers, "noise schedule, computed anew in float64"),
@@ -68,41 +70,57 @@ def _attention(foreign: str, ours: str) -> list[Rule]:
     return [rule for theirs, name in names.items() for rule in dense(f"{foreign}.{theirs}", f"{ours}.{name}")]
 
 
-def denoiser_sizes(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of DenoiserConfig that keys and shapes tell: all but num_heads, activation, dropout and, mostly, grid.
+def denoiser_fields(
+    tensors: Mapping[str, Any], yaml: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the fields of DenoiserConfig that shapes tell: all but num_heads, activation, dropout and, mostly, grid.
+
+    Args:
+        tensors: of a training checkpoint.
+        yaml: fields that the model's yaml sets; sinusoidal embeddings leave no table to count, so it tells their rows.
+        defaults: fields that it leaves open.
 
     Raises:
         ConversionError: if the keys are not those of a training checkpoint.
     """
+    told = {**(defaults or {}), **(yaml or {})}
     block = f"{NETWORK}blocks.0."
     tokens, width = shape_of(tensors, f"{NETWORK}content_emb.emb.weight", 2)
     learned = f"{block}ln1.emb.weight" in tensors
     convolutional = f"{block}mlp.conv1.weight" in tensors
-    sizes: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "num_codes": tokens - 1,
         "width": width,
         "num_layers": count(tensors, f"{NETWORK}blocks."),
         "num_timesteps": rows(tensors, f"{block}ln1.emb.weight" if learned else f"{PREFIX}log_at"),
         "position_grid": (_positions(tensors, "height_emb"), _positions(tensors, "width_emb")),
         "mlp": "conv" if convolutional else "dense",
-        "mlp_ratio": rows(tensors, f"{block}mlp.conv1.weight" if convolutional else f"{block}mlp.0.weight") // width,
+        "mlp_ratio": mlp_ratio(rows(tensors, f"{block}mlp.{'conv1' if convolutional else '0'}.weight"), width),
         "timestep_embedding": "learned" if learned else "sinusoidal",
     }
     if f"{block}attn2.key.weight" in tensors:
-        sizes |= {
+        fields |= {
             "condition": "text",
             "condition_width": shape_of(tensors, f"{block}attn2.key.weight", 2)[1],
             "learnable_null": NULL_CONDITION in tensors,
         }
         if f"{block}attn2.mask" in tensors:
-            sizes |= _grid(shape_of(tensors, f"{block}attn2.mask", 4)[2])
+            fields |= _grid(shape_of(tensors, f"{block}attn2.mask", 4)[2])
         if NULL_CONDITION in tensors:
-            sizes["condition_length"] = shape_of(tensors, NULL_CONDITION, 2)[0]
+            fields["condition_length"] = shape_of(tensors, NULL_CONDITION, 2)[0]
     elif f"{block}ln2.emb.weight" in tensors:
-        sizes |= {"condition": "class", "num_classes": rows(tensors, f"{block}ln2.emb.weight")}
+        classes = rows(tensors, f"{block}ln2.emb.weight")
+        fields |= {"condition": "class", "class_embedding": "learned", "num_classes": classes}
+    elif f"{block}ln2.linear.weight" in tensors:
+        if "num_classes" not in told:
+            raise ConversionError(
+                "the file's class embedding is sinusoidal, so it does not hold the number of classes; "
+                "give config (--reference_config): the model's yaml"
+            )
+        fields |= {"condition": "class", "class_embedding": "sinusoidal", "num_classes": told["num_classes"]}
     else:
-        sizes |= {"condition": "none"}
-    return sizes
+        fields |= {"condition": "none"}
+    return fields
 
 
 def _positions(tensors: Mapping[str, Any], name: str) -> int:

@@ -1,14 +1,14 @@
-"""Key table of OpenAI CLIP's two towers, and their sizes as the shapes tell them."""
+"""Key table of OpenAI CLIP's two towers, and their sizes from shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import CLIPTextConfig, CLIPVisionConfig
-from ..errors import ConfigError
-from .keys import count, rows, shape_of
-from .table import Ignore, Rule, conv_kernel, dense, embedding, key, norm, split, transpose
+from ...config import CLIPTextConfig, CLIPVisionConfig, mlp_ratio
+from ...errors import ConfigError
+from ..engine import Ignore, Rule, conv_kernel, dense, embedding, key, norm, split, transpose
+from ..engine.shapes import count, rows, shape_of
 
 HEAD_WIDTH = 64  # in every CLIP that OpenAI released; shapes do not tell
 
@@ -28,7 +28,7 @@ def _blocks(foreign: str, ours: str) -> list[Rule]:
 
 
 def text_rules(foreign: str = "", ours: str = "") -> list[Rule]:
-    """Text tower: keys begin with ``foreign``, our paths with ``ours``."""
+    """Return the rules of the text tower; its keys begin with ``foreign``, our paths with ``ours``."""
     return [
         *embedding(f"{foreign}token_embedding", f"{ours}token_embedding"),
         Rule(key(f"{foreign}positional_embedding"), f"{ours}position_embedding"),
@@ -39,7 +39,7 @@ def text_rules(foreign: str = "", ours: str = "") -> list[Rule]:
 
 
 def vision_rules(foreign: str = "visual.", ours: str = "") -> list[Rule]:
-    """Image tower (the vision transformers): keys begin with ``foreign``, our paths with ``ours``."""
+    """Return the rules of an image tower (a vision transformer), whose keys begin with ``foreign``, ours with ``ours``."""
     return [
         Rule(key(f"{foreign}conv1.weight"), f"{ours}patch_embedding.kernel", conv_kernel),
         Rule(key(f"{foreign}class_embedding"), f"{ours}class_embedding"),
@@ -52,7 +52,7 @@ def vision_rules(foreign: str = "visual.", ours: str = "") -> list[Rule]:
 
 
 def settings(foreign: str = "") -> list[Ignore]:
-    """What an OpenAI file holds beside the two towers."""
+    """Return the keys of an OpenAI file beside the two towers."""
     return [
         Ignore(key(f"{foreign}logit_scale"), "similarities are used without the training temperature"),
         Ignore(key(foreign) + "(input_resolution|context_length|vocab_size)", "sizes, read from the weights' shapes"),
@@ -60,7 +60,7 @@ def settings(foreign: str = "") -> list[Ignore]:
 
 
 def text_config(tensors: Mapping[str, Any], foreign: str = "") -> CLIPTextConfig:
-    """Sizes of the text tower whose keys begin with ``foreign``.  Raises ConfigError if it is not one."""
+    """Return the sizes of the text tower whose keys begin with ``foreign``.  Raises ConfigError if it is not one."""
     vocab_size, width = shape_of(tensors, f"{foreign}token_embedding.weight", 2)
     return CLIPTextConfig(
         vocab_size=vocab_size,
@@ -68,13 +68,16 @@ def text_config(tensors: Mapping[str, Any], foreign: str = "") -> CLIPTextConfig
         width=width,
         num_layers=count(tensors, f"{foreign}transformer.resblocks."),
         num_heads=_heads(width, "text"),
-        mlp_ratio=rows(tensors, f"{foreign}transformer.resblocks.0.mlp.c_fc.weight") // width,
+        mlp_ratio=mlp_ratio(rows(tensors, f"{foreign}transformer.resblocks.0.mlp.c_fc.weight"), width),
         projection_width=shape_of(tensors, f"{foreign}text_projection", 2)[1],
     )
 
 
 def vision_config(tensors: Mapping[str, Any], foreign: str = "visual.") -> CLIPVisionConfig:
-    """Sizes of the image tower whose keys begin with ``foreign``.  Raises ConfigError if it is no vision transformer."""
+    """Return the sizes of the image tower whose keys begin with ``foreign``.
+
+    Raises ConfigError if it is no vision transformer.
+    """
     width, _, patch, _ = shape_of(tensors, f"{foreign}conv1.weight", 4)
     side = round((rows(tensors, f"{foreign}positional_embedding") - 1) ** 0.5)
     return CLIPVisionConfig(
@@ -83,7 +86,7 @@ def vision_config(tensors: Mapping[str, Any], foreign: str = "visual.") -> CLIPV
         width=width,
         num_layers=count(tensors, f"{foreign}transformer.resblocks."),
         num_heads=_heads(width, "image"),
-        mlp_ratio=rows(tensors, f"{foreign}transformer.resblocks.0.mlp.c_fc.weight") // width,
+        mlp_ratio=mlp_ratio(rows(tensors, f"{foreign}transformer.resblocks.0.mlp.c_fc.weight"), width),
         projection_width=shape_of(tensors, f"{foreign}proj", 2)[1],
     )
 

@@ -1,16 +1,16 @@
-"""What a conversion did with every key, and the one error it raises."""
+"""The report of a conversion: every key accounted for, and the one error that it raises."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
-from ..errors import ConversionError
+from ...errors import ConversionError
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """One array that found its place: shapes are the foreign one and ours (without the layer axis)."""
+    """An array that found its place; ``our_shape`` is without the layer axis."""
 
     foreign: str
     ours: str
@@ -26,7 +26,7 @@ class Report:
 
     mapped: list[Mapped] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)  # (foreign key, reason)
-    left: list[str] = field(default_factory=list)  # ours, optional and absent from the file: as the model had them
+    left: list[str] = field(default_factory=list)  # ours: optional and absent from the file, so left as they were
     missing: list[str] = field(default_factory=list)  # ours
     unmapped: list[str] = field(default_factory=list)  # foreign
     wrong_shape: list[str] = field(default_factory=list)  # one line each
@@ -34,10 +34,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
+        """True if the file fills the model."""
         return not (self.missing or self.unmapped or self.wrong_shape)
 
     def check(self, what: str = "the file") -> None:
-        """Raises ConversionError listing everything that is missing, unmapped or of the wrong shape."""
+        """Raise ConversionError that lists all that is missing, not recognised or of the wrong shape, unless ``ok``."""
         if self.ok:
             return
         parts = []
@@ -51,7 +52,7 @@ class Report:
         raise ConversionError(f"{what} does not fill the model; " + "\n".join(parts))
 
     def table(self) -> str:
-        """The conversion as text, one line a parameter; the layers of a stack share a line."""
+        """Return the conversion as text, one line a parameter; the layers of a stack share a line."""
         groups: dict[tuple, list[Mapped]] = {}
         for entry in self.mapped:
             name = entry.foreign if entry.layer is None else re.sub(rf"\b{entry.layer}\b", "N", entry.foreign, count=1)
@@ -60,8 +61,8 @@ class Report:
         for (name, ours, shape, our_shape, transform), entries in groups.items():
             stack = f" x{len(entries)}" if entries[0].layer is not None else ""
             rows.append((name, _shape(shape) + stack, ours, _shape(our_shape), transform))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         reasons: dict[str, list[str]] = {}
         for foreign, reason in self.ignored:
             reasons.setdefault(reason, []).append(foreign)
@@ -84,25 +85,24 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _merge(keys: list[str]) -> list[str]:
-    """Keys that differ in one number only, as one line each: ``blocks.N.mask (N: 0, 1, 2)``."""
+    """Return keys that differ in one number only as one line each: ``blocks.N.mask (N: 0, 1, 2)``."""
     groups: dict[str, list[str]] = {}
     for name in keys:
         found = re.search(r"(?<=[.\[])\d+(?=[.\]])", name)
         template = name[: found.start()] + "N" + name[found.end() :] if found else name
         groups.setdefault(template, []).append(found.group() if found else "")
-    return [
-        template
-        if numbers == [""]
-        else template.replace("N", numbers[0], 1)
-        if len(numbers) == 1
-        else f"{template} (N: {_runs(numbers)})"
-        for template, numbers in groups.items()
-    ]
+    return [_merged(template, numbers) for template, numbers in groups.items()]
+
+
+def _merged(template: str, numbers: list[str]) -> str:
+    if numbers == [""]:
+        return template
+    return template.replace("N", numbers[0], 1) if len(numbers) == 1 else f"{template} (N: {_runs(numbers)})"
 
 
 def _runs(numbers: list[str]) -> str:
-    values, runs = sorted({int(n) for n in numbers if n}), []
-    for value in values:
+    runs: list[list[int]] = []
+    for value in sorted({int(n) for n in numbers if n}):
         if runs and value == runs[-1][1] + 1:
             runs[-1][1] = value
         else:

@@ -1,16 +1,17 @@
 """Options of a diffusers VQDiffusionPipeline as our ModelConfig, and back.
 
-Sizes come from each part's config.json.  What neither side's networks can be
-is refused: reading names the first such option, writing lists all of them.
+Sizes come from the config.json of each part.  An option that the other side's networks do not have is refused: reading
+names the first, writing lists all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import (
+from ...config import (
     DenoiserConfig,
     ModelConfig,
     SamplingDefaults,
@@ -19,14 +20,14 @@ from ..config import (
     TokenizerConfig,
     VQGANConfig,
 )
-from ..errors import ConfigError, ConversionError
-from .diffusers_rules import NULL
-from .huggingface_clip import TEXT_DEFAULTS, read_text_config
-from .part_config import PartConfig
+from ...errors import ConfigError, ConversionError
+from ..clip.huggingface import TEXT_DEFAULTS, read_text_config
+from ..files.json_options import JsonOptions
+from .keys import NULL
 
 VERSION = "0.42.1"  # of diffusers, whose layout is written
 
-# Defaults of diffusers' constructors: what an option left out of a config.json means.
+# Values of options that a config.json leaves out, as in diffusers' constructors.
 _TRANSFORMER_DEFAULTS = {
     "num_attention_heads": 16,
     "attention_head_dim": 88,
@@ -36,7 +37,6 @@ _TRANSFORMER_DEFAULTS = {
     "attention_bias": False,
     "patch_size": None,
     "activation_fn": "geglu",
-    "use_linear_projection": False,
     "only_cross_attention": False,
     "double_self_attention": False,
     "norm_type": "layer_norm",
@@ -77,36 +77,36 @@ _SCHEDULE_FIELDS = {
 }
 # "geglu-approximate" has no gate: it is x * sigmoid(1.702 x).
 _ACTIVATIONS = {"geglu-approximate": "gelu2", "gelu": "gelu"}
-# What the pipeline does when called without these arguments.
+# Defaults of the pipeline's call.
 _SAMPLING = SamplingDefaults(guidance_scale=5.0, truncation_rate=1.0)
-_DOWN_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")  # index: whether the level attends
+_DOWN_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")  # index 1: the level attends
 _UP_BLOCKS = ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
 
 
 def read_model_config(folder: Path, tokenizer: TokenizerConfig) -> ModelConfig:
-    """The model that a pipeline folder describes.
-
-    The folder does not say how the model was trained: the objective is the default one.
+    """Return the model that a pipeline folder describes, with the default objective, which the folder does not tell.
 
     Raises:
-        CheckpointError: in one line for a config.json that is absent or unreadable.
-        ConversionError: in one line for one that disagrees with another part or is of a network that ours cannot be.
+        CheckpointError: for a config.json that is absent or unreadable.
+        ConversionError: for one that disagrees with another part, or is of a network that ours cannot be.
     """
-    transformer = PartConfig.read(folder / "transformer" / "config.json", _TRANSFORMER_DEFAULTS)
-    codec = PartConfig.read(folder / "vqvae" / "config.json", _CODEC_DEFAULTS)
-    scheduler = PartConfig.read(folder / "scheduler" / "scheduler_config.json", _SCHEDULER_DEFAULTS)
-    text_encoder = PartConfig.read(folder / "text_encoder" / "config.json", TEXT_DEFAULTS)
+    transformer = JsonOptions.read(folder / "transformer" / "config.json", _TRANSFORMER_DEFAULTS)
+    codec = JsonOptions.read(folder / "vqvae" / "config.json", _CODEC_DEFAULTS)
+    scheduler = JsonOptions.read(folder / "scheduler" / "scheduler_config.json", _SCHEDULER_DEFAULTS)
+    text_encoder = JsonOptions.read(folder / "text_encoder" / "config.json", TEXT_DEFAULTS)
     try:
         text = read_text_config(text_encoder)
         learnable = _has_null(folder, transformer, tokenizer)
         if tokenizer.context_length > text.context_length:
             raise ConversionError(
-                f"{folder}: the tokenizer pads to {tokenizer.context_length} but the text encoder reads {text.context_length} tokens"
+                f"{folder}: the tokenizer pads to {tokenizer.context_length}, "
+                f"but the text encoder reads {text.context_length} tokens"
             )
+        denoiser = _denoiser(transformer, scheduler, tokenizer.context_length, learnable)
         return ModelConfig(
-            denoiser=_denoiser(transformer, tokenizer.context_length, learnable),
-            codec=_codec(codec, transformer.whole("sample_size")),
-            schedule=_schedule(scheduler),
+            denoiser=denoiser,
+            codec=_codec(codec, transformer.whole("sample_size"), denoiser.num_codes),
+            schedule=_schedule(scheduler, denoiser.num_timesteps),
             text_encoder=text,
             text_embedding=TextEmbeddingConfig(),
             tokenizer=tokenizer,
@@ -116,14 +116,14 @@ def read_model_config(folder: Path, tokenizer: TokenizerConfig) -> ModelConfig:
         raise ConversionError(f"{folder}: {error}") from error
 
 
-def _denoiser(part: PartConfig, condition_length: int, learnable_null: bool) -> DenoiserConfig:
+def _denoiser(part: JsonOptions, scheduler: JsonOptions, condition_length: int, learnable_null: bool) -> DenoiserConfig:
     for option in ("in_channels", "patch_size", "caption_channels"):
         part.require(option, None)
-    for option in ("double_self_attention", "only_cross_attention", "use_linear_projection"):
+    for option in ("double_self_attention", "only_cross_attention"):
         part.require(option, False)
-    for option in ("attention_bias", "norm_elementwise_affine"):
-        part.require(option, True)
-    # "layer_norm" is what files from before norm_type hold; with num_embeds_ada_norm it means "ada_norm".
+    part.require("attention_bias", True, False)
+    part.require("norm_elementwise_affine", True)
+    # Files from before norm_type hold "layer_norm"; with num_embeds_ada_norm it means "ada_norm".
     part.require("norm_type", "ada_norm", "layer_norm")
     part.require("norm_eps", 1e-5)
     part.require("attention_type", "default")
@@ -136,7 +136,8 @@ def _denoiser(part: PartConfig, condition_length: int, learnable_null: bool) -> 
         width=part.whole("num_attention_heads") * part.whole("attention_head_dim"),
         num_layers=part.whole("num_layers"),
         num_heads=part.whole("num_attention_heads"),
-        num_timesteps=part.whole("num_embeds_ada_norm"),
+        # A pipeline runs timesteps N - 1 .. 0, so it is sound as far as both tables reach.
+        num_timesteps=min(part.whole("num_embeds_ada_norm"), scheduler.whole("num_train_timesteps")),
         activation=_ACTIVATIONS[part.require("activation_fn", *_ACTIVATIONS)],
         condition_width=part.whole("cross_attention_dim"),
         condition_length=condition_length,
@@ -145,7 +146,7 @@ def _denoiser(part: PartConfig, condition_length: int, learnable_null: bool) -> 
     )
 
 
-def _codec(part: PartConfig, grid_side: int) -> VQGANConfig:
+def _codec(part: JsonOptions, grid_side: int, num_codes: int) -> VQGANConfig:
     part.require("act_fn", "silu", "swish")
     part.require("norm_type", "group")
     part.require("mid_block_add_attention", True)
@@ -159,14 +160,16 @@ def _codec(part: PartConfig, grid_side: int) -> VQGANConfig:
     attends = [_DOWN_BLOCKS.index(block) for block in down]
     if attends != [_UP_BLOCKS.index(block) for block in reversed(up)] or len(down) != len(channels):
         raise ConversionError(
-            f"{part.where}: down_block_types, up_block_types (reversed) and block_out_channels must describe the same levels, "
-            f"with attention at the same ones; they are {down}, {up}, {channels}"
+            f"{part.where}: down_block_types, up_block_types (reversed) and block_out_channels must describe the same "
+            f"levels, with attention at the same ones; they are {down}, {up}, {channels}"
         )
-    latent = part.whole("latent_channels")
+    latent, codes = part.whole("latent_channels"), part.whole("num_vq_embeddings")
     return VQGANConfig(
-        # Nearest code in a trained table; how the table was trained is not in the folder, and inference does not depend on it.
+        # The nearest code in a table; sampling does not need to know how the table was trained.
         quantizer="vq",
-        codebook_size=part.whole("num_vq_embeddings"),
+        codebook_size=codes,
+        # A denoiser may know only the first codes; one that knows more than there are is refused with the model.
+        reduced_codebook_size=num_codes if num_codes < codes else None,
         embed_dim=latent if part.values["vq_embed_dim"] is None else part.whole("vq_embed_dim"),
         # The codec's own sample_size is 32 in every published folder, whatever the size of the pictures.
         image_size=grid_side * 2 ** (len(channels) - 1),
@@ -180,20 +183,23 @@ def _codec(part: PartConfig, grid_side: int) -> VQGANConfig:
     )
 
 
-def _schedule(part: PartConfig) -> ScheduleConfig:
-    return ScheduleConfig(
-        num_codes=part.whole("num_vec_classes", at_least=2) - 1,
-        num_timesteps=part.whole("num_train_timesteps"),
-        **{ours: part.number(theirs) for ours, theirs in _SCHEDULE_FIELDS.items()},
-    )
+def _schedule(part: JsonOptions, num_timesteps: int) -> ScheduleConfig:
+    """Return the first ``num_timesteps`` of the folder's schedule: a part of a line is a line with a nearer end."""
+    ends = {ours: part.number(theirs) for ours, theirs in _SCHEDULE_FIELDS.items()}
+    if num_timesteps < (steps := part.whole("num_train_timesteps")):
+        for name in ("keep", "mask"):
+            start, end = ends[f"{name}_start"], ends[f"{name}_end"]
+            ends[f"{name}_end"] = start + (end - start) * (num_timesteps - 1) / (steps - 1)
+    codes = part.whole("num_vec_classes", at_least=2) - 1
+    return replace(ScheduleConfig(num_codes=codes, num_timesteps=num_timesteps), **ends)
 
 
-def _has_null(folder: Path, transformer: PartConfig, tokenizer: TokenizerConfig) -> bool:
-    """Whether there is a learned null condition; folders from before November 2022 lack the part altogether."""
+def _has_null(folder: Path, transformer: JsonOptions, tokenizer: TokenizerConfig) -> bool:
+    """Return True if there is a learned null condition; folders from before November 2022 lack the part altogether."""
     path = folder / NULL / "config.json"
     if not path.parent.is_dir():
         return False
-    part = PartConfig.read(path, _NULL_DEFAULTS)
+    part = JsonOptions.read(path, _NULL_DEFAULTS)
     if not part.flag("learnable"):
         return False
     expected = (tokenizer.context_length, transformer.whole("cross_attention_dim"))
@@ -204,8 +210,11 @@ def _has_null(folder: Path, transformer: PartConfig, tokenizer: TokenizerConfig)
     return True
 
 
-def obstacles(config: ModelConfig) -> list[str]:
-    """Why diffusers cannot hold this model, one reason each; empty where it can."""
+def obstacles(config: ModelConfig, *, first_codes: bool = False) -> list[str]:
+    """Return the reasons why diffusers cannot hold this model; empty if it can.
+
+    first_codes: the model keeps only some codes of its codec, and they are the first.
+    """
     denoiser, codec = config.denoiser, config.codec
     checks = [
         (denoiser.condition == "text", f"condition={denoiser.condition!r}, where diffusers has text models only"),
@@ -225,8 +234,8 @@ def obstacles(config: ModelConfig) -> list[str]:
             f"quantizer={codec.quantizer!r}, where diffusers takes the nearest code only",
         ),
         (
-            codec.reduced_codebook_size is None,
-            f"reduced_codebook_size={codec.reduced_codebook_size}, where diffusers keeps all codes",
+            codec.reduced_codebook_size is None or first_codes,
+            f"reduced_codebook_size={codec.reduced_codebook_size}, where diffusers keeps the first codes or all",
         ),
         (
             codec.encoder_window is None,
@@ -234,7 +243,7 @@ def obstacles(config: ModelConfig) -> list[str]:
         ),
         (
             codec.channel_multipliers[0] == 1,
-            f"channel_multipliers={codec.channel_multipliers}, where diffusers' first level has as many channels as conv_in",
+            f"channel_multipliers={codec.channel_multipliers}, where diffusers' first level is as wide as conv_in",
         ),
         (config.schedule.denominator == "num_codes", f"a schedule with denominator={config.schedule.denominator!r}"),
         (
@@ -247,7 +256,7 @@ def obstacles(config: ModelConfig) -> list[str]:
 
 
 def part_configs(config: ModelConfig) -> dict[str, dict[str, Any]]:
-    """config.json of every part but the text encoder and the tokenizer, by path in the folder, and model_index.json."""
+    """Return model_index.json and the config.json of all parts but text encoder and tokenizer, by path."""
     denoiser, codec, schedule = config.denoiser, config.codec, config.schedule
     attends = [level in codec.attention_levels for level in range(len(codec.channel_multipliers))]
     return {

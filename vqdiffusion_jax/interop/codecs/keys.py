@@ -1,25 +1,26 @@
-"""Key table of the VQGAN codecs (taming transformers' and ITHQ's, which share one graph), and their sizes as shapes tell them."""
+"""Key table of VQGAN codecs (taming transformers' and ITHQ's, which share one graph), and their sizes from shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import VQGANConfig
-from ..errors import ConversionError
-from .keys import count, indices, rows, shape_of
-from .table import Rule, conv, key, norm, pointwise
+from ...config import VQGANConfig
+from ...errors import ConversionError
+from ..engine import Rule, conv, key, norm, pointwise
+from ..engine.shapes import count, indices, rows, shape_of
 
 _CODEBOOKS = {"gumbel": "embed.weight", "vq": "embedding.weight", "ema": "embedding"}
 
 
 def codec_rules(encoder: str = "", decoder: str = "", ours: str = "", *, quantizer: str) -> list[Rule]:
-    """The whole codec with a quantizer of that kind ("gumbel", "vq", "ema").
+    """Return the rules of a whole codec.
 
     Args:
-        encoder: what the keys of encoder, quant_conv and quantize begin with.
-        decoder: what the keys of decoder and post_quant_conv begin with.
-        ours: what our paths begin with.
+        encoder: begins the keys of encoder, quant_conv and quantize.
+        decoder: begins the keys of decoder and post_quant_conv.
+        ours: begins our paths.
+        quantizer: "gumbel", "vq" or "ema".
     """
     return [
         *_tower(f"{encoder}encoder.", f"{ours}encoder.", "down", "downsample"),
@@ -66,8 +67,8 @@ def _attention(foreign: str, ours: str) -> list[Rule]:
     ]
 
 
-def codec_sizes(tensors: Mapping[str, Any], encoder: str = "", decoder: str = "") -> dict[str, Any]:
-    """The fields of VQGANConfig that shapes tell: all but image_size, norm_groups, dropout and reduced_codebook_size.
+def codec_fields(tensors: Mapping[str, Any], encoder: str = "", decoder: str = "") -> dict[str, Any]:
+    """Return the fields of VQGANConfig that shapes tell, so not image_size, norm_groups, dropout and encoder_window.
 
     Raises:
         ConversionError: if the keys are not those of such a codec.
@@ -78,13 +79,13 @@ def codec_sizes(tensors: Mapping[str, Any], encoder: str = "", decoder: str = ""
     widths = [rows(tensors, f"{encoder}encoder.down.{i}.block.{blocks - 1}.conv2.weight") for i in levels]
     if any(width % channels for width in widths):
         raise ConversionError(
-            f"the codec's levels are {widths} channels wide, which are not multiples of its first layer's {channels}"
+            f"the codec's levels are {widths} channels wide; multiples of its first layer's {channels} are expected"
         )
     z_channels = shape_of(tensors, f"{decoder}decoder.conv_in.weight", 4)[1]
-    if rows(tensors, f"{encoder}encoder.conv_out.weight") != z_channels:
+    if (last := rows(tensors, f"{encoder}encoder.conv_out.weight")) != z_channels:
         raise ConversionError(
-            f"the codec's encoder ends in {rows(tensors, f'{encoder}encoder.conv_out.weight')} channels and its decoder begins with "
-            f"{z_channels}; a codec with double_z (a mean and a variance) is not supported"
+            f"the codec's encoder ends in {last} channels and its decoder begins with {z_channels}; "
+            "a codec with double_z (a mean and a variance) is not supported"
         )
     quantizer, codebook = _quantizer(tensors, f"{encoder}quantize.")
     codebook_size, embed_dim = shape_of(tensors, codebook, 2)
@@ -110,9 +111,12 @@ def _quantizer(tensors: Mapping[str, Any], prefix: str) -> tuple[str, str]:
     )
 
 
-def make_config(facts: Mapping[str, Any], *, grid: tuple[int, int] | None = None) -> VQGANConfig:
-    """VQGANConfig from fields; where image_size is unknown it follows from the grid, else it is 256."""
-    facts = dict(facts)
-    if "image_size" not in facts and grid is not None:
-        facts["image_size"] = grid[0] * 2 ** (len(facts["channel_multipliers"]) - 1)
-    return VQGANConfig(**facts)
+def codec_config(fields: Mapping[str, Any], *, grid: tuple[int, int] | None = None) -> VQGANConfig:
+    """Return the VQGANConfig of these fields.
+
+    A grid of tokens sets the picture size: a codec is convolutional, and a model may use it for pictures of another
+    size than its own file says.
+    """
+    if grid is None:
+        return VQGANConfig(**fields)
+    return VQGANConfig(**{**fields, "image_size": grid[0] * 2 ** (len(fields["channel_multipliers"]) - 1)})

@@ -1,33 +1,33 @@
 """CLIP towers of Hugging Face transformers: CLIPModel, CLIPTextModel, CLIPVisionModelWithProjection.
 
-The text tower is also the ``text_encoder`` of a diffusers folder, so its key
-table and its config are functions that the pipeline's reader shares.
+The text tower is also the ``text_encoder`` of a diffusers folder, whose reader shares its key table and config.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import numpy as np
 from flax import nnx
 
-from ..config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig
-from ..errors import ConfigError, ConversionError
-from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder
-from ..models.shapes import shapes_of
-from .part_config import PartConfig, write_json
-from .safetensors_files import open_weights, write_safetensors
-from .table import Ignore, Report, Rule, apply, conv_kernel, dense, embedding, key, norm, transpose, unapply
+from ...config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, mlp_ratio
+from ...errors import ConfigError, ConversionError
+from ...models.clip import CLIPTextEncoder, CLIPVisionEncoder
+from ...models.shapes import shapes_of
+from ..engine import Ignore, Report, Rule, apply, conv_kernel, dense, embedding, key, norm, transpose, unapply
+from ..files.json_options import JsonOptions, write_json
+from ..files.safetensors import open_weights, write_safetensors
 
 Module = TypeVar("Module")
 
 WEIGHTS = ("model", "pytorch_model")
 TEXT_PROJECTION = "text_projection"
+_ACTIVATIONS = {"quick_gelu": "gelu2", "gelu": "gelu"}
 
-# What transformers takes for options that a config.json leaves out: those of ViT-B/32.
+# Values of options that a config.json leaves out, as in transformers: those of ViT-B/32.
 _DEFAULTS = {
     "intermediate_size": 2048,
     "num_hidden_layers": 12,
@@ -52,7 +52,7 @@ VISION_DEFAULTS = _DEFAULTS | {
 
 
 class Towers(NamedTuple):
-    """What a CLIP folder holds; the tower it lacks is None."""
+    """The towers of a CLIP folder, None for one that it lacks, and the report of every key."""
 
     text: CLIPTextEncoder | None
     vision: CLIPVisionEncoder | None
@@ -60,7 +60,7 @@ class Towers(NamedTuple):
 
 
 def block_rules(foreign: str, ours: str) -> list[Rule]:
-    """The transformer blocks that both towers share."""
+    """Return the rules of the transformer blocks, which are alike in both towers."""
     theirs, block = f"{foreign}.encoder.layers.{{layer}}", f"{ours}.blocks"
     rules = norm(f"{theirs}.layer_norm1", f"{block}.norm1") + norm(f"{theirs}.layer_norm2", f"{block}.norm2")
     for short, name in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "out")):
@@ -69,7 +69,7 @@ def block_rules(foreign: str, ours: str) -> list[Rule]:
 
 
 def text_rules(foreign: str, ours: str) -> list[Rule]:
-    """The text tower without its projection, found under ``foreign``."""
+    """Return the rules of the text tower under ``foreign``, without its projection."""
     return [
         *embedding(f"{foreign}.embeddings.token_embedding", f"{ours}.token_embedding"),
         Rule(key(f"{foreign}.embeddings.position_embedding.weight"), f"{ours}.position_embedding"),
@@ -79,7 +79,7 @@ def text_rules(foreign: str, ours: str) -> list[Rule]:
 
 
 def vision_rules(foreign: str, ours: str) -> list[Rule]:
-    """The image tower without its projection, found under ``foreign``."""
+    """Return the rules of the image tower under ``foreign``, without its projection."""
     return [
         Rule(key(f"{foreign}.embeddings.class_embedding"), f"{ours}.class_embedding"),
         Rule(key(f"{foreign}.embeddings.patch_embedding.weight"), f"{ours}.patch_embedding.kernel", conv_kernel),
@@ -92,7 +92,7 @@ def vision_rules(foreign: str, ours: str) -> list[Rule]:
 
 POSITION_IDS = Ignore(r".*embeddings\.position_ids", "a counter from 0")
 
-# transformers 4 writes the prefixes text_model. and vision_model. for single towers too, transformers 5 may not; both read them.
+# transformers 4 writes the prefixes text_model. and vision_model. for single towers too; transformers 5 may not.
 _TEXT_RULES = [
     *text_rules("text.text_model", "text"),
     *text_rules("text", "text"),
@@ -105,8 +105,8 @@ _VISION_RULES = [
 ]
 
 
-def read_text_config(part: PartConfig) -> CLIPTextConfig:
-    """Sizes of a text tower.  Raises ConversionError in one line for one that our tower cannot be."""
+def read_text_config(part: JsonOptions) -> CLIPTextConfig:
+    """Return the config of a text tower.  Raises ConversionError for one that our tower cannot be."""
     return _tower(
         part,
         CLIPTextConfig,
@@ -115,24 +115,20 @@ def read_text_config(part: PartConfig) -> CLIPTextConfig:
     )
 
 
-def read_vision_config(part: PartConfig) -> CLIPVisionConfig:
-    """Sizes of an image tower.  Raises ConversionError in one line for one that our tower cannot be."""
+def read_vision_config(part: JsonOptions) -> CLIPVisionConfig:
+    """Return the config of an image tower.  Raises ConversionError for one that our tower cannot be."""
     part.require("num_channels", 3)
     return _tower(part, CLIPVisionConfig, image_size=part.whole("image_size"), patch_size=part.whole("patch_size"))
 
 
-def _tower(part: PartConfig, config_type: type, **sizes: int) -> Any:
-    part.require("hidden_act", "quick_gelu")
+def _tower(part: JsonOptions, config_type: type, **sizes: int) -> Any:
     part.require("layer_norm_eps", 1e-5)
-    width, inner = part.whole("hidden_size"), part.whole("intermediate_size")
-    if inner % width:
-        raise ConversionError(
-            f"{part.where}: intermediate_size={inner} is no multiple of hidden_size={width}, as it is in every CLIP"
-        )
+    width = part.whole("hidden_size")
     try:
         return config_type(
             width=width,
-            mlp_ratio=inner // width,
+            mlp_ratio=mlp_ratio(part.whole("intermediate_size"), width),
+            activation=_ACTIVATIONS[part.require("hidden_act", *_ACTIVATIONS)],
             num_layers=part.whole("num_hidden_layers"),
             num_heads=part.whole("num_attention_heads"),
             projection_width=part.whole("projection_dim"),
@@ -143,15 +139,15 @@ def _tower(part: PartConfig, config_type: type, **sizes: int) -> Any:
 
 
 def text_config_json(config: CLIPTextConfig, *, start: int, end: int, pad: int) -> dict[str, Any]:
-    """The config.json of a CLIPTextModel; start, end and pad are the tokenizer's ids."""
+    """Return the config.json of a CLIPTextModel; start, end and pad are the tokenizer's ids."""
     return {
         "architectures": ["CLIPTextModel"],
         "attention_dropout": 0.0,
         "bos_token_id": start,
         "eos_token_id": end,
-        "hidden_act": "quick_gelu",
+        "hidden_act": {ours: theirs for theirs, ours in _ACTIVATIONS.items()}[config.activation],
         "hidden_size": config.width,
-        "intermediate_size": config.mlp_ratio * config.width,
+        "intermediate_size": config.mlp_width,
         "layer_norm_eps": 1e-5,
         "max_position_embeddings": config.context_length,
         "model_type": "clip_text_model",
@@ -164,14 +160,13 @@ def text_config_json(config: CLIPTextConfig, *, start: int, end: int, pad: int) 
 
 
 def read_clip(folder: str | Path, compute: ComputeConfig = ComputeConfig()) -> Towers:
-    """The towers of a Hugging Face CLIP folder (config.json beside model.safetensors or pytorch_model.bin).
+    """Load the towers of a Hugging Face CLIP folder (config.json beside model.safetensors or pytorch_model.bin).
 
-    A text tower without projection, as CLIPTextModel, gets one of zeros; the report says so.
+    A text tower without projection (CLIPTextModel) gets one of zeros; the report says so.
 
     Raises:
-        CheckpointError: in one line for a file that is absent or corrupt.
-        ConversionError: in one line for another kind of model, and with every key listed for weights that do not fill
-            the towers.
+        CheckpointError: for a file that is absent or corrupt.
+        ConversionError: for another kind of model, and, with every key listed, for weights that do not fill the towers.
     """
     folder = Path(folder)
     text, vision = _read_tower_configs(folder / "config.json")
@@ -185,27 +180,31 @@ def read_clip(folder: str | Path, compute: ComputeConfig = ComputeConfig()) -> T
         _TEXT_RULES + _VISION_RULES, ignores, keys, module, optional=(r"text\.text_projection",), what=str(folder)
     )
     filled = fill_text_projection(filled, report)
-    return Towers(filled.text, filled.vision, report)
+    return Towers(cast(CLIPTextEncoder | None, filled.text), cast(CLIPVisionEncoder | None, filled.vision), report)
 
 
 def _read_tower_configs(path: Path) -> tuple[CLIPTextConfig | None, CLIPVisionConfig | None]:
-    whole = PartConfig.read(path, {})
+    whole = JsonOptions.read(path, {})
     kind = whole.require("model_type", "clip", "clip_text_model", "clip_vision_model")
     if kind == "clip_text_model":
-        return read_text_config(PartConfig.read(path, TEXT_DEFAULTS)), None
+        return read_text_config(JsonOptions.read(path, TEXT_DEFAULTS)), None
     if kind == "clip_vision_model":
-        return None, read_vision_config(PartConfig.read(path, VISION_DEFAULTS))
-    # In a two-tower model the width of the shared space stands beside the towers, not in them.
+        return None, read_vision_config(JsonOptions.read(path, VISION_DEFAULTS))
+    # The width of the shared space stands beside the towers, not in them.
     shared = {"projection_dim": whole.values.get("projection_dim", 512)}
-    parts = [
-        PartConfig({**defaults, **(whole.values.get(name) or {}), **shared}, f"{path}, {name}")
+    # Older files may have a second table, which counts instead of the first in transformers.
+    text, vision = (
+        JsonOptions(
+            {**defaults, **(whole.values.get(f"{name}_dict") or whole.values.get(name) or {}), **shared},
+            f"{path}, {name}",
+        )
         for name, defaults in (("text_config", TEXT_DEFAULTS), ("vision_config", VISION_DEFAULTS))
-    ]
-    return read_text_config(parts[0]), read_vision_config(parts[1])
+    )
+    return read_text_config(text), read_vision_config(vision)
 
 
 def _sort_by_tower(tensors: Mapping[str, Any], text: bool, vision: bool) -> dict[str, Any]:
-    """Keys with the tower they belong to in front; in a file of one tower all keys are that tower's."""
+    """Put each key's tower in front of it; in a file of one tower all keys are that tower's."""
 
     def tower(name: str) -> str:
         if text and vision:
@@ -222,7 +221,7 @@ def _sort_by_tower(tensors: Mapping[str, Any], text: bool, vision: bool) -> dict
 
 
 def fill_text_projection(module: Module, report: Report) -> Module:
-    """The module with zeros for a text projection that its file does not have, noted in the report."""
+    """Return the module with zeros for a text projection that its file lacks, noted in the report."""
     if not any(path.endswith(TEXT_PROJECTION) for path in report.left):
         return module
     report.notes.append("the file has no text projection; it is zero here, and the released models do not use it")
@@ -232,9 +231,12 @@ def fill_text_projection(module: Module, report: Report) -> Module:
 
 
 def write_clip_text(encoder: CLIPTextEncoder, folder: str | Path, *, start: int, end: int, pad: int) -> None:
-    """Write config.json and model.safetensors of a CLIPTextModel, which has no text projection, into an existing folder.
+    """Write config.json and model.safetensors of a CLIPTextModel, which has no text projection.
 
-    start, end and pad are the tokenizer's ids.
+    Args:
+        encoder: the text tower.
+        folder: an existing folder.
+        start, end, pad: ids of the tokenizer.
     """
     folder = Path(folder)
     tensors = unapply(text_rules("text_model", "text"), nnx.Dict(text=encoder), skip=(rf"text\.{TEXT_PROJECTION}",))

@@ -1,4 +1,4 @@
-"""The config.json of one part of a Hugging Face style folder, read with its library's defaults and checked."""
+"""JSON tables of Hugging Face style folders, and the checked options of a part's config.json."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, ConversionError
+from ...errors import CheckpointError, ConversionError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON table.  Raises CheckpointError in one line if the file is absent, unreadable or not a table."""
+    """Read a JSON table.  Raises CheckpointError if the file is absent, unreadable or not a table."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -27,25 +27,27 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON table with sorted keys."""
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
 
 
 @dataclass(frozen=True)
-class PartConfig:
-    """A part's options; ``where`` names the file in errors.
+class JsonOptions:
+    """The options of a part; ``where`` names the file in errors.
 
-    Every getter raises ConversionError in one line if the option is absent or is not what the getter says.
+    Every getter raises ConversionError if the option is absent or is not of the getter's kind.
     """
 
     values: Mapping[str, Any]
     where: str
 
     @classmethod
-    def read(cls, path: Path, defaults: Mapping[str, Any]) -> PartConfig:
-        """Options left out of the file take the defaults of the library that wrote it, which are passed in."""
+    def read(cls, path: Path, defaults: Mapping[str, Any]) -> JsonOptions:
+        """Read a file; options that it leaves out take ``defaults``, those of the library that wrote it."""
         return cls({**defaults, **read_json(path)}, str(path))
 
     def whole(self, name: str, *, at_least: int = 1) -> int:
+        """Return a whole number."""
         value = self._get(name)
         if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
             raise ConversionError(
@@ -54,16 +56,18 @@ class PartConfig:
         return value
 
     def number(self, name: str) -> float:
+        """Return a number."""
         value = self._get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ConversionError(f"{self.where}: {name} is {value!r}; it must be a number")
         return float(value)
 
     def flag(self, name: str) -> bool:
+        """Return the truth of an option."""
         return bool(self._get(name))
 
     def items(self, name: str, allowed: type | tuple[str, ...]) -> list:
-        """A list, each entry of the type given or among the words given."""
+        """Return a list whose entries are of the type given or among the words given."""
         values = self._get(name)
         fits = (
             (lambda v: v in allowed)
@@ -76,7 +80,7 @@ class PartConfig:
         return values
 
     def require(self, name: str, *allowed: Any) -> Any:
-        """The option's value, which must be one that our networks have."""
+        """Return the option's value, which must be one of ``allowed``."""
         value = self._get(name)
         if value not in allowed:
             raise ConversionError(

@@ -1,4 +1,4 @@
-"""A tensor that lies in a file: its shape is known, its numbers are mapped from disk when someone reads them."""
+"""Tensors in files: their shapes are known, and their numbers are mapped from disk when they are read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckpointError
+from ...errors import CheckpointError
 
-REPEATED_BYTES = 64 * 2**20  # how large a tensor may be that repeats fewer stored bytes (torch.Tensor.expand)
+REPEATED_BYTES = 64 * 2**20  # the largest tensor that may repeat fewer stored bytes (torch.Tensor.expand)
 
 
 class Sealed:
@@ -32,7 +32,7 @@ class Storage(Sealed):
     data: bytes | None = None
 
     def read(self, start: int, size: int) -> np.ndarray:
-        """``size`` bytes from ``start`` on, read-only; mapped, so pages are released with the array."""
+        """Return ``size`` bytes from ``start`` on, read-only; they are mapped, so pages are released with the array."""
         if size == 0:
             return np.empty(0, np.uint8)
         if self.data is not None:
@@ -50,11 +50,11 @@ class LazyTensor(Sealed):
 
     def __init__(
         self, storage: Storage, dtype: np.dtype | None, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
-    ):
+    ) -> None:
         counts = (offset, *shape, *strides)
         if dtype is None or len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in counts):
             raise ValueError(
-                f"a tensor has offset {offset}, shape {shape} and strides {strides} of dtype {dtype}, which cannot be"
+                f"a tensor has offset {offset}, shape {shape}, strides {strides} and dtype {dtype}, which cannot be"
             )
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._storage, self._offset, self._strides = storage, offset, strides
@@ -78,8 +78,8 @@ class LazyTensor(Sealed):
         item = self.dtype.itemsize
         if self.nbytes > max(self._storage.size, REPEATED_BYTES):
             raise CheckpointError(
-                f"{self._storage.path}: a tensor of shape {self.shape} spreads {self._storage.size} stored bytes over {self.nbytes}; "
-                "it is no weight, so the file is refused"
+                f"{self._storage.path}: a tensor of shape {self.shape} spreads {self._storage.size} stored bytes over "
+                f"{self.nbytes}; it is no weight, so the file is refused"
             )
         flat = self._storage.read(self._offset * item, self._extent * item).view(self.dtype)
         array = np.lib.stride_tricks.as_strided(flat, self.shape, [s * item for s in self._strides], writeable=False)

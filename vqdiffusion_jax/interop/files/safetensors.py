@@ -1,4 +1,4 @@
-"""Weights of a Hugging Face style folder: safetensors read lazily without torch, shards, and the older .bin pickles."""
+"""Weights of Hugging Face style folders: safetensors, read lazily without torch, their shards, and .bin pickles."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ..errors import CheckpointError
-from .part_config import read_json
+from ...errors import CheckpointError
+from .json_options import read_json
 from .torch_zip import open_checkpoint, state_dict
 
 _DTYPES = {
@@ -45,7 +45,7 @@ class StoredTensor:
 
 
 def open_safetensors(path: str | Path) -> dict[str, StoredTensor]:
-    """The tensors of one safetensors file by name.  Raises CheckpointError in one line if it cannot be read."""
+    """Return the tensors of a safetensors file by name.  Raises CheckpointError if it cannot be read."""
     path = Path(path)
     try:
         file = safe_open(path, framework="numpy")
@@ -68,7 +68,7 @@ def _open(path: Path) -> Mapping[str, Any]:
 
 
 def _open_shards(index: Path) -> dict[str, Any]:
-    """All tensors of a file split in shards, found by its ``*.index.json``."""
+    """Return all tensors of a file in shards, given its ``*.index.json``."""
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(
         isinstance(name, str) and Path(name).name == name for name in places.values()
@@ -83,12 +83,12 @@ def _open_shards(index: Path) -> dict[str, Any]:
 
 
 def open_weights(folder: str | Path, *stems: str) -> Mapping[str, Any]:
-    """The tensors of one part of a Hugging Face style folder.
+    """Return the tensors of a part of a Hugging Face style folder.
 
-    safetensors is preferred to .bin, one file to shards, full precision to the fp16 variant.
+    The choice is safetensors before .bin, one file before shards, and full precision before the fp16 variant.
 
     Args:
-        folder: the part's folder, or its parent's if the part is the whole.
+        folder: the part's folder.
         stems: the file's possible names without endings, as ``diffusion_pytorch_model``, ``model``.
 
     Returns:
@@ -110,7 +110,7 @@ def open_weights(folder: str | Path, *stems: str) -> Mapping[str, Any]:
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write tensors under one dtype: those of mixed ones are widened to float32, since readers load a part in one dtype."""
+    """Write tensors in one dtype; mixed ones are widened to float32, because readers load a part in one dtype."""
     mixed = len({array.dtype for array in tensors.values()}) > 1
     whole = {name: np.ascontiguousarray(array, np.float32 if mixed else array.dtype) for name, array in tensors.items()}
     # transformers refuses a file that does not say which framework's names and layouts it has.

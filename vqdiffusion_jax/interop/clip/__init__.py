@@ -1,0 +1,1 @@
+"""CLIP in files: OpenAI's, and Hugging Face's folders."""

@@ -1,0 +1,1 @@
+"""Containers of weights and settings: PyTorch's archives, safetensors, JSON and yaml tables."""

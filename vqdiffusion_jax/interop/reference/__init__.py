@@ -1,0 +1,1 @@
+"""The reference's training checkpoints (.pth) and its yaml files."""

@@ -1,0 +1,54 @@
+"""The noise schedule that a training checkpoint stores, told apart by its buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...config import DENOMINATORS, ScheduleConfig
+from ...diffusion.schedule import make_schedule
+from ...errors import ConversionError
+from .denoiser import PREFIX
+
+_TOLERANCE = 1.0e-4  # in log; the two denominators differ by 2.4e-4 or more
+
+
+def denominator_of(tensors: Mapping[str, Any], *, num_codes: int, num_timesteps: int) -> tuple[str, list[str]]:
+    """Return ScheduleConfig.denominator, and remarks: files from before spring 2022 may divide by K + 1 instead of K.
+
+    Raises ConversionError for a schedule that is not the released one (alpha1).
+    """
+    name = f"{PREFIX}log_cumprod_bt"
+    if name not in tensors or isinstance(tensors[name], jax.ShapeDtypeStruct):
+        return "num_codes", []
+    buffers = ("at", "bt", "ct", "cumprod_bt")
+    found = {buffer: np.asarray(tensors[f"{PREFIX}log_{buffer}"], np.float64) for buffer in buffers}
+    if any(len(values) < num_timesteps for values in found.values()):
+        raise ConversionError(
+            f"the noise schedule in the file has {len(found['at'])} steps; {num_timesteps} are expected"
+        )
+    difference = {}
+    for denominator in DENOMINATORS:
+        schedule = make_schedule(
+            ScheduleConfig(num_codes=num_codes, num_timesteps=num_timesteps, denominator=denominator)
+        )
+        ours = {
+            "at": schedule.keep,
+            "bt": schedule.uniform,
+            "ct": schedule.mask,
+            "cumprod_bt": schedule.cum_uniform[:num_timesteps],
+        }
+        difference[denominator] = max(
+            float(np.abs(found[buffer][:num_timesteps] - np.log(ours[buffer])).max()) for buffer in buffers
+        )
+    best = min(difference, key=difference.__getitem__)
+    if not difference[best] < _TOLERANCE:
+        raise ConversionError(
+            f"the file's noise schedule is not the released one (alpha1): its logarithms differ by "
+            f"{difference[best]:.2g}; such models are not supported"
+        )
+    divisor = "K + 1" if best == "num_codes_plus_one" else "K"
+    return best, [f"noise schedule: divides by {divisor} (differs by {difference[best]:.1g} in log)"]

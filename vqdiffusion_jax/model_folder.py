@@ -1,0 +1,213 @@
+"""Model folders: the project's own format, for a whole "model", a "codec" alone or "clip" alone.
+
+    config.json   the kind, and every choice that the model is made of
+    weights/      arrays under their parameter paths
+    tokenizer/    vocabulary and merges (text models)
+    README.md     its origin and licence, for people
+
+All kinds have the same files, and the same parameter paths under ``weights``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from .checkpoint import failing_as_checkpoint_error, load_weights, save_weights
+from .config import (
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    ComputeConfig,
+    ModelConfig,
+    TokenizerConfig,
+    VQGANConfig,
+    from_dict,
+    to_dict,
+)
+from .errors import CheckpointError
+from .files import check_empty, whole_or_not_at_all
+from .models.components import CLIPPart, CodecPart
+from .models.shapes import shapes_of
+from .models.vqdiffusion import VQDiffusionModel
+from .multihost import wait_for_all
+from .sharding import shardings
+from .text.tokenizer import Tokenizer
+
+FORMAT = "vqdiffusion_jax model"
+FORMAT_VERSION = 1
+READERS = {  # kind of folder: the function that reads it
+    "model": "VQDiffusionPipeline.from_pretrained",
+    "codec": "vqdiffusion_jax.loading.load_codec",
+    "clip": "vqdiffusion_jax.loading.load_clip",
+}
+
+_TITLES = {"model": "A VQ-Diffusion model", "codec": "The image codec of a VQ-Diffusion model", "clip": "CLIP"}
+_README = """\
+# {title}
+
+Written by vqdiffusion_jax.  Load it with
+
+    {reader}("{name}")
+
+{provenance}
+
+The weights keep the licence of the checkpoint they were converted from.  The
+released VQ-Diffusion weights are MIT (Microsoft), the VQGANs of taming
+transformers MIT (CompVis), CLIP MIT (OpenAI).
+"""
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read the ModelConfig of a model folder.  Raises CheckpointError or ConfigError naming the file."""
+    return from_dict(ModelConfig, _read_head(folder, "model"), where=f"{folder / 'config.json'}: model")
+
+
+def read_model(
+    folder: Path,
+    config: ModelConfig,
+    compute: ComputeConfig,
+    text_compute: ComputeConfig | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> VQDiffusionModel:
+    """Read the weights of a model folder whose ``read_config`` is ``config``, onto the devices of ``mesh``."""
+    abstract = shapes_of(VQDiffusionModel, config, compute, text_compute=text_compute)
+    return load_weights(folder / "weights", abstract, None if mesh is None else shardings(abstract, mesh))
+
+
+def read_codec_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CodecPart:
+    """Read a folder of kind "codec".  Raises CheckpointError or ConfigError."""
+    config = from_dict(VQGANConfig, _read_head(folder, "codec"), where=f"{folder / 'config.json'}: codec")
+    return load_weights(folder / "weights", shapes_of(CodecPart, config, compute))
+
+
+def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CLIPPart:
+    """Read a folder of kind "clip".  Raises CheckpointError or ConfigError."""
+    towers, where = _read_head(folder, "clip"), f"{folder / 'config.json'}: clip"
+    if not isinstance(towers, dict) or set(towers) != {"text", "image"}:
+        raise CheckpointError(f"{where} must have the fields text and image; convert the folder again")
+    types = {"text": CLIPTextConfig, "image": CLIPVisionConfig}
+    configs = {
+        name: None if towers[name] is None else from_dict(types[name], towers[name], where=f"{where}.{name}")
+        for name in types
+    }
+    return load_weights(folder / "weights", shapes_of(CLIPPart, **configs, compute=compute))
+
+
+def write_folder(
+    folder: str | Path,
+    model: VQDiffusionModel | CodecPart | CLIPPart,
+    tokenizer: Tokenizer | None,
+    *,
+    provenance: str = "",
+) -> None:
+    """Write a model folder, whole or not at all.  All processes call this, and each writes its share of the weights.
+
+    Weights are stored as they are held.  If they are held in fewer bits than float32 they have been rounded: a warning,
+    README.md and "rounded_to" in config.json say so.
+
+    Args:
+        folder: absent or empty.
+        model: a whole model or a part.
+        tokenizer: of a text model; by default CLIP's, as the model's configuration says.
+        provenance: a sentence on the origin of the weights, for README.md.
+
+    Raises:
+        FileExistsError: if the folder holds anything.
+        CheckpointError: if it cannot be written.
+    """
+    folder = Path(folder)
+    head = _head_of(model)
+    if rounded := _rounded_to(model):
+        head["rounded_to"] = rounded
+        note = (
+            f"Its weights were rounded to {rounded} before they were written; "
+            "a model loaded with param_dtype float32 has all digits."
+        )
+        provenance = f"{provenance}\n\n{note}".strip()
+        warnings.warn(
+            f"{folder}: weights held in {rounded} are saved so; load with param_dtype float32 to save all digits",
+            stacklevel=3,
+        )
+    kind = head["kind"]
+    if isinstance(model, VQDiffusionModel):
+        tokenizer = tokenizer_of(model.config.tokenizer, tokenizer)
+    else:
+        tokenizer = None
+    check_empty(folder)
+    with failing_as_checkpoint_error(f"{folder} cannot be written"), _one_place(folder) as place:
+        if jax.process_index() == 0:
+            (place / "config.json").write_text(json.dumps(head, indent=2) + "\n")
+            readme = _README.format(title=_TITLES[kind], reader=READERS[kind], name=folder.name, provenance=provenance)
+            (place / "README.md").write_text(readme.replace("\n\n\n", "\n"))
+            if tokenizer is not None:
+                tokenizer.to_files(place / "tokenizer")
+        save_weights(place / "weights", model)
+
+
+def tokenizer_of(config: TokenizerConfig | None, given: Tokenizer | None = None) -> Tokenizer | None:
+    """Return the tokenizer given, else CLIP's as the configuration has it, or None for a model without text."""
+    return given or (Tokenizer(config) if config is not None else None)
+
+
+def _head_of(model: VQDiffusionModel | CodecPart | CLIPPart) -> dict[str, Any]:
+    """Return the content of config.json."""
+    if isinstance(model, VQDiffusionModel):
+        kind, config = "model", to_dict(model.config)
+    elif isinstance(model, CodecPart):
+        kind, config = "codec", to_dict(model.codec.config)
+    else:
+        towers = {"text": model.text_encoder, "image": model.image_encoder}
+        kind = "clip"
+        config = {name: None if tower is None else to_dict(tower.config) for name, tower in towers.items()}
+    return {"format": FORMAT, "version": FORMAT_VERSION, "kind": kind, kind: config}
+
+
+def _read_head(folder: Path, kind: str) -> Any:
+    """Return the configuration in a model folder of that kind.  Raises CheckpointError if it is no such folder."""
+    file = folder / "config.json"
+    try:
+        head = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise CheckpointError(f"{file} is not of a {FORMAT}; expected a folder written by save_pretrained or convert")
+    if head.get("version") != FORMAT_VERSION:
+        raise CheckpointError(f"{file} has version {head.get('version')}; this release reads version {FORMAT_VERSION}")
+    found = head.get("kind", "model")
+    if found not in READERS:
+        raise CheckpointError(f"{file}: kind is {found!r}; allowed: {', '.join(READERS)}")
+    if found != kind:
+        raise CheckpointError(f"{folder} holds a {found}, not a {kind}; {READERS[found]} reads it")
+    return head.get(kind)
+
+
+def _rounded_to(model: Any) -> str | None:
+    """Return the floating point formats of fewer bits than float32 that weights are held in, or None."""
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(model) if jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)}
+    return ", ".join(sorted(dtype.name for dtype in dtypes if dtype.itemsize < 4)) or None
+
+
+@contextmanager
+def _one_place(folder: Path) -> Iterator[Path]:
+    """Yield a new folder as ``whole_or_not_at_all`` does, the same in all processes; the first makes and names it."""
+    if jax.process_count() == 1:
+        with whole_or_not_at_all(folder) as place:
+            yield place
+        return
+    place = folder.parent / f".{folder.name}.partial"
+    if jax.process_index() == 0:
+        shutil.rmtree(place, ignore_errors=True)  # left by a run that was killed
+        place.mkdir(parents=True)
+    wait_for_all(f"{place} is there")
+    yield place
+    wait_for_all(f"{place} is whole")
+    if jax.process_index() == 0:
+        place.replace(folder)
+    wait_for_all(f"{folder} is there")
