@@ -29,7 +29,7 @@ $(VENV)/.installed: pyproject.toml requirements.txt
 	touch $@
 
 sample: $(VENV)/.installed
-	$(PY) main.py --mode=sample --prompt="$$PROMPT" --num_images=4
+	$(PY) main.py --mode=sample --prompt="$$PROMPT" --num_images_per_prompt=4
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
 	$(PIP) $(TORCH)

@@ -31,13 +31,13 @@ PROMPTS = (
 COLUMNS = 6
 MOMENTS = 8
 SETTINGS = {
-    "posterior": {"steps": 100},
+    "posterior": {"num_inference_steps": 100},
     "fast": {"skip_step": 3},
     "fewer_tokens": {},
     "purity": {"purity_weight": 1.0},
-    "maskgit": {"steps": 12},
+    "maskgit": {"num_inference_steps": 12},
     "entropy_bound": {"entropy_bound": 0.3},
-    "remask": {"steps": 50},
+    "remask": {"num_inference_steps": 50},
 }
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     drawn = pipeline(list(PROMPTS), seed=given.seed, output_type="uint8").images
     save(given.out / "emoji.png", drawn, COLUMNS)
     for name, settings in SETTINGS.items():
-        strategy = STRATEGIES[name].make(**settings)
+        strategy = STRATEGIES[name](**settings)
         trajectory = np.asarray(
             pipeline(PROMPTS[2], strategy=strategy, seed=given.seed, return_trajectory=True).trajectory[0]
         )

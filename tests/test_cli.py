@@ -41,8 +41,10 @@ def test_sample_writes_pictures_that_can_be_made_again(folder, tmp_path):
     out = tmp_path / "out"
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a dog\n\na dog\n")
-    options = (f"--checkpoint={folder}", "--strategy=purity", "--tokens_per_step=2", "--guidance_scale=2.5", "--seed=7")
-    done = run("--mode=sample", *options, "--prompt=a cat", f"--prompts_file={prompts}", f"--out={out}", "--trajectory")
+    options = (f"--checkpoint={folder}", "--strategy=purity", "--tokens_per_call=2", "--guidance_scale=2.5", "--seed=7")
+    done = run(
+        "--mode=sample", *options, "--prompt=a cat", f"--prompts_file={prompts}", f"--out={out}", "--return_trajectory"
+    )
     assert done.returncode == 0, done.stderr
     names = {f"{i:06d}.{end}" for i in range(3) for end in ("png", "json", "gif")}
     assert {path.name for path in out.iterdir()} == names | {"grid-000000.png"}
@@ -73,7 +75,7 @@ def test_inpainting_from_files(folder, tmp_path):
         f"--checkpoint={folder}",
         "--prompt=a dog",
         f"--image={tmp_path / 'picture.png'}",
-        f"--mask={tmp_path / 'mask.png'}",
+        f"--mask_image={tmp_path / 'mask.png'}",
         f"--out={tmp_path / 'out'}",
     )
     assert done.returncode == 0, done.stderr
@@ -91,7 +93,7 @@ def test_a_batch_draws_what_it_drew_again_and_files_are_named_from_the_root(fold
     out = tmp_path / "out"
     options = (
         "--prompt=a dog",
-        "--num_images=3",
+        "--num_images_per_prompt=3",
         "--batch_size=2",
         "--timesteps=9,5,2",
         "--mesh=1,1,1",
@@ -219,7 +221,13 @@ def test_dry_run_says_what_it_would_take(folder):
         "10 forwards",
     ):
         assert word in done.stdout
-    options = ("--steps=5", "--guidance_scale=2", "--guidance_interval=0,4", "--mesh=1,4,1", "--batch_size=4")
+    options = (
+        "--num_inference_steps=5",
+        "--guidance_scale=2",
+        "--guidance_interval=0,4",
+        "--mesh=1,4,1",
+        "--batch_size=4",
+    )
     done = run(f"--checkpoint={folder}", "--prompt=a dog", "--dry_run", *options)
     assert done.returncode == 0, done.stderr
     for word in ("5 network calls a picture, 2 of them guided", "7 forwards", "bytes a device", "(4, 16)"):
@@ -232,11 +240,17 @@ MISTAKES = [
     (("--mode=convert", "--out=nowhere"), "--checkpoint is needed"),
     (("stray",), "unexpected argument 'stray'"),
     (("--checkpoint={folder}",), "give --prompt or --prompts_file"),
-    (("--checkpoint={folder}", "--prompt=a", "--steps=99"), "--steps is 99; from timestep 9 there are 1 to 10 steps"),
-    (("--checkpoint={folder}", "--prompt=a", "--strategy=maskgit", "--steps=0"), "--steps is 0"),
     (
-        ("--checkpoint={folder}", "--prompt=a", "--strategy=purity", "--tokens_per_step=0"),
-        "--tokens_per_step is 0; it must be at least 1",
+        ("--checkpoint={folder}", "--prompt=a", "--num_inference_steps=99"),
+        "--num_inference_steps is 99; from timestep 9 there are 1 to 10 steps",
+    ),
+    (
+        ("--checkpoint={folder}", "--prompt=a", "--strategy=maskgit", "--num_inference_steps=0"),
+        "--num_inference_steps is 0",
+    ),
+    (
+        ("--checkpoint={folder}", "--prompt=a", "--strategy=purity", "--tokens_per_call=0"),
+        "--tokens_per_call is 0; it must be at least 1",
     ),
     (("--checkpoint={folder}", "--prompt=a", "--truncation_rate=2"), "--truncation_rate is 2.0"),
     (("--checkpoint={folder}", "--prompt=a", "--mesh=99,1,1"), "--mesh of data, fsdp, tensor"),
@@ -257,17 +271,20 @@ MISTAKES = [
         "--image=nowhere.png cannot be read",
     ),
     (("--checkpoint={folder}", "--prompt=a", "--image=nowhere.png"), "without --strength"),
-    (("--checkpoint={folder}", "--prompt=a", "--mask=x.png"), "--mask is given without --image"),
+    (("--checkpoint={folder}", "--prompt=a", "--mask_image=x.png"), "--mask_image is given without --image"),
     (("--checkpoint={folder}", "--prompt=a", "--outpaint=0.2,0,0,0"), "--outpaint is given without --image"),
     (("--checkpoint={folder}", "--prompts_file=tests"), "--prompts_file=tests cannot be read: Is a directory"),
     (("--checkpoint={folder}", "--prompts_file={folder}/weights.bin"), "is not UTF-8"),
     (
-        ("--checkpoint={folder}", "--class_label=1"),
-        "--class_label is given, but this model is conditioned on text; it takes --prompt or",
+        ("--checkpoint={folder}", "--class_labels=1"),
+        "--class_labels is given, but this model is conditioned on text; it takes --prompt or",
     ),
     (("--checkpoint={folder}", "--prompt=a", "--timesteps=3,5"), "--timesteps is (3, 5); it must strictly decrease"),
     (("--checkpoint={folder}", "--prompt=a", "--timesteps=10,5"), "--timesteps: cannot go from t=10"),
-    (("--checkpoint={folder}", "--prompt=a", "--timesteps=5,3", "--steps=2"), "--timesteps and --steps are both given"),
+    (
+        ("--checkpoint={folder}", "--prompt=a", "--timesteps=5,3", "--num_inference_steps=2"),
+        "--timesteps and --num_inference_steps are both given",
+    ),
     (
         ("--checkpoint={folder}", "--prompt=a", "--strategy=fast", "--timesteps=5,3"),
         "--timesteps goes with --strategy=posterior",

@@ -91,7 +91,13 @@ def test_the_first_command_of_the_readme_draws(tmp_path):
         words for block in readme if block.language == "shell" for _, words in commands(block) if "main.py" in words
     )
     assert first[0] == "python" and not any(word.startswith("--checkpoint") for word in first)
-    command = [sys.executable, str(REPO / "main.py"), *first[2:], "--steps=4", f"--out={tmp_path / 'out'}"]
+    command = [
+        sys.executable,
+        str(REPO / "main.py"),
+        *first[2:],
+        "--num_inference_steps=4",
+        f"--out={tmp_path / 'out'}",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [

@@ -3,11 +3,11 @@ import inspect
 import jax
 import numpy as np
 import pytest
+from vqdiffusion_jax.arguments import settle
 
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax import pipeline as pipeline_module
-from vqdiffusion_jax.arguments import settle
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.sampling import (
@@ -147,7 +147,7 @@ def test_settings_do_not_stay(text):
 
 
 @pytest.mark.parametrize(
-    "strategy", [Ancestral(num_steps=4), ReferenceFast(2), FewerTokens(tokens_per_call=3), PurityPrior(0.5)]
+    "strategy", [Ancestral(num_inference_steps=4), ReferenceFast(2), FewerTokens(tokens_per_call=3), PurityPrior(0.5)]
 )
 def test_strategies_end_without_masks(text, classes, unconditional, strategy):
     for pipeline, subject in ((text, {"prompt": "a dog"}), (classes, {"class_labels": 1}), (unconditional, {})):
@@ -155,7 +155,7 @@ def test_strategies_end_without_masks(text, classes, unconditional, strategy):
         assert tokens.max() < pipeline.config.denoiser.num_codes
 
 
-@pytest.mark.parametrize("strategy", [MaskGIT(5), Remask(0.1, num_steps=5)])
+@pytest.mark.parametrize("strategy", [MaskGIT(5), Remask(0.1, num_inference_steps=5)])
 def test_strategies_that_are_faster_than_exact_end_without_masks(text, strategy):
     out = text("a dog", strategy=strategy, output_type="tokens", return_trajectory=True)
     assert out.tokens.max() < text.config.denoiser.num_codes and out.trajectory.shape == (1, 5, 16)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from .errors import SettingError
+
 INTERRUPTED = 130  # the status that shells give a process ended by Ctrl-C
 _USE_LESS = (
     "draw fewer pictures at a time (--batch_size) or in fewer bits (--dtype=bfloat16); "
@@ -17,15 +19,18 @@ def exit_with_status(main: Callable[[], None]) -> None:
     sys.exit(status_of(main))
 
 
-def status_of(main: Callable[[], None]) -> int:
-    """Run ``main`` and return 0; after an expected error, told as ``error: ...`` on stderr, 1; after Ctrl-C, 130."""
+def status_of(main: Callable[[], None], spell: Callable[[str], str] = str) -> int:
+    """Run ``main`` and return 0; after an expected error, told as ``error: ...`` on stderr, 1; after Ctrl-C, 130.
+
+    spell: from the name of a setting to the way in which it was typed.
+    """
     try:
         main()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, OSError, MemoryError, RuntimeError) as error:  # every exception of errors.py is a ValueError
-        said = describe(error)
+        said = describe(error, spell)
         if said is None:
             raise
         print(f"error: {said}", file=sys.stderr)
@@ -33,8 +38,10 @@ def status_of(main: Callable[[], None]) -> int:
     return 0
 
 
-def describe(error: Exception) -> str | None:
+def describe(error: Exception, spell: Callable[[str], str] = str) -> str | None:
     """Return what went wrong and what to do about it, or None for a bug of the package, which needs its traceback."""
+    if isinstance(error, SettingError):
+        return error.told(spell)
     if isinstance(error, MemoryError):
         return f"out of memory; {_USE_LESS}"
     if isinstance(error, RuntimeError):

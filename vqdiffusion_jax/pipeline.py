@@ -11,23 +11,24 @@ import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import numpy as np
 
-from . import arguments as args
+from .call import Call, Given, pictures_of, planned, rows_of, settle
+from .call.noise import noise_rows
 from .config import ModelConfig
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
+from .errors import SettingError
 from .generation import Request, generate, generate_in_pieces, render
 from .models.layers import over_batch, replicated
 from .models.vqdiffusion import VQDiffusionModel
-from .models.vqgan import ROUNDINGS, encode_exactly, images_to_float
+from .models.vqgan import encode_exactly, images_to_float
 from .sampling import (
     KeyNoise,
     Noise,
-    Strategy,
     all_mask_start,
     composite,
     image_keys,
@@ -35,10 +36,12 @@ from .sampling import (
     noised_start,
     token_mask,
 )
+from .sampling.fields import Setting
+from .sampling.seeds import Seed, checked_seed
+from .sampling.settings import ROUNDINGS, SamplingFields, SamplingSettings
 from .sharding import batch_sharding
 from .text.tokenizer import Tokenizer
 
-OUTPUT_TYPES = ("pil", "np", "uint8", "tokens")
 PICTURES_A_DEVICE = 16  # drawn together by default on an accelerator; more hardly raises the rate and may not fit
 _ENCODER_DRAW = 2**30  # the encoder's own noise, apart from every draw of the sampler
 
@@ -98,203 +101,106 @@ class VQDiffusionPipeline:
         prompt: str | Sequence[str] | None = None,
         num_inference_steps: int | None = None,
         *,
-        class_labels: int | Sequence[int] | None = None,
-        negative_prompt: str | Sequence[str] | None = None,
-        num_images_per_prompt: int = 1,
-        strategy: Strategy | None = None,
-        guidance_scale: float | None = None,
-        guidance_interval: tuple[int, int] | None = None,
-        null: str = "auto",
-        truncation_rate: float | None = None,
-        top_k: int | None = None,
-        seed: int | Sequence[int] | jax.Array | None = None,
-        generator: int | Sequence[int] | jax.Array | None = None,
-        first_image: int = 0,
-        noise: Noise | None = None,
-        latents: Any = None,
-        prompt_embeds: Any = None,
-        negative_prompt_embeds: Any = None,
-        image: Any = None,
-        strength: float | None = None,
-        mask_image: Any = None,
-        batch_size: int | None = None,
-        output_type: str = "pil",
-        rounding: str = "truncate",
+        generator: Seed | Sequence[Seed] | None = None,
         return_dict: bool = True,
-        return_trajectory: bool = False,
         callback: Callable[..., Any] | None = None,
         callback_steps: int = 1,
         callback_prediction: bool = False,
+        **fields: Unpack[SamplingFields],
     ) -> VQDiffusionOutput | tuple:
         """Draw pictures.
 
         Args:
           prompt: one or more texts (text models).
-          num_inference_steps: network calls of the exact strided posterior, evenly spaced over all timesteps; None for one a
-            timestep.  (diffusers' n, the n lowest timesteps, is ``strategy=Ancestral(first_timestep=n - 1)``.)
+          num_inference_steps: network calls of the exact strided posterior, evenly spaced over all timesteps; None for
+            one a timestep.  (diffusers' n, the n lowest timesteps, is ``strategy=Ancestral(first_timestep=n - 1)``.)
+          generator: another name for the seed; give one.
+          return_dict: False returns (images,).
+          callback, callback_steps, callback_prediction: see ``stream``.
+
+        Fields of ``SamplingSettings``:
           class_labels: one or more labels (class models).
           negative_prompt: text that takes the null condition's place in guidance.
           num_images_per_prompt: pictures for each prompt, label, or (unconditional) in all.
-          strategy: another step rule from ``vqdiffusion_jax.sampling``.
+          seed: a whole number (0 by default), a jax.random.key, or a list with one of them a picture.  A picture
+            depends on its seed, its prompt and the number of pictures of the same prompt before it, not on its
+            neighbours.  The noise is the same for every prompt; a list of seeds makes it independent.
+          first_image: number of the first picture of each prompt, to go on from an earlier call's end.
+          prompt_embeds, negative_prompt_embeds: (prompts, length, width) ready-made text states.
+          noise: KeyNoise or RecordedNoise for all the pictures instead of a seed.
+          image: a picture, or one a picture to draw, to start from (with strength) or to keep parts of (with
+            mask_image): a file, PIL, or uint8 (height, width, 3).  A file is cut and resized to the codec's size, which
+            the others have.
+          mask_image: a file, PIL or (height, width), or one a picture, set where to paint; pixels elsewhere come back
+            exactly.
+          outpaint: (left, top, right, bottom) margins to paint around ``image``, as fractions of the new picture.
+          strength: in (0, 1]; the share of all noise that ``image`` is given before denoising; 1 with a mask alone.
+          latents: (n, length) tokens to start from instead of all [MASK].
+          strategy: a step rule from ``vqdiffusion_jax.sampling``, or its name with its own settings beside it.
           guidance_scale: 1 is none; None for the model's default.
           guidance_interval: (lowest, highest) timestep, both included, at which guidance acts; None for all.
-          null: which null condition guides: "learnable", "text" (the empty prompt, zero-shot), or "auto".
+          null: the null condition that guides: "learnable", "text" (the empty prompt, zero-shot), or "auto".
           truncation_rate: keep the likeliest codes up to this probability; 1 keeps all; None for the model's default.
           top_k: keep so many codes instead; the codebook's size or more truncates nothing.
-          seed, generator: two names for a whole number (0 by default), a jax.random.key, or a list with one of them a
-            picture; give one.  A picture depends on its seed, its prompt and how many pictures of the same prompt
-            precede it, not on its neighbours.  The noise is the same for every prompt; a list of seeds makes it independent.
-          first_image: number of the first picture of each prompt, to go on where an earlier call ended.
-          noise: KeyNoise or RecordedNoise for all the pictures instead of a seed.
-          latents: (n, length) tokens to start from instead of all [MASK].
-          prompt_embeds, negative_prompt_embeds: (prompts, length, width) ready-made text states.
-          image: a picture, or one a picture to draw, to start from (with strength) or to keep parts of (with mask_image):
-            PIL, or uint8 (height, width, 3), of the codec's size.
-          strength: in (0, 1]; how far ``image`` is noised before denoising; 1 if only a mask is given.
-          mask_image: (height, width), or one a picture, set where to paint; pixels elsewhere come back exactly.
-          batch_size: pictures drawn together, filled up where there are fewer and to a multiple of the mesh's data and fsdp
-            devices.  Bits of a picture are fixed for a given batch size; the default is 1 a device on the CPU, and
+          batch_size: pictures drawn together, filled up where there are fewer and to a multiple of the mesh's data and
+            fsdp devices.  Bits of a picture are fixed for a given batch size; the default is 1 a device on the CPU, and
             elsewhere as many as there are, up to 16 a device; recorded noise is replayed all at once.
-          output_type: "pil", "np" (float32 in [0, 1]), "uint8" or "tokens".
           rounding: to 8 bits: "truncate" as the reference, or "round".
           return_trajectory: also return the tokens after every call.
-          callback: called as callback(calls done, timestep, tokens) every ``callback_steps`` calls; calls done counts from 1.
-            If it returns True the batch stops there: its tokens come back as they are, its trajectory repeats the last
-            of them up to the longest batch's, and pictures show the likeliest codes where tokens are still [MASK].
-          callback_prediction: give the callback two more arguments, the likeliest code of every position and its
-            p(x_0 | x_t), (batch, length) int32 and float32, as the next call sees them; each time costs a network call.
+          output_type: "pil", "np" (float32 in [0, 1]), "uint8" or "tokens".
 
         Returns:
           VQDiffusionOutput, or (images,) if not return_dict.
 
         Raises:
-          ValueError: one line for every argument that cannot be used, before anything is computed.
+          SettingError: a ValueError of one line for every argument that cannot be used, before anything is computed.
         """
+        if generator is not None:
+            if fields.get("seed") is not None:
+                raise SettingError("{seed} and {generator} are both given; give one")
+            fields["seed"] = generator
+        settings = SamplingSettings.of(prompt=prompt, num_inference_steps=num_inference_steps, **fields)
         batches = self.stream(
-            prompt,
-            num_inference_steps,
-            class_labels=class_labels,
-            negative_prompt=negative_prompt,
-            num_images_per_prompt=num_images_per_prompt,
-            strategy=strategy,
-            guidance_scale=guidance_scale,
-            guidance_interval=guidance_interval,
-            null=null,
-            truncation_rate=truncation_rate,
-            top_k=top_k,
-            seed=seed,
-            generator=generator,
-            first_image=first_image,
-            noise=noise,
-            latents=latents,
-            prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=negative_prompt_embeds,
-            image=image,
-            strength=strength,
-            mask_image=mask_image,
-            batch_size=batch_size,
-            output_type=output_type,
-            rounding=rounding,
-            return_trajectory=return_trajectory,
-            callback=callback,
-            callback_steps=callback_steps,
-            callback_prediction=callback_prediction,
+            settings, callback=callback, callback_steps=callback_steps, callback_prediction=callback_prediction
         )
         output = _joined(list(batches))
         return output if return_dict else (output.images,)
 
-    def stream(
-        self,
-        prompt: Any = None,
-        num_inference_steps: Any = None,
-        *,
-        seed: Any = None,
-        generator: Any = None,
-        first_image: Any = 0,
-        noise: Noise | None = None,
-        latents: Any = None,
-        image: Any = None,
-        mask_image: Any = None,
-        batch_size: Any = None,
-        output_type: str = "pil",
-        rounding: str = "truncate",
-        return_trajectory: bool = False,
-        callback: Callable[..., Any] | None = None,
-        callback_steps: Any = 1,
-        callback_prediction: bool = False,
-        **settings: Any,
-    ) -> Iterator[VQDiffusionOutput]:
-        """The pictures of ``__call__`` a batch at a time, each batch as soon as it is drawn.
+    def stream(self, settings: SamplingSettings, **watching: Any) -> Iterator[VQDiffusionOutput]:
+        """Draw the pictures of ``settings`` and yield each batch as soon as it is drawn.
 
-        Takes the same arguments but return_dict; ``settings`` are those of ``arguments.settle``.  All are checked, and ValueError is
-        raised, before this returns.  ``indices`` count through all batches; a batch that a callback stopped has a shorter
-        trajectory, and the next one is drawn all the same unless the caller looks no further.
+        watching: the arguments of ``draw``.  Everything is checked, and SettingError raised, before this returns.
         """
-        call = args.settle(
-            self.config,
-            self.schedule,
-            self.tokenizer,
-            prompt=prompt,
-            num_inference_steps=num_inference_steps,
-            **settings,
-        )
-        return self.draw(
-            call,
-            seed=seed,
-            generator=generator,
-            first_image=first_image,
-            noise=noise,
-            latents=latents,
-            image=image,
-            mask_image=mask_image,
-            batch_size=batch_size,
-            output_type=output_type,
-            rounding=rounding,
-            return_trajectory=return_trajectory,
-            callback=callback,
-            callback_steps=callback_steps,
-            callback_prediction=callback_prediction,
-        )
+        return self.draw(settle(self.config, self.schedule, self.tokenizer, settings), **watching)
 
     def draw(
         self,
-        call: args.Call,
+        call: Call,
         *,
-        seed: Any = None,
-        generator: Any = None,
-        first_image: Any = 0,
-        noise: Noise | None = None,
-        latents: Any = None,
-        image: Any = None,
-        mask_image: Any = None,
-        batch_size: Any = None,
-        output_type: str = "pil",
-        rounding: str = "truncate",
-        return_trajectory: bool = False,
         callback: Callable[..., Any] | None = None,
-        callback_steps: Any = 1,
+        callback_steps: int = 1,
         callback_prediction: bool = False,
     ) -> Iterator[VQDiffusionOutput]:
-        """``stream`` of a call that ``arguments.settle`` has settled, for whoever must know of it before there are weights."""
-        args.one_of("output_type", output_type, OUTPUT_TYPES)
-        args.one_of("rounding", rounding, ROUNDINGS)
-        callback_steps = args.whole("callback_steps", callback_steps, 1)
-        batch_size = args.whole("batch_size", batch_size, 1)
-        first_image = args.whole("first_image", first_image, 0)
-        count = len(call.subjects)
-        args.one_given("seed", "generator", seed, generator)
-        seed = generator if seed is None else seed
-        args.one_given("noise", "seed", noise, seed)
-        if noise is None:
-            noise = args.fresh_noise(0 if seed is None else seed, call.subjects, first_image)
-        args.check_noise(noise, count, self.config, call.plan, call.first_call)
-        given = args.given_start(self.config, latents, image, mask_image, call.first_timestep, count)
-        together = self.pictures_together(count, batch_size if isinstance(noise, KeyNoise) else batch_size or count)
-        pasted = given.mask is not None and output_type != "tokens"
-        output = "tokens" if output_type == "tokens" else "float" if output_type == "np" and not pasted else "uint8"
-        options = {"output": output, "rounding": rounding, "keep_trajectory": return_trajectory}
+        """Draw the pictures of a settled call and yield each batch as soon as it is drawn.
 
-        def batches():
+        ``indices`` of the batches count through all pictures.
+
+        callback: called as callback(calls done, timestep, tokens) every ``callback_steps`` calls; calls done counts
+          from 1.  If it returns True the batch stops there: its tokens come back as they are, its trajectory is shorter,
+          and pictures show the likeliest codes where tokens are still [MASK].  The next batch is drawn all the same,
+          unless the caller looks no further.
+        callback_prediction: give the callback two more arguments, the likeliest code of every position and its
+          p(x_0 | x_t), (batch, length) int32 and float32, as the next call sees them; each time costs a network call.
+        """
+        callback_steps = Setting(type=int, least=1, help="").checked("callback_steps", callback_steps)
+        settings, noise, given, count = call.settings, call.noise, call.given, len(call.subjects)
+        batch_size = settings.batch_size
+        together = self.pictures_together(count, batch_size if isinstance(noise, KeyNoise) else batch_size or count)
+        pasted = given.mask is not None and settings.output_type != "tokens"
+        output = _decoded_as(settings.output_type, pasted)
+        options = {"output": output, "rounding": settings.rounding, "keep_trajectory": settings.return_trajectory}
+
+        def batches() -> Iterator[VQDiffusionOutput]:
             start = self._encoded_once(given, noise)
             for first in range(0, count, together):
                 # The last batch is filled up, so that every batch has the one compiled shape.
@@ -313,10 +219,9 @@ class VQDiffusionPipeline:
                 tokens, pixels, trajectory = (_numbers_here(part, indices < count) for part in made)
                 indices = indices[indices < count]
                 if pasted:
-                    pixels = np.asarray(
-                        composite(args.rows_of(given.images, indices), pixels, args.rows_of(given.mask, indices))
-                    )
-                yield VQDiffusionOutput(_as_images(pixels, output_type), tokens, trajectory, indices)
+                    images, mask = rows_of(given.images, indices), rows_of(given.mask, indices)
+                    pixels = np.asarray(composite(images, pixels, mask))
+                yield VQDiffusionOutput(_as_images(pixels, settings.output_type), tokens, trajectory, indices)
 
         return batches()
 
@@ -325,24 +230,29 @@ class VQDiffusionPipeline:
 
         seed: draw the tokens of a "gumbel" codec, as in training; None takes the likeliest.
         """
-        pictures = args.pictures(images, self.config.codec)
-        keys = None if seed is None else image_keys(args.one_seed(seed), 0, len(pictures))
+        pictures = pictures_of(images, self.config.codec)
+        keys = None if seed is None else image_keys(checked_seed(seed), 0, len(pictures))
         return self._in_batches(_encode, pictures, keys)
 
     def decode(self, tokens: Any, *, rounding: str = "truncate") -> np.ndarray:
         """Tokens (n, length) to pictures (n, height, width, 3) uint8.  Raises ValueError for a token that is no code."""
-        args.one_of("rounding", rounding, ROUNDINGS)
+        if rounding not in ROUNDINGS:
+            allowed = f"one of {', '.join(ROUNDINGS)}"
+            raise SettingError("{rounding} is {value!r}; it must be {allowed}", value=rounding, allowed=allowed)
         tokens, length = np.asarray(tokens), self.config.denoiser.num_tokens
         check_tokens(tokens, self.config.denoiser.num_codes, allow_mask=False)
         if tokens.ndim != 2 or tokens.shape[1] != length or not len(tokens):
             raise ValueError(f"tokens have shape {tokens.shape}; give (pictures, {length})")
         return self._in_batches(functools.partial(_decode, rounding=rounding), tokens.astype(np.int32))
 
-    def num_calls(
-        self, *, strategy: Strategy | None = None, num_inference_steps: int | None = None, strength: float | None = None
-    ) -> int:
-        """How many network calls a picture takes with these arguments, at most."""
-        return len(args.planned(self.config, self.schedule, strategy, num_inference_steps, strength)[1])
+    def num_calls(self, **fields: Any) -> int:
+        """Return the network calls that a picture takes, at most, with these fields of ``SamplingSettings``.
+
+        Only the strategy, its settings and strength count.
+        """
+        strength = fields.pop("strength", None)
+        settings = SamplingSettings.of(**fields)
+        return len(planned(self.config, self.schedule, settings.strategy, strength)[1])
 
     def pictures_together(self, count: int, batch_size: int | None = None) -> int:
         """How many of ``count`` pictures are drawn at a time, by default or with a ``batch_size``.
@@ -373,10 +283,10 @@ class VQDiffusionPipeline:
                 made.append(np.asarray(function(self.model, *self._spread(chosen))))
         return np.concatenate(made)[:count]
 
-    def _request(self, call: args.Call, given: args.Given, noise: Noise, rows: np.ndarray) -> Request:
+    def _request(self, call: Call, given: Given, noise: Noise, rows: np.ndarray) -> Request:
         """The request of the pictures ``rows``, one batch, spread over the mesh if there is one."""
         condition, null = self._spread(jax.tree.map(lambda leaf: leaf[rows], (call.condition, call.null)))
-        noise = args.noise_rows(noise, rows)
+        noise = noise_rows(noise, rows)
         noise = self._spread(noise) if isinstance(noise, KeyNoise) else noise
         start, known = self._start(given, rows, call.first_timestep, noise)
         return Request(
@@ -392,12 +302,12 @@ class VQDiffusionPipeline:
             first_call=call.first_call,
         )
 
-    def _start(self, given: args.Given, rows: np.ndarray, first_timestep: int | None, noise: Noise):
+    def _start(self, given: Given, rows: np.ndarray, first_timestep: int | None, noise: Noise):
         """The tokens that a batch starts from (batch, length), and the (mask, tokens) to impose at every step, or None."""
         denoiser, codec = self.config.denoiser, self.config.codec
         if given.tokens is None and given.images is None:
             return self._spread(all_mask_start(len(rows), denoiser.num_tokens, denoiser.num_codes)), None
-        given = self._spread(jax.tree.map(lambda leaf: args.rows_of(leaf, rows), given))
+        given = self._spread(jax.tree.map(lambda leaf: rows_of(leaf, rows), given))
         with self._on_mesh():
             tokens = given.tokens
             if tokens is None:
@@ -406,12 +316,12 @@ class VQDiffusionPipeline:
                 )
             return _begin(tokens, given.mask, first_timestep, noise, grid=codec.grid, schedule=self.schedule)
 
-    def _encoded_once(self, given: args.Given, noise: Noise) -> args.Given:
+    def _encoded_once(self, given: Given, noise: Noise) -> Given:
         """``given`` with the tokens of one picture that serves all, unless each draws its own tokens of it."""
         draws = self.config.codec.quantizer == "gumbel" and isinstance(noise, KeyNoise)
         if given.images is None or len(given.images) > 1 or draws:
             return given
-        return args.Given(tokens=self._in_batches(_encode, given.images, None), mask=given.mask)
+        return Given(tokens=self._in_batches(_encode, given.images, None), mask=given.mask)
 
     def _spread(self, tree: Any) -> Any:
         """Arrays with a leading batch axis, each process's part on its own devices; as they are without a mesh."""
@@ -497,6 +407,13 @@ def _joined(batches: list[VQDiffusionOutput]) -> VQDiffusionOutput:
 
 def _concatenated(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
     return None if arrays[0] is None else np.concatenate(arrays)
+
+
+def _decoded_as(output_type: str, pasted: bool) -> str:
+    """Return the form of pictures that ``generate`` makes; pasting parts of a picture given needs whole numbers."""
+    if output_type == "tokens":
+        return "tokens"
+    return "float" if output_type == "np" and not pasted else "uint8"
 
 
 def _as_images(pixels: np.ndarray | None, output_type: str):

@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from .errors import SettingError
 from .paths import path_of
 
 AXES = ("data", "fsdp", "tensor")
@@ -32,15 +33,13 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -
     devices = jax.devices() if devices is None else devices
     sizes = [data, fsdp, tensor]
     if sizes.count(-1) > 1 or any(size != -1 and size < 1 for size in sizes):
-        raise ValueError(
-            f"mesh data={data}, fsdp={fsdp}, tensor={tensor}: sizes must be at least 1, and only one may be -1"
-        )
+        told = "{mesh} is {value} (data, fsdp, tensor); sizes must be at least 1, and only one may be -1"
+        raise SettingError(told, value=(data, fsdp, tensor))
     if -1 in sizes:
         sizes[sizes.index(-1)] = len(devices) // int(np.prod([size for size in sizes if size != -1])) or 1
     if np.prod(sizes) != len(devices):
-        raise ValueError(
-            f"mesh of data, fsdp, tensor = {sizes} needs {np.prod(sizes)} devices; there are {len(devices)}"
-        )
+        told = "{mesh} is {value} (data, fsdp, tensor), which needs {needed} devices; there are {count}"
+        raise SettingError(told, value=tuple(sizes), needed=np.prod(sizes), count=len(devices))
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 

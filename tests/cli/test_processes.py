@@ -35,7 +35,7 @@ def test_each_process_draws_its_own_of_the_pictures_of_one(tmp_path):
     )
     flags = [
         f"--checkpoint={tmp_path / 'model'}",
-        "--num_images=3",
+        "--num_images_per_prompt=3",
         f"--image={tmp_path / 'picture.png'}",
         "--strength=0.9",
     ]
@@ -66,12 +66,14 @@ def test_each_process_draws_its_own_of_the_pictures_of_one(tmp_path):
 
 def test_a_trajectory_needs_the_pictures_of_one_process(monkeypatch, tmp_path, capsys):
     mode_modules()
-    command = ["main.py", f"--out={tmp_path / 'out'}", "--trajectory", "--checkpoint=nowhere"]
+    command = ["main.py", f"--out={tmp_path / 'out'}", "--return_trajectory", "--checkpoint=nowhere"]
     monkeypatch.setattr(sys, "argv", command)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with flagsaver.flagsaver():
         assert run(command) == 1
-    said = "error: --trajectory goes with one process; leave it out, or leave out --distributed and --coordinator\n"
+    said = (
+        "error: --return_trajectory goes with one process; leave it out, or leave out --distributed and --coordinator\n"
+    )
     assert capsys.readouterr().err == said
 
 

@@ -16,7 +16,14 @@ from vqdiffusion_jax.cli.main import mode_modules
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 SETTINGS = {"num_inference_steps": 2, "guidance_scale": 2.0, "num_images_per_prompt": 2, "first_image": 1, "seed": 3}
-FLAGS = ("--steps=2", "--guidance_scale=2", "--num_images=2", "--first_image=1", "--seed=3", "--noprogress")
+FLAGS = (
+    "--num_inference_steps=2",
+    "--guidance_scale=2",
+    "--num_images_per_prompt=2",
+    "--first_image=1",
+    "--seed=3",
+    "--noprogress",
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +52,7 @@ def test_a_file_is_planned_and_a_call_settled_once(checkpoint, tmp_path, monkeyp
     command = ["main.py", f"--checkpoint={path}", f"--mapping={mapping}", "--prompt=a dog", *FLAGS, f"--out={tmp_path}"]
     monkeypatch.setattr(sys, "argv", command)
     counts = [
-        counted(monkeypatch, f"vqdiffusion_jax.{name}") for name in ("interop.load.plan_reference", "arguments.settle")
+        counted(monkeypatch, f"vqdiffusion_jax.{name}") for name in ("interop.load.plan_reference", "call.settle")
     ]
     with flagsaver.flagsaver():
         assert run(command) == 0

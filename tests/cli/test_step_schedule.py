@@ -44,7 +44,7 @@ def said(folder, capsys, monkeypatch):
 
 
 def test_a_flag_and_the_bounds_are_printed(said, folder):
-    status, printed, _ = said(f"--report={folder.parent / 'report.json'}", "--steps=2")
+    status, printed, _ = said(f"--report={folder.parent / 'report.json'}", "--num_inference_steps=2")
     assert status == 0
     first, second = printed.splitlines()
     assert first == "--timesteps=9,6"
@@ -57,15 +57,15 @@ def test_a_flag_and_the_bounds_are_printed(said, folder):
     ("report", "steps", "message"),
     [
         (None, "2", "--report is needed"),
-        ("report", None, "--steps is needed"),
+        ("report", None, "--num_inference_steps is needed"),
         ("nowhere", "2", "nowhere.json cannot be read: No such file"),
         ("samples", "2", "samples.json holds no bound by timestep"),
         ("short", "2", "give 10 finite numbers"),
-        ("report", "11", "--steps is 11; there are 1 to 10"),
+        ("report", "11", "--num_inference_steps is 11; there are 1 to 10"),
     ],
 )
 def test_mistakes_are_one_line(said, folder, report, steps, message):
     given = [f"--report={folder.parent / report}.json"] if report else []
-    status, printed, error = said(*given, *([f"--steps={steps}"] if steps else []))
+    status, printed, error = said(*given, *([f"--num_inference_steps={steps}"] if steps else []))
     assert status == 1 and not printed
     assert error.startswith("error: ") and message in error and len(error.splitlines()) == 1

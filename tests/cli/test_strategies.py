@@ -8,10 +8,21 @@ from absl import flags
 from absl.testing import flagsaver
 
 from vqdiffusion_jax.cli.main import mode_modules
-from vqdiffusion_jax.cli.replay import record, take_flags_from
-from vqdiffusion_jax.cli.sample import STRATEGIES, chosen_strategy
-from vqdiffusion_jax.cli.wording import saying_flags
-from vqdiffusion_jax.sampling import Ancestral, EntropyBound, FewerTokens, MaskGIT, PurityPrior, ReferenceFast, Remask
+from vqdiffusion_jax.cli.replay import recipe, take_again
+from vqdiffusion_jax.cli.sample import settings_given
+from vqdiffusion_jax.cli.setting_flags import spell, with_todays_names
+from vqdiffusion_jax.errors import SettingError
+from vqdiffusion_jax.sampling import (
+    STRATEGIES,
+    Ancestral,
+    EntropyBound,
+    FewerTokens,
+    MaskGIT,
+    PurityPrior,
+    ReferenceFast,
+    Remask,
+)
+from vqdiffusion_jax.sampling.fields import settings_of
 
 
 @pytest.fixture(autouse=True)
@@ -25,25 +36,29 @@ def parse(*arguments: str):
     flags.FLAGS.unparse_flags()
     for flag in flags.FLAGS._flags().values():
         flag.unparse()
-    flags.FLAGS(["main.py", *arguments])
+    flags.FLAGS(with_todays_names(["main.py", *arguments]))
 
 
 CHOICES = [
-    ((), None),
-    (("--steps=5",), None),  # an argument of the call, as strength is
+    ((), Ancestral()),
+    (("--num_inference_steps=5",), Ancestral(5)),
+    (("--first_timestep=7",), Ancestral(first_timestep=7)),
     (("--timesteps=9,4",), Ancestral(timesteps=(9, 4))),
     (("--strategy=fast",), ReferenceFast(1)),
     (("--strategy=fast", "--skip_step=3"), ReferenceFast(3)),
-    (("--strategy=fewer_tokens", "--tokens_per_step=2"), FewerTokens(tokens_per_call=2)),
+    (("--strategy=fewer_tokens", "--tokens_per_call=2"), FewerTokens(tokens_per_call=2)),
     (("--strategy=purity", "--purity_weight=0.5"), PurityPrior(0.5)),
     (("--strategy=maskgit",), MaskGIT(12, 4.5, "cosine")),
-    (("--strategy=maskgit", "--steps=6", "--temperature=0", "--mask_schedule=linear"), MaskGIT(6, 0.0, "linear")),
+    (
+        ("--strategy=maskgit", "--num_inference_steps=6", "--temperature=0", "--mask_schedule=linear"),
+        MaskGIT(6, 0.0, "linear"),
+    ),
     (("--strategy=entropy_bound",), EntropyBound(1.0)),
     (("--strategy=entropy_bound", "--entropy_bound=inf"), EntropyBound(float("inf"))),
     (("--strategy=remask",), Remask(0.02, "cap")),
     (
-        ("--strategy=remask", "--steps=7", "--remask_rate=0.1", "--remask_schedule=rescale"),
-        Remask(0.1, "rescale", num_steps=7),
+        ("--strategy=remask", "--num_inference_steps=7", "--remask_rate=0.1", "--remask_schedule=rescale"),
+        Remask(0.1, "rescale", num_inference_steps=7),
     ),
     (("--strategy=remask", "--timesteps=9,4"), Remask(timesteps=(9, 4))),
 ]
@@ -52,12 +67,10 @@ CHOICES = [
 @pytest.mark.parametrize(("arguments", "expected"), CHOICES, ids=[" ".join(arguments) for arguments, _ in CHOICES])
 def test_flags_make_the_strategy_and_the_record_makes_it_again(arguments, expected, tmp_path):
     parse(*arguments)
-    assert chosen_strategy() == expected
-    steps = flags.FLAGS.steps
-    (tmp_path / "picture.json").write_text(json.dumps(record()))
+    assert settings_given().strategy == expected
+    (tmp_path / "picture.json").write_text(json.dumps(recipe({}, settings_given())))
     parse()
-    take_flags_from(tmp_path / "picture.json")
-    assert chosen_strategy() == expected and flags.FLAGS.steps == steps
+    assert take_again(tmp_path / "picture.json").strategy == expected
 
 
 def test_every_strategy_is_chosen_above():
@@ -70,7 +83,10 @@ def test_every_strategy_is_chosen_above():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--steps=3", "--strategy=purity"), "--steps goes with --strategy=posterior or maskgit or remask, not purity"),
+        (
+            ("--num_inference_steps=3", "--strategy=purity"),
+            "--num_inference_steps goes with --strategy=posterior or maskgit or remask, not purity",
+        ),
         (("--temperature=1",), "--temperature goes with --strategy=maskgit, not posterior"),
         (("--mask_schedule=linear", "--strategy=remask"), "--mask_schedule goes with --strategy=maskgit, not remask"),
         (
@@ -79,44 +95,65 @@ def test_every_strategy_is_chosen_above():
         ),
         (("--remask_rate=0.1", "--strategy=fast"), "--remask_rate goes with --strategy=remask, not fast"),
         (("--remask_schedule=cap",), "--remask_schedule goes with --strategy=remask, not posterior"),
-        (("--strategy=remask", "--timesteps=9,4", "--steps=2"), "--timesteps and --steps are both given"),
-        (("--strategy=maskgit", "--steps=0"), "--steps is 0"),
+        (
+            ("--strategy=remask", "--timesteps=9,4", "--num_inference_steps=2"),
+            "--timesteps and --num_inference_steps are both given",
+        ),
+        (("--strategy=maskgit", "--num_inference_steps=0"), "--num_inference_steps is 0"),
         (("--strategy=entropy_bound", "--entropy_bound=-1"), "--entropy_bound is -1.0"),
         (("--strategy=remask", "--remask_rate=2"), "--remask_rate is 2.0"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):
     parse(*arguments)
-    with pytest.raises(ValueError) as error:
-        chosen_strategy()
-    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+    with pytest.raises(SettingError) as error:
+        settings_given()
+    told = error.value.told(spell)
+    assert told.startswith(message) and "\n" not in told
 
 
-SAID = {
-    "this model is conditioned on text; give prompt or prompt_embeds": "this model is conditioned on text; give --prompt or --prompts_file",
-    "prompt is given, but it takes class_labels": "--prompt is given, but it takes --class_label",
-    "strength and strategy are both given; strength goes with the default strategy (see num_inference_steps)": "--strength and --strategy are both given; --strength goes with the default strategy (see --steps)",
-    "null='learnable', but this model has no learnable null": "--null='learnable', but this model has no learnable null",
-    "PurityPrior.tokens_per_call is 0; it must be at least 1, or None for no limit": "--tokens_per_step is 0; it must be at least 1, or leave it out for no limit",
-    "ReferenceFast.skip_step is 0 (Ancestral visits every timestep)": "--skip_step is 0 (--strategy=posterior visits every timestep)",
-    "--steps and --null are flags already, and prompts and top_ks no arguments": None,
+FORMERLY = {
+    "--steps=5": {"num_inference_steps": 5},
+    "--num_images=2": {"num_images_per_prompt": 2},
+    "--class_label=1": {"class_labels": (1,)},
+    "--tokens_per_step=3": {"strategy": "purity", "tokens_per_call": 3},
+    "--trajectory": {"return_trajectory": True},
+    "--notrajectory": {"return_trajectory": False},
 }
 
 
-@pytest.mark.parametrize("argument", SAID)
-def test_errors_about_arguments_name_the_flags(argument):
-    with pytest.raises(ValueError) as error, saying_flags():
-        raise ValueError(argument)
-    assert str(error.value) == (SAID[argument] or argument)
+@pytest.mark.parametrize("argument", FORMERLY)
+def test_former_names_of_flags_work_and_say_what_they_are_now(argument, capsys):
+    expected = dict(FORMERLY[argument])
+    strategy = [f"--strategy={expected['strategy']}"] if "strategy" in expected else []
+    parse(argument, *strategy)
+    found = settings_given().flat()
+    assert {name: found[name] for name in expected} == expected
+    today = next(name for name in expected if name != "strategy")
+    assert f"is now --{today};" in capsys.readouterr().err
 
 
-def test_the_document_says_which_argument_a_flag_is():
+def test_former_names_in_a_recipe_are_read(tmp_path, capsys):
+    former = {"steps": 4, "num_images": 2, "guidance_interval": ["10", "90"], "prompt": "a", "mode": "sample"}
+    (tmp_path / "picture.json").write_text(json.dumps(former))
+    parse("--num_inference_steps=3", f"--again={tmp_path / 'picture.json'}")
+    settings = settings_given()
+    assert settings.strategy == Ancestral(3) and settings.num_images_per_prompt == 2
+    assert settings.guidance_interval == (10, 90) and settings.prompt == ("a",)
+
+
+def test_another_strategy_drops_the_settings_of_the_recipes_own(tmp_path):
+    (tmp_path / "picture.json").write_text(json.dumps({"strategy": "purity", "purity_weight": 2.0}))
+    parse("--strategy=maskgit", f"--again={tmp_path / 'picture.json'}")
+    assert settings_given().strategy == MaskGIT()
+
+
+def test_the_document_names_the_settings_of_every_strategy():
     table = (Path(__file__).resolve().parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")
     rows = {
         row.split("`")[1]: row for row in table.splitlines() if row.startswith("| `") and not row.startswith("| `--")
     }
     assert list(rows) == list(STRATEGIES)
-    for name, named in STRATEGIES.items():
-        assert f"`{named.cls.__name__}`" in rows[name] and rows[name].count("--") == len(named.settings)
-        for flag, argument in named.settings.items():
-            assert f"`--{flag}`: `{argument}`" in rows[name]
+    for name, cls in STRATEGIES.items():
+        assert f"`{cls.__name__}`" in rows[name]
+        assert [part for part in rows[name].split("`")[5::2]] == list(settings_of(cls))

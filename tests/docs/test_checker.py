@@ -13,7 +13,10 @@ WRONG = {
         "    python main.py --mode=train --config=configs/coco.py --workdir=x --prompt=y",
         "sample, not train",
     ),
-    "flags that do not go together": ("    python main.py --prompt=x --strategy=purity --steps=5", "--steps goes with"),
+    "flags that do not go together": (
+        "    python main.py --prompt=x --strategy=purity --num_inference_steps=5",
+        "--num_inference_steps goes with",
+    ),
     "a file that is nowhere": ("    python main.py --checkpoint=ithq_lernable.pth --prompt=x", "does not exist"),
     "what the embedded model does not know": (
         '    python main.py --prompt="a small penguin"',
@@ -29,7 +32,7 @@ WRONG = {
         "data/emjoi",
     ),
     "a report that is nowhere": (
-        "    python main.py --mode=step_schedule --report=EVAL/report.json --steps=10",
+        "    python main.py --mode=step_schedule --report=EVAL/report.json --num_inference_steps=10",
         "EVAL/report.json",
     ),
     "a missing companion": ("    python main.py --checkpoint=coco_learnable.pth --prompt=x", "mapping"),

@@ -121,11 +121,11 @@ def test_codes_follow_the_prediction_where_one_call_draws_all():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: MaskGIT(0), "num_steps is 0"),
+        (lambda: MaskGIT(0), "num_inference_steps is 0"),
         (lambda: MaskGIT(13).plan(HUNDRED, LENGTH), "at most as many steps"),
         (lambda: MaskGIT(temperature=-1.0), "temperature is -1.0"),
         (lambda: MaskGIT(temperature=float("nan")), "temperature is nan"),
-        (lambda: MaskGIT(mask_schedule="square"), "allowed: cosine, linear"),
+        (lambda: MaskGIT(mask_schedule="square"), "one of cosine, linear"),
     ],
 )
 def test_errors_name_what_is_wrong(make, match):

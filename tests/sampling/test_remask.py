@@ -31,7 +31,7 @@ def step_matrix(call, log_x0, states) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "strategy", [Remask(0.3), Remask(0.2, "rescale", num_steps=4), Remask(1.0, timesteps=(9, 6, 2))]
+    "strategy", [Remask(0.3), Remask(0.2, "rescale", num_inference_steps=4), Remask(1.0, timesteps=(9, 6, 2))]
 )
 @pytest.mark.parametrize("config", [NOISY, RELEASED], ids=["noisy", "released"])
 def test_any_rate_passes_through_the_exact_marginals(strategy, config):
@@ -51,7 +51,7 @@ def test_any_rate_passes_through_the_exact_marginals(strategy, config):
 def test_without_replacement_it_is_the_papers_posterior(rate, remask_schedule):
     """alpha_t = 1 - C_t: a code stays with 1 - sigma; [MASK] becomes k with (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t) p(k)."""
     schedule, data = make_schedule(ABSORBING), joint(1)
-    plan = Remask(rate, remask_schedule, num_steps=5).plan(schedule, 1)
+    plan = Remask(rate, remask_schedule, num_inference_steps=5).plan(schedule, 1)
     alpha = 1 - np.append(schedule.cum_mask[plan.timestep], 0.0)
     for call, (alpha_t, alpha_s) in enumerate(zip(alpha[:-1], alpha[1:], strict=True)):
         most = min(1.0, (1 - alpha_s) / alpha_t)
@@ -79,8 +79,8 @@ def test_rate_zero_is_the_posterior():
     schedule, data = make_schedule(RELEASED), joint(3)
     start, log_x0_fn = all_mask_start(500, 3, NUM_CODES), exact_log_x0(schedule, data)
     np.testing.assert_array_equal(
-        run(Remask(0.0, num_steps=4), start, schedule, log_x0_fn)[1],
-        run(Ancestral(num_steps=4), start, schedule, log_x0_fn)[1],
+        run(Remask(0.0, num_inference_steps=4), start, schedule, log_x0_fn)[1],
+        run(Ancestral(num_inference_steps=4), start, schedule, log_x0_fn)[1],
     )
 
 
@@ -116,8 +116,8 @@ def test_a_new_rate_recompiles_nothing():
     [
         (lambda: Remask(1.5), "rate is 1.5"),
         (lambda: Remask(float("nan")), "rate is nan"),
-        (lambda: Remask(remask_schedule="max"), "allowed: cap, rescale"),
-        (lambda: Remask(num_steps=11).plan(make_schedule(RELEASED), 4), "1 to 10 steps"),
+        (lambda: Remask(remask_schedule="max"), "one of cap, rescale"),
+        (lambda: Remask(num_inference_steps=11).plan(make_schedule(RELEASED), 4), "1 to 10 steps"),
         (lambda: Remask(timesteps=(3, 3)).plan(make_schedule(RELEASED), 4), "strictly decrease"),
     ],
 )

@@ -23,14 +23,14 @@ def test_every_timestep_is_the_one_step_table_reversed():
     np.testing.assert_array_equal(plan.timestep, np.arange(9, -1, -1))
     _same(plan.jump, schedule.one_step_jumps()[np.arange(9, -1, -1)])
     assert len(plan) == 10 and not plan.reveal.any()
-    _same(Ancestral(num_steps=10).plan(schedule, 4), plan)
+    _same(Ancestral(num_inference_steps=10).plan(schedule, 4), plan)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 99), st.data())
 def test_strides_are_even_and_end_at_zero(first, data):
     count = data.draw(st.integers(1, first + 1))
-    t = Ancestral(num_steps=count, first_timestep=first).plan(HUNDRED, 4).timestep
+    t = Ancestral(num_inference_steps=count, first_timestep=first).plan(HUNDRED, 4).timestep
     assert len(t) == count and t[0] == first and (count == 1 or t[-1] == 0)
     gaps = -np.diff(t)
     assert (gaps >= 1).all() and (count < 3 or gaps.max() - gaps.min() <= 1)
@@ -49,15 +49,18 @@ def test_explicit_timesteps():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: Ancestral(num_steps=0).plan(HUNDRED, 4), "num_steps is 0"),
-        (lambda: Ancestral(num_steps=101).plan(HUNDRED, 4), "1 to 100 steps"),
+        (lambda: Ancestral(num_inference_steps=0).plan(HUNDRED, 4), "num_inference_steps is 0"),
+        (lambda: Ancestral(num_inference_steps=101).plan(HUNDRED, 4), "1 to 100 steps"),
         (lambda: Ancestral(first_timestep=100).plan(HUNDRED, 4), "first_timestep is 100"),
         (lambda: Ancestral(timesteps=(3, 3)), "strictly decrease"),
-        (lambda: Ancestral(timesteps=()), "strictly decrease"),
-        (lambda: Ancestral(timesteps=(120, 3)).plan(HUNDRED, 4), "t=120"),
-        (lambda: Ancestral(num_steps=3, timesteps=(3, 1)), "leave num_steps"),
+        (lambda: Ancestral(timesteps=()), "timesteps is \\(\\); it must be one or more values"),
+        (lambda: Ancestral(timesteps=(120, 3)).plan(HUNDRED, 4), "from 99 down to 0"),
+        (
+            lambda: Ancestral(num_inference_steps=3, timesteps=(3, 1)),
+            "timesteps and num_inference_steps are both given",
+        ),
         (lambda: ReferenceFast(0), "at least 1"),
-        (lambda: FewerTokens(counts=(1, -1)), "0 tokens or more"),
+        (lambda: FewerTokens(counts=(1, -1)), "whole number of at least 0"),
         (lambda: FewerTokens(tokens_per_call=0), "tokens_per_call is 0"),
         (lambda: FewerTokens(counts=(1, 2)).plan(HUNDRED, 4), "has 2 entries"),
         (lambda: PurityPrior(-1.0), "weight"),
@@ -129,7 +132,7 @@ def test_strategies_are_pytrees_and_a_new_weight_recompiles_nothing():
     @jax.jit
     def run(strategy):
         traces.append(strategy)
-        return 1.0 * getattr(strategy, "weight", 0.0)
+        return 1.0 * getattr(strategy, "purity_weight", 0.0)
 
     assert run(PurityPrior(1.0)) == 1.0 and run(PurityPrior(0.5)) == 0.5
     assert len(traces) == 1

@@ -57,7 +57,7 @@ def test_a_codec_a_denoiser_on_it_and_a_picture(command, tmp_path, capsys):
     codec, denoiser = tmp_path / "codec", tmp_path / "denoiser"
     command("--mode=train_vqgan", f"--config={codec}.py", f"--workdir={codec}")
     command("--mode=train", f"--config={denoiser}.py", f"--codec={codec / 'model'}", f"--workdir={denoiser}")
-    shown = ("--class_label=1", "--steps=2", "--noprogress")
+    shown = ("--class_labels=1", "--num_inference_steps=2", "--noprogress")
     command("--mode=sample", f"--checkpoint={denoiser / 'model'}", *shown, f"--out={tmp_path / 'out'}")
     assert Image.open(tmp_path / "out" / "000000.png").size == (16, 16)
     assert "step 1" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from absl import flags
 
 from ..config import dtype_of
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
-from .replay import record
+from .replay import origin
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype")
 LOOPBACK = "127.0.0.1"
@@ -35,7 +35,7 @@ def main() -> None:
     path = checkpoint_or_embedded()
     pipeline = VQDiffusionPipeline.from_pretrained(path, compute=compute, **companions())
     print(f"the page is at http://{FLAGS.host}:{FLAGS.port}; Ctrl-C ends it", flush=True)
-    serve(pipeline, Limits(), record(checkpoint=path, dtype=dtype_of(compute)), host=FLAGS.host, port=FLAGS.port)
+    serve(pipeline, Limits(), origin(checkpoint=path, dtype=dtype_of(compute)), host=FLAGS.host, port=FLAGS.port)
 
 
 def check_free(host: str, port: int) -> None:

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh
 
-from ..arguments import Call
+from ..call import Call
 from ..config import ComputeConfig, ModelConfig, dtype_of
 from ..flops import decoder_flops, denoiser_flops, text_encoder_flops
 from ..models.shapes import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
+from ..sampling.strategy import Adaptive
 from ..sharding import AXES, shardings
 
 
@@ -41,7 +42,7 @@ def describe(
     prompts = 0 if call.condition.ids is None else 1 if call.null is None or call.null.ids is None else 2
     text = prompts * text_encoder_flops(config.text_encoder) if prompts else 0
     total = forwards * denoiser_flops(denoiser) + decoder_flops(codec) + text
-    most = "at most " if hasattr(call.strategy, "noise_level") else ""
+    most = "at most " if isinstance(call.strategy, Adaptive) else ""
     parts = " and the decoder" if not text else ", the decoder and CLIP's text tower"
     return "\n".join(
         [

@@ -124,5 +124,5 @@ def _described(flag: flags.Flag) -> str:
         words = words.partition(">: ")[2]
     default = flag.default
     if default is None or default == []:
-        return words if "default" in words else f"{words} [none]"
+        return words if "default" in words.lower() else f"{words} [none]"
     return f"{words} [{','.join(map(str, default)) if isinstance(default, list) else default}]"

@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..exit_status import status_of
 from .compiled import keep_compiled
 from .help import check_taken, unknown_flag, usage
+from .setting_flags import spell, with_todays_names
 
 # Mode: the module of this package that runs it.  It has main(), flags in groups of the mode's name, and in SHARED the names of others.
 MODES = {
@@ -56,7 +57,7 @@ def mode_modules() -> dict[str, ModuleType]:
 def parse(argv: list[str]) -> list[str]:
     """Set the flags from ``argv``; returns what is no flag.  A mistake is told in one line and ends the program with status 1."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(with_todays_names(argv))
     except (flags.Error, ValueError, OSError, AttributeError, KeyError) as error:
         print(f"error: {_reason(error)}", file=sys.stderr)
         raise SystemExit(1) from error
@@ -84,7 +85,7 @@ def dispatch(rest: list[str]) -> int:
     mode = flags.FLAGS.mode
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # libraries report every file they open at INFO
-    return fail_together(lambda: status_of(lambda: _run_mode(mode, rest)))
+    return fail_together(lambda: status_of(lambda: _run_mode(mode, rest), spell))
 
 
 def _run_mode(mode: str, rest: list[str]) -> None:

@@ -9,42 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from ..arguments import occurrences
 from ..files import write_whole
+from ..sampling.seeds import occurrences
 
 GIF_FRAMES = 50  # at most; longer runs are thinned
 FRAME_MS = 80
 GRID = "grid-"  # and the number of its first picture
 GRID_PICTURES = 64  # at most; the first ones
-
-
-def open_picture(path: Path, flag: str) -> Image.Image:
-    """The picture at ``path``, upright as its camera says.  Raises ValueError, naming the flag, if the file is no picture."""
-    try:
-        return ImageOps.exif_transpose(Image.open(path))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or (
-            "it is no picture" if isinstance(error, UnidentifiedImageError) else error
-        )
-        raise ValueError(f"--{flag}={path} cannot be read as a picture: {reason}") from error
-
-
-def fit_picture(picture: Image.Image, size: int) -> Image.Image:
-    """The picture's centre square in RGB, resized to size x size."""
-    return _square(picture.convert("RGB"), size, Image.Resampling.BICUBIC)
-
-
-def fit_mask(picture: Image.Image, size: int) -> np.ndarray:
-    """A mask (size, size) bool, True where the picture is brighter than half, cropped as ``fit_picture`` crops."""
-    return np.asarray(_square(picture.convert("L"), size, Image.Resampling.NEAREST)) >= 128
-
-
-def _square(picture: Image.Image, size: int, filter: Image.Resampling) -> Image.Image:
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.resize((size, size), filter, box=(left, top, left + side, top + side))
 
 
 def grid(pictures: np.ndarray, columns: int | None = None) -> Image.Image:
@@ -83,7 +56,7 @@ class Writer:
             again = (
                 self.record
                 | self.subjects[index]
-                | {"num_images": 1, "first_image": self.first_image + self.occurrences[index]}
+                | {"num_images_per_prompt": 1, "first_image": self.first_image + self.occurrences[index]}
             )
             again |= {"version": vqdiffusion_jax.__version__}
             with self._number(index) as name:

@@ -59,13 +59,18 @@ def main() -> None:
 
     data = config["data"] | {"cache": ""}
     loader = make_loader(
-        data, codec.config, split="train", batch_size=FLAGS.batch_size or 32, seed=FLAGS.seed, workers=config["workers"]
+        data,
+        codec.config,
+        split="train",
+        batch_size=FLAGS.batch_size or 32,
+        seed=FLAGS.seed or 0,
+        workers=config["workers"],
     )
     total = FLAGS.batches or -(-loader.num_examples // loader.batch_size)
     batches = iter(loader)
     try:
         watched = tqdm(islice(batches, total), total=total, unit="batch", disable=not FLAGS.progress)
-        counts = count_codes(codec, watched, seed=FLAGS.seed)
+        counts = count_codes(codec, watched, seed=FLAGS.seed or 0)
     finally:
         batches.close()
     table = kept_codes(counts, least=FLAGS.least)

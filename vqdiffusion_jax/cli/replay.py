@@ -1,4 +1,4 @@
-"""What a picture's JSON says, and ``--again``, which reads it back as flags."""
+"""The JSON beside a picture, which ``--again`` reads: where the model came from, and the settings of the call."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from absl import flags
 
 from ..embedded import is_embedded
+from ..sampling.settings import SamplingSettings
 
 FLAGS = flags.FLAGS
 
-_GROUPS = ("mode sample: what", "mode sample: strategy")
-_NOT_RECORDED = ("prompts_file", "again")  # of those groups
-_OTHERS = (
+# Flags besides the settings that a picture depends on.
+ORIGIN = (
     "checkpoint",
     "reference_config",
     "codec_config",
@@ -26,73 +26,75 @@ _OTHERS = (
     "clip_dtype",
     "dtype",
     "faithful",
-    "rounding",
-    "batch_size",
     "mesh",
 )
-_OF_EACH = (
-    "prompt",
-    "class_label",
-    "num_images",
-    "first_image",
-)  # which the record of each picture adds to that of the run
-_BESIDE = ("image", "mask")  # which may be named from the folder of the JSON
-_PATHS = ("checkpoint", "image", "mask", "reference_config", "codec_config", "mapping", "codec", "clip")
-_ABOUT = ("mode", "version")  # in the JSON, and not flags to set
+_PATHS = ("checkpoint", "reference_config", "codec_config", "mapping", "codec", "clip")
+_PICTURES = ("image", "mask_image", "mask")  # settings that name a file, which may lie beside the JSON
+_ABOUT = ("mode", "version")
 
 
-def flag_names() -> list[str]:
-    """The flags that a picture depends on."""
-    modules = FLAGS.flags_by_module_dict()
-    return [flag.name for group in _GROUPS for flag in modules[group] if flag.name not in _NOT_RECORDED] + list(_OTHERS)
-
-
-def record(**settled: Any) -> dict[str, Any]:
-    """Every setting that the run's pictures share, under the names of the flags: those given, and ``settled`` where not None.
+def origin(**settled: Any) -> dict[str, Any]:
+    """Return where the run's model comes from: the flags given, and ``settled`` where not None.
 
     Paths are absolute, so that the JSON works from anywhere.
     """
-    names = [name for name in flag_names() if name not in _OF_EACH]
-    values = {name: FLAGS[name].value for name in names if FLAGS[name].value != FLAGS[name].default}
+    values = {name: FLAGS[name].value for name in ORIGIN if FLAGS[name].value != FLAGS[name].default}
     values |= {name: value for name, value in settled.items() if value is not None}
     for name in _PATHS:
         if name in values:
             values[name] = str(values[name] if is_embedded(values[name]) else Path(values[name]).absolute())
-    return {"mode": "sample"} | values
+    return values
 
 
-def take_flags_from(file: Path) -> None:
-    """Set every flag that a picture's JSON names and the command line does not.  Raises ValueError, one line."""
+def recipe(origin: dict[str, Any], settings: SamplingSettings) -> dict[str, Any]:
+    """Return the JSON beside a picture of these settings, flat, with absolute paths."""
+    table = settings.to_dict()
+    for name in _PICTURES:
+        if name in table:
+            table[name] = _map(lambda path: str(Path(path).absolute()), table[name])
+    return {"mode": "sample"} | origin | table
+
+
+def take_again(file: Path) -> SamplingSettings:
+    """Set the flags of origin that a picture's JSON names and the command line does not; return its settings.
+
+    Raises ValueError, one line that names the file, for what is no such JSON.
+    """
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        table = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or f"it is not JSON ({error})"
         raise ValueError(f"--again={file} cannot be read: {reason}; give the JSON beside a picture") from error
-    if not isinstance(values, dict) or values.get("mode", "sample") != "sample":
+    if not isinstance(table, dict) or table.get("mode", "sample") != "sample":
         raise ValueError(f"--again={file} is not about a picture; give the JSON beside one")
-    allowed = flag_names()
-    for name, value in values.items():
-        if name in _ABOUT:
-            continue
-        if name not in allowed:
-            raise ValueError(f"--again={file}: {name!r} is no setting of a picture; give the JSON beside one")
-        if name in _BESIDE and isinstance(value, str):
-            value = str(file.parent / value)
-        if not FLAGS[name].present:
-            _set(file, name, value)
+    for name in ORIGIN:
+        if name in table and not FLAGS[name].present:
+            _set(file, name, table[name])
+    settings = {name: value for name, value in table.items() if name not in (*ORIGIN, *_ABOUT)}
+    for name in _PICTURES:
+        if name in settings:
+            settings[name] = _map(
+                lambda path: str(file.parent / path) if isinstance(path, str) else path, settings[name]
+            )
+    try:
+        return SamplingSettings.from_dict(settings)
+    except ValueError as error:
+        raise ValueError(f"--again={file}: {error}") from error
 
 
 def _set(file: Path, name: str, value: Any) -> None:
     """Give the flag the value through its own parser, as if it had been typed."""
     flag = FLAGS[name]
-    several = isinstance(flag, flags.MultiFlag)
-    listed = isinstance(flag.parser, flags.ListParser)
-    items = value if isinstance(value, list) and (several or listed) else [value]
-    kind = bool if flag.boolean else int | float if "int" in flag.flag_type() or "float" in flag.flag_type() else str
-    if not items or not all(isinstance(item, kind) and isinstance(item, bool) == (kind is bool) for item in items):
+    listed = isinstance(flag.parser, flags.ListParser) and isinstance(value, list)
+    items = value if listed else [value]
+    kind = bool if flag.boolean else str
+    if not items or not all(isinstance(item, kind) for item in items):
         raise ValueError(f"--again={file}: {name} is {json.dumps(value)}, which --{name} does not take")
-    texts = [str(item).lower() if kind is bool else str(item) for item in items]
     try:
-        flag.parse(texts if several else ",".join(texts) if listed else texts[0])
+        flag.parse(str(value).lower() if kind is bool else ",".join(items))
     except (flags.Error, ValueError) as error:
         raise ValueError(f"--again={file}: {' '.join(str(error).split())}") from error
+
+
+def _map(function: Any, value: Any) -> Any:
+    return [function(one) for one in value] if isinstance(value, list) else function(value)

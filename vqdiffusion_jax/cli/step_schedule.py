@@ -8,9 +8,8 @@ from pathlib import Path
 from absl import flags
 
 from .checkpoints import COMPANIONS, open_checkpoint
-from .wording import saying_flags
 
-SHARED = ("checkpoint", *COMPANIONS, "steps")
+SHARED = ("checkpoint", *COMPANIONS, "num_inference_steps")
 _MODE = "mode step_schedule"
 
 flags.DEFINE_string(
@@ -26,16 +25,16 @@ def main() -> None:
 
     for flag, what in (
         ("report", "the report.json of --mode=eval --what=likelihood"),
-        ("steps", "how many timesteps to visit"),
+        ("num_inference_steps", "how many timesteps to visit"),
     ):
         if FLAGS[flag].value is None:
             raise ValueError(f"--{flag} is needed: {what}")
     config = open_checkpoint().config
     schedule = make_schedule(config.schedule)
     prior, terms = _measured(Path(FLAGS.report))
-    with saying_flags():
-        best = best_timesteps(terms, schedule, FLAGS.steps)
-        even = Ancestral(num_steps=FLAGS.steps).plan(schedule, config.denoiser.num_tokens).timestep
+    steps = FLAGS.num_inference_steps
+    best = best_timesteps(terms, schedule, steps)
+    even = Ancestral(num_inference_steps=steps).plan(schedule, config.denoiser.num_tokens).timestep
     every = range(schedule.num_timesteps - 1, -1, -1)
     best_bits, even_bits, every_bits = (prior + bound_of(run, terms, schedule) for run in (best, even, every))
     print(f"--timesteps={','.join(map(str, best))}")

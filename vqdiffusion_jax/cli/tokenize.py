@@ -66,7 +66,7 @@ def main() -> None:
             out,
             split=split,
             crops=FLAGS.crops if split == "train" else 1,
-            seed=FLAGS.seed,
+            seed=FLAGS.seed or 0,
             batch_size=FLAGS.batch_size or 32,
             shard_size=FLAGS.shard_size,
             part=part,

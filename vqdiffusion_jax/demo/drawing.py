@@ -54,7 +54,7 @@ def draw(pipeline: VQDiffusionPipeline, order: Order, show: Callable[[Frame], bo
     """Draw an order, ``order.together`` pictures at a time; returns whether it came to the end.
 
     show: takes a frame after every ``order.every`` network calls and returns whether to stop.
-    Raises ValueError for arguments that the pipeline refuses.
+
     """
     config = pipeline.config
     size, grid, mask_token = config.codec.image_size, config.codec.grid, config.denoiser.mask_token
@@ -74,15 +74,7 @@ def draw(pipeline: VQDiffusionPipeline, order: Order, show: Callable[[Frame], bo
         stopped = show(Frame(tuple(moments), calls, of, timestep)) and calls < of
         return stopped
 
-    for _ in pipeline.stream(
-        **order.arguments,
-        num_images_per_prompt=order.count,
-        batch_size=order.together,
-        output_type="tokens",
-        callback=watch,
-        callback_steps=order.every,
-        callback_prediction=True,
-    ):
+    for _ in pipeline.draw(order.call, callback=watch, callback_steps=order.every, callback_prediction=True):
         if stopped:
             return False
         batch += 1
@@ -91,5 +83,5 @@ def draw(pipeline: VQDiffusionPipeline, order: Order, show: Callable[[Frame], bo
 
 def _kept(order: Order, pictures: np.ndarray) -> np.ndarray:
     """The pictures, but where a mask is given with what it keeps."""
-    mask = order.arguments.get("mask_image")
-    return pictures if mask is None else np.where(mask[..., None], pictures, order.arguments["image"])
+    mask = order.call.given.mask
+    return pictures if mask is None else np.where(mask[..., None], pictures, order.call.given.images)

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .requests import FILES
-
 CELL = 16  # pixels of a token in the picture of the grid, on each side
 _DOT = slice(6, 10)  # what is coloured of a masked one
 _SQUARE = slice(1, 15)  # and of another: cells are a little apart
@@ -49,16 +47,16 @@ def as_url(picture: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(as_png(picture)).decode()
 
 
-def archive(name: str, picture: np.ndarray, recipe: dict[str, Any], arguments: dict[str, Any]) -> bytes:
+def archive(name: str, picture: np.ndarray, recipe: dict[str, Any], given: dict[str, np.ndarray]) -> bytes:
     """A zip file of a picture, the JSON that draws it again, and what it starts from.
 
-    recipe: as ``Order.recipe_of`` gives it; arguments: of the pipeline's call, of which image and mask_image are kept.
+    recipe: as ``Order.recipe_of`` gives it; given: the pictures it starts from, by the settings that name them.
     """
     files = {
         f"{name}.png": as_png(picture),
         f"{name}.json": (json.dumps(recipe, indent=2, ensure_ascii=False) + "\n").encode(),
     }
-    files |= {recipe[flag]: as_png(arguments[argument]) for flag, argument in FILES.items() if flag in recipe}
+    files |= {recipe[flag]: as_png(content) for flag, content in given.items()}
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
         for path, content in files.items():

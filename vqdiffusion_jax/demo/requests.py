@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..arguments import settle
+from ..call import Call, settle
 from ..config import ModelConfig
 from ..generation import calls_a_piece
 from ..pipeline import VQDiffusionPipeline
-from ..sampling import STRATEGIES, first_timestep_of
+from ..sampling import Ancestral, SamplingSettings, first_timestep_of
+from ..sampling.fields import settings_of
+from ..sampling.registry import STRATEGIES
 from .limits import Limits
-from .strategies import CHOICES
 
 SCRATCH, PICTURE, MASK = "scratch", "picture", "mask"  # what a run starts from
-FILES = {
-    "image": "image",
-    "mask": "mask_image",
-}  # flags that name a picture, and the arguments of the pipeline's call that are one
+FILES = ("image", "mask_image")  # settings that name a picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +57,12 @@ def default_form(config: ModelConfig) -> Form:
 class Order:
     """What to draw.
 
-    arguments: of the pipeline's call, but for which pictures; count: how many; together: how many at a time;
+    call: settled; count: pictures; together: pictures drawn at a time;
     calls: network calls of each, at most; every: how many of them go by between frames;
     recipe: settings under the names of the command line's flags.
     """
 
-    arguments: dict[str, Any]
+    call: Call
     count: int
     together: int
     calls: int
@@ -72,16 +70,22 @@ class Order:
     recipe: dict[str, Any]
 
     @property
+    def given(self) -> dict[str, np.ndarray]:
+        """The pictures that the order starts from, by the settings that name them."""
+        settings = self.call.settings
+        return {name: getattr(settings, name) for name in FILES if getattr(settings, name) is not None}
+
+    @property
     def caption(self) -> str:
         """The order in a few words."""
-        shows = self.recipe.get("prompt", self.recipe.get("class_label"))
+        shows = self.recipe.get("prompt", self.recipe.get("class_labels"))
         return ", ".join(
             str(part) for part in (shows, f"seed {self.recipe['seed']}", self.recipe["strategy"]) if part is not None
         )
 
     def recipe_of(self, index: int) -> dict[str, Any]:
         """The JSON with which ``--again`` draws picture ``index``; a picture and a mask it starts from lie beside it."""
-        return self.recipe | {"num_images": 1, "first_image": index, "version": __version__}
+        return self.recipe | {"num_images_per_prompt": 1, "first_image": index, "version": __version__}
 
 
 def read_form(form: Form, pipeline: VQDiffusionPipeline, limits: Limits, origin: dict[str, Any]) -> Order:
@@ -98,27 +102,17 @@ def read_form(form: Form, pipeline: VQDiffusionPipeline, limits: Limits, origin:
         "truncation_rate": _number("truncation", form.truncation_rate, 0.01, 1.0),
     }
     given = _given(form)
-    strength = {"strength": given["strength"]} if "strength" in given else {}
-    strategy, flags, step_rule = _step_rule(form, config, **strength)
-    what = {"prompt": subject.get("prompt"), "class_labels": subject.get("class_label"), "num_images_per_prompt": count}
-    call = settle(config, pipeline.schedule, pipeline.tokenizer, **what, **how, **step_rule, **strength)
+    own = _strategy_fields(form, config, given.get("strength", 1.0))
+    fields = subject | how | own | {"num_images_per_prompt": count, "seed": seed, "strategy": form.strategy}
+    settings = SamplingSettings.of(**fields, **given, output_type="tokens")
+    call = settle(config, pipeline.schedule, pipeline.tokenizer, settings)
     together = pipeline.pictures_together(count)
-    files = {flag: f"{flag}.png" for flag, argument in FILES.items() if argument in given}
-    recipe = (
-        origin
-        | subject
-        | {"seed": seed, "strategy": strategy}
-        | flags
-        | how
-        | strength
-        | files
-        | {"batch_size": together}
-    )
-    del what["num_images_per_prompt"]
-    arguments = what | how | step_rule | given | {"seed": seed}
+    files = {name: f"{name}.png" for name in FILES if name in given}
+    recipe = origin | call.settings.changed(**files, batch_size=together).to_dict()
     calls = len(call.plan)
-    every = calls_a_piece(calls, round(limits.frames / CHOICES[strategy].usual_share))
-    return Order(arguments, count, together, calls, every, recipe)
+    usual_share = getattr(type(call.strategy), "usual_share", 1.0)
+    every = calls_a_piece(calls, round(limits.frames / usual_share))
+    return Order(call, count, together, calls, every, recipe)
 
 
 def _subject(form: Form, config: ModelConfig, limits: Limits) -> dict[str, Any]:
@@ -161,20 +155,20 @@ def _given(form: Form) -> dict[str, Any]:
     return {"image": form.picture, "mask_image": form.mask}
 
 
-def _step_rule(form: Form, config: ModelConfig, strength: float = 1.0) -> tuple[str, dict[str, int], dict[str, Any]]:
-    """The strategy's name, its flags, and the same as arguments of the pipeline's call."""
-    if form.strategy not in CHOICES:
-        raise ValueError(f"strategy is {form.strategy!r}; allowed: {', '.join(CHOICES)}")
-    if form.start == PICTURE and form.strategy != "posterior":
+def _strategy_fields(form: Form, config: ModelConfig, strength: float) -> dict[str, Any]:
+    """Return the strategy's own settings for the number of calls wanted."""
+    if form.strategy not in STRATEGIES:
+        raise ValueError(f"strategy is {form.strategy!r}; allowed: {', '.join(STRATEGIES)}")
+    cls, denoiser = STRATEGIES[form.strategy], config.denoiser
+    if form.start == PICTURE and not issubclass(cls, Ancestral):
         raise ValueError(f"strategy is {form.strategy}; image to image goes with posterior")
-    num_timesteps = config.denoiser.num_timesteps
-    steps = _whole("steps", form.steps, 1, num_timesteps)
+    steps = _whole("steps", form.steps, 1, denoiser.num_timesteps)
     # A picture given leaves only the timesteps from its noise level down.
-    steps = min(steps, first_timestep_of(strength, num_timesteps) + 1)
-    settings = CHOICES[form.strategy].settings(steps, config.denoiser)
-    if form.strategy == "posterior":  # whose steps go with a strength
-        return form.strategy, settings, {"num_inference_steps": steps}
-    return form.strategy, settings, {"strategy": STRATEGIES[form.strategy].make(**settings)}
+    steps = min(steps, first_timestep_of(strength, denoiser.num_timesteps) + 1)
+    if not hasattr(cls, "with_calls"):
+        return {}
+    made = cls.with_calls(steps, denoiser.num_timesteps, denoiser.num_tokens)
+    return {name: getattr(made, name) for name in settings_of(cls) if getattr(made, name) is not None}
 
 
 def _number(name: str, value: Any, least: float, most: float) -> float:

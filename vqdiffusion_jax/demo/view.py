@@ -11,6 +11,7 @@ from nicegui import app, events, ui
 from starlette.responses import PlainTextResponse
 
 from ..pipeline import VQDiffusionPipeline
+from ..sampling.registry import STRATEGIES, explanation_of
 from .canvas import Canvas
 from .drawing import Frame, draw
 from .easel import Easel
@@ -19,7 +20,6 @@ from .panel import CRISP, Panel
 from .pictures import archive, as_url
 from .queue import DONE, WAITING, Line, Run
 from .requests import MASK, PICTURE, SCRATCH, Order, default_form, read_form
-from .strategies import CHOICES
 
 TITLE = "VQ-Diffusion"
 REFRESH = 0.1  # seconds between looks at a run
@@ -112,9 +112,9 @@ class Page:
             ui.number("Truncation", step=0.02),
             "keep the likeliest codes up to this probability; 1 keeps all",
         )
-        strategy = ui.select(list(CHOICES), label="Strategy", on_change=self._explain)
-        self._add("strategy", strategy, CHOICES[self.form.strategy].explanation)
-        self.beside = ui.select([NONE, *CHOICES], label="Compare with", value=NONE).classes("w-full")
+        strategy = ui.select(list(STRATEGIES), label="Strategy", on_change=self._explain)
+        self._add("strategy", strategy, explanation_of(STRATEGIES[self.form.strategy]))
+        self.beside = ui.select([NONE, *STRATEGIES], label="Compare with", value=NONE).classes("w-full")
         self.beside.props["hint"] = "another strategy, beside it, from the same seed"
 
     def _add(self, name: str, field: Any, hint: str) -> None:
@@ -123,7 +123,7 @@ class Page:
         self.fields[name] = field
 
     def _explain(self, event: events.ValueChangeEventArguments) -> None:
-        event.sender.props["hint"] = CHOICES[event.value].explanation
+        event.sender.props["hint"] = explanation_of(STRATEGIES[event.value])
 
     def _act(self) -> None:
         with ui.row().classes("mt-4"):
@@ -256,7 +256,7 @@ class Page:
                 )
                 save = ui.button(
                     "download",
-                    on_click=lambda: ui.download(archive(name, picture, recipe, order.arguments), f"{name}.zip"),
+                    on_click=lambda: ui.download(archive(name, picture, recipe, order.given), f"{name}.zip"),
                 )
                 save.props("flat dense size=sm").tooltip("the picture, and the JSON that draws it again")
         kept.move(target_index=0)

@@ -8,10 +8,11 @@ from .guidance import Guidance, combine
 from .infer_speed import strategy_from_infer_speed
 from .loop import denoise, paired_logits, pairs, predictor
 from .maskgit import MaskGIT
-from .named import STRATEGIES
 from .noise import KeyNoise, Noise, RecordedNoise, image_keys
+from .registry import STRATEGIES
 from .remask import Remask
 from .reveal import default_counts, even_counts, reference_counts
+from .settings import SamplingSettings
 from .step_schedule import best_timesteps, bound_of
 from .strategy import Plan, Strategy, noise_level
 from .truncation import TopK, TopR, Truncation
@@ -30,6 +31,7 @@ __all__ = [
     "ReferenceFast",
     "Remask",
     "STRATEGIES",
+    "SamplingSettings",
     "Strategy",
     "TopK",
     "TopR",

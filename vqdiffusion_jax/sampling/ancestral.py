@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import jax
 import numpy as np
 
 from ..diffusion.schedule import Schedule
 from ..diffusion.transitions import sample_posterior
+from ..errors import SettingError
+from .fields import check_fields, setting
 from .noise import Noise
-from .strategy import Plan, static
+from .strategy import NUM_INFERENCE_STEPS, TIMESTEPS, Plan, check_timesteps
 
 
 def draw_posterior(call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
@@ -24,29 +27,40 @@ def draw_posterior(call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Nois
 class Ancestral:
     """Exact posterior p(x_s | x_t) for any number of steps; with one a timestep it is the paper's sampler.
 
-    num_steps: network calls; their timesteps run evenly from first_timestep to
+    num_inference_steps: network calls; their timesteps run evenly from first_timestep to
     0, and the last jump ends at clean data.  None: one for every timestep.
     first_timestep: where to begin; None: the last.  Below it, tokens are
     expected to carry less noise (see ``editing``).  From an all-mask start,
     first_timestep = n - 1 is what diffusers means by num_inference_steps = n.
     timesteps: an explicit strictly decreasing schedule instead of both.
-    Raises ValueError for a schedule that does not strictly decrease or leaves the model's timesteps.
+    Raises SettingError for a schedule that does not strictly decrease or leaves the model's timesteps.
     """
 
-    num_steps: int | None = static(default=None)
-    first_timestep: int | None = static(default=None)
-    timesteps: tuple[int, ...] | None = static(default=None)
+    explanation: ClassVar[str] = "the exact posterior, in any number of steps"
+
+    num_inference_steps: int | None = setting(**NUM_INFERENCE_STEPS, default_help="one for every timestep")
+    first_timestep: int | None = setting(type=int, least=0, help="Timestep to begin at.", default_help="the last")
+    timesteps: tuple[int, ...] | None = setting(**TIMESTEPS)
 
     def __post_init__(self):
-        if self.timesteps is None:
-            return
-        if self.num_steps is not None or self.first_timestep is not None:
-            raise ValueError("Ancestral.timesteps is the whole schedule; leave num_steps and first_timestep out")
-        object.__setattr__(self, "timesteps", tuple(int(t) for t in self.timesteps))
-        if not self.timesteps or any(np.diff(self.timesteps) >= 0):
-            raise ValueError(
-                f"Ancestral.timesteps is {self.timesteps}; it must strictly decrease and hold at least one"
-            )
+        check_fields(self)
+        others = {"num_inference_steps": self.num_inference_steps, "first_timestep": self.first_timestep}
+        check_timesteps(self.timesteps, **others)
+
+    def starting_at(self, first_timestep: int) -> Ancestral:
+        """Return this strategy for tokens that carry the noise of ``first_timestep``.
+
+        Raises SettingError for a strategy that says itself where it begins.
+        """
+        if self.timesteps is not None:
+            raise SettingError("{timesteps} and {strength} are both given; {timesteps} is the whole schedule")
+        if self.first_timestep is not None:
+            raise SettingError("{first_timestep} and {strength} are both given; give one")
+        return replace(self, first_timestep=first_timestep)
+
+    @classmethod
+    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> Ancestral:
+        return cls(num_inference_steps=min(calls, num_timesteps))
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         t = np.asarray(self._timesteps(schedule.num_timesteps), np.int32)
@@ -55,13 +69,21 @@ class Ancestral:
 
     def _timesteps(self, num_timesteps: int) -> Iterable[int]:
         if self.timesteps is not None:
+            if self.timesteps[0] >= num_timesteps:
+                allowed = f"timesteps from {num_timesteps - 1} down to 0"
+                raise SettingError(
+                    "{timesteps} is {value}; it must be {allowed}", value=self.timesteps, allowed=allowed
+                )
             return self.timesteps
         first = num_timesteps - 1 if self.first_timestep is None else self.first_timestep
         if not 0 <= first < num_timesteps:
-            raise ValueError(f"Ancestral.first_timestep is {first}; allowed: 0 to {num_timesteps - 1}")
-        count = first + 1 if self.num_steps is None else self.num_steps
-        if not 1 <= count <= first + 1:
-            raise ValueError(f"Ancestral.num_steps is {count}; from timestep {first} there are 1 to {first + 1} steps")
+            allowed = f"a timestep from 0 to {num_timesteps - 1}"
+            raise SettingError("{first_timestep} is {value}; it must be {allowed}", value=first, allowed=allowed)
+        count = first + 1 if self.num_inference_steps is None else self.num_inference_steps
+        if count > first + 1:
+            most = first + 1
+            told = "{num_inference_steps} is {value}; from timestep {first} there are 1 to {most} steps"
+            raise SettingError(told, value=count, first=first, most=most)
         if count == 1:
             return [first]
         # rounded half up in whole numbers, so that neighbours never coincide
@@ -74,21 +96,28 @@ class Ancestral:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ReferenceFast:
-    """The released code's "fast" sampler, kept for exact comparison; ``Ancestral(num_steps)`` is the correct one.
+    """The released code's "fast" sampler, kept for exact comparison; ``Ancestral(num_inference_steps)`` is the correct one.
 
     It visits every (skip_step + 1)-th timestep, asks the network there, and
     draws from the ONE-step posterior of timestep t - skip_step (of t itself
     where t <= skip_step), so fewer tokens are revealed than the noise level says.
-    Raises ValueError unless skip_step >= 1.
+    Raises SettingError unless skip_step >= 1.
     """
 
-    skip_step: int = static(default=1)
+    explanation: ClassVar[str] = (
+        "the released code's shortcut: skips timesteps, but reveals fewer tokens than it should"
+    )
+
+    skip_step: int = setting(
+        1, type=int, least=1, help="Timesteps skipped after each step (the reference's infer_speed minus 1)."
+    )
 
     def __post_init__(self):
-        if self.skip_step < 1:
-            raise ValueError(
-                f"ReferenceFast.skip_step is {self.skip_step}; it must be at least 1 (Ancestral visits every timestep)"
-            )
+        check_fields(self)
+
+    @classmethod
+    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> ReferenceFast:
+        return cls(skip_step=max(1, round(num_timesteps / calls) - 1))
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         t = list(range(schedule.num_timesteps - 1, -1, -1 - self.skip_step))

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..diffusion.schedule import Schedule, check_timesteps
 from ..diffusion.transitions import forward_log_prob_tokens, sample_categorical
+from ..errors import SettingError
 from .noise import Noise
 
 
@@ -25,10 +26,11 @@ def first_timestep_of(strength: float, num_timesteps: int) -> int:
     so small that no step is left.
     """
     if not 0.0 < strength <= 1.0:
-        raise ValueError(f"strength is {strength}; it must lie in (0, 1]")
+        raise SettingError("{strength} is {value}; it must lie in (0, 1]", value=strength)
     steps = int(num_timesteps * strength)
     if steps < 1:
-        raise ValueError(f"strength={strength} leaves no step of {num_timesteps}; use at least {1 / num_timesteps:g}")
+        told = "{strength} is {value}, which leaves no step of {num_timesteps}; use at least {least:g}"
+        raise SettingError(told, value=strength, num_timesteps=num_timesteps, least=1 / num_timesteps)
     return steps - 1
 
 
@@ -114,11 +116,10 @@ def outpaint(
     margins = (left, top, right, bottom)
     x0, y0, x1, y1 = round(size * left), round(size * top), size - round(size * right), size - round(size * bottom)
     if not all(0.0 <= margin < 1.0 for margin in margins) or x1 <= x0 or y1 <= y0:
-        raise ValueError(
-            f"margins left, top, right, bottom are {margins}; they must lie in [0, 1) and leave room for the picture"
-        )
+        told = "{outpaint} is {value}: left, top, right, bottom must lie in [0, 1) and leave room for the picture"
+        raise SettingError(told, value=margins)
     if (x0, y0, x1, y1) == (0, 0, size, size):
-        raise ValueError(f"margins left, top, right, bottom are {margins}; at least one must be a pixel wide")
+        raise SettingError("{outpaint} is {value}: at least one margin must be a pixel wide", value=margins)
     width, height = x1 - x0, y1 - y0
     scale = min(picture.width / width, picture.height / height)
     across, down = width * scale, height * scale

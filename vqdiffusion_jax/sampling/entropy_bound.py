@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..diffusion.schedule import Schedule
 from ..diffusion.transitions import log_softmax
+from .fields import check_fields, setting
 from .noise import Noise
 from .reveal import draw_codes, nearest_timestep
 from .strategy import Plan
@@ -23,22 +24,29 @@ class EntropyBound:
 
     Tokens drawn together are drawn as if they were independent.  What that
     costs, the sum of their entropies less the entropy of them all together, is
-    at most that sum less the largest: a call reveals so many that this stays within ``gamma``.
+    at most that sum less the largest: a call reveals so many that this stays within ``entropy_bound``.
     At least one is revealed a call, and a revealed token is never drawn again.
     The network is told, picture by picture, the timestep at which so many
     tokens are masked in training.
 
-    gamma: nats, at least 0, traced data: 0 reveals one token a call, infinity all of them.
-    Raises ValueError if gamma is negative.
+    entropy_bound: gamma of the paper, in nats, at least 0, traced data: 0 reveals one token a call, infinity all of them.
+    Raises SettingError if it is negative.
     """
 
-    gamma: float | jax.Array = 1.0
+    explanation: ClassVar[str] = "reveals as many tokens a call as are certain together; takes the calls it needs"
+    usual_share: ClassVar[float] = 0.25
+
+    entropy_bound: float | jax.Array = setting(
+        1.0,
+        static=False,
+        type=float,
+        least=0.0,
+        most=float("inf"),
+        help="Nats of entropy that a call may reveal together; 0 reveals one token a call, inf all of them.",
+    )
 
     def __post_init__(self):
-        if isinstance(self.gamma, Real) and not self.gamma >= 0.0:
-            raise ValueError(
-                f"EntropyBound.gamma is {self.gamma}; it must be at least 0 nats (0 reveals one token a step)"
-            )
+        check_fields(self)
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         """The longest run there can be, one token a call."""
@@ -61,7 +69,7 @@ class EntropyBound:
         ordered = jnp.take_along_axis(uncertainty, by_entropy, axis=-1)
         # The largest of the first n is the nth: their sum less it is the sum of those before.
         before = jnp.pad(jnp.cumsum(ordered, axis=-1)[:, :-1], ((0, 0), (1, 0)))
-        allowed = jnp.take_along_axis(before <= self.gamma, jnp.argsort(by_entropy, axis=-1), axis=-1)
+        allowed = jnp.take_along_axis(before <= self.entropy_bound, jnp.argsort(by_entropy, axis=-1), axis=-1)
         return jnp.where(masked & allowed, draw_codes(log_x0, noise, draw), tokens)
 
 

@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..diffusion.schedule import Schedule
+from ..errors import SettingError
 from .ancestral import draw_posterior
+from .fields import check_fields, setting
 from .noise import Noise
 from .reveal import choose_positions, default_counts, draw_codes, purity, sharpen, split_count
-from .strategy import Plan, static
+from .strategy import Plan
+
+_COUNTS: dict[str, Any] = dict(
+    type=int,
+    many=True,
+    least=0,
+    help="Tokens that each timestep reveals, from t = 0 up.",
+    default_help="the reference's",
+)
+_TOKENS_PER_CALL: dict[str, Any] = dict(
+    type=int,
+    least=1,
+    help="Most tokens that a network call reveals.",
+    default_help="no limit, one call a timestep",
+    formerly="tokens_per_step",
+)
+
+
+def _tokens_for(calls: int, num_tokens: int) -> int:
+    """Return the tokens a call with which a picture takes about ``calls`` calls; the one at t = 0 reveals none."""
+    return -(-num_tokens // max(1, calls - 1))
 
 
 def _reveal_plan(
-    name: str, counts: tuple[int, ...] | None, tokens_per_call: int | None, schedule: Schedule, num_tokens: int
+    counts: tuple[int, ...] | None, tokens_per_call: int | None, schedule: Schedule, num_tokens: int
 ) -> Plan:
     num_timesteps = schedule.num_timesteps
     if counts is None:
         counts = default_counts(num_tokens, num_timesteps, tokens_per_call)
     if len(counts) != num_timesteps:
-        raise ValueError(
-            f"{name}.counts has {len(counts)} entries; the schedule has {num_timesteps} timesteps, one entry each"
-        )
+        told = "{counts} has {value} entries; the schedule has {num_timesteps} timesteps, one entry each"
+        raise SettingError(told, value=len(counts), num_timesteps=num_timesteps)
     calls = [(t, count) for t in range(num_timesteps - 1, 0, -1) for count in split_count(counts[t], tokens_per_call)]
     calls.append((0, 0))
     timestep, reveal = np.asarray(calls, np.int32).T
     return Plan(timestep=timestep, jump=schedule.jumps(timestep, timestep - 1), reveal=reveal)
-
-
-def _check_reveal(strategy: Any) -> None:
-    name = type(strategy).__name__
-    if strategy.counts is not None:
-        object.__setattr__(strategy, "counts", tuple(int(count) for count in strategy.counts))
-        if any(count < 0 for count in strategy.counts):
-            raise ValueError(f"{name}.counts is {strategy.counts}; a timestep reveals 0 tokens or more")
-    if strategy.tokens_per_call is not None and strategy.tokens_per_call < 1:
-        raise ValueError(
-            f"{name}.tokens_per_call is {strategy.tokens_per_call}; it must be at least 1, or None for no limit"
-        )
 
 
 def _reveal_or_draw(call, log_x0, tokens, noise, draw, score, log_value) -> jax.Array:
@@ -72,14 +80,20 @@ class FewerTokens:
     No more than the masked tokens are ever revealed.
     """
 
-    counts: tuple[int, ...] | None = static(default=None)
-    tokens_per_call: int | None = static(default=None)
+    explanation: ClassVar[str] = "reveals a set number of tokens a call, anywhere"
+
+    counts: tuple[int, ...] | None = setting(**_COUNTS)
+    tokens_per_call: int | None = setting(**_TOKENS_PER_CALL)
 
     def __post_init__(self):
-        _check_reveal(self)
+        check_fields(self)
+
+    @classmethod
+    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> FewerTokens:
+        return cls(tokens_per_call=_tokens_for(calls, num_tokens))
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
-        return _reveal_plan(type(self).__name__, self.counts, self.tokens_per_call, schedule, num_tokens)
+        return _reveal_plan(self.counts, self.tokens_per_call, schedule, num_tokens)
 
     def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
         return _reveal_or_draw(
@@ -93,23 +107,33 @@ class PurityPrior:
     """Reveal the tokens the network is surest of first (improved VQ-Diffusion, Algorithm 2).
 
     As FewerTokens, but positions are drawn with probability proportional to
-    their purity, and codes from p(x_0)^(1 + weight * purity).
+    their purity, and codes from p(x_0)^(1 + purity_weight * purity).
 
-    weight: at least 0, traced data; 1 is the authors' choice for ITHQ.
+    purity_weight: at least 0, traced data; 1 is the authors' choice for ITHQ.
     counts, tokens_per_call: as for FewerTokens.
     """
 
-    weight: float | jax.Array = 1.0
-    counts: tuple[int, ...] | None = static(default=None)
-    tokens_per_call: int | None = static(default=None)
+    explanation: ClassVar[str] = "reveals a set number of tokens a call, the surest first"
+
+    purity_weight: float | jax.Array = setting(
+        1.0,
+        static=False,
+        type=float,
+        least=0.0,
+        help="Preference for sure tokens, and their sharpening: r of Algorithm 2.",
+    )
+    counts: tuple[int, ...] | None = setting(**_COUNTS)
+    tokens_per_call: int | None = setting(**_TOKENS_PER_CALL)
 
     def __post_init__(self):
-        if isinstance(self.weight, Real) and not 0.0 <= self.weight < float("inf"):
-            raise ValueError(f"PurityPrior.weight is {self.weight}; it must be at least 0 and finite")
-        _check_reveal(self)
+        check_fields(self)
+
+    @classmethod
+    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> PurityPrior:
+        return cls(tokens_per_call=_tokens_for(calls, num_tokens))
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
-        return _reveal_plan(type(self).__name__, self.counts, self.tokens_per_call, schedule, num_tokens)
+        return _reveal_plan(self.counts, self.tokens_per_call, schedule, num_tokens)
 
     def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
         return _reveal_or_draw(
@@ -119,5 +143,5 @@ class PurityPrior:
             noise,
             draw,
             lambda: purity(log_x0),
-            lambda: sharpen(log_x0, purity(log_x0), self.weight),
+            lambda: sharpen(log_x0, purity(log_x0), self.purity_weight),
         )

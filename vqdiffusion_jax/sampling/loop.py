@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ..diffusion.transitions import predict_start
 from .guidance import Guidance, combine
 from .noise import Noise
-from .strategy import Plan, Strategy
+from .strategy import Adaptive, Plan, Strategy
 from .truncation import Truncation
 
 # (tokens (B, L) int32, timestep () or (B,) int32, guided) -> (conditional, null) logits (B, L, K); null is None unless guided
@@ -142,7 +142,7 @@ def denoise(
         return tokens, tokens if keep_trajectory else None
 
     tokens = impose(jnp.asarray(tokens, jnp.int32))
-    if hasattr(strategy, "noise_level"):
+    if isinstance(strategy, Adaptive):
         return _until_clean(after, strategy, plan, tokens, first_call, keep_trajectory)
     return jax.lax.scan(body, tokens, (plan, first_call + jnp.arange(len(plan))))
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..diffusion.schedule import Schedule
+from ..errors import SettingError
+from .fields import check_fields, setting
 from .noise import Noise
 from .reveal import draw_codes, first_masked, nearest_timestep
-from .strategy import Plan, static
+from .strategy import NUM_INFERENCE_STEPS, Plan
 
 MASK_SCHEDULES = ("cosine", "linear")
 
@@ -26,32 +28,36 @@ class MaskGIT:
     code) + temperature * (1 - i/N) * Gumbel noise at call i of N.  The network
     is told the timestep at which so many tokens are masked in training.
 
-    num_steps: network calls N, at most one a token.
+    num_inference_steps: network calls N, at most one a token.
     temperature: at least 0, traced data; 0 always keeps the likeliest.
     mask_schedule: "cosine" or "linear"; how the share that stays masked falls,
     cos(pi i / 2N) or 1 - i/N.  At least one token is revealed a call; of a
     start that is partly known, the same share of what is masked as of a whole picture.
-    Raises ValueError for values outside these, and in ``plan`` for more steps than tokens.
+    Raises SettingError for values outside these, and in ``plan`` for more steps than tokens.
     """
 
-    num_steps: int = static(default=12)
-    temperature: float | jax.Array = 4.5
-    mask_schedule: str = static(default="cosine")
+    explanation: ClassVar[str] = "draws every masked token and keeps the surest: good in few steps"
+
+    num_inference_steps: int = setting(12, **NUM_INFERENCE_STEPS)
+    temperature: float | jax.Array = setting(
+        4.5, static=False, type=float, least=0.0, help="Noise in the choice of the tokens that stay; 0 for none."
+    )
+    mask_schedule: str = setting(
+        "cosine", type=str, choices=MASK_SCHEDULES, help="Course of the share of tokens that stay masked."
+    )
 
     def __post_init__(self):
-        if self.num_steps < 1:
-            raise ValueError(f"MaskGIT.num_steps is {self.num_steps}; it must be at least 1")
-        if isinstance(self.temperature, Real) and not 0.0 <= self.temperature < float("inf"):
-            raise ValueError(f"MaskGIT.temperature is {self.temperature}; it must be at least 0 and finite")
-        if self.mask_schedule not in MASK_SCHEDULES:
-            raise ValueError(f"MaskGIT.mask_schedule is {self.mask_schedule!r}; allowed: {', '.join(MASK_SCHEDULES)}")
+        check_fields(self)
+
+    @classmethod
+    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> MaskGIT:
+        return cls(num_inference_steps=min(calls, num_tokens))
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
-        if self.num_steps > num_tokens:
-            raise ValueError(
-                f"MaskGIT.num_steps is {self.num_steps}; a picture has {num_tokens} tokens, so at most as many steps"
-            )
-        progress = np.arange(1, self.num_steps + 1) / self.num_steps
+        if self.num_inference_steps > num_tokens:
+            told = "{num_inference_steps} is {value}; a picture has {num_tokens} tokens, so at most as many steps"
+            raise SettingError(told, value=self.num_inference_steps, num_tokens=num_tokens)
+        progress = np.arange(1, self.num_inference_steps + 1) / self.num_inference_steps
         share = np.cos(progress * np.pi / 2) if self.mask_schedule == "cosine" else 1.0 - progress
         masked = [num_tokens]
         for left in np.floor(share * num_tokens + 1e-9).astype(int):  # the sum forgives the rounding of the share

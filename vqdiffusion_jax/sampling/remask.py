@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from numbers import Real
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,9 @@ import numpy as np
 
 from ..diffusion.schedule import Jump, Kernel, Schedule
 from .ancestral import Ancestral, draw_posterior
+from .fields import check_fields, setting
 from .noise import Noise
-from .strategy import Plan, static
+from .strategy import NUM_INFERENCE_STEPS, TIMESTEPS, Plan, check_timesteps
 
 REMASK_SCHEDULES = ("cap", "rescale")
 
@@ -25,34 +26,45 @@ class Remask:
     A call from t to s draws from the posterior at a level with less noise than
     s, and masks what it drew with probability sigma: together that gives
     q(x_s) exactly (docs/strategies.md), and without replacement noise it is
-    the paper's remasking posterior.  ``rate`` 0 is ``Ancestral``.
+    the paper's remasking posterior.  ``remask_rate`` 0 is ``Ancestral``.
 
-    rate: in [0, 1], data; schedule: "cap", sigma = min(rate, sigma_max), or
-    "rescale", sigma = rate * sigma_max, where sigma_max = min(1, C_s / (1 - C_t))
+    remask_rate: in [0, 1], data; remask_schedule: "cap", sigma = min(remask_rate, sigma_max), or
+    "rescale", sigma = remask_rate * sigma_max, where sigma_max = min(1, C_s / (1 - C_t))
     and C is the share of masked tokens (the paper's section 4.1); never more than C_s.
-    num_steps, timesteps: as for ``Ancestral``.
-    Raises ValueError for values outside these.
+    num_inference_steps, timesteps: as for ``Ancestral``.
+    Raises SettingError for values outside these.
     """
 
-    rate: float = 0.02
-    remask_schedule: str = static(default="cap")
-    num_steps: int | None = static(default=None)
-    timesteps: tuple[int, ...] | None = static(default=None)
+    explanation: ClassVar[str] = "the posterior, but masks some tokens again so that they can be mended"
+
+    remask_rate: float = setting(
+        0.02,
+        static=False,
+        type=float,
+        least=0.0,
+        most=1.0,
+        help="Share of the tokens masked again per step; 0 for none.",
+    )
+    remask_schedule: str = setting("cap", type=str, choices=REMASK_SCHEDULES, help="remask_rate as limit or as factor.")
+    num_inference_steps: int | None = setting(**NUM_INFERENCE_STEPS, default_help="one for every timestep")
+    timesteps: tuple[int, ...] | None = setting(**TIMESTEPS)
 
     def __post_init__(self):
-        if isinstance(self.rate, Real) and not 0.0 <= self.rate <= 1.0:
-            raise ValueError(f"Remask.rate is {self.rate}; it must lie in [0, 1] (0 masks nothing again)")
-        if self.remask_schedule not in REMASK_SCHEDULES:
-            raise ValueError(
-                f"Remask.remask_schedule is {self.remask_schedule!r}; allowed: {', '.join(REMASK_SCHEDULES)}"
-            )
+        check_fields(self)
+        check_timesteps(self.timesteps, num_inference_steps=self.num_inference_steps)
+
+    @classmethod
+    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> Remask:
+        return cls(num_inference_steps=min(calls, num_timesteps))
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
-        plan = Ancestral(num_steps=self.num_steps, timesteps=self.timesteps).plan(schedule, num_tokens)
+        plan = Ancestral(num_inference_steps=self.num_inference_steps, timesteps=self.timesteps).plan(
+            schedule, num_tokens
+        )
         mask_t = schedule.cum_mask[plan.timestep]
         mask_s = np.append(mask_t[1:], 0.0)
         most = np.minimum(1.0, mask_s / (1.0 - mask_t))
-        sigma = np.minimum(self.rate, most) if self.remask_schedule == "cap" else self.rate * most
+        sigma = np.minimum(self.remask_rate, most) if self.remask_schedule == "cap" else self.remask_rate * most
         log_kept = np.log1p(-np.minimum(sigma, mask_s))
         # From s without sigma's masks to t: sigma's masks, and then from s to t.
         jump = Jump(

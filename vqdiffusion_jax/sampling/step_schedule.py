@@ -12,23 +12,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..diffusion.schedule import Schedule
+from ..errors import SettingError
 
 
-def best_timesteps(terms: np.ndarray, schedule: Schedule, num_steps: int) -> tuple[int, ...]:
-    """The ``num_steps`` timesteps, from the last one downwards, whose run has the least bound: for ``Ancestral(timesteps=...)``.
+def best_timesteps(terms: np.ndarray, schedule: Schedule, num_inference_steps: int) -> tuple[int, ...]:
+    """Return the timesteps, from the last one down, whose run has the least bound: for ``Ancestral(timesteps=...)``.
 
     terms: (num_timesteps,) what each timestep adds to the bound when every one is visited, in any unit, as
     ``evaluation.likelihood`` measures it.  Raises ValueError for terms or steps that do not fit the schedule.
     """
     costs = _jump_costs(terms, schedule)
     last = schedule.num_timesteps - 1
-    if not 1 <= num_steps <= last + 1:
-        raise ValueError(f"num_steps is {num_steps}; there are 1 to {last + 1} timesteps to visit")
-    least, chosen = (
-        costs[:, 0],
-        [],
-    )  # of a run from each timestep to clean data, in as many jumps as the loop has counted
-    for _ in range(num_steps - 1):
+    if not 1 <= num_inference_steps <= last + 1:
+        told = "{num_inference_steps} is {value}; there are 1 to {most} timesteps to visit"
+        raise SettingError(told, value=num_inference_steps, most=last + 1)
+    # Of a run from each timestep to clean data, in as many jumps as the loop has counted.
+    least, chosen = costs[:, 0], []
+    for _ in range(num_inference_steps - 1):
         through = costs[:, 1:] + least[None, :]
         chosen.append(through.argmin(axis=1))
         least = through.min(axis=1)

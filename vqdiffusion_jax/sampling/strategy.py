@@ -1,41 +1,61 @@
-"""What a step rule is: which timesteps the network is asked about, and how tokens follow from its answer.
+"""The protocol of a step rule: the timesteps at which the network is called, and the step that follows its answer.
 
 A strategy is a frozen dataclass, a jax pytree, with two methods:
 
     plan(schedule, num_tokens) -> Plan           on the host, in numpy
     step(call, log_x0, tokens, noise, draw) -> tokens
 
-``plan`` lays out every network call beforehand; ``denoise`` scans over it and
-``step`` sees one call's row.  Where the number of calls depends on the picture
-there is a third method:
+``plan`` lays out every network call beforehand; ``denoise`` scans over it and ``step`` sees one call's row.  Three more
+members are optional; the protocols below say what each is:
 
-    noise_level(call, tokens) -> (batch,) int32 timesteps, -1 for a clean picture
+    noise_level       the number of calls depends on the picture
+    starting_at       the run can begin at tokens that carry less noise
+    with_calls        settings can be chosen for a wanted number of calls
+    explanation       one line for people; the first line of the docstring stands in for it
+    usual_share       share of the plan's calls that a picture usually takes, 1 by default
 
-The network is then told each picture's own timestep in place of the plan's, a
-clean picture stays as it is, and the loop ends when all are clean or the plan
-is at its end.  A new strategy is one file here or in the caller's own code.
+Its settings are fields made by ``fields.setting``: from them come its flags, its inputs on the page, and its place in
+protocols and in the JSON beside a picture.  A new strategy is one file, here or in the caller's own code, and one line
+in ``registry``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, runtime_checkable
 
 import jax
 
 from ..diffusion.schedule import Jump, Schedule
+from ..errors import SettingError
 from .noise import Noise
 
+# Settings that several strategies share.
+NUM_INFERENCE_STEPS: dict[str, Any] = dict(type=int, least=1, help="Network calls a picture.", formerly="steps")
+TIMESTEPS: dict[str, Any] = dict(
+    type=int,
+    many=True,
+    least=0,
+    help="Timesteps to visit, from high to low, in place of num_inference_steps.",
+    default_help="evenly spaced",
+)
 
-def static(**options) -> Any:
-    """A field of a strategy that shapes the plan or the program: another value compiles anew."""
-    return field(metadata={"static": True}, **options)
+
+def check_timesteps(timesteps: tuple[int, ...] | None, **others: int | None) -> None:
+    """Raise SettingError unless ``timesteps`` strictly decrease and stand alone, without any of ``others``."""
+    if timesteps is None:
+        return
+    for name, value in others.items():
+        if value is not None:
+            raise SettingError(f"{{timesteps}} and {{{name}}} are both given; {{timesteps}} is the whole schedule")
+    if any(later >= earlier for earlier, later in zip(timesteps, timesteps[1:])):
+        raise SettingError("{timesteps} is {value}; it must strictly decrease", value=timesteps)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Plan:
-    """What each of N network calls is for; slice it (``plan[:10]``) to run a part.
+    """The N network calls of a run; slice it (``plan[:10]``) to run a part.
 
     timestep: (N,) int32 fed to the network.
     jump: Jump of (N,) coefficients, from the noise level of the tokens to the next one.
@@ -55,16 +75,54 @@ class Plan:
         return jax.tree.map(lambda table: table[index], self)
 
 
+@runtime_checkable
 class Strategy(Protocol):
-    """What ``denoise`` asks of a step rule."""
+    """A step rule, as ``denoise`` uses it."""
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
-        """Every network call, in order, as numpy arrays."""
+        """Return every network call, in order, as numpy arrays."""
+        ...
 
     def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
-        """One call: log_x0 (batch, length, num_codes), tokens (batch, length) int32 -> the next tokens."""
+        """Return the next tokens (batch, length) int32 after one call.
+
+        log_x0: (batch, length, num_codes) float32; tokens: (batch, length) int32.
+        """
+        ...
+
+
+@runtime_checkable
+class Adaptive(Strategy, Protocol):
+    """A strategy whose number of calls depends on the picture.
+
+    The network is told each picture's own timestep in place of the plan's, a clean picture stays as it is, and the loop
+    ends when all are clean or the plan is at its end.
+    """
+
+    def noise_level(self, call: Plan, tokens: jax.Array) -> jax.Array:
+        """Return the timestep of each picture, (batch,) int32, -1 for a clean one."""
+        ...
+
+
+@runtime_checkable
+class StartsAnywhere(Strategy, Protocol):
+    """A strategy that can begin at tokens which carry less noise than the last timestep's."""
+
+    def starting_at(self, first_timestep: int) -> Self:
+        """Return the strategy that begins at ``first_timestep``.  Raises SettingError if it cannot."""
+        ...
+
+
+@runtime_checkable
+class CountsCalls(Strategy, Protocol):
+    """A strategy whose settings can be chosen for a number of network calls."""
+
+    @classmethod
+    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> Self:
+        """Return the strategy that takes about ``calls`` network calls a picture."""
+        ...
 
 
 def noise_level(strategy: Strategy, call: Plan, tokens: jax.Array) -> jax.Array:
-    """The timestep of ``tokens``: the plan's, (), or each picture's own, (batch,), where the strategy tells them apart."""
-    return strategy.noise_level(call, tokens) if hasattr(strategy, "noise_level") else call.timestep
+    """Return the timestep of ``tokens``: the plan's, (), or each picture's own, (batch,), of an adaptive strategy."""
+    return strategy.noise_level(call, tokens) if isinstance(strategy, Adaptive) else call.timestep

@@ -1,0 +1,123 @@
+"""``settle``: what a call draws and how, from its settings and the model's configuration alone."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from ..config import ModelConfig
+from ..diffusion.schedule import Schedule
+from ..errors import SettingError
+from ..generation import Condition
+from ..sampling import Guidance, Noise, Plan, Strategy, TopK, TopR, first_timestep_of
+from ..sampling.registry import name_of
+from ..sampling.seeds import noise_of
+from ..sampling.settings import SamplingSettings
+from ..sampling.strategy import StartsAnywhere
+from ..text.tokenizer import Tokenizer
+from .conditions import condition_of, null_condition_of
+from .noise import check_noise
+from .starts import Given, given_start
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call with every argument checked.
+
+    settings: with the model's own guidance and truncation in place of None.
+    condition, null: of every picture, in order; null is None where guidance is not active.
+    subjects: what each picture shows, by which pictures of the same prompt are told apart.
+    guidance, truncation, strategy, plan: as ``sampling`` takes them.
+    first_timestep: the timestep that a picture given is noised to first, or None.
+    given: what pictures start from; noise: of all pictures.
+    """
+
+    settings: SamplingSettings
+    condition: Condition
+    null: Condition | None
+    subjects: list[Hashable]
+    guidance: Guidance
+    truncation: TopR | TopK
+    strategy: Strategy
+    plan: Plan
+    first_timestep: int | None
+    given: Given
+    noise: Noise
+
+    @property
+    def first_call(self) -> int:
+        """Number of the noise draw that the first network call uses; a picture given takes one before."""
+        return 0 if self.first_timestep is None else 1
+
+
+def settle(config: ModelConfig, schedule: Schedule, tokenizer: Tokenizer | None, settings: SamplingSettings) -> Call:
+    """Return the call of these settings.  Raises SettingError, one line, for settings that do not fit the model."""
+    settings = with_defaults(config, settings)
+    condition, subjects = condition_of(config, tokenizer, settings)
+    guidance = guidance_of(config, settings)
+    null = null_condition_of(config, tokenizer, guidance, settings, len(subjects))
+    strategy, plan, first_timestep = planned(config, schedule, settings.strategy, settings.strength)
+    given = given_start(config, settings, first_timestep, len(subjects))
+    noise = settings.noise
+    if noise is None:
+        noise = noise_of(settings.seed or 0, subjects, settings.first_image)
+    check_noise(noise, len(subjects), config, plan, first_calls=0 if first_timestep is None else 1)
+    return Call(
+        settings=settings,
+        condition=condition,
+        null=null,
+        subjects=subjects,
+        guidance=guidance,
+        truncation=truncation_of(settings),
+        strategy=strategy,
+        plan=plan,
+        first_timestep=first_timestep,
+        given=given,
+        noise=noise,
+    )
+
+
+def with_defaults(config: ModelConfig, settings: SamplingSettings) -> SamplingSettings:
+    """Return the settings with what they leave to the model filled in."""
+    own = config.sampling
+    filled = {}
+    if settings.guidance_scale is None:
+        filled["guidance_scale"] = own.guidance_scale
+    if settings.truncation_rate is None and settings.top_k is None:
+        filled["truncation_rate"] = own.truncation_rate
+    if settings.seed is None and settings.noise is None:
+        filled["seed"] = 0
+    return settings.changed(**filled)
+
+
+def planned(
+    config: ModelConfig, schedule: Schedule, strategy: Strategy, strength: float | None
+) -> tuple[Strategy, Plan, int | None]:
+    """Return the strategy, its network calls, and the timestep that a picture given is noised to, or None."""
+    first_timestep = None
+    if strength is not None:
+        first_timestep = first_timestep_of(strength, schedule.num_timesteps)
+        if not isinstance(strategy, StartsAnywhere):
+            told = "{strength} is given with {strategy}={value}; it goes with {strategy}=posterior"
+            raise SettingError(told, value=name_of(strategy))
+        strategy = strategy.starting_at(first_timestep)
+    return strategy, strategy.plan(schedule, config.denoiser.num_tokens), first_timestep
+
+
+def guidance_of(config: ModelConfig, settings: SamplingSettings) -> Guidance:
+    """Return the guidance of settings whose scale is known.  Raises SettingError for an interval beyond the timesteps."""
+    interval, last = settings.guidance_interval, config.denoiser.num_timesteps - 1
+    if interval is not None and interval[1] > last:
+        told = "{guidance_interval} is {value}; it must be (lowest, highest) with 0 <= lowest <= highest <= {last}"
+        raise SettingError(told, value=interval, last=last)
+    scale = settings.guidance_scale
+    assert scale is not None
+    return Guidance(scale, None if interval is None else (interval[0], interval[1]))
+
+
+def truncation_of(settings: SamplingSettings) -> TopR | TopK:
+    """Return top-k if asked for, else top-r at the rate of settings whose rate is known."""
+    if settings.top_k is not None:
+        return TopK(settings.top_k)
+    assert settings.truncation_rate is not None
+    return TopR(settings.truncation_rate)

@@ -1,0 +1,116 @@
+"""Prompts, class labels and text states as conditions, and the null condition that guides."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..config import DenoiserConfig, ModelConfig
+from ..errors import SettingError
+from ..generation import Condition
+from ..sampling import Guidance
+from ..sampling.settings import SamplingSettings
+from ..text.tokenizer import Tokenizer
+
+KINDS = {"text": "conditioned on text", "class": "conditioned on class labels", "none": "unconditional"}
+TAKES = {"text": ("prompt", "prompt_embeds"), "class": ("class_labels",), "none": ()}
+
+
+def condition_of(
+    config: ModelConfig, tokenizer: Tokenizer | None, settings: SamplingSettings
+) -> tuple[Condition, list[Hashable]]:
+    """Return the condition of every picture, and what each shows, by which pictures of the same prompt are told apart."""
+    kind, repeats = config.denoiser.condition, settings.num_images_per_prompt
+    takes = TAKES[kind]
+    told_takes = " or ".join(f"{{{name}}}" for name in takes)
+    given = [name for names in TAKES.values() for name in names if getattr(settings, name) is not None]
+    for name in given:
+        if name not in takes:
+            told = f"{{{name}}} is given, but this model is {KINDS[kind]}; it takes {told_takes or 'no condition'}"
+            raise SettingError(told)
+    if kind == "none":
+        return Condition(), [None] * repeats
+    if len(given) != 1:
+        raise SettingError(f"this model is {KINDS[kind]}; give {told_takes}")
+    if kind == "class":
+        labels = np.repeat(_labels(config.denoiser, settings.class_labels), repeats)
+        return Condition(labels=labels), labels.tolist()
+    if settings.prompt_embeds is not None:
+        embedding = _embeds(config.denoiser, "prompt_embeds", settings.prompt_embeds)
+        embedding = np.repeat(embedding, repeats, axis=0)
+        return Condition(embedding=embedding), [row.tobytes() for row in embedding]
+    prompts = texts_of(settings.prompt)
+    ids = _token_ids(tokenizer, prompts)
+    return Condition(ids=np.repeat(ids, repeats, axis=0)), [text for text in prompts for _ in range(repeats)]
+
+
+def null_condition_of(
+    config: ModelConfig, tokenizer: Tokenizer | None, guidance: Guidance, settings: SamplingSettings, count: int
+) -> Condition | None:
+    """Return the null condition of each of ``count`` pictures, or None where guidance is not active."""
+    kind, denoiser = config.denoiser.condition, config.denoiser
+    negatives = ("negative_prompt", "negative_prompt_embeds")
+    negative = next((name for name in negatives if getattr(settings, name) is not None), None)
+    if negative and kind != "text":
+        raise SettingError(f"{{{negative}}} is given, but this model is {KINDS[kind]}; only text models take one")
+    if settings.null == "text" and kind != "text":
+        told = f"{{null}} is 'text', but this model is {KINDS[kind]} and reads no text; use 'auto'"
+        raise SettingError(told)
+    if settings.null == "learnable" and not denoiser.learnable_null:
+        raise SettingError("{null} is 'learnable', but this model has no learnable null condition; use 'auto'")
+    embeds, texts, share = settings.negative_prompt_embeds, texts_of(settings.negative_prompt or ""), count
+    if embeds is not None:
+        embeds = _embeds(denoiser, "negative_prompt_embeds", embeds)
+    if negative is not None:
+        share = _share(negative, len(texts) if embeds is None else len(embeds), count, settings.num_images_per_prompt)
+    if not guidance.active:
+        return None
+    if kind == "none":
+        told = "{guidance_scale} is {value}, but this model is unconditional and has nothing to guide by; leave it at 1"
+        raise SettingError(told, value=guidance.scale)
+    if kind == "class":
+        return Condition(labels=np.full(count, denoiser.null_label, np.int32))
+    if embeds is not None:
+        return Condition(embedding=np.repeat(embeds, share, axis=0))
+    learned = settings.null == "learnable" or settings.null == "auto" and denoiser.learnable_null
+    if negative is None and learned:
+        return Condition()
+    return Condition(ids=np.repeat(_token_ids(tokenizer, texts), share, axis=0))
+
+
+def texts_of(given: str | Sequence[str] | None) -> list[str]:
+    """Return one text, several or none as a list."""
+    return [] if given is None else [given] if isinstance(given, str) else list(given)
+
+
+def _token_ids(tokenizer: Tokenizer | None, texts: list[str]) -> np.ndarray:
+    if tokenizer is None:
+        raise SettingError("{prompt} is given, but there is no tokenizer; give {prompt_embeds}, or a tokenizer")
+    return tokenizer(texts)[0]
+
+
+def _share(name: str, given: int, count: int, repeats: int) -> int:
+    """Return the number of pictures that each of ``given`` null conditions serves: all of them, or those of one prompt."""
+    if given not in (1, count // repeats):
+        told = f"{{{name}}} has {{value}} entries for {{prompts}} prompts; give one, or one a prompt"
+        raise SettingError(told, value=given, prompts=count // repeats)
+    return count // given
+
+
+def _labels(denoiser: DenoiserConfig, class_labels: Any) -> np.ndarray:
+    labels = np.asarray(class_labels)
+    last = denoiser.num_classes - denoiser.learnable_null - 1
+    if labels.max() > last:
+        told = "{class_labels} is {value}; labels are whole numbers from 0 to {last}"
+        raise SettingError(told, value=labels.tolist(), last=last)
+    return labels.astype(np.int32)
+
+
+def _embeds(denoiser: DenoiserConfig, name: str, embeds: Any) -> np.ndarray:
+    embeds, shape = np.asarray(embeds, np.float32), (denoiser.condition_length, denoiser.condition_width)
+    if embeds.ndim != 3 or not embeds.shape[0] or embeds.shape[1:] != shape:
+        told = f"{{{name}}} has shape {{value}}; it must be (prompts, {shape[0]}, {shape[1]})"
+        raise SettingError(told, value=embeds.shape)
+    return embeds

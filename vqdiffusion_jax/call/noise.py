@@ -1,0 +1,55 @@
+"""Checks of the noise given for a call, on the host: an index past the end of a device's array is its last one there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..config import ModelConfig
+from ..errors import SettingError
+from ..sampling import KeyNoise, Noise, Plan, RecordedNoise
+
+
+def check_noise(noise: Any, count: int, config: ModelConfig, plan: Plan, first_calls: int) -> None:
+    """Raise SettingError unless ``noise`` holds every draw of ``count`` pictures.
+
+    first_calls: draws that are used before the plan's.
+    """
+    if isinstance(noise, KeyNoise):
+        if not jnp.issubdtype(noise.keys.dtype, jax.dtypes.prng_key) or noise.keys.shape != (count,):
+            found = f"{noise.keys.dtype}{list(noise.keys.shape)}"
+            told = "{noise} has keys {found} for {count} pictures; give one key of jax.random.key a picture"
+            raise SettingError(told, found=found, count=count)
+        return
+    if not isinstance(noise, RecordedNoise):
+        told = "{noise} is a {found}; give a RecordedNoise or KeyNoise of vqdiffusion_jax.sampling"
+        raise SettingError(told, found=type(noise).__name__)
+    draws, tokens = len(plan) + first_calls, config.denoiser.num_tokens
+    _check_recorded("uniforms", noise.uniforms, draws, (count, tokens, config.denoiser.num_codes + 1))
+    if noise.exponentials is not None:
+        _check_recorded("exponentials", noise.exponentials, draws, (count, tokens))
+    elif np.any(np.asarray(plan.reveal) > 0):
+        raise SettingError(
+            "{noise} has no exponentials, by which this strategy chooses positions; "
+            "record (draws, pictures, tokens) of them"
+        )
+
+
+def _check_recorded(name: str, recorded: Any, draws: int, rest: tuple[int, ...]) -> None:
+    shape = tuple(np.shape(recorded))
+    if len(shape) != 1 + len(rest) or shape[1:] != rest or shape[0] < draws:
+        told = (
+            f"{{noise}}.{name} has shape {{shape}}; this call needs {{needed}}, or more draws: "
+            "(draws, pictures, tokens, ...)"
+        )
+        raise SettingError(told, shape=shape, needed=(draws, *rest))
+
+
+def noise_rows(noise: Noise, rows: np.ndarray) -> Noise:
+    """Return the noise of some pictures."""
+    if isinstance(noise, KeyNoise):
+        return KeyNoise(noise.keys[rows])
+    return jax.tree.map(lambda leaf: leaf[:, rows], noise)

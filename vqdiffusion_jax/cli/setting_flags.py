@@ -1,0 +1,106 @@
+"""Flags made from the fields of ``SamplingSettings`` and of every strategy: ``--name`` for the field ``name``."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+from absl import flags
+
+from ..sampling.fields import Setting, settings_of
+from ..sampling.registry import STRATEGIES
+from ..sampling.settings import HOW, OUTPUT, START, WHAT, SamplingSettings, all_settings, takers
+
+GROUPS = {
+    WHAT: "mode sample: what",
+    START: "mode sample: start",
+    HOW: "mode sample: how",
+    OUTPUT: "mode sample: output",
+}
+FLAGS = flags.FLAGS
+_NEAREST = {"prompt_embeds": "--prompts_file"}
+
+
+def define() -> None:
+    """Define the flag of every setting that can be typed; its default is None, which stands for the field's own."""
+    own = settings_of(SamplingSettings)
+    for name, about in own.items():
+        if about.type is not None:
+            _define(name, about, _told(about.help, _default(SamplingSettings, name, about)))
+    flags.DEFINE_enum(
+        "strategy",
+        None,
+        list(STRATEGIES),
+        "Step rule; see docs/strategies.md.  Default posterior.",
+        module_name=GROUPS[HOW],
+    )
+    for name, about in all_settings().items():
+        if name not in own:
+            defaults = {one: _default(STRATEGIES[one], name, about) for one in takers(name)}
+            alike = len(set(defaults.values())) == 1
+            default = next(iter(defaults.values())) if alike else ", ".join(f"{one} {d}" for one, d in defaults.items())
+            _define(name, about, _told(f"{', '.join(defaults)}: {about.help}", default))
+
+
+def given() -> dict[str, Any]:
+    """Return the settings whose flags are given, as ``SamplingSettings.of`` takes them."""
+    names = ["strategy", *(name for name, about in all_settings().items() if about.type is not None)]
+    values = {name: FLAGS[name].value for name in names if FLAGS[name].present}
+    return {name: _parsed(name, value) for name, value in values.items()}
+
+
+def spell(field: str) -> str:
+    """Return a field as it is typed; of one that only Python has, what comes nearest."""
+    return _NEAREST.get(field, f"--{field}")
+
+
+def with_todays_names(argv: list[str]) -> list[str]:
+    """Return the arguments with former names of flags replaced, and say so on stderr."""
+    today = {about.formerly: name for name, about in all_settings().items() if about.formerly}
+    return [_with_todays_name(argument, today) for argument in argv]
+
+
+def _with_todays_name(argument: str, today: dict[str, str]) -> str:
+    dashes = argument[: len(argument) - len(argument.lstrip("-"))]
+    name, equals, value = argument.removeprefix(dashes).partition("=")
+    no = "no" if name.startswith("no") and name.removeprefix("no") in today else ""
+    former = name.removeprefix(no)
+    if dashes not in ("-", "--") or former not in today:
+        return argument
+    print(f"warning: --{former} is now --{today[former]}; the next release drops the former name", file=sys.stderr)
+    return f"--{no}{today[former]}{equals}{value}"
+
+
+def _define(name: str, about: Setting, words: str) -> None:
+    group = GROUPS[about.group or HOW]
+    if about.repeated:
+        define = flags.DEFINE_multi_integer if about.type is int else flags.DEFINE_multi_string
+        define(name, None, f"{words}  Repeat the flag for more.", module_name=group)
+    elif about.many:
+        flags.DEFINE_list(name, None, words, module_name=group)
+    elif about.choices:
+        flags.DEFINE_enum(name, None, list(about.choices), words, module_name=group)
+    else:
+        by_type = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
+        by_type.get(about.type or str, flags.DEFINE_string)(name, None, words, module_name=group)
+
+
+def _parsed(name: str, value: Any) -> Any:
+    """Return the values of a list with commas as numbers; texts that are none are left for the field's own check."""
+    about = all_settings().get(name)
+    if about is None or not about.many or about.repeated or about.type is None:
+        return value
+    try:
+        return tuple(about.type(one) for one in value)
+    except ValueError:
+        return ",".join(value)
+
+
+def _default(cls: Any, name: str, about: Setting) -> str:
+    default = next(field.default for field in dataclasses.fields(cls) if field.name == name)
+    return about.default_help if default is None else str(default).lower() if about.type is bool else str(default)
+
+
+def _told(words: str, default: str) -> str:
+    return f"{words}  Default {default}." if default else words

@@ -1,0 +1,135 @@
+"""Fields of settings: a dataclass field that knows its type, its bounds and its help, for every face that shows it.
+
+Flags of the command line, inputs of the page, JSON files and the checks of a call in Python are all made from these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..errors import SettingError
+
+_TYPES = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The description of one field.
+
+    type: int, float, bool or str, of each value; None for what only Python can give, such as an array.
+    help: one sentence for people.
+    many: the field holds a tuple of values; count: how many, None for any number.  repeated: its flag is repeated
+    instead of holding a list with commas.
+    choices: the texts allowed; least, most: bounds, included; above: a bound, excluded.
+    default_help: the default in words, where None stands for something.
+    formerly: the name of the field in older commands and files.
+    group: the heading under which the field is shown.
+    check: a function of a value in place of the checks made from all these; it returns the value or raises ValueError.
+    """
+
+    type: type | None
+    help: str
+    many: bool = False
+    count: int | None = None
+    repeated: bool = False
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    default_help: str = ""
+    formerly: str = ""
+    group: str = ""
+    check: Callable[[Any], Any] | None = None
+
+    @property
+    def allowed(self) -> str:
+        """The values allowed, in words that follow "it must be"."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        one = _TYPES[self.type or str]
+        if self.above is not None:
+            one += f" above {self.above:g}" + ("" if self.most is None else f", up to {self.most:g}")
+        elif self.least is not None:
+            one += f" of at least {self.least:g}" if self.most is None else f" from {self.least:g} to {self.most:g}"
+        return f"{self.count or 'one or more'} values, each {one}" if self.many else one
+
+    def checked(self, name: str, value: Any) -> Any:
+        """Return ``value`` as the field holds it.
+
+        Raises SettingError that names the field, the value and what is allowed.
+        """
+        if self.check is not None:
+            return self.check(value)
+        if self.type is None:
+            return value
+        if not self.many:
+            return self._one(name, value, value)
+        listed = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+        values = tuple(value) if listed else (value,)
+        if not values or self.count is not None and len(values) != self.count:
+            raise self._refused(name, value)
+        return tuple(self._one(name, one, value) for one in values)
+
+    def _one(self, name: str, value: Any, given: Any) -> Any:
+        if isinstance(value, jax.Array) and self.type is float:
+            return value  # traced data, which only the device knows
+        if isinstance(value, np.ndarray | np.generic | jax.Array) and value.ndim == 0:
+            value = value.item()
+        if not self._allows(value):
+            raise self._refused(name, given)
+        return float(value) if self.type is float else value
+
+    def _allows(self, value: Any) -> bool:
+        if self.type in (str, bool):
+            return isinstance(value, self.type) and (not self.choices or value in self.choices)
+        number = Integral if self.type is int else Real
+        if isinstance(value, bool) or not isinstance(value, number) or math.isnan(value):
+            return False
+        finite = math.isfinite(value) or value == self.most
+        return (
+            finite
+            and (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+        )
+
+    def _refused(self, name: str, value: Any) -> SettingError:
+        return SettingError(f"{{{name}}} is {{value!r}}; it must be {{allowed}}", value=value, allowed=self.allowed)
+
+
+def setting(default: Any = None, *, static: bool = True, **about: Any) -> Any:
+    """Return a dataclass field described by ``Setting(**about)``.
+
+    static: in a strategy, a field that shapes the plan or the program, so that another value compiles anew; other
+    fields are data.
+    """
+    return dataclasses.field(default=default, metadata={"setting": Setting(**about), "static": static})
+
+
+def settings_of(cls: Any) -> dict[str, Setting]:
+    """Return the described fields of a dataclass or of an instance, in order, by name."""
+    return {field.name: field.metadata["setting"] for field in dataclasses.fields(cls) if "setting" in field.metadata}
+
+
+def check_fields(instance: Any) -> None:
+    """Check every described field of a frozen dataclass and put the checked value in its place; None stays None.
+
+    Raises SettingError for the first value that is not allowed.
+    """
+    for field in dataclasses.fields(instance):
+        name, about = field.name, field.metadata.get("setting")
+        value = getattr(instance, name)
+        if about is None or not field.metadata["static"] and not isinstance(value, Real | str | None):
+            continue  # a leaf of a pytree may be anything
+        if value is not None:
+            object.__setattr__(instance, name, about.checked(name, value))
+        elif field.default is not None:
+            raise SettingError(f"{{{name}}} is None; it must be {{allowed}}", value=None, allowed=about.allowed)

@@ -1,0 +1,31 @@
+"""Strategies by name, for flags, protocols, the page and recipes.  To offer a new one, add a line."""
+
+from __future__ import annotations
+
+from .ancestral import Ancestral, ReferenceFast
+from .entropy_bound import EntropyBound
+from .fewer_tokens import FewerTokens, PurityPrior
+from .maskgit import MaskGIT
+from .remask import Remask
+from .strategy import Strategy
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "posterior": Ancestral,
+    "fast": ReferenceFast,
+    "fewer_tokens": FewerTokens,
+    "purity": PurityPrior,
+    "maskgit": MaskGIT,
+    "entropy_bound": EntropyBound,
+    "remask": Remask,
+}
+
+
+def name_of(strategy: Strategy | type[Strategy]) -> str:
+    """Return the name of a strategy, or of its class; that of the class where it has none here."""
+    cls = strategy if isinstance(strategy, type) else type(strategy)
+    return next((name for name, known in STRATEGIES.items() if known is cls), cls.__name__)
+
+
+def explanation_of(cls: type[Strategy]) -> str:
+    """Return what a strategy does, in one line."""
+    return getattr(cls, "explanation", None) or (cls.__doc__ or "").strip().partition("\n")[0]

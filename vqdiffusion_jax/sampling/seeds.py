@@ -1,0 +1,69 @@
+"""Seeds: the noise of the pictures of a call, from one number, one key, or one of them a picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from numbers import Integral
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import SettingError, one_line
+from .noise import KeyNoise, image_keys
+
+MAX_SEED = 2**63 - 1
+Seed = int | jax.Array  # a whole number from 0 to MAX_SEED, or a typed key of jax.random.key
+
+
+def checked_seeds(seed: Any) -> Seed | tuple[Seed, ...]:
+    """Return one seed, or a tuple of one a picture.  Raises SettingError for what is neither."""
+    several = isinstance(seed, list | tuple)
+    if isinstance(seed, np.ndarray | jax.Array):
+        if isinstance(seed, jax.Array) and seed.dtype == jnp.uint32 and seed.ndim >= 1:
+            raise SettingError("{seed} is a key of jax.random.PRNGKey; give a whole number, or a key of jax.random.key")
+        several = seed.ndim == 1
+        if several and not jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+            seed = np.asarray(seed).tolist()
+    return tuple(checked_seed(one) for one in seed) if several else checked_seed(seed)
+
+
+def checked_seed(seed: Any) -> Seed:
+    """Return one seed: a whole number or a typed key.  Raises SettingError for anything else."""
+    if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) and seed.ndim == 0:
+        return seed
+    if isinstance(seed, np.ndarray | np.generic | jax.Array) and seed.ndim == 0:
+        seed = seed.item()
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed <= MAX_SEED:
+        told = (
+            "{seed} is {value}; give a whole number from 0 to 2**63 - 1, a jax.random.key, or a list with one a picture"
+        )
+        raise SettingError(told, value=one_line(repr(seed)))
+    return int(seed)
+
+
+def noise_of(seed: Seed | Sequence[Seed], subjects: Sequence[Hashable], first_image: int) -> KeyNoise:
+    """Return a key a picture: of its own seed, or of the common one and the number of pictures before it that show the same.
+
+    subjects: what each picture shows.  first_image: number of the first picture of each subject.
+    Raises SettingError for a list of seeds of another length.
+    """
+    if isinstance(seed, tuple | list):
+        if len(seed) != len(subjects):
+            told = "{seed} holds {value} seeds for {count} pictures; give one number, or one a picture"
+            raise SettingError(told, value=len(seed), count=len(subjects))
+        return KeyNoise(jnp.concatenate([image_keys(one, first_image, 1) for one in seed]))
+    numbers = occurrences(subjects)
+    return KeyNoise(image_keys(seed, first_image, max(numbers) + 1)[np.asarray(numbers)])
+
+
+def occurrences(subjects: Iterable[Hashable]) -> list[int]:
+    """Return, for each subject, the number of equal ones before it."""
+    seen: Counter = Counter()
+    numbers = []
+    for subject in subjects:
+        numbers.append(seen[subject])
+        seen[subject] += 1
+    return numbers
