@@ -9,8 +9,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from vqdiffusion_jax import VQDiffusionPipeline, preset
-from vqdiffusion_jax.cli import demo, main, sample
-from vqdiffusion_jax.cli.replay import take_flags_from
+from vqdiffusion_jax.cli import demo, main
+from vqdiffusion_jax.cli.replay import take_again
 from vqdiffusion_jax.demo.limits import Limits
 from vqdiffusion_jax.demo.requests import default_form, read_form
 from vqdiffusion_jax.sampling import STRATEGIES
@@ -30,17 +30,17 @@ def test_the_recipe_means_what_the_arguments_mean(command_line, tmp_path, strate
     form = replace(default_form(pipeline.config), prompt="a dog", seed=3, num_images=2, strategy=strategy, steps=5)
     order = read_form(form, pipeline, Limits(), {"mode": "sample", "checkpoint": "somewhere", "dtype": "float32"})
     (tmp_path / "again.json").write_text(json.dumps(order.recipe_of(1)))
-    take_flags_from(tmp_path / "again.json")
-    settings = sample.call_settings() | sample.drawing_settings()
-    assert settings["prompt"] == ["a dog"] and (settings["num_images_per_prompt"], settings["first_image"]) == (1, 1)
-    for name in ("strategy", "num_inference_steps", "guidance_scale", "truncation_rate", "seed"):
-        assert settings[name] == order.arguments.get(name), name
+    settings = take_again(tmp_path / "again.json")
+    assert settings.prompt == ("a dog",) and (settings.num_images_per_prompt, settings.first_image) == (1, 1)
+    for name in ("strategy", "guidance_scale", "truncation_rate", "seed"):
+        assert getattr(settings, name) == getattr(order.call.settings, name), name
 
 
 def test_pictures_lie_beside_the_json(command_line, tmp_path):
-    (tmp_path / "again.json").write_text(json.dumps({"image": "image.png", "mask": "/elsewhere/mask.png"}))
-    take_flags_from(tmp_path / "again.json")
-    assert (command_line.image, command_line.mask) == (str(tmp_path / "image.png"), "/elsewhere/mask.png")
+    recipe = {"image": "image.png", "mask_image": "/elsewhere/mask.png"}
+    (tmp_path / "again.json").write_text(json.dumps(recipe))
+    settings = take_again(tmp_path / "again.json")
+    assert (settings.image, settings.mask_image) == (str(tmp_path / "image.png"), "/elsewhere/mask.png")
 
 
 def test_only_this_machine_is_listened_to_unless_asked_otherwise(command_line):
