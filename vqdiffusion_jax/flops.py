@@ -1,7 +1,7 @@
-"""Floating point operations of one forward pass, counted from the configuration (2 for a multiply and add).
+"""Floating point operations of one forward pass, counted from the configuration: 2 for a multiplication and addition.
 
-Matrix products and convolutions only, as is usual for model FLOP utilisation;
-norms, softmax and activations are left out.
+Only matrix products and convolutions count, as is usual for model FLOP utilisation; norms, softmax and activations are
+left out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from .config import CLIPTextConfig, DenoiserConfig, VQGANConfig
 
 
 def denoiser_flops(config: DenoiserConfig) -> int:
-    """One denoising forward of one picture, nothing precomputed."""
+    """Return the operations of one denoising forward pass of one picture, nothing precomputed."""
     length, width, layers = config.num_tokens, config.width, config.num_layers
     modulation = 2 * width * 2 * width  # AdaLN's projection, once a picture
     attention = 4 * 2 * length * width * width + 2 * 2 * length * length * width
@@ -26,14 +26,14 @@ def denoiser_flops(config: DenoiserConfig) -> int:
 
 
 def text_encoder_flops(config: CLIPTextConfig) -> int:
-    """CLIP's text tower on one prompt."""
+    """Return the operations of CLIP's text tower on one prompt."""
     length, width = config.context_length, config.width
     attention = 4 * 2 * length * width * width + 2 * 2 * length * length * width
     return config.num_layers * (attention + 2 * 2 * length * width * config.mlp_width)
 
 
 def decoder_flops(config: VQGANConfig) -> int:
-    """Decoding one grid of tokens to pixels."""
+    """Return the operations of decoding one grid of tokens to pixels."""
     levels = len(config.channel_multipliers)
     widths = [config.channels * multiplier for multiplier in config.channel_multipliers]
     side = config.image_size // config.downsampling

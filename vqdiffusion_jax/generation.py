@@ -1,9 +1,8 @@
 """From a condition to pixels in one compiled program.
 
-``generate`` is ``prepare`` (text tower, keys and values, AdaLN tables: all that
-no step changes), ``advance`` (the denoising loop) and ``render`` (the codec).
-A caller who wants to look between the steps calls the three himself; the
-tokens are the same.
+``generate`` is ``prepare`` (text tower, keys and values, AdaLN tables: all that no step changes), ``advance`` (the
+denoising loop) and ``render`` (the codec).  ``generate_in_pieces`` runs the three one by one, with a callback between
+pieces of the plan; the tokens are the same.
 """
 
 from __future__ import annotations
@@ -27,11 +26,10 @@ from .sampling.loop import LogX0Fn, pairs, unpaired
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Condition:
-    """What pictures are asked to show; every field is an array with a leading batch axis, or None.
+    """The condition of a batch of pictures; every field is an array with a leading batch axis, or None.
 
-    Text models read ``ids`` (batch, length) int32 or, ready made, ``embedding``
-    (batch, length, width); class models read ``labels`` (batch,) int32.  With
-    none of them, the condition is the model's learnable null.
+    Text models read ``ids`` (batch, length) int32 or, ready made, ``embedding`` (batch, length, width); class models
+    read ``labels`` (batch,) int32.  Without any of them, the condition is the model's learnable null.
     """
 
     ids: Any = None
@@ -39,11 +37,13 @@ class Condition:
     labels: Any = None
 
     def encode(self, model: VQDiffusionModel, batch: int) -> jax.Array | None:
-        """The denoiser's condition: (batch, length, width) float32, (batch,) labels, or None."""
+        """Return the denoiser's condition: (batch, length, width) float32, (batch,) labels, or None."""
         if self.embedding is not None:
             return jnp.asarray(self.embedding, jnp.float32)
         if self.ids is not None:
-            return text_condition(model.text_encoder, self.ids, model.config.text_embedding)
+            encoder, options = model.text_encoder, model.config.text_embedding
+            assert encoder is not None and options is not None  # a text model has both (ModelConfig)
+            return text_condition(encoder, self.ids, options)
         if self.labels is not None:
             return self.labels
         return model.denoiser.null(batch) if model.config.denoiser.condition == "text" else None
@@ -52,7 +52,7 @@ class Condition:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Request:
-    """One batch of pictures: what, from where, and how.  A pytree; other numbers in it recompile nothing."""
+    """One batch of pictures: conditions, strategy and start.  A pytree: other numbers in it recompile nothing."""
 
     condition: Condition
     null: Condition | None  # None unless guidance is active
@@ -69,28 +69,30 @@ class Request:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Prepared:
-    """All that depends on the condition or on nothing, computed once per batch."""
+    """All that no step changes, computed once a batch."""
 
     conditional: Any
     both: Any
     modulation: Any
-    kernels: Any  # the denoiser's float8 kernels, if it has such
+    kernels: Any  # the denoiser's float8 kernels, if it has any
 
 
 def prepare(model: VQDiffusionModel, request: Request) -> Prepared:
-    """Run the text tower and project its states for every layer; tabulate AdaLN over the timesteps; round float8 kernels."""
+    """Run the text tower, project its states for every layer, tabulate AdaLN over timesteps, round float8 kernels."""
     batch = request.start.shape[0]
     condition = request.condition.encode(model, batch)
     modulation = model.denoiser.modulation_table()
     kernels = rounded_kernels(model.denoiser)
     if request.null is None:
         return Prepared(model.denoiser.precompute(condition), None, modulation, kernels)
-    both = model.denoiser.precompute(pairs(condition, request.null.encode(model, batch)))
+    null = request.null.encode(model, batch)
+    assert condition is not None and null is not None  # guidance is of conditional models alone
+    both = model.denoiser.precompute(pairs(condition, null))
     return Prepared(jax.tree.map(lambda leaf: unpaired(leaf, axis=1)[0], both), both, modulation, kernels)
 
 
 def _log_x0(model: VQDiffusionModel, prepared: Prepared, request: Request) -> LogX0Fn:
-    """log p(x_0 | x_t) of the request's condition, guided and truncated."""
+    """Return log p(x_0 | x_t) of the request's condition, guided and truncated, as a function of x_t and t."""
 
     denoiser = with_kernels(model.denoiser, prepared.kernels)
 
@@ -104,7 +106,10 @@ def _log_x0(model: VQDiffusionModel, prepared: Prepared, request: Request) -> Lo
 def advance(
     model: VQDiffusionModel, prepared: Prepared, request: Request, keep_trajectory: bool = False
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Run the calls of ``request.plan``: tokens (batch, length) and, if asked, those after every call, (batch, calls, length)."""
+    """Run the calls of ``request.plan``.
+
+    Returns the tokens (batch, length) and, with ``keep_trajectory``, those after every call (batch, calls, length).
+    """
 
     tokens, trajectory = denoise(
         _log_x0(model, prepared, request),
@@ -122,7 +127,7 @@ def advance(
 def likeliest(
     model: VQDiffusionModel, prepared: Prepared, request: Request, tokens: jax.Array, timestep: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The likeliest code of every position and its p(x_0 | x_t), guided and truncated: (batch, length) int32 and float32."""
+    """Return the likeliest code of every position, (batch, length) int32, and its guided, truncated p(x_0 | x_t)."""
     log_x0 = _log_x0(model, prepared, request)(tokens, timestep)
     return jnp.argmax(log_x0, axis=-1).astype(tokens.dtype), jnp.exp(jnp.max(log_x0, axis=-1))
 
@@ -130,13 +135,13 @@ def likeliest(
 def complete(
     model: VQDiffusionModel, prepared: Prepared, request: Request, tokens: jax.Array, timestep: jax.Array
 ) -> jax.Array:
-    """``tokens`` with the likeliest code in place of every [MASK], as the network sees it at ``timestep``."""
+    """Return ``tokens`` with the code that is likeliest at ``timestep`` in place of every [MASK]."""
     codes, _ = likeliest(model, prepared, request, tokens, timestep)
     return jnp.where(tokens == model.config.denoiser.mask_token, codes, tokens)
 
 
 def render(model: VQDiffusionModel, tokens: jax.Array, output: str, rounding: str) -> jax.Array | None:
-    """Tokens to pictures (batch, height, width, channels): uint8, or float32 in 0..255; None for "tokens"."""
+    """Return pictures (batch, height, width, channels) of tokens: uint8, or float32 in 0..255; None for "tokens"."""
     if output == "tokens":
         return None
     images = model.codec.decode(tokens)
@@ -152,7 +157,7 @@ def generate(
     rounding: str = "truncate",
     keep_trajectory: bool = False,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Tokens (batch, length), pictures (see ``render``) and, if asked, the trajectory (batch, calls, length)."""
+    """Return tokens (batch, length), pictures (see ``render``) and, if asked, the trajectory (batch, calls, length)."""
     tokens, trajectory = advance(model, prepare(model, request), request, keep_trajectory)
     return tokens, render(model, tokens, output, rounding), trajectory
 
@@ -165,7 +170,10 @@ render_tokens = jax.jit(render, static_argnames=("output", "rounding"))
 
 
 def calls_a_piece(calls: int, pieces: int) -> int:
-    """Network calls per piece, for at most ``pieces`` pieces; a divisor of ``calls`` where possible, so that one length is compiled."""
+    """Return the network calls of a piece for at most ``pieces`` pieces.
+
+    It divides ``calls`` if possible, so that pieces of one length are compiled.
+    """
     least = -(-calls // pieces)
     return next((count for count in range(least, 2 * least + 1) if calls % count == 0), least)
 
@@ -181,24 +189,27 @@ def generate_in_pieces(
     keep_trajectory: bool,
     predict: bool = False,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """``generate``, with ``callback(calls done, timestep, tokens)`` after every ``every`` network calls.
+    """Return what ``generate`` does, and call ``callback(calls done, timestep, tokens)`` every ``every`` network calls.
 
-    predict: also give the callback what ``likeliest`` says of the tokens at the next call's timestep, or after the last at its own.
-    The callback ends the run early by returning True.  The tokens come back as they are then, [MASK] among them; for
-    the pictures, one more network call puts the likeliest codes in place of the masks.  A strategy that sees for itself
-    how far the pictures are may have made fewer calls than are counted; the timestep is then that of the noisiest.
+    The callback ends the run early by returning True.  The tokens are returned as they are then, [MASK] among them; for
+    the pictures, one more network call puts the likeliest codes in place of the masks.  A strategy whose number of
+    calls depends on the picture may have made fewer calls than are counted; the timestep is that of the noisiest
+    picture.
+
+    predict: also give the callback ``likeliest`` codes and probabilities at the timestep of the next call, or after the
+      last call at its own.
     """
     prepared = _prepare(model, request)
     plan, tokens, pieces = request.plan, request.start, []
+    done, reached, upcoming = 0, 0, None
     for first in range(0, len(plan), every):
         piece = plan[first : first + every]
         part = replace(request, plan=piece, start=tokens, first_call=request.first_call + first)
         tokens, trajectory = _advance(model, prepared, part, keep_trajectory)
         pieces.append(trajectory)
         done = first + len(piece)
-        reached = int(
-            jnp.max(noise_level(request.strategy, piece[-1], tokens))
-        )  # -1 where all pictures are clean before the plan ends
+        # -1 if all pictures are clean before the plan ends.
+        reached = int(jnp.max(noise_level(request.strategy, piece[-1], tokens)))
         upcoming = jnp.maximum(noise_level(request.strategy, plan[min(done, len(plan) - 1)], tokens), 0)
         seen = _likeliest(model, prepared, request, tokens, upcoming) if predict else ()
         if callback(done, max(reached, 0), tokens, *seen) or reached < 0:
@@ -206,7 +217,9 @@ def generate_in_pieces(
     shown = tokens
     if done < len(plan) and reached >= 0 and output != "tokens":
         shown = _complete(model, prepared, request, tokens, upcoming)
-    trajectory = jnp.concatenate(pieces, axis=1) if keep_trajectory else None
-    if keep_trajectory and reached < 0:  # as long as ``generate`` gives it
-        trajectory = jnp.pad(trajectory, ((0, 0), (0, len(plan) - done), (0, 0)), mode="edge")
+    trajectory = None
+    if keep_trajectory:
+        trajectory = jnp.concatenate(pieces, axis=1)
+        if reached < 0:  # repeat the clean tokens, so that it is as long as that of ``generate``
+            trajectory = jnp.pad(trajectory, ((0, 0), (0, len(plan) - done), (0, 0)), mode="edge")
     return tokens, render_tokens(model, shown, output, rounding), trajectory

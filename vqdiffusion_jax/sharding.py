@@ -1,9 +1,8 @@
-"""Where every array lives on a mesh of (data, fsdp, tensor).
+"""The placement of every array on a mesh of (data, fsdp, tensor).
 
-A model knows nothing of devices.  ``ShardingRules`` is a table from parameter
-paths to PartitionSpecs; ``shardings`` reads it for any module, real or
-abstract, and leaves out mesh axes that do not divide a dimension (a codebook of
-2887 codes, a token table of 4097 rows), so every mesh is legal.
+A model knows nothing of devices.  ``ShardingRules`` is a table from parameter paths to PartitionSpecs; ``shardings``
+reads it for any module, real or abstract, and leaves out mesh axes that do not divide a dimension (a codebook of 2887
+codes, a token table of 4097 rows), so that every mesh is legal.
 """
 
 from __future__ import annotations
@@ -26,9 +25,10 @@ AXES = ("data", "fsdp", "tensor")
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -> Mesh:
-    """A mesh over ``devices`` (default: all); one axis may be -1 and takes what is left.
+    """Return a mesh over ``devices`` (default: all); one size may be -1 and becomes as large as the devices allow.
 
-    Raises ValueError if the sizes do not multiply to the number of devices.
+    Raises:
+      ValueError: sizes whose product is not the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [data, fsdp, tensor]
@@ -47,8 +47,8 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -
 class ShardingRules:
     """PartitionSpecs by role, for the trailing dimensions of a parameter.
 
-    A leading axis of stacked layers is never split: each scanned step reads one
-    layer, so fsdp gathers one layer at a time.
+    A leading axis of stacked layers is never split: each scanned step reads one layer, so that fsdp gathers one layer
+    at a time.
     """
 
     into_heads: P = P("fsdp", "tensor")  # query, key, value, mlp.up: columns are split
@@ -59,14 +59,14 @@ class ShardingRules:
     batch: P = P(("data", "fsdp"))  # images: fsdp devices take different images too
 
     def spec(self, path: str, ndim: int) -> P:
-        """The spec of the parameter at dotted ``path`` with ``ndim`` dimensions."""
+        """Return the spec of the parameter at the dotted ``path``, which has ``ndim`` dimensions."""
         for pattern, role, trailing in _ROLES:
             if re.search(pattern, path) and ndim >= trailing:
                 return P(*(None,) * (ndim - trailing), *getattr(self, role))
         return self.vector
 
 
-# (what the path looks like, role, how many trailing dimensions the role describes)
+# (pattern of the path, role, number of trailing dimensions that the role describes)
 _ROLES = (
     (r"\.(query|key|value|up)\.kernel$", "into_heads", 2),
     (r"\.(out|down)\.kernel$", "out_of_heads", 2),
@@ -77,7 +77,7 @@ _ROLES = (
 
 
 def dividing(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> P:
-    """``spec`` without the mesh axes whose size does not divide the dimension they split."""
+    """Return ``spec`` without the mesh axes whose size does not divide the dimension that they split."""
     kept = []
     for size, axes in zip(shape, tuple(spec) + (None,) * (len(shape) - len(spec)), strict=False):
         names = (axes,) if isinstance(axes, str) else axes or ()
@@ -86,8 +86,8 @@ def dividing(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> P:
     return P(*kept)
 
 
-def shardings(tree: Any, mesh: Mesh, rules: ShardingRules = ShardingRules()) -> Any:
-    """A NamedSharding for every leaf of ``tree`` (arrays or ShapeDtypeStructs), in the same structure."""
+def shardings(tree: Any, mesh: Mesh | AbstractMesh, rules: ShardingRules = ShardingRules()) -> Any:
+    """Return a NamedSharding for every leaf of ``tree`` (arrays or ShapeDtypeStructs), in the same structure."""
 
     def one(key_path, leaf):
         return NamedSharding(mesh, dividing(rules.spec(path_of(key_path), leaf.ndim), leaf.shape, mesh))
@@ -96,13 +96,16 @@ def shardings(tree: Any, mesh: Mesh, rules: ShardingRules = ShardingRules()) -> 
 
 
 def shard(tree: Any, mesh: Mesh, rules: ShardingRules = ShardingRules()) -> Any:
-    """``tree`` with every leaf placed by ``rules``; over several processes each has all of it, on its host or its own devices."""
+    """Return ``tree`` with every leaf placed by ``rules``.
+
+    Of several processes, each has the whole tree, on its host or its own devices.
+    """
     placements = shardings(tree, mesh, rules)
     return jax.tree.map(_from_host, tree, placements) if mesh.is_multi_process else jax.device_put(tree, placements)
 
 
 def _from_host(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """``leaf`` over devices of several processes, to which an array on the devices of one cannot be sent."""
+    """Return ``leaf`` on devices of several processes, to which an array on the devices of one cannot be sent."""
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return jax.device_put(leaf, sharding)
     host = np.asarray(leaf)
@@ -110,7 +113,7 @@ def _from_host(leaf: Any, sharding: NamedSharding) -> jax.Array:
 
 
 def batch_spec(mesh: Mesh | AbstractMesh, batch: int, rules: ShardingRules = ShardingRules()) -> P:
-    """How a leading axis of ``batch`` samples is split: over data and fsdp, or over what of them divides it."""
+    """Return the spec of a leading axis of ``batch`` samples: data and fsdp, or the one of them that divides it."""
     for axes in (rules.batch, P("data"), P("fsdp")):
         if (spec := dividing(axes, (batch,), mesh)) != P(None):
             return spec
@@ -118,12 +121,12 @@ def batch_spec(mesh: Mesh | AbstractMesh, batch: int, rules: ShardingRules = Sha
 
 
 def batch_sharding(mesh: Mesh, batch: int, rules: ShardingRules = ShardingRules()) -> NamedSharding:
-    """``batch_spec`` on the devices of ``mesh``."""
+    """Return ``batch_spec`` on the devices of ``mesh``."""
     return NamedSharding(mesh, batch_spec(mesh, batch, rules))
 
 
 def on_mesh(function: Callable, mesh: Mesh) -> Callable:
-    """``function`` traced with ``mesh`` as the ambient one, so that layers place their activations on it; for ``jax.jit``."""
+    """Return ``function``, traced with ``mesh`` as the ambient one, on which layers place activations; for jax.jit."""
 
     @functools.wraps(function)
     def traced(*args, **kwargs):

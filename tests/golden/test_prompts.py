@@ -1,5 +1,7 @@
 """From recorded prompts to the recorded tokens: our tokenizer, our text tower in the reference's float16, our loop."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,9 @@ from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.config import ComputeConfig
 
 
-@pytest.fixture(scope="module")
-def pipeline(case):
-    """The checkpoint itself, as a user loads it."""
+@functools.cache
+def load_pipeline(case: Case) -> VQDiffusionPipeline:
+    """Load the checkpoint itself, as a user does."""
     return VQDiffusionPipeline.from_pretrained(
         case.weights, compute=ComputeConfig(), clip_dtype="float16", **case.companions
     )
@@ -28,10 +30,12 @@ def ordinary_run(case: Case, guided: bool) -> str:
 
 @pytest.mark.cases("text", needs=("run_",))
 @pytest.mark.parametrize("guided", [False, True])
-def test_prompts_to_tokens(case: Case, pipeline, guided):
+def test_prompts_to_tokens(case: Case, guided):
     run = ordinary_run(case, guided)
     recorded = case[f"{run}/tokens"]
     prompts = [str(prompt) for prompt in case["text/prompts"][: len(recorded)]]
     noise = recorded_noise(case, run)
-    out = pipeline(prompts, **settings(case, run), noise=noise, output_type="tokens", batch_size=len(recorded))
+    out = load_pipeline(case)(
+        prompts, **settings(case, run), noise=noise, output_type="tokens", batch_size=len(recorded)
+    )
     np.testing.assert_array_equal(out.tokens, recorded)

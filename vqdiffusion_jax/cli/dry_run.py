@@ -1,4 +1,4 @@
-"""``--dry_run``: what a sampling run would take, from the configuration alone."""
+"""``--dry_run``: shapes, memory and operations of a sampling run, from the configuration alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..sharding import AXES, shardings
 def describe(
     config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: int, mesh_sizes: tuple[int, ...] | None = None
 ) -> str:
-    """Shapes, memory and operations of sampling ``batch`` pictures of ``call``, as text."""
+    """Return shapes, memory and operations of sampling ``batch`` pictures of ``call``, as text."""
     model = shapes_of(VQDiffusionModel, config, compute)
     mesh = None if mesh_sizes is None else AbstractMesh(_sizes(mesh_sizes), AXES)
     denoiser, codec = config.denoiser, config.codec
@@ -40,25 +40,27 @@ def describe(
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{name:<{widths[0]}}  {count:>{widths[1]}}  {size:>{widths[2]}}" for name, count, size in rows]
     prompts = 0 if call.condition.ids is None else 1 if call.null is None or call.null.ids is None else 2
-    text = prompts * text_encoder_flops(config.text_encoder) if prompts else 0
+    text = prompts * text_encoder_flops(config.text_encoder) if config.text_encoder is not None else 0
     total = forwards * denoiser_flops(denoiser) + decoder_flops(codec) + text
     most = "at most " if isinstance(call.strategy, Adaptive) else ""
     parts = " and the decoder" if not text else ", the decoder and CLIP's text tower"
     return "\n".join(
         [
             *lines,
-            f"condition {denoiser.condition}; tokens ({batch}, {denoiser.num_tokens}) of {denoiser.num_codes} codes, grid {denoiser.grid};"
+            f"condition {denoiser.condition}; tokens ({batch}, {denoiser.num_tokens}) of {denoiser.num_codes} codes,"
+            f" grid {denoiser.grid};"
             f" pictures ({batch}, {codec.image_size}, {codec.image_size}, {codec.image_channels}) uint8",
-            f"working memory about {_bytes(activations)}{'' if mesh is None else ' a device'} for a batch of {batch} in {dtype_of(compute)}",
-            f"{type(call.strategy).__name__}: {most}{len(call.plan)} network calls a picture, {guided} of them guided, which makes {forwards}"
-            f" forwards of {denoiser_flops(denoiser) / 1e9:,.1f} GFLOP; with them{parts}:"
+            f"working memory about {_bytes(activations)}{'' if mesh is None else ' a device'} for a batch of {batch}"
+            f" in {dtype_of(compute)}",
+            f"{type(call.strategy).__name__}: {most}{len(call.plan)} network calls a picture, {guided} of them guided,"
+            f" which makes {forwards} forwards of {denoiser_flops(denoiser) / 1e9:,.1f} GFLOP; with them{parts}:"
             f" {total * batch / 1e12:,.1f} TFLOP for a batch of {batch}",
         ]
     )
 
 
 def guided_calls(call: Call) -> int:
-    """How many network calls also run the null condition."""
+    """Return the number of network calls that also run the null condition."""
     if not call.guidance.active:
         return 0
     timesteps = np.asarray(call.plan.timestep)
@@ -67,7 +69,10 @@ def guided_calls(call: Call) -> int:
 
 
 def _sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """The mesh's sizes, -1 being what this machine's devices leave; another machine's mesh is taken as it is written."""
+    """Return the mesh's sizes, with -1 as large as this machine's devices allow.
+
+    Sizes without -1 may be those of another machine.
+    """
     if sizes.count(-1) > 1 or any(size != -1 and size < 1 for size in sizes):
         raise ValueError(f"--mesh is {','.join(map(str, sizes))}; sizes must be at least 1, and only one may be -1")
     rest = max(jax.device_count() // math.prod(size for size in sizes if size != -1), 1)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ..array_types import AnyFloat, Condition, Key, Tokens
 from ..config import ObjectiveConfig
 from .objective import loss_terms
 from .schedule import Schedule
@@ -51,7 +52,7 @@ def prior_nats(schedule: Schedule) -> float:
     )
 
 
-def bound_terms(network: Network, schedule: Schedule, x0: Array, condition: Array | None, keys: Array) -> Array:
+def bound_terms(network: Network, schedule: Schedule, x0: Tokens, condition: Condition | None, keys: Key) -> AnyFloat:
     """Terms of the bound for tokens x0 (batch, length): (num_timesteps, batch) float32 nats, summed over positions.
 
     ``keys`` (batch,) random keys, one a sample.  Row 0 is the decoder's term, row t the KL at timestep t.

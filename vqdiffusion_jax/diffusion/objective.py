@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ..array_types import AnyFloat, LogProbs, SampleFloats, SampleIndices, Tokens
 from ..config import ObjectiveConfig
 from .schedule import Jump
 from .transitions import log_one_hot, posterior
@@ -54,7 +55,7 @@ class LossTerms:
     log_true_prob: Array  # (batch, length, K + 1) ln q(x_{t-1} | x_t, x_0)
 
 
-def timestep_probabilities(state: LossState) -> Array:
+def timestep_probabilities(state: LossState) -> AnyFloat:
     """With which probability each timestep is drawn: (T,) float32.
 
     Uniform until every timestep has been drawn more than ten times, then
@@ -67,7 +68,7 @@ def timestep_probabilities(state: LossState) -> Array:
     return jnp.where(jnp.any(state.count <= WARMUP_COUNT), 1.0 / num_timesteps, score / jnp.sum(score))
 
 
-def sample_timesteps(key_or_uniforms: Array, state: LossState, batch: int) -> tuple[Array, Array]:
+def sample_timesteps(key_or_uniforms: Array, state: LossState, batch: int) -> tuple[SampleIndices, SampleFloats]:
     """Draw a timestep for every sample: (t (batch,) int32, probability of that t (batch,) float32).
 
     The first argument is a ``jax.random.key``, or uniforms (batch,) in [0, 1)
@@ -88,7 +89,7 @@ def sample_timesteps(key_or_uniforms: Array, state: LossState, batch: int) -> tu
     return t, probabilities[t]
 
 
-def update_loss_state(state: LossState, t: Array, kl_loss: Array) -> LossState:
+def update_loss_state(state: LossState, t: SampleIndices, kl_loss: SampleFloats) -> LossState:
     """The state after a batch: t (batch,), kl_loss (batch,).  No gradient flows through it.
 
     history_t <- 0.9 history_t + 0.1 kl_loss^2.  Where a timestep occurs more than once
@@ -102,7 +103,13 @@ def update_loss_state(state: LossState, t: Array, kl_loss: Array) -> LossState:
 
 
 def loss_terms(
-    log_x0_pred: Array, x0: Array, x_t: Array, t: Array, pt: Array, jumps: Jump, config: ObjectiveConfig
+    log_x0_pred: LogProbs,
+    x0: Tokens,
+    x_t: Tokens,
+    t: SampleIndices,
+    pt: SampleFloats,
+    jumps: Jump,
+    config: ObjectiveConfig,
 ) -> LossTerms:
     """The training loss and its parts (paper section 4.2: the variational bound, and the auxiliary term of the reparameterisation).
 

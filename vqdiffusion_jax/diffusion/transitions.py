@@ -15,39 +15,40 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..array_types import AnyFloat, AnyInt, Key, Logits, LogProbs, LogProbsWithMask, Tokens
 from .schedule import Jump, Kernel, host_values
 
 LOG_ZERO = math.log(1e-30)  # stands for ln 0 in a one-hot row, as the released models were trained
 LOG_FLOOR = -70.0  # log probabilities are clamped to [LOG_FLOOR, 0]
 
 
-def log_one_hot(tokens: Array, num_classes: int) -> Array:
+def log_one_hot(tokens: AnyInt, num_classes: int) -> AnyFloat:
     """ln of the one-hot rows of ``tokens`` (...): (..., num_classes) float32, 0 or LOG_ZERO."""
     return jnp.where(_is_class(tokens, num_classes), 0.0, LOG_ZERO).astype(jnp.float32)
 
 
-def gumbel_from_uniform(uniforms: Array) -> Array:
+def gumbel_from_uniform(uniforms: AnyFloat) -> AnyFloat:
     """Gumbel noise from uniforms in [0, 1), any shape, finite even at 0: how recorded noise is replayed."""
     return -jnp.log(-jnp.log(uniforms + 1e-30) + 1e-30)
 
 
-def sample_categorical(log_prob: Array, gumbel: Array) -> Array:
+def sample_categorical(log_prob: AnyFloat, gumbel: AnyFloat) -> AnyInt:
     """Gumbel-max draw over the last axis: log_prob (..., N), normalised or not, and noise alike -> (...) int32."""
     return _largest(log_prob + gumbel)[1]
 
 
-def predict_start(logits: Array) -> Array:
+def predict_start(logits: Logits) -> LogProbs:
     """ln p(x_0 | x_t) from the denoiser's logits (batch, length, K): float32, clamped to [-70, 0]."""
     return _clamp(log_softmax(logits.astype(jnp.float32)))
 
 
-def log_softmax(x: Array) -> Array:
+def log_softmax(x: AnyFloat) -> AnyFloat:
     """``jax.nn.log_softmax`` over the last axis, number for number, at a third of its time on a CPU."""
     shifted = x - _once_a_row(jax.lax.stop_gradient(x.max(-1, keepdims=True)))
     return shifted - _once_a_row(jnp.log(jnp.exp(shifted).sum(-1, keepdims=True)))
 
 
-def forward_log_prob(log_x0: Array, kernel: Kernel) -> Array:
+def forward_log_prob(log_x0: LogProbs, kernel: Kernel) -> LogProbsWithMask:
     """ln q(x_t | x_0) for a soft x_0: ln p(x_0) (batch, length, K) -> (batch, length, K + 1), not clamped.
 
     ``log_x0`` must be normalised: the probability of a replacement is not
@@ -59,7 +60,7 @@ def forward_log_prob(log_x0: Array, kernel: Kernel) -> Array:
     return _append(codes, mask)
 
 
-def forward_log_prob_tokens(tokens: Array, kernel: Kernel, num_codes: int) -> Array:
+def forward_log_prob_tokens(tokens: Tokens, kernel: Kernel, num_codes: int) -> AnyFloat:
     """ln q(x_t | x_s = tokens) for tokens (batch, length), [MASK] among them -> (batch, length, K + 1).
 
     [MASK] is absorbing: its row is 0 at [MASK] and LOG_ZERO elsewhere.
@@ -72,7 +73,7 @@ def forward_log_prob_tokens(tokens: Array, kernel: Kernel, num_codes: int) -> Ar
     return _append(codes, mask)
 
 
-def q_sample(tokens: Array, kernel: Kernel, num_codes: int, *, key: Array) -> Array:
+def q_sample(tokens: Tokens, kernel: Kernel, num_codes: int, *, key: Key) -> Tokens:
     """Draw x_t ~ q(x_t | x_s = tokens): (batch, length) int32 -> the same, at O(1) a token.
 
     Keeping, replacing and masking race in log space, because a total
@@ -90,7 +91,7 @@ def q_sample(tokens: Array, kernel: Kernel, num_codes: int, *, key: Array) -> Ar
     return jnp.where(tokens == num_codes, tokens, drawn)
 
 
-def q_sample_with_uniforms(tokens: Array, kernel: Kernel, uniforms: Array) -> Array:
+def q_sample_with_uniforms(tokens: Tokens, kernel: Kernel, uniforms: AnyFloat) -> Tokens:
     """``q_sample`` with recorded noise: tokens (batch, length), uniforms (batch, length, K + 1) -> (batch, length) int32."""
     if uniforms.shape[:-1] != tokens.shape:
         raise ValueError(
@@ -101,7 +102,7 @@ def q_sample_with_uniforms(tokens: Array, kernel: Kernel, uniforms: Array) -> Ar
     return sample_categorical(log_prob, gumbel_from_uniform(uniforms))
 
 
-def q_sample_trajectory(tokens: Array, steps: Kernel, num_codes: int, *, key: Array) -> Array:
+def q_sample_trajectory(tokens: Tokens, steps: Kernel, num_codes: int, *, key: Key) -> AnyInt:
     """The whole forward chain x_0 -> x_1 -> ... by one-step draws: tokens (batch, length), steps (T,) -> (T, batch, length).
 
     Entry t is distributed as q(x_t | x_0), and neighbours are correlated as the chain is.
@@ -115,7 +116,7 @@ def q_sample_trajectory(tokens: Array, steps: Kernel, num_codes: int, *, key: Ar
     return jax.lax.scan(step, tokens, (steps, jax.random.split(key, len(steps.log_keep))))[1]
 
 
-def posterior(log_x0: Array, x_t: Array, jump: Jump) -> Array:
+def posterior(log_x0: LogProbs, x_t: Tokens, jump: Jump) -> LogProbsWithMask:
     """ln p(x_s | x_t) = ln sum_k q(x_s | x_t, x_0 = k) p(x_0 = k), by Bayes' rule (paper sections 4.1 and 4.2).
 
     ``log_x0`` is ln p(x_0) (batch, length, K), ``x_t`` (batch, length) int32 with
@@ -129,7 +130,7 @@ def posterior(log_x0: Array, x_t: Array, jump: Jump) -> Array:
     return _append(codes, mask)
 
 
-def sample_posterior(log_x0: Array, x_t: Array, jump: Jump, gumbel: Array) -> Array:
+def sample_posterior(log_x0: LogProbs, x_t: Tokens, jump: Jump, gumbel: LogProbsWithMask) -> Tokens:
     """``sample_categorical(posterior(log_x0, x_t, jump), gumbel)``, never laying out its K + 1 classes: (batch, length) int32.
 
     gumbel: (batch, length, K + 1).

@@ -1,1 +1,1 @@
-"""Networks: the denoiser, the VQGAN and CLIP, all Flax NNX modules used as plain pytrees."""
+"""Networks: the denoiser, the VQGAN and CLIP, as Flax NNX modules that are plain pytrees."""

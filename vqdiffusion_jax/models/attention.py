@@ -1,8 +1,7 @@
 """Scaled dot-product attention, one function over several implementations.
 
-Scores and softmax are float32 whatever the inputs are, and all implementations
-agree to rounding.  ``auto`` decides when the program is lowered for a
-platform, not when it is traced, so one trace serves cross-compilation.
+Scores and softmax are float32 for inputs of any dtype, and all implementations agree to rounding.  ``auto`` decides
+when a program is lowered for a platform, not when it is traced, so that one trace serves several platforms.
 """
 
 from __future__ import annotations
@@ -13,33 +12,41 @@ import warnings
 import jax
 import jax.numpy as jnp
 
+from ..array_types import Key, KeysOrValues, Queries
 from ..config import ATTENTIONS
 
-# On a CPU: from so many scores on (8 MiB of them, all heads of a sample) head after head is faster than all at once, and of a
-# long sequence so many queries at a time.
+# On a CPU, one head after the other is faster than all at once if a sample has more scores than this (8 MiB).
 SCORES_AT_ONCE = 2**21
 MOST_SCORES = 2**26  # of a whole batch: 256 MiB
-QUERY_BLOCK = 1024
+QUERY_BLOCK = 1024  # queries of a long sequence that one head takes at a time
 HALF_DTYPES = ("bfloat16", "float16")
 
 
 def attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
+    query: Queries,
+    key: KeysOrValues,
+    value: KeysOrValues,
     *,
     causal: bool = False,
     implementation: str = "auto",
     dropout_rate: float = 0.0,
-    dropout_key: jax.Array | None = None,
-) -> jax.Array:
-    """softmax(query key^T / sqrt(head width)) value, head by head.
+    dropout_key: Key | None = None,
+) -> Queries:
+    """Return softmax(query key^T / sqrt(head width)) value of every head (Vaswani et al. 2017, equation 1).
 
-    query: (batch, T, heads, head width); key, value: (batch, S, heads, head
-    width).  Returns (batch, T, heads, head width) in the query's dtype.
-    ``causal`` lets position i see keys 0..i only.  Dropout on the attention
-    weights (with a key and a rate above 0) always takes the plain form, since
-    it needs the whole map.  Raises ValueError for an unknown implementation.
+    Args:
+      query: (batch, length, heads, head width).
+      key, value: (batch, context, heads, head width).
+      causal: position i sees keys 0..i only.
+      implementation: one of ``config.ATTENTIONS``.
+      dropout_rate, dropout_key: dropout on the attention weights, which always takes the plain form, as it needs the
+        whole map.
+
+    Returns:
+      (batch, length, heads, head width) in the query's dtype.
+
+    Raises:
+      ValueError: an unknown implementation.
     """
     if implementation not in ATTENTIONS:
         raise ValueError(f"attention implementation is {implementation!r}; allowed: {', '.join(ATTENTIONS)}")
@@ -77,13 +84,13 @@ def _plain(query: jax.Array, key: jax.Array, value: jax.Array, **options) -> jax
 
 
 def _heads_are_split() -> bool:
-    """Whether the ambient mesh spreads heads over devices, which then cannot take turns."""
+    """Return whether the ambient mesh spreads heads over devices, which then cannot take turns."""
     mesh = jax.sharding.get_abstract_mesh()
     return not mesh.empty and mesh.shape.get("tensor", 1) > 1
 
 
 def _blocked(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
-    """The plain form head after head, whose scores a cache can hold, and of a long sequence a block of queries after the other."""
+    """The plain form, one head after the other and a long sequence in blocks of queries, so that scores fit a cache."""
     batch, length, heads, width = query.shape
     num_blocks = -(-length // QUERY_BLOCK)
     rows = -(-length // num_blocks)
@@ -118,9 +125,9 @@ def _head_major(
     dropout_rate: float = 0.0,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
-    """Scaled query (batch, heads, T, head width), key and value (batch, heads, S, head width) -> the query's shape.
+    """Attention of a scaled query (batch, heads, T, head width) to key and value (batch, heads, S, head width).
 
-    ``first`` is the position of the first query row, for ``causal``.
+    Returns the query's shape.  ``first`` is the position of the first query row, for ``causal``.
     """
     scores = jnp.einsum("bhtd,bhsd->bhts", query, key, preferred_element_type=jnp.float32)
     if causal:
@@ -138,10 +145,10 @@ def _head_major(
 
 @functools.cache
 def _cudnn_supports(query_shape: tuple, key_shape: tuple, dtype: str, causal: bool, asked_for: bool) -> bool:
-    """Whether cuDNN's fused attention, forward and backward, compiles for these (length, heads, head width) here.
+    """Return whether cuDNN's fused attention, forward and backward, compiles for these (length, heads, head width).
 
-    Which shapes it takes depends on the cuDNN version and the GPU, so this
-    asks it, once a shape.  Warns where it was asked for or expected to work.
+    The shapes that it takes depend on the cuDNN version and the GPU, so it is asked, once a shape.  Warns if it was
+    asked for, or expected to work, and does not.
     """
     if jax.default_backend() != "gpu" or dtype not in HALF_DTYPES:
         if asked_for:

@@ -1,8 +1,7 @@
 """OpenAI CLIP: the text tower that conditions the denoiser and the image tower that scores pictures.
 
-Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
-Supervision", section 2.4.  The towers are frozen everywhere in this project.
-``ComputeConfig(dtype="float16")`` gives the arithmetic the released text
+Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", section 2.4.  The towers
+are frozen everywhere in this project.  ``ComputeConfig(dtype="float16")`` is the arithmetic that the released text
 models were trained and sampled with.
 """
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ..array_types import AnyFloat, Images, Sequence, TextIds
 from ..config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, TextEmbeddingConfig
 from .layers import Attention, Mlp, embed, layer_norm, lookup, normal_init, scan_layers, stack
 
@@ -39,8 +39,8 @@ class CLIPBlock(nnx.Module):
         self.norm2 = _norm(width, compute, rngs)
         self.mlp = Mlp(width, config.mlp_width, config.activation, compute, rngs=rngs)
 
-    def __call__(self, x: jax.Array, *, causal: bool = False) -> jax.Array:
-        """x (batch, length, width) -> the same shape and dtype."""
+    def __call__(self, x: Sequence, *, causal: bool = False) -> Sequence:
+        """Return the block's output for x (batch, length, width), of the same shape and dtype."""
         x = x + self.attention(self.norm1(x).astype(x.dtype), causal=causal)
         return x + self.mlp(self.norm2(x).astype(x.dtype))
 
@@ -63,7 +63,7 @@ def _normal(shape: tuple[int, ...], compute: ComputeConfig, rngs: nnx.Rngs) -> n
 
 
 class CLIPTextEncoder(nnx.Module):
-    """Causal transformer over token ids."""
+    """CLIP's text tower: a causal transformer over token ids."""
 
     def __init__(
         self, config: CLIPTextConfig = CLIPTextConfig(), compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs
@@ -76,15 +76,18 @@ class CLIPTextEncoder(nnx.Module):
         self.final_norm = _norm(config.width, compute, rngs)
         self.text_projection = _normal((config.width, config.projection_width), compute, rngs)
 
-    def __call__(self, ids: jax.Array) -> jax.Array:
-        """States of every position after the final norm.
+    def __call__(self, ids: TextIds) -> Sequence:
+        """Return the states of every position after the final norm.
 
         Args:
-          ids: (batch, length) int32, length at most ``config.context_length``;
-            negative ids count as 0.  Padding is attended like any token.
+          ids: (batch, length) int32, length at most ``config.context_length``; negative ids count as 0.  Padding is
+            attended like any token.
+
         Returns:
           (batch, length, width) in the compute dtype.
-        Raises ValueError for a wrong shape or, for numpy ids, one beyond the vocabulary.
+
+        Raises:
+          ValueError: ids of another shape or kind or, in a numpy array, beyond the vocabulary.
         """
         check_ids(ids, self.config)
         # Each table is rounded to the compute dtype before the sum, as the reference does in float16.
@@ -93,11 +96,10 @@ class CLIPTextEncoder(nnx.Module):
         states = scan_layers(lambda x, block: block(x, causal=True), states, self.blocks, self.compute)
         return self.final_norm(states).astype(self.compute.dtype)
 
-    def pool(self, states: jax.Array, ids: jax.Array) -> jax.Array:
-        """Text embedding of CLIP proper: the end-of-text state, projected, not normalised.
+    def pool(self, states: Sequence, ids: TextIds) -> AnyFloat:
+        """Return CLIP's own text embedding, the projected end-of-text state: (batch, projection width), not normalised.
 
-        states (batch, length, width) and their ids (batch, length) -> (batch, projection width).
-        The end token is found as the largest id, first of equals.
+        states are (batch, length, width), ids (batch, length).  The end token is the largest id, the first of equals.
         """
         ends = jnp.argmax(jnp.maximum(jnp.asarray(ids), 0), axis=-1)
         last = jnp.take_along_axis(states, ends[:, None, None], axis=1)[:, 0]
@@ -105,58 +107,68 @@ class CLIPTextEncoder(nnx.Module):
 
 
 def check_ids(ids: jax.Array | np.ndarray, config: CLIPTextConfig) -> None:
-    """Raise ValueError unless ids is (batch, length <= context) and whole; values are read only where they are on the host."""
+    """Raise ValueError unless ids are integers (batch, length <= context); values are checked in numpy arrays only."""
     shape = jnp.shape(ids)
     if len(shape) != 2 or shape[1] > config.context_length:
         raise ValueError(
-            f"token ids have shape {shape}; CLIPTextEncoder takes (batch, length) with length at most {config.context_length}"
+            f"token ids have shape {shape}; CLIPTextEncoder takes (batch, length) with length at most "
+            f"{config.context_length}"
         )
     if not jnp.issubdtype(jnp.result_type(ids), jnp.integer):
         raise ValueError(f"token ids are {jnp.result_type(ids)}; CLIPTextEncoder takes integers")
     if isinstance(ids, np.ndarray) and ids.size and ids.max() >= config.vocab_size:
         raise ValueError(
-            f"token id {ids.max()} is beyond CLIPTextEncoder's vocabulary of {config.vocab_size}; use the tokenizer of the same model"
+            f"token id {ids.max()} is beyond CLIPTextEncoder's vocabulary of {config.vocab_size}; "
+            "use the tokenizer of the same model"
         )
 
 
 def text_embedding(
-    encoder: CLIPTextEncoder, ids: jax.Array, config: TextEmbeddingConfig = TextEmbeddingConfig()
-) -> jax.Array | tuple[jax.Array, jax.Array]:
-    """The denoiser's text condition (the reference's CLIPTextEmbedding).
+    encoder: CLIPTextEncoder, ids: TextIds, config: TextEmbeddingConfig = TextEmbeddingConfig()
+) -> AnyFloat | tuple[AnyFloat, AnyFloat]:
+    """Return the text condition as the reference's CLIPTextEmbedding gives it.
 
     Args:
       ids: (batch, length) int32.
+
     Returns:
-      In the encoder's compute dtype: (batch, length, width) by default, each
-      position divided by its L2 norm; with ``pick_last`` (batch, P), or
-      (batch, 1, P) with ``keep_length_axis``, P being the projection width;
-      with ``double`` twice as wide.  With ``additional_last`` a pair, the
-      second being the projected end-of-text state, never normalised, (batch, P)
-      or (batch, 1, P).
+      In the encoder's compute dtype: (batch, length, width) by default, each position divided by its L2 norm; with
+      ``pick_last`` (batch, P), or (batch, 1, P) with ``keep_length_axis``, where P is the projection width; with
+      ``double`` twice as wide.  With ``additional_last`` a pair, whose second array is the projected end-of-text state,
+      never normalised, (batch, P) or (batch, 1, P).
     """
     states = encoder(ids)
-    last = None
-    if config.pick_last or config.additional_last:
-        last = encoder.pool(states, ids)
-        if config.keep_length_axis:
-            last = last[:, None]
-    features = last if config.pick_last else states
+    features = _last_state(encoder, states, ids, config) if config.pick_last else states
     if config.double:
         features = jnp.concatenate([features, features], axis=-1)
     if config.normalize:
         # The sum runs in float32; the norm itself is then rounded, as a float16 norm is in the reference.
         norm = jnp.sqrt(jnp.sum(jnp.square(features.astype(jnp.float32)), axis=-1, keepdims=True))
         features = features / norm.astype(features.dtype)
-    return (features, last) if config.additional_last else features
+    return (features, _last_state(encoder, states, ids, config)) if config.additional_last else features
 
 
-def text_condition(encoder: CLIPTextEncoder, ids: jax.Array, config: TextEmbeddingConfig) -> jax.Array:
-    """``text_embedding`` as the denoiser takes it, whatever the tower computes in: (batch, length, width) float32."""
-    return text_embedding(encoder, ids, config).astype(jnp.float32)
+def _last_state(
+    encoder: CLIPTextEncoder, states: jax.Array, ids: jax.Array | np.ndarray, config: TextEmbeddingConfig
+) -> jax.Array:
+    last = encoder.pool(states, ids)
+    return last[:, None] if config.keep_length_axis else last
+
+
+def text_condition(encoder: CLIPTextEncoder, ids: TextIds, config: TextEmbeddingConfig) -> Sequence:
+    """Return ``text_embedding`` as the denoiser takes it: (batch, length, width) float32, for a tower of any dtype.
+
+    Raises:
+      ValueError: a config with ``additional_last``, whose second array no denoiser takes.
+    """
+    embedding = text_embedding(encoder, ids, config)
+    if isinstance(embedding, tuple):
+        raise ValueError("text_embedding.additional_last is True; a denoiser takes one array only, set it to False")
+    return embedding.astype(jnp.float32)
 
 
 class CLIPVisionEncoder(nnx.Module):
-    """Vision transformer: patches, a class token, and the projection that text embeddings are compared with."""
+    """CLIP's image tower: a vision transformer over patches and a class token, projected as text embeddings are."""
 
     def __init__(
         self, config: CLIPVisionConfig = CLIPVisionConfig(), compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs
@@ -184,19 +196,20 @@ class CLIPVisionEncoder(nnx.Module):
         self.final_norm = _norm(config.width, compute, rngs)
         self.projection = _normal((config.width, config.projection_width), compute, rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Image embeddings, not normalised.
+    def __call__(self, images: Images) -> AnyFloat:
+        """Return image embeddings (batch, projection width) in the compute dtype, not normalised.
 
         Args:
           images: (batch, image_size, image_size, 3) float, from ``normalize_images``.
-        Returns:
-          (batch, projection width) in the compute dtype.
-        Raises ValueError for another shape.
+
+        Raises:
+          ValueError: images of another shape.
         """
         size, dtype = self.config.image_size, self.compute.dtype
         if jnp.ndim(images) != 4 or jnp.shape(images)[1:] != (size, size, 3):
             raise ValueError(
-                f"images have shape {jnp.shape(images)}; CLIPVisionEncoder takes (batch, {size}, {size}, 3); resize them"
+                f"images have shape {jnp.shape(images)}; CLIPVisionEncoder takes (batch, {size}, {size}, 3); "
+                "resize them"
             )
         patches = self.patch_embedding(jnp.asarray(images, dtype))
         patches = patches.reshape(patches.shape[0], -1, self.config.width)
@@ -209,5 +222,5 @@ class CLIPVisionEncoder(nnx.Module):
 
 
 def normalize_images(images: jax.Array) -> jax.Array:
-    """Pixels (..., 3) float in [0, 1] -> what CLIPVisionEncoder reads: CLIP's mean taken off, divided by its deviation."""
+    """Return pixels (..., 3) in [0, 1] less CLIP's mean, over its deviation: the float32 input of CLIPVisionEncoder."""
     return (images - jnp.asarray(IMAGE_MEAN, jnp.float32)) / jnp.asarray(IMAGE_STD, jnp.float32)

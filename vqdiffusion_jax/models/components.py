@@ -1,4 +1,7 @@
-"""A part of a model on its own, under the names it has in a VQDiffusionModel: what native folders of one part hold."""
+"""Parts of a model on their own, with the parameter paths that they have in a VQDiffusionModel.
+
+Native folders of one part hold one of them.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from .vqgan import VQGAN
 
 
 class CodecPart(nnx.Module):
-    """An image codec, ``codec``."""
+    """An image codec alone, as ``codec``."""
 
     def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         self.codec = VQGAN(config, compute, rngs=rngs)
 
 
 class CLIPPart(nnx.Module):
-    """CLIP's towers, ``text_encoder`` and ``image_encoder``; either may be None."""
+    """CLIP's towers alone, as ``text_encoder`` and ``image_encoder``; either may be None."""
 
     def __init__(
         self,

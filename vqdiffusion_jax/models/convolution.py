@@ -1,7 +1,7 @@
 """Convolutions of the VQGAN, and their cheaper forms.
 
-Feature maps are (batch, height, width, channels), kernels (rows, columns, in, out).  Weights and biases start uniform in
-±1/sqrt(fan in), as PyTorch's convolutions do, since the released codecs were trained from there.
+Feature maps are (batch, height, width, channels), kernels (rows, columns, in, out).  Weights and biases start uniform
+in ±1/sqrt(fan in), as PyTorch's convolutions do, since the released codecs were trained from there.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from math import prod
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ..array_types import AnyFloat, FeatureMap
 from ..config import ComputeConfig
 from .matmul import dot_general
 
@@ -22,9 +24,10 @@ from .matmul import dot_general
 uniform_init = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
+Layer = TypeVar("Layer", nnx.Conv, nnx.Linear)
 
-# Winograd's transforms for two outputs in a row, of the input, the kernel and the products (Lavin and Gray 2016, section 4.1), by
-# the kernel's size: 3 products in place of 4 for two taps, 4 in place of 6 for three; squared in two dimensions.
+# Winograd's transforms of the input, the kernel and the products, for two outputs in a row, by the kernel's size (Lavin
+# and Gray 2016, section 4.1): 3 products in place of 4 for two taps, 4 in place of 6 for three.
 _WINOGRAD = {
     2: ([[1, -1, 0], [0, 1, 0], [0, -1, 1]], [[1, 0], [1, 1], [0, 1]], [[1, 1, 0], [0, 1, 1]]),
     3: (
@@ -36,13 +39,13 @@ _WINOGRAD = {
 WINOGRAD_CHANNELS = 128  # from so many on, in and out, fewer multiplications pay for more memory traffic
 WINOGRAD_DTYPES = (jnp.float32, jnp.bfloat16)
 
-# Of a pixel pair made of one, the upper sees rows -1 and 0 of the small map, the lower rows 0 and 1; the kernel's three rows are
-# summed over what they fall on: (which of the pair, row of the small map, row of the kernel).
-_FALLS_ON = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
+# Of the two pixels that upsampling makes of one, the upper sees rows -1 and 0 of the small map, the lower rows 0 and 1.
+# Entries are 1 where a kernel row meets a row of the small map: (upper or lower, row of the small map, kernel row).
+_ROWS_SEEN = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
 
 
 class Conv3x3(nnx.Conv):
-    """nnx.Conv of size 3 x 3, stride 1 and padding "SAME", with bias; parameters as there."""
+    """nnx.Conv of size 3 x 3, stride 1 and padding "SAME", with bias and the same parameters."""
 
     def __init__(
         self, in_channels: int, out_channels: int, compute: ComputeConfig, *, kernel_init, rngs: nnx.Rngs, **bias_init
@@ -58,9 +61,11 @@ class Conv3x3(nnx.Conv):
             **bias_init,
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    # nnx.Conv's second argument, a sharding of the result, is not taken.
+    def __call__(self, x: FeatureMap) -> AnyFloat:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the convolution of x (batch, h, w, in) -> (batch, h, w, out), in the compute dtype."""
         x = convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), ((1, 1), (1, 1)))
-        return x + self.bias[...].astype(self.dtype)
+        return x + _bias_of(self)
 
 
 def conv(
@@ -71,7 +76,7 @@ def conv(
     rngs: nnx.Rngs,
     size: int = 3,
     strides: int = 1,
-    padding="SAME",
+    padding: str | Padding = "SAME",
 ) -> nnx.Conv:
     """A size x size convolution with bias; kernel (size, size, in, out)."""
     if (size, strides, padding) == (3, 1, "SAME"):
@@ -92,7 +97,7 @@ def conv(
 
 
 def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs) -> nnx.Linear:
-    """A 1 x 1 convolution with bias, as the linear layer it is; kernel (in, out)."""
+    """A 1 x 1 convolution with bias, as the linear layer that it is; kernel (in, out)."""
     layer = nnx.Linear(
         in_channels,
         out_channels,
@@ -105,19 +110,24 @@ def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rn
     return with_uniform_bias(layer, rngs)
 
 
-def with_uniform_bias(layer, rngs: nnx.Rngs):
-    """A fresh nnx.Conv or nnx.Linear whose bias starts uniform in ±1/sqrt(fan in)."""
+def with_uniform_bias(layer: Layer, rngs: nnx.Rngs) -> Layer:
+    """Return a fresh nnx.Conv or nnx.Linear after drawing its bias uniformly from ±1/sqrt(fan in)."""
+    assert layer.bias is not None
     bound = prod(layer.kernel.shape[:-1]) ** -0.5
     layer.bias = nnx.Param(jax.random.uniform(rngs.params(), layer.bias.shape, layer.bias.dtype, -bound, bound))
     return layer
 
 
-def conv_of_upsampled(layer: nnx.Conv, x: jax.Array) -> jax.Array:
-    """A 3 x 3 convolution of x with every pixel four times: (batch, h, w, in) -> (batch, 2h, 2w, out)."""
+def conv_of_upsampled(layer: nnx.Conv, x: FeatureMap) -> AnyFloat:
+    """Return the 3 x 3 convolution of x with every pixel four times: (batch, h, w, in) -> (batch, 2h, 2w, out)."""
     kernel, x = layer.kernel[...].astype(layer.dtype), x.astype(layer.dtype)
-    return jax.lax.platform_dependent(x, kernel, cpu=_of_upsampled_in_phases, default=_of_upsampled) + layer.bias[
-        ...
-    ].astype(layer.dtype)
+    big = jax.lax.platform_dependent(x, kernel, cpu=_of_upsampled_in_phases, default=_of_upsampled)
+    return big + _bias_of(layer)
+
+
+def _bias_of(layer: nnx.Conv) -> jax.Array:
+    assert layer.bias is not None
+    return layer.bias[...].astype(layer.dtype)
 
 
 def _of_upsampled(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -126,15 +136,19 @@ def _of_upsampled(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _of_upsampled_in_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The big map is never made: each of its pixels sees 2 x 2 different ones at most, so that four kernels of that
-    size, each for one pixel in four, give the same with 4 of 9 multiplications.
+    """``_of_upsampled`` without the big map, with 4 of 9 multiplications.
+
+    Each pixel of the big map sees at most 2 x 2 different ones of the small map, so that four kernels of that size,
+    each for one pixel in four, give the same.
     """
-    kernels = jnp.einsum("apk,bql,klio->abpqio", _FALLS_ON, _FALLS_ON, kernel.astype(jnp.float32)).astype(kernel.dtype)
+    kernels = jnp.einsum("apk,bql,klio->abpqio", _ROWS_SEEN, _ROWS_SEEN, kernel.astype(jnp.float32)).astype(
+        kernel.dtype
+    )
     return _interleaved([[convolve(x, kernels[a, b], ((1 - a, a), (1 - b, b))) for b in range(2)] for a in range(2)])
 
 
-def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    """x (batch, h, w, in), padded by zeros, with kernel (rows, columns, in, out): the convolution of stride 1, without bias."""
+def convolve(x: FeatureMap, kernel: jax.Array, padding: Padding) -> AnyFloat:
+    """Return the convolution of x (batch, h, w, in), padded by zeros, with kernel (rows, columns, in, out)."""
     direct = functools.partial(_direct, padding=padding)
     rows, columns, *channels = kernel.shape
     even = all((size + sum(around) - rows + 1) % 2 == 0 for size, around in zip(x.shape[1:3], padding, strict=True))
@@ -155,12 +169,13 @@ def _direct(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    """``convolve`` for a kernel of 2 x 2 or 3 x 3 and a result of even height and width, with 9 of 16 or 16 of 36 multiplications.
+    """``convolve`` for a 2 x 2 or 3 x 3 kernel and a result of even sides, with 9 of 16 or 16 of 36 multiplications.
 
-    Four neighbouring results need a small square of the input; squares and kernel are transformed by additions, multiplied
-    place by place, which over all channels is a matrix product a place, and transformed back.  Transforms and sums are float32,
-    the factors of a product of x's dtype.  Rounding is as in the direct form, within a factor of two.  The gradient is that of
-    the direct form, as the squares, four times the input, would have to be kept for their own.
+    Four neighbouring results need a small square of the input.  Squares and kernel are transformed by additions,
+    multiplied place by place, which over all channels is a matrix product a place, and transformed back (Lavin and Gray
+    2016, section 4).  Transforms and sums are float32; the factors of a product are of x's dtype.  Rounding errors are
+    within a factor of two of the direct form's.  The gradient is that of the direct form, since its own would need all
+    squares, which are four times the input.
     """
     of_input, of_kernel, of_products = (np.array(matrix, np.float32) for matrix in _WINOGRAD[kernel.shape[0]])
     places = range(len(of_input))
@@ -194,13 +209,13 @@ winograd.defvjp(_winograd_forward, _winograd_backward)
 
 
 def _transformed(matrix: np.ndarray, arrays: Sequence[Sequence[jax.Array] | jax.Array]) -> list[list[jax.Array]]:
-    """matrix arrays matrix^T, for a square of arrays."""
+    """Return matrix arrays matrix^T for a square of arrays."""
     columns = [_combined(matrix, column) for column in zip(*arrays, strict=True)]
     return [_combined(matrix, row) for row in zip(*columns, strict=True)]
 
 
 def _combined(matrix: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array]:
-    """matrix times a vector of arrays, without what is multiplied by 0; all factors are 1 or -1."""
+    """Return matrix times a vector of arrays; entries of the matrix are 0, 1 or -1."""
     sums = []
     for row in matrix:
         terms = [array if factor > 0 else -array for factor, array in zip(row, arrays, strict=True) if factor]
@@ -209,7 +224,7 @@ def _combined(matrix: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array
 
 
 def _interleaved(phases: Sequence[Sequence[jax.Array]]) -> jax.Array:
-    """phases[a][b] (batch, h, w, channels) -> (batch, 2h, 2w, channels): row 2i + a, column 2j + b from row i, column j."""
+    """Return (batch, 2h, 2w, channels) whose row 2i + a, column 2j + b is row i, column j of phases[a][b]."""
     batch, height, width, channels = phases[0][0].shape
     rows = [jnp.stack(row, axis=3) for row in phases]
     return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, channels)

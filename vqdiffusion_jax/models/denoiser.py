@@ -1,8 +1,7 @@
 """The network that predicts clean tokens from noised ones (paper section 4.3, figure 2).
 
-A pre-norm transformer over the token grid.  The timestep enters through
-AdaLayerNorm in every block; text enters by cross attention, a class label by
-AdaLayerNorm before the MLP.
+A pre-norm transformer over the token grid.  The timestep enters through AdaLayerNorm in every block; text enters by
+cross attention, a class label by AdaLayerNorm before the MLP.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ..array_types import Condition, Key, Logits, SampleIndices, Sequence, TextStates, Timesteps, Tokens
 from ..config import ComputeConfig, DenoiserConfig
 from ..diffusion.schedule import check_timesteps, host_values
 from ..diffusion.transitions import check_tokens
@@ -38,10 +38,10 @@ from .layers import (
 
 
 def sinusoidal_embedding(num_timesteps: int, width: int) -> np.ndarray:
-    """Sines then cosines of t / num_timesteps * 4000 for every t: (num_timesteps, width) float32.
+    """Return sines, then cosines, of t / num_timesteps * 4000 for every t: (num_timesteps, width) float32.
 
-    A float64 table made on the host: angles reach 4000, where float32 has only
-    three or four decimals left and two compilations of one formula disagree.
+    The table is made on the host in float64: angles reach 4000, where float32 has only three or four decimals left and
+    two compilations of one formula disagree.
     """
     half = width // 2
     frequencies = np.exp(np.arange(half) * (-math.log(10000.0) / (half - 1)))
@@ -50,14 +50,12 @@ def sinusoidal_embedding(num_timesteps: int, width: int) -> np.ndarray:
 
 
 class AdaLayerNorm(nnx.Module):
-    """LayerNorm whose scale and shift are a function of an index, a timestep or a class label.
+    """LayerNorm whose scale and shift are a function of an index: a timestep or a class label.
 
-    mean_row: an index past the table, which is a label for "no class", takes the
-    mean of the rows; without it, such an index takes the last row.
+    Scale and shift of one index, concatenated, are its "modulation"; it does not depend on x and can be computed ahead.
+
+    mean_row: an index past the table, a label for "no class", takes the mean of the rows; otherwise the last row.
     over_tokens: normalise each channel over the tokens (the reference's AdaInsNorm), not each token over its channels.
-
-    Scale and shift of one index, concatenated, are its "modulation"; it does
-    not depend on x, so it can be computed ahead.
     """
 
     def __init__(
@@ -80,8 +78,8 @@ class AdaLayerNorm(nnx.Module):
         self.axis = 1 if over_tokens else -1
         self.dtype = compute.dtype
 
-    def modulation(self, index: jax.Array) -> jax.Array:
-        """index (batch,) int -> (batch, 2 * width) float32: scale, then shift."""
+    def modulation(self, index: SampleIndices) -> jax.Array:
+        """Return scale, then shift, of each index: (batch,) int -> (batch, 2 * width) float32."""
         if self.embedding is None:
             table = jnp.asarray(sinusoidal_embedding(self.num_rows, self.linear.in_features))
             rows = jnp.take(table, index, axis=0, mode="clip")
@@ -92,15 +90,18 @@ class AdaLayerNorm(nnx.Module):
             rows = jnp.where((index >= self.num_rows)[:, None], mean, rows)
         return self.linear(jax.nn.silu(rows))
 
-    def __call__(self, x: jax.Array, modulation: jax.Array) -> jax.Array:
-        """x (batch, length, width), modulation (batch or 1, 2 * width) -> x's shape."""
+    def __call__(self, x: Sequence, modulation: jax.Array) -> Sequence:
+        """Return x (batch, length, width), normalised, scaled and shifted by modulation (batch or 1, 2 * width)."""
         scale, shift = jnp.split(modulation[:, None, :], 2, axis=-1)
         return (standardize(x, self.axis) * (1.0 + scale) + shift).astype(self.dtype)
 
 
 @functools.cache
 def _uniform_init(fan_in: int):
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for convolutions; cached because modules compare it by identity."""
+    """Return the initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's for convolutions.
+
+    It is cached because modules compare it by identity.
+    """
     bound = 1.0 / math.sqrt(fan_in)
     return lambda key, shape, dtype, **_: jax.random.uniform(key, shape, dtype, -bound, bound)
 
@@ -118,13 +119,16 @@ class ConvMlp(nnx.Module):
         self.activation = config.activation
         self.grid = config.grid
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Sequence) -> Sequence:
+        """Return the output for x (batch, length, width), of the same shape."""
         grid = x.reshape(x.shape[0], *self.grid, x.shape[-1])
         return self.down(ACTIVATION_FUNCTIONS[self.activation](self.up(grid))).reshape(x.shape)
 
 
 class Block(nnx.Module):
     """Self attention, cross attention (text only) and MLP, each with its norm before it and a residual around it."""
+
+    mlp_norm: AdaLayerNorm | nnx.LayerNorm
 
     def __init__(self, config: DenoiserConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         def time_norm():
@@ -161,25 +165,25 @@ class Block(nnx.Module):
         else:
             self.mlp = Mlp(config.width, config.mlp_width, config.activation, compute, fp8=compute.fp8, rngs=rngs)
 
-    def modulation(self, timesteps: jax.Array) -> dict[str, jax.Array]:
-        """Scale and shift of each timestep norm: timesteps (n,) -> name: (n, 2 * width)."""
+    def modulation(self, timesteps: SampleIndices) -> dict[str, jax.Array]:
+        """Return scale and shift of each timestep norm by its name: timesteps (n,) -> (n, 2 * width) float32."""
         modulation = {"self": self.self_norm.modulation(timesteps)}
         if self.config.condition == "text":
             modulation["cross"] = self.cross_norm.modulation(timesteps)
         return modulation
 
-    def condition(self, condition: jax.Array | None) -> Any:
-        """What the block takes from the condition: text keys and values, or the label's scale and shift, or None."""
-        if self.config.condition == "text":
-            return self.cross_attention.keys_values(condition)
-        if self.config.condition == "class":
+    def condition(self, condition: Condition | None) -> Any:
+        """Return what the block needs of the condition: text's keys and values, a label's scale and shift, or None."""
+        if condition is None:
+            return None
+        if isinstance(self.mlp_norm, AdaLayerNorm):
             return self.mlp_norm.modulation(condition)
-        return None
+        return self.cross_attention.keys_values(condition)
 
     def __call__(
-        self, x: jax.Array, modulation: dict[str, jax.Array], conditioning: Any, dropout_key: jax.Array | None = None
-    ) -> jax.Array:
-        """x (batch, length, width) -> the same shape, given ``modulation(...)`` and ``condition(...)``."""
+        self, x: Sequence, modulation: dict[str, jax.Array], conditioning: Any, dropout_key: Key | None = None
+    ) -> Sequence:
+        """Return the output for x (batch, length, width), of the same shape, given ``modulation`` and ``condition``."""
         config = self.config
         keys = [None] * 5 if dropout_key is None else jax.random.split(dropout_key, 5)
 
@@ -198,12 +202,13 @@ class Block(nnx.Module):
                 dropout_key=keys[2],
             )
             x = residual(x, update, keys[3])
-        normed = self.mlp_norm(x, conditioning) if config.condition == "class" else self.mlp_norm(x)
+        norm = self.mlp_norm
+        normed = norm(x, conditioning) if isinstance(norm, AdaLayerNorm) else norm(x)
         return residual(x, self.mlp(normed), keys[4])
 
 
 class Denoiser(nnx.Module):
-    """Logits of the clean tokens, from noised tokens, timesteps and a condition."""
+    """The network from noised tokens, timesteps and a condition to logits of the clean tokens (paper equation 9)."""
 
     def __init__(self, config: DenoiserConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         height, width = config.position_grid
@@ -222,25 +227,28 @@ class Denoiser(nnx.Module):
 
     def __call__(
         self,
-        tokens: jax.Array,
-        timesteps: jax.Array,
-        condition: jax.Array | None = None,
+        tokens: Tokens,
+        timesteps: Timesteps,
+        condition: Condition | None = None,
         *,
         conditioning: Any = None,
         modulation: dict[str, jax.Array] | None = None,
-        dropout_key: jax.Array | None = None,
-    ) -> jax.Array:
-        """Logits (batch, length, num_codes) float32 of the clean tokens.
+        dropout_key: Key | None = None,
+    ) -> Logits:
+        """Return logits (batch, length, num_codes) float32 of the clean tokens.
 
-        tokens: (batch, length) int32, ``num_codes`` is [MASK].
-        timesteps: (batch,) or () int32, from 0, the least noise, to num_timesteps - 1.
-        condition: text (batch, condition_length, condition_width) float; class
-            (batch,) int32, where a label of num_classes or more means no class; none: None.
-        conditioning: ``precompute(condition)``, used in place of ``condition``.
-        modulation: ``modulation_table()``, so that no timestep embedding is run.
-        dropout_key: turns on the configured dropout.
-        Raises ValueError for shapes and types that do not fit the config and, outside
-        jit, for tokens, timesteps and labels out of range.
+        Args:
+          tokens: (batch, length) int32; ``num_codes`` is [MASK].
+          timesteps: (batch,) or () int32, from 0, the least noise, to num_timesteps - 1.
+          condition: text (batch, condition_length, condition_width) float; class (batch,) int32, where a label of
+            num_classes or more means no class; none: None.
+          conditioning: ``precompute(condition)``, used in place of ``condition``.
+          modulation: ``modulation_table()``, so that no timestep embedding is run.
+          dropout_key: turns on the configured dropout.
+
+        Raises:
+          ValueError: shapes and types that do not fit the config and, outside jit, tokens, timesteps and labels out of
+            range.
         """
         timesteps = jnp.asarray(timesteps)
         self._check_tokens(tokens, timesteps)
@@ -267,21 +275,21 @@ class Denoiser(nnx.Module):
         return self.logits(self.final_norm(x))
 
     def positions(self) -> jax.Array:
-        """Position embedding (length, width) of the token sequence.
+        """Return the position embedding (length, width) of the token sequence.
 
-        Token p takes row p // W and column p % W of the position grid, even
-        where that is wider than the token grid, as the released weights expect.
+        Token p takes row p // W and column p % W of the position grid, even if that is wider than the token grid: the
+        released weights expect it.
         """
         length, columns = self.config.num_tokens, self.config.position_grid[1]
         rows = self.height_embedding.embedding[...][: -(-length // columns), None]
         table = rows + self.width_embedding.embedding[...]
         return table.reshape(-1, self.config.width)[:length].astype(self.compute.dtype)
 
-    def precompute(self, condition: jax.Array | None) -> Any:
-        """Everything that depends on the condition alone, with a leading layer axis; None for an unconditional model.
+    def precompute(self, condition: Condition | None) -> Any:
+        """Return all that depends on the condition alone, with a leading layer axis; None for an unconditional model.
 
-        text: keys and values, each (layers, batch, condition_length, heads,
-        head width); class: scale and shift (layers, batch, 2 * width).
+        Text: keys and values, each (layers, batch, condition_length, heads, head width).  Class: scale and shift
+        (layers, batch, 2 * width).
         """
         if self.config.condition == "none":
             self._check_condition(condition, 0)
@@ -290,15 +298,16 @@ class Denoiser(nnx.Module):
         return jax.vmap(lambda block: block.condition(condition))(self.blocks)
 
     def modulation_table(self) -> dict[str, jax.Array]:
-        """Scale and shift of every timestep norm at every timestep: name: (layers, num_timesteps, 2 * width) float32."""
+        """Return scale and shift of every timestep norm by its name: (layers, num_timesteps, 2 * width) float32."""
         timesteps = jnp.arange(self.config.num_timesteps)
         return jax.vmap(lambda block: block.modulation(timesteps))(self.blocks)
 
-    def null(self, batch: int) -> jax.Array:
-        """The learned null condition (batch, condition_length, condition_width).  Raises ValueError if there is none."""
+    def null(self, batch: int) -> TextStates:
+        """Return the learned null condition (batch, condition_length, condition_width); ValueError if there is none."""
         if self.null_condition is None:
             raise ValueError(
-                "this denoiser has no learned null condition; use the empty prompt's, or a config with learnable_null=True"
+                "this denoiser has no learned null condition; "
+                "use the empty prompt's, or a config with learnable_null=True"
             )
         null = self.null_condition[...]
         return jnp.broadcast_to(null, (batch, *null.shape))
@@ -333,7 +342,8 @@ class Denoiser(nnx.Module):
         kind = jnp.floating if text else jnp.integer
         if condition.shape != expected or not jnp.issubdtype(condition.dtype, kind):
             raise ValueError(
-                f"condition is {condition.dtype}{list(condition.shape)}; a {config.condition} denoiser takes {kind.__name__} {expected}"
+                f"condition is {condition.dtype}{list(condition.shape)}; "
+                f"a {config.condition} denoiser takes {kind.__name__} {expected}"
             )
         labels = None if text else host_values(condition)
         if labels is not None and (labels < 0).any():

@@ -1,7 +1,7 @@
 """Building blocks that the denoiser, the VQGAN and CLIP share.
 
-Constructors take a ``ComputeConfig`` and ``rngs``; no module keeps state, so a
-module is an immutable pytree under plain ``jax.jit`` / ``grad`` / ``scan``.
+Constructors take a ``ComputeConfig`` and ``rngs``.  No module keeps state, so that a module is an immutable pytree
+under plain ``jax.jit``, ``jax.grad`` and ``jax.lax.scan``.
 """
 
 from __future__ import annotations
@@ -9,30 +9,29 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from ..array_types import FeatureMap, Key, KeysOrValues, Sequence
 from ..config import ComputeConfig
 from ..sharding import batch_spec
 from .attention import attention
 from .fp8 import Fp8Linear
 from .matmul import dot_general
-from .shapes import Keys
+from .shapes import make_rngs
 
 LAYER_NORM_EPSILON = 1e-5  # PyTorch's default; Flax's is 1e-6
 GROUP_NORM_EPSILON = 1e-6
 NUMBERS_IN_CACHE = 2**20  # 4 MiB of float32
 
-# One object each: initialisers are part of a module's static structure, and two models only share a
-# tree structure (hence a compiled function) if these are the same object.
+# One object each: initialisers are part of a module's static structure, and two models share a tree structure, hence
+# a compiled function, only if these are the same object.
 normal_init = nnx.initializers.normal(0.02)
 zeros_init = nnx.initializers.zeros_init()
-
-Carry = TypeVar("Carry")
 
 
 class Buffer(nnx.Variable):
@@ -50,10 +49,18 @@ def linear(
     out_dtype: str | None = None,
     fp8: bool = False,
 ) -> nnx.Linear:
-    """A linear layer: kernel (in, out) from N(0, 0.02), bias zero.  ``out_dtype`` accumulates and returns in that dtype; ``fp8``
-    multiplies in float8 (and returns the compute dtype).
+    """A linear layer: kernel (in, out) from N(0, 0.02), bias zero.
+
+    Args:
+      out_dtype: the dtype of sums and result; by default the compute dtype.
+      fp8: multiply in float8, and return the compute dtype.
     """
-    options = dict(
+    make = Fp8Linear
+    if not fp8:
+        make = functools.partial(nnx.Linear, preferred_element_type=out_dtype, dot_general=dot_general)
+    return make(
+        in_features,
+        out_features,
         use_bias=bias,
         kernel_init=kernel_init,
         bias_init=zeros_init,
@@ -61,9 +68,6 @@ def linear(
         param_dtype=compute.param_dtype,
         rngs=rngs,
     )
-    if fp8:
-        return Fp8Linear(in_features, out_features, **options)
-    return nnx.Linear(in_features, out_features, preferred_element_type=out_dtype, dot_general=dot_general, **options)
 
 
 def embed(num_rows: int, width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.Embed:
@@ -74,12 +78,15 @@ def embed(num_rows: int, width: int, compute: ComputeConfig = ComputeConfig(), *
 
 
 def lookup(table: nnx.Embed, indices: jax.Array) -> jax.Array:
-    """Rows of ``table`` in its compute dtype.  Indices are clipped to the table, as the reference sets negative ones to 0."""
+    """Return rows of ``table`` in its compute dtype: (...) int -> (..., width).
+
+    Indices are clipped to the table, as the reference sets negative ones to 0.
+    """
     return jnp.take(replicated(table.embedding[...]), indices, axis=0, mode="clip").astype(table.dtype)
 
 
 def layer_norm(width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """LayerNorm with scale and bias over the last axis; statistics and parameters, which are few, in float32."""
+    """A LayerNorm with scale and bias over the last axis; statistics and parameters, which are few, in float32."""
     return nnx.LayerNorm(
         width,
         epsilon=LAYER_NORM_EPSILON,
@@ -91,8 +98,10 @@ def layer_norm(width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nn
 
 
 class GroupNorm(nnx.GroupNorm):
-    """nnx.GroupNorm of (batch, height, width, channels), its means taken over columns, rows and a group's channels in turn:
-    on a CPU up to three times as fast as over all of them at once.  Statistics and parameters are float32.
+    """nnx.GroupNorm of (batch, height, width, channels), with float32 statistics and parameters.
+
+    Means are taken over columns, rows and a group's channels in turn, which is up to three times as fast on a CPU as
+    over all of them at once.
     """
 
     def __init__(self, channels: int, groups: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
@@ -105,14 +114,17 @@ class GroupNorm(nnx.GroupNorm):
             rngs=rngs,
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    # nnx.GroupNorm's mask is not taken.
+    def __call__(self, x: FeatureMap) -> FeatureMap:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the normalised feature map, in the compute dtype."""
+        assert self.scale is not None and self.bias is not None  # always made here
         x = x.astype(jnp.float32)
         centered = x - self._mean(x)
         scale = jax.lax.rsqrt(self._mean(jnp.square(centered)) + self.epsilon) * self.scale[...]
         return (centered * scale + self.bias[...]).astype(self.dtype)
 
     def _mean(self, x: jax.Array) -> jax.Array:
-        """Of each group: (batch, 1, 1, channels)."""
+        """Return the mean of each channel's group: (batch, 1, 1, channels)."""
         by_group = x.mean(2).mean(1).reshape(x.shape[0], self.num_groups, -1).mean(-1)
         return jnp.repeat(by_group, self.group_size, axis=-1)[:, None, None]
 
@@ -125,17 +137,17 @@ def standardize(x: jax.Array, axis: int = -1) -> jax.Array:
 
 
 def gelu2(x: jax.Array) -> jax.Array:
-    """x * sigmoid(1.702 x), which CLIP calls QuickGELU and the reference GELU2."""
+    """Return x * sigmoid(1.702 x), which CLIP calls QuickGELU and the reference GELU2."""
     return _in_float32(lambda x: x * jax.nn.sigmoid(1.702 * x), x)
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """x * Phi(x) with the exact error function."""
+    """Return x * Phi(x) with the exact error function."""
     return _in_float32(functools.partial(jax.nn.gelu, approximate=False), x)
 
 
 def _in_float32(activation: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """``activation`` between two roundings.  For the gradient x itself is kept, not float32 copies of it."""
+    """Return ``activation(x)``, computed in float32; for the gradient x itself is kept, not its float32 copies."""
     if x.dtype == jnp.float32:
         return activation(x)
     return jax.checkpoint(lambda x: activation(x.astype(jnp.float32)).astype(x.dtype))(x)
@@ -144,8 +156,8 @@ def _in_float32(activation: Callable[[jax.Array], jax.Array], x: jax.Array) -> j
 ACTIVATION_FUNCTIONS = {"gelu2": gelu2, "gelu": gelu}
 
 
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Inverted dropout; without a key, or at rate 0, returns x."""
+def dropout(x: jax.Array, rate: float, key: Key | None) -> jax.Array:
+    """Return x after inverted dropout; x itself without a key or at rate 0."""
     if key is None or rate == 0.0:
         return x
     kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
@@ -153,7 +165,7 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 class Mlp(nnx.Module):
-    """Linear, activation, linear over the last axis: parameters ``up`` (width, hidden) and ``down``."""
+    """Linear, activation and linear over the last axis: parameters ``up`` (width, hidden) and ``down``."""
 
     def __init__(
         self,
@@ -176,8 +188,8 @@ class Mlp(nnx.Module):
 class Attention(nnx.Module):
     """Multi-head attention: parameters ``query``, ``key``, ``value``, ``out``, each a linear layer with bias.
 
-    ``context_width`` is the width of what keys and values are read from (cross
-    attention); left out, they are read from the queries' own input.
+    ``context_width`` is the width of the context that keys and values are made of (cross attention); by default they
+    are made of the queries' own input.
     """
 
     def __init__(
@@ -198,20 +210,20 @@ class Attention(nnx.Module):
         self.num_heads = num_heads
         self.implementation = compute.attention
 
-    def keys_values(self, context: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Keys and values, each (batch, context length, heads, head width), of context (batch, length, context width)."""
+    def keys_values(self, context: Sequence) -> tuple[KeysOrValues, KeysOrValues]:
+        """Return keys and values, each (batch, context, heads, head width), of (batch, context, context width)."""
         return self._split(self.key(context)), self._split(self.value(context))
 
     def __call__(
         self,
-        x: jax.Array,
-        keys_values: tuple[jax.Array, jax.Array] | None = None,
+        x: Sequence,
+        keys_values: tuple[KeysOrValues, KeysOrValues] | None = None,
         *,
         causal: bool = False,
         dropout_rate: float = 0.0,
-        dropout_key: jax.Array | None = None,
-    ) -> jax.Array:
-        """x (batch, length, width) -> the same shape.  Without ``keys_values`` x attends to itself."""
+        dropout_key: Key | None = None,
+    ) -> Sequence:
+        """Return x (batch, length, width) after attention to ``keys_values``, by default to itself; the same shape."""
         key, value = self.keys_values(x) if keys_values is None else keys_values
         mixed = attention(
             self._split(self.query(x)),
@@ -229,16 +241,15 @@ class Attention(nnx.Module):
 
 
 def stack(make_block: Callable[[nnx.Rngs], Any], n: int, rngs: nnx.Rngs) -> Any:
-    """n blocks, each initialised from its own key, as one block whose every leaf has a leading layer axis."""
-    return jax.vmap(lambda key: make_block(Keys(key)))(jax.random.split(rngs.params(), n))
+    """Return n blocks, each initialised from its own key, as one block whose every leaf has a leading layer axis."""
+    return jax.vmap(lambda key: make_block(make_rngs(key)))(jax.random.split(rngs.params(), n))
 
 
 def over_batch(x: jax.Array) -> jax.Array:
-    """x (batch, ...), its samples spread over the ambient mesh (``jax.set_mesh``, ``sharding.on_mesh``); x itself where there is none.
+    """Return x (batch, ...) with its samples spread over the ambient mesh, if there is one (``sharding.on_mesh``).
 
-    Weights split by features meet activations split by samples on the same
-    devices.  Told nothing, the partitioner may keep the weights where they are
-    and give every device the whole batch; told this, it gathers the weights.
+    Weights split by features meet activations split by samples on the same devices.  By itself the partitioner may
+    keep the weights where they are and give every device the whole batch; with this constraint it gathers the weights.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not {"data", "fsdp"} <= set(mesh.axis_names):
@@ -247,16 +258,18 @@ def over_batch(x: jax.Array) -> jax.Array:
 
 
 def replicated(table: jax.Array) -> jax.Array:
-    """``table`` gathered on every device of the ambient mesh, so that each reads its own samples' rows."""
+    """Return ``table`` gathered on every device of the ambient mesh, so that each reads its own samples' rows."""
     return table if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(table, P())
 
 
 def sample_by_sample(run: Callable[..., jax.Array], numbers: int, *batched: Any) -> jax.Array:
-    """``run(*batched)``; on a CPU one sample at a time.  The first array and the result have a leading batch axis; others too, or
-    an axis of size 1 if the samples share them.
+    """Return ``run(*batched)``, computed on a CPU one sample at a time.
 
-    numbers: the size of a sample's widest activation.  Samples small enough to stay in the cache together run together, as all
-    do where the ambient mesh spreads them over devices.
+    The first array and the result have a leading batch axis; the others too, or an axis of size 1 if all samples share
+    them.
+
+    numbers: the size of a sample's widest activation.  Samples small enough to stay in the cache together run together,
+    as do all samples that the ambient mesh spreads over devices.
     """
     batch = jax.tree.leaves(batched)[0].shape[0]
     if batch == 1 or numbers < NUMBERS_IN_CACHE or not jax.sharding.get_abstract_mesh().empty:
@@ -269,23 +282,22 @@ def sample_by_sample(run: Callable[..., jax.Array], numbers: int, *batched: Any)
     return jax.lax.platform_dependent(*batched, cpu=one_by_one, default=lambda *batched: run(*batched))
 
 
-def scan_layers(body: Callable[[Carry, Any], Carry], carry: Carry, stacked: Any, compute: ComputeConfig) -> Carry:
-    """Apply ``carry = body(carry, layer)`` for each slice of ``stacked`` along its leading layer axis.
+def scan_layers(
+    body: Callable[[jax.Array, Any], jax.Array], x: jax.Array, stacked: Any, compute: ComputeConfig
+) -> jax.Array:
+    """Return x after ``x = body(x, layer)`` for each slice of ``stacked`` along its leading layer axis.
 
-    One traced layer under ``lax.scan`` or all of them unrolled
-    (``compute.scan_layers``); ``compute.remat`` recomputes each layer's
-    activations in the backward pass.
+    One layer is traced under ``lax.scan``, or all are unrolled (``compute.scan_layers``); ``compute.remat`` recomputes
+    each layer's activations in the backward pass.
     """
-    layer_body = body
 
-    def body(carry, layer):
-        return over_batch(layer_body(over_batch(carry), layer))
+    def on_mesh(x, layer):
+        return over_batch(body(over_batch(x), layer))
 
-    if compute.remat:
-        # Inside scan the loop itself keeps XLA from merging the recomputation with the forward pass.
-        body = jax.checkpoint(body, prevent_cse=not compute.scan_layers)
+    # Inside scan the loop itself keeps XLA from merging the recomputation with the forward pass.
+    step = jax.checkpoint(on_mesh, prevent_cse=not compute.scan_layers) if compute.remat else on_mesh
     if compute.scan_layers:
-        return jax.lax.scan(lambda c, layer: (body(c, layer), None), carry, stacked)[0]
+        return jax.lax.scan(lambda x, layer: (step(x, layer), None), x, stacked)[0]
     for i in range(jax.tree.leaves(stacked)[0].shape[0]):
-        carry = body(carry, jax.tree.map(operator.itemgetter(i), stacked))
-    return carry
+        x = step(x, jax.tree.map(operator.itemgetter(i), stacked))
+    return x

@@ -1,4 +1,4 @@
-"""A linear layer's matrix product, as each device makes it fastest."""
+"""The matrix product of linear layers, in the form that is fastest on each device."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ def dot_general(
     preferred_element_type=None,
     out_sharding=None,
 ) -> jax.Array:
-    """``lax.dot_general``, whose sums of bfloat16 are float32 before they are rounded to ``preferred_element_type`` (default: x's dtype).
+    """``lax.dot_general``, with float32 sums of bfloat16 products, rounded to ``preferred_element_type`` (x's dtype).
 
-    Accelerators do that by themselves.  XLA's CPU products do it only if asked for float32, and are then twice as fast or more.
+    Accelerators sum in float32 by themselves.  XLA does so on a CPU only if it is asked for a float32 result, and is
+    then at least twice as fast.
     """
     multiply = functools.partial(
         jax.lax.dot_general, dimension_numbers=dimension_numbers, precision=precision, out_sharding=out_sharding

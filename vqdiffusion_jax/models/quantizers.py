@@ -1,8 +1,9 @@
-"""Codebooks: from a latent vector to the number of a code, and back.
+"""Codebooks: from a latent vector to the index of a code, and back.
 
-Three ways to choose the code, one per family of released codecs: the nearest one (``vq``; van den Oord et al. 2017), the nearest
-one in a codebook that follows its latents by moving averages (``ema``; ibid., appendix A.1), and a draw from predicted
-logits (``gumbel``).  Codebooks, logits and distances are float32 whatever the compute dtype: a rounded codebook is another codebook.
+Each family of released codecs chooses the code in its own way: the nearest one (``vq``; van den Oord et al. 2017), the
+nearest one in a codebook that follows its latents by moving averages (``ema``; ibid., appendix A.1), and a draw from
+predicted logits (``gumbel``).  Codebooks, logits and distances are float32 in every compute dtype: a rounded codebook
+is another codebook.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ..array_types import AnyFloat, AnyInt, Codebook, CodeIndices, Key, Latents, Scalar
 from ..config import VQGANConfig
 from .convolution import uniform_init, with_uniform_bias
 from .layers import Buffer, replicated
@@ -18,23 +20,23 @@ from .layers import Buffer, replicated
 CODES_AT_ONCE = 2048
 
 
-def codebook_norms(codebook: jax.Array) -> jax.Array:
-    """Squared length of every code: (n, width) -> (n,) float32."""
+def codebook_norms(codebook: Codebook) -> AnyFloat:
+    """Return the squared length of every code: (n, width) -> (n,) float32."""
     return jnp.sum(jnp.square(codebook.astype(jnp.float32)), axis=-1)
 
 
 def nearest_codes(
-    latents: jax.Array, codebook: jax.Array, *, norms: jax.Array | None = None, codes_at_once: int = CODES_AT_ONCE
-) -> jax.Array:
-    """Index of the nearest code in Euclidean distance; the first of equals.
+    latents: Latents, codebook: Codebook, *, norms: AnyFloat | None = None, codes_at_once: int = CODES_AT_ONCE
+) -> CodeIndices:
+    """Return the index of the code nearest to each latent in Euclidean distance; the first of equals.
 
-    The codebook is searched piece by piece, so the distances held at any time are ``codes_at_once`` a latent, not n.  Latents
-    keep their layout, hence their sharding.
+    The codebook is searched piece by piece, so that ``codes_at_once`` distances a latent are held at any time, not n.
+    Latents keep their layout, hence their sharding.
 
     Args:
       latents: (..., width).
       codebook: (n, width).
-      norms: (n,) ``codebook_norms(codebook)``, where it is at hand.
+      norms: (n,) ``codebook_norms(codebook)``, if it is at hand.
 
     Returns:
       (...) int32.
@@ -43,7 +45,7 @@ def nearest_codes(
     norms = codebook_norms(codebook) if norms is None else norms
     num_codes, width = codebook.shape
 
-    def distances(codes, code_norms):  # less the latent's own norm, which is the same for every code
+    def distances(codes, code_norms):  # without the latent's own norm, which is the same for every code
         products = jnp.einsum("...c,nc->...n", latents, codes, precision=jax.lax.Precision.HIGHEST)
         return code_norms - 2.0 * products
 
@@ -69,15 +71,15 @@ def nearest_codes(
     return index
 
 
-def lookup(codebook: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Codes by number: (n, width), (...) int -> (..., width) float32; a number outside the codebook gives NaN, never another code."""
+def lookup(codebook: Codebook, tokens: CodeIndices) -> Latents:
+    """Return codes by index: (n, width), (...) int -> (..., width) float32; an index beyond the codebook gives NaN."""
     return jnp.take(replicated(codebook.astype(jnp.float32)), tokens, axis=0, mode="fill", fill_value=jnp.nan)
 
 
-def commitment_loss(latents: jax.Array, codes: jax.Array) -> jax.Array:
-    """How far the encoder is from the codes it chose: mean squared difference, a scalar; its gradient reaches the latents only.
+def commitment_loss(latents: Latents, codes: Latents) -> Scalar:
+    """Return the mean squared difference between latents and their codes; its gradient reaches the latents only.
 
-    The weight (beta, 0.25 in van den Oord et al. 2017, equation 3) is the caller's.
+    The caller multiplies by the weight beta (0.25 in van den Oord et al. 2017, equation 3).
     """
     return jnp.mean(jnp.square(jax.lax.stop_gradient(codes) - latents))
 
@@ -90,24 +92,24 @@ def _codebook(config: VQGANConfig, rngs: nnx.Rngs) -> nnx.Param:
 
 
 class VQQuantizer(nnx.Module):
-    """Nearest code of a trained codebook."""
+    """The nearest code of a trained codebook."""
 
     def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
         self.codebook = _codebook(config, rngs)
 
-    def tokens(self, latents: jax.Array, *, gumbel: jax.Array | None = None, temperature: float = 1.0) -> jax.Array:
-        """(..., embed_dim) -> (...) int32.  Takes and ignores the noise that a GumbelQuantizer would use."""
+    def tokens(self, latents: Latents, *, gumbel: AnyFloat | None = None, temperature: float = 1.0) -> CodeIndices:
+        """Return the nearest codes of latents: (..., embed_dim) -> (...) int32; noise and temperature ignored."""
         return nearest_codes(latents, self.codebook[...])
 
-    def lookup(self, tokens: jax.Array) -> jax.Array:
-        """(...) int -> (..., embed_dim) float32."""
+    def lookup(self, tokens: CodeIndices) -> Latents:
+        """Return the codes of indices: (...) int -> (..., embed_dim) float32."""
         return lookup(self.codebook[...], tokens)
 
 
 class EMAQuantizer(VQQuantizer):
-    """Nearest code of a codebook that ``ema_update`` moves; the loss does not.
+    """The nearest code of a codebook that ``ema_update`` moves, not the loss.
 
-    codebook_sum / cluster_size is the codebook up to smoothing, and starts as the codebook itself: one latent a code.
+    codebook_sum / cluster_size is the codebook up to smoothing; it starts as the codebook itself, one latent a code.
     """
 
     def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
@@ -117,7 +119,7 @@ class EMAQuantizer(VQQuantizer):
 
 
 class GumbelQuantizer(nnx.Module):
-    """Code drawn from Categorical(softmax(proj(latent))): the encoder of the f8 codecs is stochastic, in evaluation too."""
+    """A code drawn from softmax(proj(latent)): the encoder of the f8 codecs is stochastic, in evaluation too."""
 
     def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
         proj = nnx.Linear(
@@ -131,16 +133,23 @@ class GumbelQuantizer(nnx.Module):
         self.proj = with_uniform_bias(proj, rngs)
         self.codebook = _codebook(config, rngs)
 
-    def logits(self, latents: jax.Array) -> jax.Array:
-        """(..., embed_dim) -> (..., codebook_size) float32, unnormalised."""
+    def logits(self, latents: Latents) -> AnyFloat:
+        """Return unnormalised logits of the codes: (..., embed_dim) -> (..., codebook_size) float32."""
         return self.proj(latents.astype(jnp.float32))
 
-    def tokens(self, latents: jax.Array, *, gumbel: jax.Array | None = None, temperature: float = 1.0) -> jax.Array:
-        """(..., embed_dim) -> (...) int32: the most likely code, or with noise a draw from softmax(logits / temperature).
+    def tokens(self, latents: Latents, *, gumbel: AnyFloat | None = None, temperature: float = 1.0) -> CodeIndices:
+        """Return the most likely codes or, with noise, draws from softmax(logits / temperature).
 
         Args:
+          latents: (..., embed_dim).
           gumbel: (..., codebook_size) standard Gumbel noise; None for the most likely code.
-          temperature: above 0; 1 is what the released models were trained on.
+          temperature: above 0; the released models were trained on tokens drawn at 1.
+
+        Returns:
+          (...) int32.
+
+        Raises:
+          ValueError: noise of another shape.
         """
         logits = self.logits(latents)
         if gumbel is not None:
@@ -149,8 +158,8 @@ class GumbelQuantizer(nnx.Module):
             logits = logits / temperature + gumbel
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
-    def lookup(self, tokens: jax.Array) -> jax.Array:
-        """(...) int -> (..., embed_dim) float32."""
+    def lookup(self, tokens: CodeIndices) -> Latents:
+        """Return the codes of indices: (...) int -> (..., embed_dim) float32."""
         return lookup(self.codebook[...], tokens)
 
 
@@ -158,15 +167,18 @@ _QUANTIZERS = {"gumbel": GumbelQuantizer, "vq": VQQuantizer, "ema": EMAQuantizer
 
 
 def make_quantizer(config: VQGANConfig, *, rngs: nnx.Rngs) -> VQQuantizer | EMAQuantizer | GumbelQuantizer:
-    """The quantizer that ``config.quantizer`` names."""
+    """Return a new quantizer of the kind that ``config.quantizer`` names."""
     return _QUANTIZERS[config.quantizer](config, rngs=rngs)
 
 
-def gumbel_noise(key: jax.Array, batch: int, length: int, codebook_size: int) -> jax.Array:
-    """Standard Gumbel noise (batch, length, codebook_size) float32 for GumbelQuantizer.
+def gumbel_noise(key: Key, batch: int, length: int, codebook_size: int) -> AnyFloat:
+    """Return standard Gumbel noise (batch, length, codebook_size) float32 for GumbelQuantizer.
 
-    ``key`` is one ``jax.random.key``, folded with each image's place in the batch, or (batch,) keys, one an image: either way
-    an image's noise does not depend on how many others come with it.
+    ``key`` is one ``jax.random.key``, which is folded with each image's place in the batch, or (batch,) keys, one an
+    image.  Either way an image's noise does not depend on the number of the others.
+
+    Raises:
+      ValueError: an array that holds no keys, or another number of them.
     """
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise ValueError(f"the key for encoding has dtype {key.dtype}; make it with jax.random.key(seed)")
@@ -181,20 +193,20 @@ def gumbel_noise(key: jax.Array, batch: int, length: int, codebook_size: int) ->
 
 def ema_update(
     quantizer: EMAQuantizer,
-    latents: jax.Array,
+    latents: Latents,
     *,
-    tokens: jax.Array | None = None,
+    tokens: AnyInt | None = None,
     decay: float = 0.99,
     epsilon: float = 1.0e-5,
 ) -> EMAQuantizer:
-    """The quantizer after one training batch; the one passed in is left as it is.
+    """Return the quantizer after one training batch; the given one is left as it is.
 
-    Each code becomes the moving average of the latents nearest to it (van den Oord et al. 2017, appendix A.1, equations 6 to 8),
-    cluster sizes being smoothed as (n_i + epsilon) / (N + n epsilon) N so that no code divides by zero.
+    Each code becomes the moving average of the latents nearest to it (van den Oord et al. 2017, appendix A.1, equations
+    6 to 8).  Cluster sizes are smoothed as (n_i + epsilon) / (N + n epsilon) N, so that no code divides by zero.
 
     Args:
-      tokens: (...) int32, the nearest codes, where they are at hand.
       latents: (..., embed_dim), the whole batch; under jit with a sharded batch the sums are over all devices.
+      tokens: (...) int32, the nearest codes, if they are at hand.
     """
     codebook = quantizer.codebook[...]
     tokens = (quantizer.tokens(latents) if tokens is None else tokens).reshape(-1)

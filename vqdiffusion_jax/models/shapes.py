@@ -1,20 +1,22 @@
-"""Keys for the initialisation of a network, and its shapes without one."""
+"""The shapes of a network without its numbers, and cheap keys for its initialisation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
+from flax import nnx
 
 Network = TypeVar("Network")
 
 
 class Keys:
-    """In place of ``nnx.Rngs(seed)``, with the same numbers: a key, split off anew each time it is asked for.
+    """A stand-in for ``nnx.Rngs(seed)`` with the same numbers: every call of ``params`` gives another key.
 
-    Flax counts in an array, which in a trace is a traced one; to update it, flax asks for its sharding, and JAX searches the
-    whole trace for an answer.  That takes several times as long as finding a network's shapes; an int takes nothing.
+    Flax counts the calls in an array, which in a trace is a traced one.  To update it, flax asks for its sharding, and
+    JAX searches the whole trace for an answer: several times as long as finding a network's shapes takes.  An int
+    costs nothing.
     """
 
     def __init__(self, seed: int | jax.Array):
@@ -22,11 +24,19 @@ class Keys:
         self._count = 0
 
     def params(self) -> jax.Array:
-        """The next key."""
+        """Return the next key."""
         self._count += 1
         return jax.random.fold_in(self._key, self._count - 1)
 
 
 def shapes_of(network: Callable[..., Network], *arguments: Any, **options: Any) -> Network:
-    """``network(*arguments, **options, rngs=...)`` with ``jax.ShapeDtypeStruct`` in place of every array: nothing is computed."""
-    return jax.eval_shape(lambda: network(*arguments, **options, rngs=Keys(0)))
+    """Return ``network(*arguments, **options, rngs=...)`` with a ``jax.ShapeDtypeStruct`` in place of every array.
+
+    Nothing is computed.
+    """
+    return jax.eval_shape(lambda: network(*arguments, **options, rngs=make_rngs(0)))
+
+
+def make_rngs(seed: int | jax.Array) -> nnx.Rngs:
+    """Return ``Keys(seed)`` under the type that constructors of layers ask for, of which they use ``params`` alone."""
+    return cast(nnx.Rngs, Keys(seed))

@@ -15,17 +15,15 @@ from .vqgan import VQGAN
 class VQDiffusionModel(nnx.Module):
     """The three networks of one checkpoint, side by side (paper figure 2).
 
-    ``denoiser`` predicts clean tokens, ``codec`` turns tokens into pixels and
-    back, ``text_encoder`` (None unless the condition is text) reads prompts.
-    The container has no forward pass of its own: sampling and training take
-    the parts they need.
+    ``denoiser`` predicts clean tokens, ``codec`` turns tokens into pixels and back, ``text_encoder`` (None unless the
+    condition is text) reads prompts.  The container has no forward pass of its own: sampling and training take the
+    parts that they need.
 
-    text_compute: how the text tower runs and what it is held in.  By default it
-    runs like the rest, on float32 parameters: CLIP is frozen and small, and its
-    norms and tables are not to be rounded.
+    text_compute: arithmetic and parameters of the text tower.  By default it runs like the rest, on float32
+    parameters: CLIP is frozen and small, and its norms and tables are not to be rounded.
 
     Raises:
-        ConfigError: if a part of ``config`` cannot be built.
+      ConfigError: a part of ``config`` cannot be built.
     """
 
     def __init__(

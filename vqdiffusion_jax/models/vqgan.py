@@ -1,7 +1,7 @@
 """The image codec: images to tokens and back (Esser et al. 2021; the stage before VQ-Diffusion, paper section 3).
 
-Images are (batch, height, width, channels) in [-1, 1]; ``images_to_float``, ``to_255`` and ``to_uint8`` convert.  Tokens are
-(batch, height x width of the grid) int32, row by row, 0..K-1.
+Images are (batch, height, width, channels) in [-1, 1]; ``images_to_float``, ``to_255`` and ``to_uint8`` convert them.
+Tokens are (batch, length) int32, row by row of the grid, 0..K-1.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ..array_types import AnyFloat, FeatureMap, Images, Key, Latents, Pixels, Tokens
 from ..config import ComputeConfig, VQGANConfig
 from ..diffusion.transitions import check_tokens
 from .codebook_reduction import first_codes_kept
@@ -21,29 +22,31 @@ from .vqgan_blocks import Decoder, Encoder, in_float32
 ROUNDINGS = ("truncate", "round")
 
 
-def images_to_float(images) -> jax.Array:
-    """Pixels 0..255, of an integer or float dtype, -> float32 in [-1, 1]."""
+def images_to_float(images) -> AnyFloat:
+    """Return pixels 0..255, of an integer or float dtype, as float32 in [-1, 1]."""
     images = jnp.asarray(images)
     return 2.0 * (images.astype(jnp.float32) / 255.0) - 1.0
 
 
-def encode_exactly(codec: VQGAN, images: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
-    """``codec.encode`` for tokens that are kept or compared: a float32 codec multiplies in all of float32's digits, where accelerators
-    take fewer unless told, so that tokens do not depend on the device.
+def encode_exactly(codec: VQGAN, images: Images, *, key: Key | None = None) -> Tokens:
+    """Return ``codec.encode(images)``, multiplied by a float32 codec in all of float32's digits.
+
+    Accelerators take fewer by default.  Tokens that are kept or compared should not depend on the device.
     """
     with jax.default_matmul_precision("highest"):
         return codec.encode(images, key=key)
 
 
-def to_255(images) -> jax.Array:
-    """Images in [-1, 1] -> float32 pixels 0..255, neither clipped nor rounded."""
+def to_255(images) -> AnyFloat:
+    """Return images in [-1, 1] as float32 pixels 0..255, neither clipped nor rounded."""
     return (jnp.asarray(images, jnp.float32) + 1.0) / 2.0 * 255.0
 
 
-def to_uint8(images, *, rounding: str = "truncate") -> jax.Array:
-    """Images in [-1, 1] -> uint8 pixels; values beyond are clipped.
+def to_uint8(images, *, rounding: str = "truncate") -> Pixels:
+    """Return images in [-1, 1] as uint8 pixels; values beyond are clipped.
 
-    ``"truncate"`` is what the released code saves (FID is measured on such files); ``"round"`` is half a level brighter and nearer.
+    The released code saves files by ``"truncate"``, and FID is measured on such files; ``"round"`` is half a level
+    brighter, and nearer.  Raises ValueError for another rounding.
     """
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding is {rounding!r}; allowed: {', '.join(ROUNDINGS)}")
@@ -52,14 +55,14 @@ def to_uint8(images, *, rounding: str = "truncate") -> jax.Array:
 
 
 def windows(images: jax.Array, side: int) -> jax.Array:
-    """Images (batch, height, width, channels), cut into squares row by row: (batch x squares, side, side, channels)."""
+    """Return images (batch, height, width, channels) cut into squares: (batch x squares, side, side, channels)."""
     batch, height, width, channels = images.shape
     cut = images.reshape(batch, height // side, side, width // side, side, channels).swapaxes(2, 3)
     return cut.reshape(-1, side, side, channels)
 
 
 def joined(squares: jax.Array, count: int) -> jax.Array:
-    """The inverse of ``windows`` for ``count`` squares a side: (batch x count x count, h, w, channels) -> (batch, ..., channels)."""
+    """Return the inverse of ``windows`` for ``count`` squares a side: (batch, count x h, count x w, channels)."""
     _, h, w, channels = squares.shape
     rows = squares.reshape(-1, count, count, h, w, channels).swapaxes(2, 3)
     return rows.reshape(-1, count * h, count * w, channels)
@@ -68,8 +71,9 @@ def joined(squares: jax.Array, count: int) -> jax.Array:
 class VQGAN(nnx.Module):
     """Encoder, codebook and decoder of one codec.
 
-    ``full_to_reduced`` (codebook_size,) and ``reduced_to_full`` (K,) are Buffers where the config keeps only K codes, else None.
-    Checkpoints do not hold them: a fresh codec keeps the first K codes until tables from ``reduction_from_full`` are put there.
+    ``full_to_reduced`` (codebook_size,) and ``reduced_to_full`` (K,) are Buffers if the config keeps only K codes, else
+    None.  Checkpoints do not hold them: a new codec keeps the first K codes until tables from ``reduction_from_full``
+    are put there.
     """
 
     def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
@@ -86,10 +90,11 @@ class VQGAN(nnx.Module):
             )
         self.full_to_reduced, self.reduced_to_full = tables
 
-    def latents(self, images: jax.Array, *, dropout_key: jax.Array | None = None) -> jax.Array:
-        """What is quantised: images (batch, height, width, channels) in [-1, 1] -> (batch, h, w, embed_dim) float32.
+    def latents(self, images: Images, *, dropout_key: Key | None = None) -> Latents:
+        """Return the latents that are quantised: images (batch, height, width, channels) -> (batch, h, w, embed_dim).
 
-        With an ``encoder_window`` a token depends on its window alone: what lies elsewhere, or where the window lies, changes nothing.
+        Images are in [-1, 1], latents float32.  With an ``encoder_window`` a token depends on the pixels of its window
+        alone, wherever the window is.
 
         Raises:
           ValueError: images of another size than the codec's, or not of a float dtype.
@@ -109,16 +114,16 @@ class VQGAN(nnx.Module):
 
     def encode(
         self,
-        images: jax.Array,
+        images: Images,
         *,
-        key: jax.Array | None = None,
-        gumbel: jax.Array | None = None,
+        key: Key | None = None,
+        gumbel: AnyFloat | None = None,
         temperature: float = 1.0,
-    ) -> jax.Array:
-        """Images (batch, height, width, channels) in [-1, 1] -> tokens (batch, length) int32.
+    ) -> Tokens:
+        """Return the tokens (batch, length) int32 of images (batch, height, width, channels) in [-1, 1].
 
-        A ``gumbel`` codec draws its tokens, as the released models were trained on; without ``key`` or ``gumbel`` it takes the most
-        likely ones.  Other codecs take the nearest codes and ignore all three arguments.
+        A ``gumbel`` codec draws its tokens, as those that the released models were trained on; without ``key`` or
+        ``gumbel`` it takes the most likely ones.  Other codecs take the nearest codes and ignore all three arguments.
 
         Args:
           key: one ``jax.random.key``, or (batch,) of them, one an image.
@@ -126,33 +131,35 @@ class VQGAN(nnx.Module):
           temperature: tokens are drawn from softmax(logits / temperature); above 0.
 
         Raises:
-          ValueError: images of the wrong shape or dtype (see ``latents``), both ``key`` and ``gumbel``, a temperature of 0 or
-            less, or noise of the wrong shape.
+          ValueError: images of another shape or dtype (see ``latents``), both ``key`` and ``gumbel``, a temperature of
+            0 or less, or noise of another shape.
         """
         if key is not None and gumbel is not None:
             raise ValueError("encode takes key or gumbel, not both; the key would draw what gumbel gives")
         if isinstance(temperature, int | float) and not temperature > 0:
             raise ValueError(
-                f"temperature is {temperature}; it must be above 0 (for the most likely tokens leave out key and gumbel)"
+                f"temperature is {temperature}; it must be above 0 "
+                "(for the most likely tokens leave out key and gumbel)"
             )
         latents = self.latents(images)
         latents = latents.reshape(latents.shape[0], -1, latents.shape[-1])
         if key is not None and self.config.quantizer == "gumbel":
-            gumbel = gumbel_noise(key, *latents.shape[:2], self.config.codebook_size)
+            gumbel = gumbel_noise(key, latents.shape[0], latents.shape[1], self.config.codebook_size)
         tokens = self.quantizer.tokens(latents, gumbel=gumbel, temperature=temperature)
         return tokens if self.full_to_reduced is None else self.full_to_reduced[...][tokens]
 
-    def codes(self, tokens: jax.Array) -> jax.Array:
-        """The codes of tokens: (batch, length) int -> (batch, h, w, embed_dim) float32.
+    def codes(self, tokens: Tokens) -> Latents:
+        """Return the codes of tokens: (batch, length) int -> (batch, h, w, embed_dim) float32.
 
         Raises:
-          ValueError: not one token for each place of the grid, not whole numbers, or (outside jit) a token that is no code.  Under
-            jit such a token gives NaN.
+          ValueError: not one token for each place of the grid, not integers, or (outside jit) a token that is no code.
+            Under jit such a token gives NaN.
         """
         height, width = self.config.grid
         if tokens.ndim != 2 or tokens.shape[1] != height * width:
             raise ValueError(
-                f"tokens have shape {tokens.shape}; this codec takes (batch, {height * width}), a {height} x {width} grid"
+                f"tokens have shape {tokens.shape}; this codec takes (batch, {height * width}), "
+                f"a {height} x {width} grid"
             )
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(f"tokens are {tokens.dtype}; they must be integers")
@@ -161,15 +168,15 @@ class VQGAN(nnx.Module):
             tokens = jnp.take(self.reduced_to_full[...], tokens, mode="fill", fill_value=self.config.codebook_size)
         return self.quantizer.lookup(tokens).reshape(tokens.shape[0], height, width, -1)
 
-    def decode_latents(self, latents: jax.Array, *, dropout_key: jax.Array | None = None) -> jax.Array:
-        """Codes (batch, h, w, embed_dim) -> images (batch, height, width, channels) float32, not clipped."""
+    def decode_latents(self, latents: FeatureMap, *, dropout_key: Key | None = None) -> AnyFloat:
+        """Return images (batch, height, width, channels) float32, not clipped, of codes (batch, h, w, embed_dim)."""
         return self.decoder(self.post_quant_conv(latents), dropout_key)
 
-    def decode(self, tokens: jax.Array, *, images_at_once: int | None = None) -> jax.Array:
-        """Tokens (batch, length) int -> images (batch, height, width, channels) float32, clipped to [-1, 1].
+    def decode(self, tokens: Tokens, *, images_at_once: int | None = None) -> Images:
+        """Return images (batch, height, width, channels) float32, clipped to [-1, 1], of tokens (batch, length) int.
 
         Args:
-          images_at_once: decode the batch in pieces of so many, one after the other, to bound memory; None for all at once.
+          images_at_once: decode pieces of so many images one after the other, to bound memory; None: the whole batch.
 
         Raises:
           ValueError: see ``codes``; images_at_once below 1.

@@ -11,16 +11,20 @@ from dataclasses import replace
 import jax
 from flax import nnx
 
+from ..array_types import FeatureMap, Images, Key
 from ..config import ComputeConfig, VQGANConfig
 from .attention import attention
 from .convolution import conv, conv_of_upsampled, pointwise
 from .layers import GroupNorm, dropout, over_batch
 
-HALVING = ((0, 1), (0, 1))  # the downsampling convolution sees one more row and column, at the bottom and right only
+HALVING = ((0, 1), (0, 1))  # downsampling pads one row at the bottom and one column at the right only
 
 
 def in_float32(compute: ComputeConfig) -> ComputeConfig:
-    """For what must not be rounded: latents, or the nearest code changes, and pixels, of which bfloat16 has too few levels."""
+    """Return ``compute`` in float32, for latents, whose nearest codes must not change, and for pixels.
+
+    bfloat16 has fewer levels than pixels.
+    """
     return replace(compute, dtype="float32", param_dtype="float32")
 
 
@@ -29,7 +33,10 @@ def _fold(key: jax.Array | None, i: int) -> jax.Array | None:
 
 
 class ResnetBlock(nnx.Module):
-    """Twice GroupNorm, swish and a 3 x 3 convolution, added to the input (through a 1 x 1 convolution where channels change)."""
+    """GroupNorm, swish and a 3 x 3 convolution, twice, added to the input.
+
+    Where the number of channels changes, the input passes a 1 x 1 convolution.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, config: VQGANConfig, compute: ComputeConfig, *, rngs: nnx.Rngs
@@ -52,7 +59,7 @@ class ResnetBlock(nnx.Module):
 
 
 class AttentionBlock(nnx.Module):
-    """Self-attention over all places of the feature map, one head as wide as its channels, added to the input."""
+    """Self-attention over all places of the feature map, with one head as wide as its channels, added to the input."""
 
     def __init__(self, channels: int, config: VQGANConfig, compute: ComputeConfig, *, rngs: nnx.Rngs):
         self.norm = GroupNorm(channels, config.norm_groups, compute, rngs=rngs)
@@ -64,13 +71,16 @@ class AttentionBlock(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, height, width, channels = x.shape
         places = self.norm(x).reshape(batch, height * width, 1, channels)
-        # Whatever the denoiser uses: a head this wide is beyond the fused kernels.
+        # A head this wide is beyond the fused kernels that the denoiser may use.
         mixed = attention(self.query(places), self.key(places), self.value(places), implementation="xla")
         return over_batch(x + self.out(mixed.reshape(x.shape)))
 
 
 class Level(nnx.Module):
-    """All blocks of one resolution, each followed by attention where the level has it, and the convolution that leaves the level."""
+    """The blocks of one resolution, each followed by attention if the level has it.
+
+    ``resample`` is the convolution that leaves the level; whoever runs the level applies it.
+    """
 
     def __init__(
         self,
@@ -123,7 +133,7 @@ class Middle(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """Images (batch, height, width, image_channels) -> features (batch, h, w, z_channels) float32."""
+    """The encoder: images (batch, height, width, image_channels) to features (batch, h, w, z_channels) float32."""
 
     def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         def down(channels, *, rngs):
@@ -151,7 +161,7 @@ class Encoder(nnx.Module):
         self.norm_out = GroupNorm(widths[-1], config.norm_groups, compute, rngs=rngs)
         self.conv_out = conv(widths[-1], config.z_channels, in_float32(compute), rngs=rngs)
 
-    def __call__(self, images: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+    def __call__(self, images: Images, dropout_key: Key | None = None) -> jax.Array:
         x = over_batch(self.conv_in(images))
         for i, level in enumerate(self.down):
             x = level(x, _fold(dropout_key, i))
@@ -162,9 +172,10 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Features (batch, h, w, z_channels) -> images (batch, height, width, image_channels) float32, not clipped.
+    """The decoder: features (batch, h, w, z_channels) to images (batch, height, width, image_channels) float32.
 
-    ``up[i]`` belongs to level i, so the list runs backwards; every level has one block more than the encoder's.
+    Images are not clipped.  ``up[i]`` belongs to level i, so that the list runs backwards; every level has one block
+    more than the encoder's.
     """
 
     def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
@@ -193,7 +204,7 @@ class Decoder(nnx.Module):
         self.norm_out = GroupNorm(widths[0], config.norm_groups, compute, rngs=rngs)
         self.conv_out = conv(widths[0], config.image_channels, in_float32(compute), rngs=rngs)
 
-    def __call__(self, features: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+    def __call__(self, features: FeatureMap, dropout_key: Key | None = None) -> jax.Array:
         x = self.middle(over_batch(self.conv_in(features)), _fold(dropout_key, len(self.up)))
         for i in reversed(range(len(self.up))):
             level = self.up[i]

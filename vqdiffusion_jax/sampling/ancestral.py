@@ -9,6 +9,7 @@ from typing import ClassVar
 import jax
 import numpy as np
 
+from ..array_types import LogProbs, Tokens
 from ..diffusion.schedule import Schedule
 from ..diffusion.transitions import sample_posterior
 from ..errors import SettingError
@@ -17,7 +18,7 @@ from .noise import Noise
 from .strategy import NUM_INFERENCE_STEPS, TIMESTEPS, Plan, check_timesteps
 
 
-def draw_posterior(call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+def draw_posterior(call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
     """Tokens (batch, length) int32 from p(x_s | x_t) of ``call.jump``."""
     return sample_posterior(log_x0, tokens, call.jump, noise.gumbel(draw, (*tokens.shape, log_x0.shape[-1] + 1)))
 
@@ -89,7 +90,7 @@ class Ancestral:
         # rounded half up in whole numbers, so that neighbours never coincide
         return [(2 * first * left + count - 1) // (2 * (count - 1)) for left in range(count - 1, -1, -1)]
 
-    def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+    def step(self, call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
         return draw_posterior(call, log_x0, tokens, noise, draw)
 
 
@@ -125,5 +126,5 @@ class ReferenceFast:
         drawn_at = np.where(t > self.skip_step, t - self.skip_step, t)
         return Plan(timestep=t, jump=schedule.jumps(drawn_at, drawn_at - 1), reveal=np.zeros(len(t), np.int32))
 
-    def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+    def step(self, call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
         return draw_posterior(call, log_x0, tokens, noise, draw)

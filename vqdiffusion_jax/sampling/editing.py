@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import Tokens
 from ..diffusion.schedule import Schedule, check_timesteps
 from ..diffusion.transitions import forward_log_prob_tokens, sample_categorical
 from ..errors import SettingError
 from .noise import Noise
 
 
-def all_mask_start(batch: int, num_tokens: int, num_codes: int) -> jax.Array:
+def all_mask_start(batch: int, num_tokens: int, num_codes: int) -> Tokens:
     """Every token [MASK]: (batch, num_tokens) int32 filled with num_codes."""
     return jnp.full((batch, num_tokens), num_codes, jnp.int32)
 
@@ -34,7 +35,7 @@ def first_timestep_of(strength: float, num_timesteps: int) -> int:
     return steps - 1
 
 
-def noised_start(tokens: jax.Array, first_timestep: int, schedule: Schedule, noise: Noise) -> jax.Array:
+def noised_start(tokens: Tokens, first_timestep: int, schedule: Schedule, noise: Noise) -> Tokens:
     """x_t ~ q(x_t | x_0 = tokens) at t = first_timestep, from which ``Ancestral(first_timestep=t)`` goes on.
 
     tokens: (batch, length) int32, clean or partly [MASK].  Uses noise draw 0,

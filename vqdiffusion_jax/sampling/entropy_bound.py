@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import LogProbs, TokenFloats, Tokens
 from ..diffusion.schedule import Schedule
 from ..diffusion.transitions import log_softmax
 from .fields import check_fields, setting
@@ -62,7 +63,7 @@ class EntropyBound:
         share = jnp.mean(tokens == call.extra["mask_token"], axis=-1)
         return jnp.where(share > 0.0, nearest_timestep(call.extra["mask_share"], share), -1)
 
-    def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+    def step(self, call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
         masked = tokens == log_x0.shape[-1]
         uncertainty = jnp.where(masked, entropy(log_x0), jnp.inf)
         by_entropy = jnp.argsort(uncertainty, axis=-1)
@@ -73,7 +74,7 @@ class EntropyBound:
         return jnp.where(masked & allowed, draw_codes(log_x0, noise, draw), tokens)
 
 
-def entropy(log_x0: jax.Array) -> jax.Array:
+def entropy(log_x0: LogProbs) -> TokenFloats:
     """Entropy of each position's p(x_0) in nats: (batch, length, num_codes) -> (batch, length), renormalised after truncation."""
     log_prob = log_softmax(log_x0)
     return jnp.maximum(-jnp.sum(jnp.exp(log_prob) * log_prob, axis=-1), 0.0)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import LogProbs, Tokens
 from ..diffusion.schedule import Schedule
 from ..errors import SettingError
 from .ancestral import draw_posterior
@@ -95,7 +96,7 @@ class FewerTokens:
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         return _reveal_plan(self.counts, self.tokens_per_call, schedule, num_tokens)
 
-    def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+    def step(self, call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
         return _reveal_or_draw(
             call, log_x0, tokens, noise, draw, lambda: jnp.ones(tokens.shape, jnp.float32), lambda: log_x0
         )
@@ -135,7 +136,7 @@ class PurityPrior:
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         return _reveal_plan(self.counts, self.tokens_per_call, schedule, num_tokens)
 
-    def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+    def step(self, call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
         return _reveal_or_draw(
             call,
             log_x0,

@@ -7,6 +7,7 @@ from numbers import Real
 import jax
 import jax.numpy as jnp
 
+from ..array_types import LogProbs
 from ..diffusion.transitions import LOG_FLOOR, log_softmax
 
 INACTIVE_WITHIN = 1e-3  # of 1: the reference runs no null forward there
@@ -61,7 +62,7 @@ class Guidance:
         return (timestep >= low) & (timestep <= high)
 
 
-def combine(log_cond: jax.Array, log_null: jax.Array, scale: float | jax.Array) -> jax.Array:
+def combine(log_cond: LogProbs, log_null: LogProbs, scale: float | jax.Array) -> LogProbs:
     """Guided log p(x_0 | x_t), normalised: log_null + scale * (log_cond - log_null) - logsumexp.
 
     log_cond, log_null: (..., num_codes) float32 log probabilities already clamped

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..array_types import AnyInt, TokenMask, Tokens
 from ..diffusion.transitions import predict_start
 from .guidance import Guidance, combine
 from .noise import Noise
@@ -101,12 +102,12 @@ def denoise(
     strategy: Strategy,
     plan: Plan,
     noise: Noise,
-    tokens: jax.Array,
+    tokens: Tokens,
     *,
-    known: tuple[jax.Array, jax.Array] | None = None,
+    known: tuple[TokenMask, Tokens] | None = None,
     first_call: int | jax.Array = 0,
     keep_trajectory: bool = False,
-) -> tuple[jax.Array, jax.Array | None]:
+) -> tuple[Tokens, AnyInt | None]:
     """Run the calls of ``plan``, in order, on tokens (batch, length) int32: all of them, or until every picture is clean.
 
     known: (mask, tokens), both (batch, length): where mask is True the tokens

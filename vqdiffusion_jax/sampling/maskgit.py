@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import LogProbs, Tokens
 from ..diffusion.schedule import Schedule
 from ..errors import SettingError
 from .fields import check_fields, setting
@@ -67,7 +68,7 @@ class MaskGIT:
         extra = {"masked": masked[:-1], "heat": np.asarray(1.0 - progress, np.float32)}
         return Plan(timestep=t, jump=schedule.jumps(t, t - 1), reveal=-np.diff(masked), extra=extra)
 
-    def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+    def step(self, call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
         code = draw_codes(log_x0, noise, draw)
         log_prob = jnp.take_along_axis(log_x0, code[..., None], axis=-1)[..., 0]
         exponential = jnp.maximum(noise.exponential(draw, tokens.shape), jnp.finfo(jnp.float32).tiny)

@@ -14,13 +14,14 @@ from numbers import Integral
 import jax
 import jax.numpy as jnp
 
+from ..array_types import AnyFloat, AnyInt, Key
 from ..diffusion.transitions import gumbel_from_uniform
 from . import random_bits
 
 _CATEGORICAL, _POSITIONS = 0, 1  # separate streams, so that a draw of one kind never repeats bits of the other
 
 
-def image_keys(seed: int | jax.Array, first: int, count: int) -> jax.Array:
+def image_keys(seed: int | jax.Array, first: int, count: int) -> Key:
     """Keys of images ``first .. first + count - 1`` of a call: fold_in(key(seed), index).
 
     seed: a whole number or a typed key.  Returns (count,) typed keys.  Image i
@@ -55,12 +56,12 @@ class KeyNoise:
         """How many draws there are; None for no limit."""
         return None
 
-    def gumbel(self, draw: int | jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    def gumbel(self, draw: int | AnyInt, shape: tuple[int, int, int]) -> AnyFloat:
         """Standard Gumbel noise of draw number ``draw``: shape (batch, length, classes) float32."""
         threefry = str(jax.random.key_impl(self.keys)) == "threefry2x32"
         return self._rows(random_bits.gumbel if threefry else jax.random.gumbel, _CATEGORICAL, draw, shape)
 
-    def exponential(self, draw: int | jax.Array, shape: tuple[int, int]) -> jax.Array:
+    def exponential(self, draw: int | AnyInt, shape: tuple[int, int]) -> AnyFloat:
         """Exponential(1) noise of draw number ``draw``: shape (batch, length) float32."""
         return self._rows(jax.random.exponential, _POSITIONS, draw, shape)
 
@@ -95,12 +96,12 @@ class RecordedNoise:
         """How many draws there are."""
         return self.uniforms.shape[0]
 
-    def gumbel(self, draw: int | jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    def gumbel(self, draw: int | AnyInt, shape: tuple[int, int, int]) -> AnyFloat:
         """Recorded Gumbel noise of draw number ``draw``: shape (batch, length, classes) float32."""
         self._check("uniforms", self.uniforms, shape)
         return gumbel_from_uniform(jnp.asarray(self.uniforms)[draw])
 
-    def exponential(self, draw: int | jax.Array, shape: tuple[int, int]) -> jax.Array:
+    def exponential(self, draw: int | AnyInt, shape: tuple[int, int]) -> AnyFloat:
         """Recorded Exponential(1) noise of draw number ``draw``: shape (batch, length) float32."""
         if self.exponentials is None:
             raise ValueError(

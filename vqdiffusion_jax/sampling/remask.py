@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import LogProbs, Tokens
 from ..diffusion.schedule import Jump, Kernel, Schedule
 from .ancestral import Ancestral, draw_posterior
 from .fields import check_fields, setting
@@ -72,7 +73,7 @@ class Remask:
         )
         return replace(plan, jump=jump, extra=(-log_kept).astype(np.float32))
 
-    def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+    def step(self, call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
         drawn = draw_posterior(call, log_x0, tokens, noise, draw)
         remasked = noise.exponential(draw, tokens.shape) < call.extra  # with probability 1 - exp(-extra) = sigma
         return jnp.where(remasked, log_x0.shape[-1], drawn)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..array_types import LogProbs, TokenFloats, TokenMask, Tokens
 from ..diffusion.transitions import LOG_FLOOR, sample_categorical
 from .noise import Noise
 
@@ -91,7 +92,7 @@ def split_count(count: int, tokens_per_call: int | None) -> list[int]:
     return calls
 
 
-def choose_positions(score: jax.Array, masked: jax.Array, count: jax.Array, exponential: jax.Array) -> jax.Array:
+def choose_positions(score: TokenFloats, masked: TokenMask, count: jax.Array, exponential: TokenFloats) -> TokenMask:
     """Draw ``count`` masked positions without replacement, with probability proportional to score.
 
     The largest score / Exponential(1) are such a draw.  score, exponential:
@@ -102,7 +103,7 @@ def choose_positions(score: jax.Array, masked: jax.Array, count: jax.Array, expo
     return first_masked(score / exponential, masked, count)
 
 
-def first_masked(priority: jax.Array, masked: jax.Array, count: jax.Array) -> jax.Array:
+def first_masked(priority: TokenFloats, masked: TokenMask, count: jax.Array) -> TokenMask:
     """The ``count`` masked positions of highest priority, equals by index.
 
     priority: (batch, length) float32; masked: (batch, length) bool; count: ()
@@ -114,7 +115,7 @@ def first_masked(priority: jax.Array, masked: jax.Array, count: jax.Array) -> ja
     return masked & (rank < count)
 
 
-def draw_codes(log_prob: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+def draw_codes(log_prob: LogProbs, noise: Noise, draw: jax.Array) -> Tokens:
     """A code for every position, (batch, length) int32, drawn from log_prob (batch, length, num_codes), normalised or not."""
     *positions, num_codes = log_prob.shape
     # the mask row of the noise is drawn, as the reference does, but at -70 it never wins
@@ -129,7 +130,7 @@ def nearest_timestep(mask_share: np.ndarray | jax.Array, share: np.ndarray | jax
     return abs(share[..., None] - mask_share).argmin(axis=-1)
 
 
-def purity(log_x0: jax.Array) -> jax.Array:
+def purity(log_x0: LogProbs) -> TokenFloats:
     """Purity of each position: its largest p(x_0), divided by the largest of its image.
 
     log_x0: (batch, length, num_codes) float32, guided and truncated.  Returns (batch, length) in (0, 1].

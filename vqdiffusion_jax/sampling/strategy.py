@@ -26,6 +26,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import jax
 
+from ..array_types import LogProbs, Tokens
 from ..diffusion.schedule import Jump, Schedule
 from ..errors import SettingError
 from .noise import Noise
@@ -83,7 +84,7 @@ class Strategy(Protocol):
         """Return every network call, in order, as numpy arrays."""
         ...
 
-    def step(self, call: Plan, log_x0: jax.Array, tokens: jax.Array, noise: Noise, draw: jax.Array) -> jax.Array:
+    def step(self, call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
         """Return the next tokens (batch, length) int32 after one call.
 
         log_x0: (batch, length, num_codes) float32; tokens: (batch, length) int32.

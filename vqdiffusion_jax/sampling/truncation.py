@@ -14,6 +14,7 @@ from numbers import Real
 import jax
 import jax.numpy as jnp
 
+from ..array_types import LogProbs
 from ..diffusion.transitions import LOG_FLOOR
 
 _TURNS = 32  # halvings of the range of a float32
@@ -131,7 +132,7 @@ class TopR:
         if isinstance(self.rate, Real):
             object.__setattr__(self, "keeps_all", self.rate == 1.0)
 
-    def __call__(self, log_x0: jax.Array) -> jax.Array:
+    def __call__(self, log_x0: LogProbs) -> LogProbs:
         """log_x0: (..., num_codes) float32 -> the same shape, dropped codes at -70."""
         if self.keeps_all:
             return log_x0
@@ -152,7 +153,7 @@ class TopK:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
             raise ValueError(f"TopK.k is {self.k!r}; it must be a whole number of at least 1")
 
-    def __call__(self, log_x0: jax.Array) -> jax.Array:
+    def __call__(self, log_x0: LogProbs) -> LogProbs:
         """log_x0: (..., num_codes) float32 -> the same shape, dropped codes at -70."""
         if self.k >= log_x0.shape[-1]:
             return log_x0
