@@ -13,7 +13,7 @@ from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
-from vqdiffusion_jax.sharding import ShardingRules, dividing, make_mesh
+from vqdiffusion_jax.sharding import ShardingRules, divisible_spec, make_mesh
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,9 @@ def test_attention_values_have_a_path_of_their_own():
 
 def test_axes_that_do_not_divide_are_left_out():
     mesh = jax.sharding.AbstractMesh((2, 4), ("fsdp", "tensor"))
-    assert dividing(P("fsdp", "tensor"), (6, 8), mesh) == P("fsdp", "tensor")
-    assert dividing(P("fsdp", "tensor"), (7, 8), mesh) == P(None, "tensor")
-    assert dividing(P(("fsdp", "tensor")), (4, 8), mesh) == P(None, None)
+    assert divisible_spec(P("fsdp", "tensor"), (6, 8), mesh) == P("fsdp", "tensor")
+    assert divisible_spec(P("fsdp", "tensor"), (7, 8), mesh) == P(None, "tensor")
+    assert divisible_spec(P(("fsdp", "tensor")), (4, 8), mesh) == P(None, None)
 
 
 @pytest.mark.parametrize(

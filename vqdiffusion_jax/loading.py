@@ -24,7 +24,7 @@ from .model_folder import (
     write_folder,
 )
 from .models.clip import CLIPTextEncoder, CLIPVisionEncoder
-from .models.components import CLIPPart, CodecPart
+from .models.components import CLIPComponents, CodecComponent
 from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import VQGAN
@@ -282,7 +282,7 @@ def _text_compute(clip_dtype: str | None, compute: ComputeConfig) -> ComputeConf
 
 def _read_any(
     path: Path, **companions: Any
-) -> tuple[VQDiffusionModel | CodecPart | CLIPPart, Tokenizer | None, Report]:
+) -> tuple[VQDiffusionModel | CodecComponent | CLIPComponents, Tokenizer | None, Report]:
     """Read a foreign file or folder of any kind, with host arrays."""
     kind, tree = open_any(path)
     if kind == MODEL_FOLDER:
@@ -307,11 +307,11 @@ def _read_any(
 
         mapping, config = companions.get("mapping"), companions.get("codec_config")
         codec, report = load_file(path, tree=tree, config=config, mapping=mapping)
-        part = shapes_of(CodecPart, codec.config)
+        part = shapes_of(CodecComponent, codec.config)
         part.codec = codec
         return part, None, report
     text, image, report = _read_clip(path, ComputeConfig(), tree=tree, **companions)
-    part = shapes_of(CLIPPart, text and text.config, image and image.config)
+    part = shapes_of(CLIPComponents, text and text.config, image and image.config)
     part.text_encoder, part.image_encoder = text, image
     return part, None, report
 

@@ -33,7 +33,7 @@ from .config import (
 )
 from .errors import CheckpointError
 from .files import check_empty, whole_or_not_at_all
-from .models.components import CLIPPart, CodecPart
+from .models.components import CLIPComponents, CodecComponent
 from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
 from .multihost import wait_for_all
@@ -81,13 +81,13 @@ def read_model(
     return load_weights(folder / "weights", abstract, None if mesh is None else shardings(abstract, mesh))
 
 
-def read_codec_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CodecPart:
+def read_codec_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CodecComponent:
     """Read a folder of kind "codec".  Raises CheckpointError or ConfigError."""
     config = from_dict(VQGANConfig, _read_head(folder, "codec"), where=f"{folder / 'config.json'}: codec")
-    return load_weights(folder / "weights", shapes_of(CodecPart, config, compute))
+    return load_weights(folder / "weights", shapes_of(CodecComponent, config, compute))
 
 
-def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CLIPPart:
+def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CLIPComponents:
     """Read a folder of kind "clip".  Raises CheckpointError or ConfigError."""
     towers, where = _read_head(folder, "clip"), f"{folder / 'config.json'}: clip"
     if not isinstance(towers, dict) or set(towers) != {"text", "image"}:
@@ -97,12 +97,12 @@ def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> 
         name: None if towers[name] is None else from_dict(types[name], towers[name], where=f"{where}.{name}")
         for name in types
     }
-    return load_weights(folder / "weights", shapes_of(CLIPPart, **configs, compute=compute))
+    return load_weights(folder / "weights", shapes_of(CLIPComponents, **configs, compute=compute))
 
 
 def write_folder(
     folder: str | Path,
-    model: VQDiffusionModel | CodecPart | CLIPPart,
+    model: VQDiffusionModel | CodecComponent | CLIPComponents,
     tokenizer: Tokenizer | None,
     *,
     provenance: str = "",
@@ -156,11 +156,11 @@ def tokenizer_of(config: TokenizerConfig | None, given: Tokenizer | None = None)
     return given or (Tokenizer(config) if config is not None else None)
 
 
-def _head_of(model: VQDiffusionModel | CodecPart | CLIPPart) -> dict[str, Any]:
+def _head_of(model: VQDiffusionModel | CodecComponent | CLIPComponents) -> dict[str, Any]:
     """Return the content of config.json."""
     if isinstance(model, VQDiffusionModel):
         kind, config = "model", to_dict(model.config)
-    elif isinstance(model, CodecPart):
+    elif isinstance(model, CodecComponent):
         kind, config = "codec", to_dict(model.codec.config)
     else:
         towers = {"text": model.text_encoder, "image": model.image_encoder}

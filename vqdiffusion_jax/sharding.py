@@ -76,7 +76,7 @@ _ROLES = (
 )
 
 
-def dividing(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> P:
+def divisible_spec(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> P:
     """Return ``spec`` without the mesh axes whose size does not divide the dimension that they split."""
     kept = []
     for size, axes in zip(shape, tuple(spec) + (None,) * (len(shape) - len(spec)), strict=False):
@@ -90,7 +90,7 @@ def shardings(tree: Any, mesh: Mesh | AbstractMesh, rules: ShardingRules = Shard
     """Return a NamedSharding for every leaf of ``tree`` (arrays or ShapeDtypeStructs), in the same structure."""
 
     def one(key_path, leaf):
-        return NamedSharding(mesh, dividing(rules.spec(path_of(key_path), leaf.ndim), leaf.shape, mesh))
+        return NamedSharding(mesh, divisible_spec(rules.spec(path_of(key_path), leaf.ndim), leaf.shape, mesh))
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
@@ -115,7 +115,7 @@ def _from_host(leaf: Any, sharding: NamedSharding) -> jax.Array:
 def batch_spec(mesh: Mesh | AbstractMesh, batch: int, rules: ShardingRules = ShardingRules()) -> P:
     """Return the spec of a leading axis of ``batch`` samples: data and fsdp, or the one of them that divides it."""
     for axes in (rules.batch, P("data"), P("fsdp")):
-        if (spec := dividing(axes, (batch,), mesh)) != P(None):
+        if (spec := divisible_spec(axes, (batch,), mesh)) != P(None):
             return spec
     return P()
 

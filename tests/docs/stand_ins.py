@@ -23,7 +23,7 @@ from vqdiffusion_jax.interop.diffusers import write_diffusers
 from vqdiffusion_jax.interop.engine import unapply
 from vqdiffusion_jax.loading import write_folder
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
-from vqdiffusion_jax.models.components import CodecPart
+from vqdiffusion_jax.models.components import CodecComponent
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
@@ -140,7 +140,7 @@ def random_model(config: ModelConfig) -> VQDiffusionModel:
     return jax.tree.map(fill, shapes_of(VQDiffusionModel, config))
 
 
-def _codec_of(model: VQDiffusionModel) -> CodecPart:
-    part = shapes_of(CodecPart, model.config.codec)
+def _codec_of(model: VQDiffusionModel) -> CodecComponent:
+    part = shapes_of(CodecComponent, model.config.codec)
     part.codec = model.codec
     return part

@@ -93,7 +93,7 @@ class Case:
 
     @functools.cached_property
     def meanings(self) -> dict[str, str]:
-        """What the README's table says of each array: name | shape | dtype | meaning."""
+        """The meaning of each array by its name, from the README's table: name | shape | dtype | meaning."""
         return dict(re.findall(r"^\| `([^`]+)` \|[^|]*\|[^|]*\| (.*) \|$", self.readme, flags=re.M))
 
     @functools.cached_property

@@ -30,7 +30,7 @@ def layer_of(kernel, bias=None, dtype="float32"):
 
 
 def test_exact_where_the_factors_have_few_digits():
-    """With float8's largest number in every row and column the scales are powers of two, and small integers stay as they are."""
+    """With float8's largest number in every row and column, scales are powers of two and small integers stay exact."""
     draw = np.random.default_rng(0)
     x, kernel = (draw.integers(-8, 9, shape).astype(np.float32) for shape in ((5, 12), (12, 7)))
     x[:, 3], kernel[3] = LARGEST, -LARGEST

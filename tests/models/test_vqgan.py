@@ -37,7 +37,7 @@ def images(batch=2, seed=0):
 
 
 def build(config, compute=ComputeConfig()):
-    """A codec with random weights drawn by numpy, which compiles nothing; every leaf is random, biases and norms too."""
+    """Return a codec of random numbers, biases and norms included, drawn by numpy, which compiles nothing."""
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):

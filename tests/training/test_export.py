@@ -11,7 +11,7 @@ from tests.networks import random_network
 from vqdiffusion_jax import loading, preset
 from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.loading import load_codec
-from vqdiffusion_jax.models.components import CodecPart
+from vqdiffusion_jax.models.components import CodecComponent
 from vqdiffusion_jax.training.export import export
 
 FULL = OSError(28, "No space left on device")
@@ -23,7 +23,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def codecs():
-    return [random_network(CodecPart, preset("tiny_class").codec, seed=seed) for seed in (0, 1)]
+    return [random_network(CodecComponent, preset("tiny_class").codec, seed=seed) for seed in (0, 1)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vqdiffusion_jax.cli import run
 from vqdiffusion_jax.loading import write_folder
-from vqdiffusion_jax.models.components import CodecPart
+from vqdiffusion_jax.models.components import CodecComponent
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.presets import preset
 from vqdiffusion_jax.sharding import AXES
@@ -41,7 +41,7 @@ def place(tmp_path_factory):
     (place / "misspelt.py").write_text(CONFIG.format(root=str(place / "pictures"), more=", batchsize=8"))
     (place / "file").write_text("")
     for name, model in (("codec", "tiny_class"), ("other", "tiny_text")):
-        part = shapes_of(CodecPart, preset(model).codec)  # noqa: B023
+        part = shapes_of(CodecComponent, preset(model).codec)  # noqa: B023
         write_folder(place / name, jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), part), None)
     run(["main.py", "--help"])  # defines the flags, which must be there before they can be put back
     return place

@@ -12,14 +12,14 @@ from .clip import CLIPTextEncoder, CLIPVisionEncoder
 from .vqgan import VQGAN
 
 
-class CodecPart(nnx.Module):
+class CodecComponent(nnx.Module):
     """An image codec alone, as ``codec``."""
 
     def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         self.codec = VQGAN(config, compute, rngs=rngs)
 
 
-class CLIPPart(nnx.Module):
+class CLIPComponents(nnx.Module):
     """CLIP's towers alone, as ``text_encoder`` and ``image_encoder``; either may be None."""
 
     def __init__(

@@ -54,15 +54,15 @@ def to_uint8(images, *, rounding: str = "truncate") -> Pixels:
     return (jnp.round(pixels) if rounding == "round" else pixels).astype(jnp.uint8)
 
 
-def windows(images: jax.Array, side: int) -> jax.Array:
+def cut_into_windows(images: jax.Array, side: int) -> jax.Array:
     """Return images (batch, height, width, channels) cut into squares: (batch x squares, side, side, channels)."""
     batch, height, width, channels = images.shape
     cut = images.reshape(batch, height // side, side, width // side, side, channels).swapaxes(2, 3)
     return cut.reshape(-1, side, side, channels)
 
 
-def joined(squares: jax.Array, count: int) -> jax.Array:
-    """Return the inverse of ``windows`` for ``count`` squares a side: (batch, count x h, count x w, channels)."""
+def join_windows(squares: jax.Array, count: int) -> jax.Array:
+    """Return the inverse of ``cut_into_windows``, ``count`` squares a side: (batch, count x h, count x w, channels)."""
     _, h, w, channels = squares.shape
     rows = squares.reshape(-1, count, count, h, w, channels).swapaxes(2, 3)
     return rows.reshape(-1, count * h, count * w, channels)
@@ -105,12 +105,12 @@ class VQGAN(nnx.Module):
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise ValueError(f"images are {images.dtype}; give floats in [-1, 1], for instance images_to_float(images)")
         window = self.config.encoder_window or size
-        pieces = windows(images, window)
+        pieces = cut_into_windows(images, window)
         if dropout_key is None:
             features = sample_by_sample(self.encoder, window**2 * self.config.channels, pieces)
         else:
             features = self.encoder(pieces, dropout_key)
-        return self.quant_conv(joined(features, size // window))
+        return self.quant_conv(join_windows(features, size // window))
 
     def encode(
         self,

@@ -7,7 +7,7 @@ import pytest
 from tests.training.toy import make_config, make_model
 from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.loading import write_folder
-from vqdiffusion_jax.models.components import CLIPPart
+from vqdiffusion_jax.models.components import CLIPComponents
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.training.denoiser.init_from import adopt, gather_parts
 from vqdiffusion_jax.training.denoiser.state import fresh_networks
@@ -63,7 +63,7 @@ def test_text_tower_computes_in_clip_dtype(tmp_path):
     config = make_config("text")
     model = make_model(config)
     write_folder(tmp_path / "model", model, None)
-    tower = shapes_of(CLIPPart, model.text_encoder.config, None)
+    tower = shapes_of(CLIPComponents, model.text_encoder.config, None)
     tower.text_encoder = model.text_encoder
     write_folder(tmp_path / "clip", tower, None)
     for given, dtype in (

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ...errors import ConfigError
-from ...models.components import CodecPart
+from ...models.components import CodecComponent
 from ...models.shapes import shapes_of
 from ...models.vqgan import VQGAN, images_to_float, to_uint8
 from ...sharding import on_mesh, shard
@@ -111,6 +111,6 @@ class VQGANTask:
 
     def export(self, state: VQGANState, folder: Path) -> list[str]:
         """The averaged codec as a native codec folder ``model``; one of an earlier end of the run is replaced."""
-        part = shapes_of(CodecPart, self.config.codec, self.config.compute)
+        part = shapes_of(CodecComponent, self.config.codec, self.config.compute)
         part.codec = state.ema
         return export(folder, part, None, int(state.step))

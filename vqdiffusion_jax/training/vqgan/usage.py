@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...models.codebook_reduction import reduction_from_full
-from ...models.components import CodecPart
+from ...models.components import CodecComponent
 from ...models.layers import Buffer
 from ...models.shapes import shapes_of
 from ...models.vqgan import VQGAN, encode_exactly, images_to_float
@@ -47,11 +47,11 @@ def kept_codes(counts: np.ndarray, *, least: int = 1) -> np.ndarray:
     return table
 
 
-def reduced_part(codec: VQGAN, table: np.ndarray) -> CodecPart:
+def reduced_part(codec: VQGAN, table: np.ndarray) -> CodecComponent:
     """``codec`` with only the codes that ``table`` (codebook_size,) keeps, as a part to write; its arrays are shared."""
     reduction = reduction_from_full(table, codebook_size=codec.config.codebook_size)
     config = replace(codec.config, reduced_codebook_size=len(reduction.reduced_to_full))
-    part = shapes_of(CodecPart, config)
+    part = shapes_of(CodecComponent, config)
     for name in ("encoder", "quant_conv", "quantizer", "post_quant_conv", "decoder"):
         setattr(part.codec, name, getattr(codec, name))
     part.codec.full_to_reduced = Buffer(jnp.asarray(reduction.full_to_reduced))
