@@ -3,11 +3,11 @@ import inspect
 import jax
 import numpy as np
 import pytest
-from vqdiffusion_jax.arguments import settle
 
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax import pipeline as pipeline_module
+from vqdiffusion_jax.call.call import settle
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.sampling import (
