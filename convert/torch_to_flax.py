@@ -1,11 +1,10 @@
-"""Convert a PyTorch checkpoint of VQ-Diffusion, or a part of one, to a native folder.
+"""Convert a PyTorch checkpoint of VQ-Diffusion, or a part of one, to a model folder.
 
     python convert/torch_to_flax.py --checkpoint=FILE_OR_DIR --out=DIR
 
-FILE_OR_DIR is a training checkpoint of the reference (.pth), a diffusers
-VQDiffusionPipeline folder, a codec alone (taming's f8 and f16, ITHQ's),
-ViT-B-32.pt or a Hugging Face CLIP folder; which, its content tells.  None
-needs torch to be installed.
+FILE_OR_DIR is a training checkpoint of the reference (.pth), a diffusers VQDiffusionPipeline folder, a codec alone
+(taming's f8 and f16, ITHQ's), ViT-B-32.pt or a Hugging Face CLIP folder; its content tells which.  PyTorch need not be
+installed.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Weights on disk; the only file that knows orbax.
+"""Weights on disk; the only module that knows orbax.
 
-Leaves are stored under their dotted parameter paths, so a file says what it
-holds and can be read by any process layout, straight to its shards.
+Leaves are stored under their dotted parameter paths, so any layout of processes can read a file, straight to its
+shards.
 """
 
 from __future__ import annotations
@@ -34,35 +34,40 @@ def _orbax():
 def save_weights(folder: Path, tree: Any) -> None:
     """Write every leaf of ``tree`` to ``folder``, which must not exist.  All processes call this.
 
-    Memory beyond the weights themselves is bounded: host arrays are not copied,
-    and pieces of at most CHUNK_BYTES are written, a few at a time.
+    Memory beyond the weights is bounded: host arrays are not copied, and pieces of at most CHUNK_BYTES are written, a
+    few at a time.
     """
     ocp, leaves = _orbax(), leaves_by_path(tree)
     largest = max((leaf.nbytes for leaf in leaves.values()), default=0)
     context = ocp.Context()
     context.array.saving.storage_options.chunk_byte_size = CHUNK_BYTES
     context.array.saving.use_compression = False  # trained weights hardly compress
-    context.memory.write_concurrent_bytes = (
-        max(largest, CONCURRENT_BYTES) + 1
-    )  # orbax refuses an array as large as the limit
+    # Orbax refuses an array as large as the limit.
+    context.memory.write_concurrent_bytes = max(largest, CONCURRENT_BYTES) + 1
     context.memory.deepcopy_host_arrays = False
     with context:
-        ocp.save(Path(folder).absolute(), leaves)
+        ocp.save(str(Path(folder).absolute()), leaves)
 
 
 def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
     """Read weights into the structure, dtypes and (optionally) shardings given.
 
-    abstract: a tree of ShapeDtypeStructs, e.g. from ``jax.eval_shape``.
-    Raises CheckpointError if the folder is no checkpoint or holds other leaves.
+    Args:
+        folder: as ``save_weights`` writes it.
+        abstract: a tree of ShapeDtypeStructs, for instance from ``jax.eval_shape``.
+        shardings: a tree of them; by default everything goes to the first local device.
+
+    Raises:
+        CheckpointError: if the folder is no checkpoint or holds other leaves.
     """
     ocp = _orbax()
     folder = Path(folder).absolute()
-    if not ocp.is_orbax_checkpoint(folder):
+    place = str(folder)
+    if not ocp.is_orbax_checkpoint(place):
         raise CheckpointError(f"{folder} holds no weights; expected a folder written by save_pretrained")
     with failing_as_checkpoint_error(f"{folder} is damaged, so copy or convert it again"):
-        described = ocp.metadata(folder).metadata
-        if not isinstance(described, dict):  # orbax logs why and returns None
+        described = ocp.metadata(place).metadata
+        if not isinstance(described, dict):  # orbax logs the reason and returns None
             raise CheckpointError("its list of arrays cannot be read")
         stored = {name: tuple(leaf.shape) for name, leaf in described.items()}
     paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
@@ -86,20 +91,22 @@ def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
         for (key_path, leaf), sharding in zip(paths, placed, strict=True)
     }
     with failing_as_checkpoint_error(f"{folder} cannot be read; if it is damaged, copy or convert it again"):
-        restored = ocp.load(folder, targets)
+        restored = ocp.load(place, targets)
     return jax.tree.unflatten(structure, [restored[path_of(key_path)] for key_path, _ in paths])
 
 
 class TrainingCheckpoints:
-    """Numbered checkpoints of a run in one folder: written in the background, each whole or absent.
+    """Numbered checkpoints of a run in one folder, written in the background, each whole or absent.
 
-    The last ``keep_last`` are kept, and the ``keep_best`` of lowest ``score``.
-    All processes make one and call the same methods.
+    The last ``keep_last`` are kept, and the ``keep_best`` of lowest ``score``.  All processes make one and call the
+    same methods.
     """
 
     def __init__(self, folder: str | Path, *, keep_last: int = 2, keep_best: int = 0):
         ocp = _orbax()
-        policies = ocp.training.preservation_policies
+        # Orbax annotates policies with a protocol that its own classes do not match.
+        policies: Any = ocp.training.preservation_policies
+        decisions: Any = ocp.training.save_decision_policies
         keep = [policies.LatestN(keep_last)]
         if keep_best:
             best = policies.BestN(
@@ -111,21 +118,27 @@ class TrainingCheckpoints:
             keep.append(best)
         self.folder = Path(folder).absolute()
         self._checkpointer = ocp.training.Checkpointer(
-            self.folder,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            str(self.folder),
+            save_decision_policy=decisions.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(keep),
-            cleanup_tmp_directories=True,  # what an earlier run was killed in the middle of
+            cleanup_tmp_directories=True,  # left by a run that was killed
         )
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints there are, oldest first."""
+        """Return the steps of all checkpoints, oldest first."""
         return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
 
     def save(self, step: int, state: Any, position: dict, *, score: float | None = None) -> None:
-        """Begin to write ``state``, a pytree of arrays, and ``position``, plain JSON; returns once the arrays may be given away.
+        """Begin to write a checkpoint; return once the arrays may be donated.
 
-        ``score``: what the best are chosen by, lower being better.  Raises
-        CheckpointError if this save, or the one still being written, fails.
+        Args:
+            step: its number; nothing happens if it exists.
+            state: a pytree of arrays.
+            position: plain JSON.
+            score: the measure of the best checkpoints, lower being better.
+
+        Raises:
+            CheckpointError: if this save, or the one still being written, fails.
         """
         if step in self.steps():
             return
@@ -138,16 +151,21 @@ class TrainingCheckpoints:
             )
 
     def wait(self) -> None:
-        """Until everything is on disk.  Raises CheckpointError if it could not be written."""
+        """Wait until everything is on disk.  Raises CheckpointError if it could not be written."""
         with failing_as_checkpoint_error(f"the last checkpoint cannot be written to {self.folder}"):
             self._checkpointer.wait()
 
     def restore(self, abstract: Any) -> tuple[int, Any, dict, dict[int, str]] | None:
-        """The newest readable checkpoint, None if the folder has none: (step, state, position, what is wrong with each newer one).
+        """Read the newest readable checkpoint.  Processes go back together: none takes what one of them cannot read.
 
-        abstract: ShapeDtypeStructs with shardings, which need not be those it was
-        saved with.  Processes go back together: what one of them cannot read, none takes.
-        Raises CheckpointError if there are checkpoints and none can be read.
+        Args:
+            abstract: ShapeDtypeStructs with shardings, which need not be those it was saved with.
+
+        Returns:
+            (step, state, position, the faults of each newer checkpoint by step), or None if the folder has none.
+
+        Raises:
+            CheckpointError: if there are checkpoints and none can be read.
         """
         unreadable = {}
         plain = jax.eval_shape(_without_keys, abstract)
@@ -172,9 +190,10 @@ class TrainingCheckpoints:
         return None
 
     def _read(self, step: int, wanted: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
-        """What checkpoint ``step`` holds, None unless all processes can read it, and why each cannot ("" where it can).
+        """Return checkpoint ``step``, None unless all processes can read it, and why each cannot ("" if it can).
 
-        Each reads for itself and tells the others how it went; in orbax's own barriers they would wait for one that failed.
+        Each reads for itself and tells the others the outcome; in orbax's own barriers they would wait for one that
+        failed.
         """
         ocp, place = _orbax(), self.folder / str(step)
         by_itself = ocp.Context()
@@ -191,7 +210,7 @@ class TrainingCheckpoints:
         return None, reasons
 
     def put_aside(self, steps: Iterable[int]) -> list[Path]:
-        """Rename checkpoints to ``unreadable-N``, which is none any more, so that training may come to their numbers again.
+        """Rename checkpoints to ``unreadable-N``: they no longer count, and training may reach their numbers again.
 
         Returns their new places, in process 0.  Nothing is renamed before every process has called this.
         """
@@ -214,41 +233,41 @@ class TrainingCheckpoints:
         return places
 
     def close(self) -> None:
+        """Wait until everything is on disk, and release orbax's threads."""
         self.wait()
         self._checkpointer.close()
 
 
 @contextmanager
 def failing_as_checkpoint_error(message: str) -> Iterator[None]:
-    """Whatever fails inside becomes a CheckpointError "message: reason", of one line; but running out of memory stays what it is."""
+    """Turn any failure inside into a CheckpointError "message: reason" of one line, except running out of memory."""
     try:
         yield
-    except Exception as error:  # a full disk or a short file reaches us as an error of tensorstore, orbax or the system
+    except Exception as error:  # a full disk or a short file arrives as an error of tensorstore, orbax or the system
         if _out_of_memory(error):
             raise
         reason = _first_line(error)
-        if (full := os.strerror(errno.ENOSPC)) in str(error) and not isinstance(
-            error, OSError
-        ):  # tensorstore says much more
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error) and not isinstance(error, OSError):  # tensorstore's message is long
             reason = f"{full}; make room and start again"
         raise CheckpointError(f"{message}: {reason}") from error
 
 
 def _count_operations_alike() -> None:
-    """Where processes meet in orbax they wait for an operation's number, but one that failed early has not counted it.
+    """Raise every process's count of orbax's operations to the highest; one that failed early has not counted its own.
 
-    All processes call this.  Raises CheckpointError, in all of them, if orbax keeps the number elsewhere: they would wait for ever.
+    Where processes meet in orbax they wait for the same number.  All processes call this.  Raises CheckpointError, in
+    all of them, if orbax keeps the number elsewhere, because they would wait for ever.
     """
     try:
-        from orbax.checkpoint._src.futures.synchronization import (
-            OperationIdGenerator,
-        )  # there is no public way to the number
+        # There is no public way to the number.
+        from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator
 
         number, count_one = OperationIdGenerator.get_current_operation_id, OperationIdGenerator.next_operation_id
     except (ImportError, AttributeError) as error:
         raise CheckpointError(
-            f"with orbax-checkpoint {version('orbax-checkpoint')} processes cannot go on together after a checkpoint that one of them"
-            " could not read; install orbax-checkpoint 0.12, or start one process alone"
+            f"with orbax-checkpoint {version('orbax-checkpoint')} processes cannot go on together after a "
+            "checkpoint that one of them could not read; install orbax-checkpoint 0.12, or start one process alone"
         ) from error
     most = max(map(int, from_all(number())))
     while int(number()) < most:
@@ -256,10 +275,10 @@ def _count_operations_alike() -> None:
 
 
 def _attempt(read: Callable[[], Any]) -> tuple[Any, str]:
-    """What ``read`` returns and "", or None and why it failed; but running out of memory stays what it is."""
+    """Return the result of ``read`` and "", or None and the reason why it failed, except running out of memory."""
     try:
         return read(), ""
-    except Exception as error:  # what a damaged file or a disk that is away raises depends on where
+    except Exception as error:  # a damaged file or an absent disk may raise anything
         if _out_of_memory(error):
             raise
         return None, _first_line(error)
@@ -278,14 +297,14 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _key_of(numbers: jax.Array, like: Any) -> jax.Array:
-    """The random key made of these numbers, of the kind of ``like``, which may be abstract."""
+    """Return the random key of these numbers, of the kind of ``like``, which may be abstract."""
     return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(jax.numpy.empty((), like.dtype)))
 
 
 def _without_keys(tree: Any) -> Any:
-    """Random keys as the numbers they are made of, which is what can be stored."""
+    """Return the tree with random keys as plain numbers, which can be stored."""
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)

@@ -91,8 +91,8 @@ class OpenedModel:
 def open_model(path: str | Path, **companions: Any) -> OpenedModel:
     """Open a model without its weights.
 
-    Companions and errors are those of ``load_model``, whose other arguments go to ``OpenedModel.load``, which also finds
-    faults in the weights.
+    Companions and errors are those of ``load_model``, whose other arguments go to ``OpenedModel.load``, which also
+    finds faults in the weights.
     """
     _check_known(companions, ())
     path = folder_of(path)

@@ -104,6 +104,25 @@ def test_both_towers(torch, clip, saved):
     assert [name for name, _ in towers.report.ignored] == ["logit_scale"]
 
 
+def test_other_widths_and_activations(torch, transformers, tmp_path):
+    other = {"hidden_act": "gelu", "intermediate_size": 37}
+    text, vision = TEXT | other, VISION | other
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
+    clip = randomised(torch, transformers.CLIPModel(config))
+    clip.save_pretrained(tmp_path)
+    written = read_json(tmp_path / "config.json")
+    # Older files have a second table, which counts.
+    written["text_config_dict"], written["text_config"] = written["text_config"], {"hidden_size": 999}
+    write_json(tmp_path / "config.json", written)
+    towers = read_clip(tmp_path)
+    assert (towers.text.config.mlp_width, towers.vision.config.activation) == (37, "gelu")
+    with torch.no_grad():
+        states = clip.text_model(torch.from_numpy(ids()).long())[0].numpy()
+        image = array(clip.get_image_features(torch.from_numpy(pixels()).permute(0, 3, 1, 2)))
+    np.testing.assert_allclose(towers.text(ids()), states, atol=2e-5)
+    np.testing.assert_allclose(towers.vision(pixels()), image, atol=2e-5)
+
+
 def test_bin_file(torch, clip, saved, tmp_path):
     write_json(tmp_path / "config.json", read_json(saved / "config.json"))
     torch.save(clip.state_dict(), tmp_path / "pytorch_model.bin")

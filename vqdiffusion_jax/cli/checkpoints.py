@@ -54,15 +54,15 @@ flags.DEFINE_enum(
     "clip_dtype",
     None,
     ["float32", "float16"],
-    "Arithmetic of the text tower, float16 in the reference; default as --dtype.  convert: float16 keeps matrices that the "
-    "file has in float16.",
+    "Arithmetic of the text tower, float16 in the reference; default as --dtype.  convert: float16 keeps "
+    "matrices that the file has in float16.",
     module_name=_WHERE,
 )
 flags.DEFINE_enum(
     "dtype",
     None,
     list(MODEL_DTYPES),
-    "Arithmetic; by default bfloat16 on accelerators.  float8: bfloat16, with matrix products of the denoiser in float8.",
+    "Arithmetic; by default bfloat16 on accelerators.  float8: bfloat16, with the denoiser's matmuls in float8.",
     module_name=_WHERE,
 )
 

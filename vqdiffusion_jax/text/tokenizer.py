@@ -1,7 +1,7 @@
 """CLIP's byte-pair encoding, token for token as in the reference.
 
-Cleaning and splitting follow OpenAI CLIP's SimpleTokenizer as called by the reference's text codec; the merges run in the
-``tokenizers`` library.  Heavy imports (tokenizers, regex, ftfy) wait for the first tokenizer.
+Cleaning and splitting follow OpenAI CLIP's SimpleTokenizer as called by the reference's text codec; the merges run in
+the ``tokenizers`` library.  Heavy imports (tokenizers, regex, ftfy) wait for the first tokenizer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _bytes_of_symbols() -> dict[str, int]:
 
 
 def clean_text(text: str) -> str:
-    """Return lower-cased text without encoding accidents, HTML entities and runs of white space, as CLIP cleans captions.
+    """Return text as CLIP cleans captions: lower case, without encoding accidents, HTML entities, runs of white space.
 
     Raises ValueError for anything but a string.
     """
@@ -146,8 +146,8 @@ def _word_pattern(start_token: str, end_token: str):
 class Tokenizer:
     """A tokenizer of prompts, which gives padded ids.
 
-    ``Tokenizer(config)`` has CLIP's vocabulary; ``from_huggingface`` and ``from_files`` read another.  Special tokens written
-    out in a prompt count as special tokens, as in the reference.
+    ``Tokenizer(config)`` has CLIP's vocabulary; ``from_huggingface`` and ``from_files`` read another.  Special tokens
+    written out in a prompt count as special tokens, as in the reference.
     """
 
     def __init__(self, config: TokenizerConfig = TokenizerConfig(), vocabulary: Vocabulary | None = None):
@@ -170,8 +170,8 @@ class Tokenizer:
         """Tokenize a list of n prompts.
 
         Returns:
-            ids: (n, context_length) int32, padded with ``config.pad_token``.  A longer prompt loses tokens before its last
-                one, which is the end of text if the config adds it.
+            ids: (n, context_length) int32, padded with ``config.pad_token``.  A longer prompt loses tokens before its
+                last one, which is the end of text if the config adds it.
             mask: (n, context_length) bool, True on tokens, False on padding.
 
         Raises:
@@ -230,9 +230,10 @@ class Tokenizer:
     def from_huggingface(cls, folder: str | Path) -> Tokenizer:
         """Read the tokenizer folder of a Hugging Face CLIP (tokenizer.json, or vocab.json and merges.txt).
 
-        Ids, special tokens, pad token and length come from the folder.  The text treatment stays the reference's, so that
-        a prompt too long keeps its end token and a pad symbol written in a prompt is ordinary text.  Without a pad token in
-        the folder, padding is 0 as in all VQ-Diffusion models.  Raises FileNotFoundError or ConfigError naming the file.
+        Ids, special tokens, pad token and length come from the folder.  The text treatment stays the reference's, so
+        that a prompt too long keeps its end token and a pad symbol written in a prompt is ordinary text.  Without a pad
+        token in the folder, padding is 0 as in all VQ-Diffusion models.  Raises FileNotFoundError or ConfigError naming
+        the file.
         """
         folder = Path(folder)
         settings: dict = {}

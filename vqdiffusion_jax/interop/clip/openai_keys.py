@@ -39,7 +39,7 @@ def text_rules(foreign: str = "", ours: str = "") -> list[Rule]:
 
 
 def vision_rules(foreign: str = "visual.", ours: str = "") -> list[Rule]:
-    """Return the rules of an image tower (a vision transformer), whose keys begin with ``foreign``, ours with ``ours``."""
+    """Return the rules of an image tower (a vision transformer), as ``text_rules`` does for a text tower."""
     return [
         Rule(key(f"{foreign}conv1.weight"), f"{ours}patch_embedding.kernel", conv_kernel),
         Rule(key(f"{foreign}class_embedding"), f"{ours}class_embedding"),

@@ -1,7 +1,8 @@
 """Weights in the reference's training checkpoints.
 
 A checkpoint is ``{"model": ..., "ema": ..., "optimizer_and_scheduler": ..., ...}``.  ``ema`` holds everything of
-``model`` under ``transformer.``, without that prefix; the reference samples with it.  The optimizer's state is never read.
+``model`` under ``transformer.``, without that prefix; the reference samples with it.  The optimizer's state is never
+read.
 """
 
 from __future__ import annotations
