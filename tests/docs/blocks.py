@@ -37,9 +37,10 @@ class Block:
 
 
 def documents(root: Path) -> list[Path]:
-    """Return README.md, the other pages and the card of the embedded model, relative to ``root``."""
+    """Return the documents at the top, those below docs and the card of the embedded model, relative to ``root``."""
     below = sorted(path.relative_to(root) for path in (root / "docs").rglob("*.md"))
-    return [Path("README.md"), *below, Path("vqdiffusion_jax/assets/emoji/README.md")]
+    top = [Path(name) for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    return [*top, *below, Path("vqdiffusion_jax/assets/emoji/README.md")]
 
 
 def read_notebook(path: Path) -> dict:
