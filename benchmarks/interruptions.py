@@ -31,10 +31,10 @@ from PIL import Image
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG = """
-from vqdiffusion_jax.training.config_dict import table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 def get_config():
-    return table(
+    return train_config_dict(
         model="tiny_text", batch_size=8,
         data=dict(source="folder", root={root!r}, drop_rate=0.2, max_broken=3, read_threads=1),
         steps={steps}, learning_rate=dict(start=1e-3, peak=1e-2, warmup_steps=50), ema=dict(decay=0.9, interval=5),
@@ -336,11 +336,11 @@ def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
     from vqdiffusion_jax.checkpoint import TrainingCheckpoints
     from vqdiffusion_jax.paths import leaves_by_path
     from vqdiffusion_jax.sharding import make_mesh
-    from vqdiffusion_jax.training.config_dict import table
+    from vqdiffusion_jax.training.config_dict import train_config_dict
     from vqdiffusion_jax.training.denoiser.config import train_config
     from vqdiffusion_jax.training.denoiser.state import abstract_state
 
-    config = train_config(table(model="tiny_text", batch_size=8, steps=STEPS))
+    config = train_config(train_config_dict(model="tiny_text", batch_size=8, steps=STEPS))
     checkpoints = TrainingCheckpoints(workdir / "checkpoints", keep_last=1000)
     step, state, position, complaints = checkpoints.restore(
         abstract_state(config, make_mesh(devices=jax.devices()[:1]))

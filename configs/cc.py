@@ -4,11 +4,11 @@ The reference publishes no file for this run; numbers are coco's, the batch is o
 Images and captions as img2dataset writes them.
 """
 
-from vqdiffusion_jax.training.config_dict import table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 
 def get_config():
-    return table(
+    return train_config_dict(
         model="cc",
         data=dict(
             source="tar_shards", root="dataset/CC", options={}, cache="", drop_rate=0.0, validation_fraction=0.001

@@ -3,11 +3,11 @@
 Start from CC weights as the reference does: --init_from=CC_pretrained.pth.  Batch 4 on each of 8 GPUs.
 """
 
-from vqdiffusion_jax.training.config_dict import table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 
 def get_config():
-    return table(
+    return train_config_dict(
         model="coco",
         data=dict(source="coco", root="dataset/COCO", options={}, cache="", drop_rate=0.0),
         batch_size=32,

@@ -1,10 +1,13 @@
-"""VQ-Diffusion-B on CUB-200 birds (the reference's cub200.yaml), from CC_pretrained.pth.  Batch 4 on each of 8 GPUs."""
+"""VQ-Diffusion-B on CUB-200 birds (the reference's cub200.yaml): --init_from=CC_pretrained.pth.
 
-from vqdiffusion_jax.training.config_dict import table
+Batch 4 on each of 8 GPUs.
+"""
+
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 
 def get_config():
-    return table(
+    return train_config_dict(
         model="cub200",
         data=dict(source="cub200", root="dataset/CUB-200", options={}, cache="", drop_rate=0.0),
         batch_size=32,

@@ -14,11 +14,11 @@ two CPU cores can be taught in an hour or two; with an accelerator take them all
 learns the text several times as fast as AdamW, whose steps drown the small gradients of rare words.
 """
 
-from vqdiffusion_jax.training.config_dict import table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 
 def get_config():
-    return table(
+    return train_config_dict(
         model="emoji",
         train_text_encoder=True,
         data=dict(

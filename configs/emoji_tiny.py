@@ -12,7 +12,7 @@ weights, which is enough to see a loss fall and a run resume.
 
 from vqdiffusion_jax.config import to_dict
 from vqdiffusion_jax.presets import preset
-from vqdiffusion_jax.training.config_dict import table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 
 def get_config():
@@ -23,7 +23,7 @@ def get_config():
     model["schedule"] |= dict(num_timesteps=50)
     model["text_encoder"] |= dict(width=64, context_length=16)
     model["tokenizer"] |= dict(context_length=16)
-    return table(
+    return train_config_dict(
         model=model,
         train_text_encoder=True,
         data=dict(

@@ -3,11 +3,11 @@
 The reference's own file cannot run: it passes drop_caption_rate to a data set that does not take it.
 """
 
-from vqdiffusion_jax.training.config_dict import table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 
 def get_config():
-    return table(
+    return train_config_dict(
         model="ffhq",
         data=dict(source="ffhq", root="dataset/FFHQ", options={}, cache="", validation_fraction=0.01),
         batch_size=256,

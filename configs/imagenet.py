@@ -5,11 +5,11 @@ Batch 32 on each of 8 GPUs.
 The reference needs a list file ILSVRC2012_name_train.txt that its README does not mention; here it may be there or not.
 """
 
-from vqdiffusion_jax.training.config_dict import table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 
 def get_config():
-    return table(
+    return train_config_dict(
         model="imagenet",
         data=dict(source="imagenet", root="dataset/ImageNet", options={}, cache="", drop_rate=0.0),
         batch_size=256,

@@ -6,11 +6,11 @@ authors used 96 of them for a month.  The file leaves caption dropping unset;
 without any, the null embedding would never be trained, so it is 0.1 here.
 """
 
-from vqdiffusion_jax.training.config_dict import table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 
 def get_config():
-    return table(
+    return train_config_dict(
         model="ithq",
         data=dict(
             source="tar_shards", root="dataset/ITHQ", options={}, cache="", drop_rate=0.1, validation_fraction=0.0001

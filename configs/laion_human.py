@@ -3,11 +3,11 @@
 The reference publishes weights but no file for this run; numbers are coco's, the batch is our choice.
 """
 
-from vqdiffusion_jax.training.config_dict import table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 
 def get_config():
-    return table(
+    return train_config_dict(
         model="laion_human",
         data=dict(
             source="tar_shards",

@@ -1,4 +1,7 @@
-"""VQ-Diffusion-B on Oxford-102 flowers (paper section 5).  The reference has no file for it; numbers are cub200's."""
+"""VQ-Diffusion-B on Oxford-102 flowers (paper section 5).
+
+The reference publishes no file for it; numbers are cub200's.
+"""
 
 from configs import cub200
 

@@ -9,11 +9,11 @@ The codec that comes with the package was trained in three pieces, which the car
 """
 
 from vqdiffusion_jax.presets import CODECS
-from vqdiffusion_jax.training.config_dict import vqgan_table
+from vqdiffusion_jax.training.config_dict import vqgan_config_dict
 
 
 def get_config():
-    return vqgan_table(
+    return vqgan_config_dict(
         codec=CODECS["emoji_f8_1024"],
         data=dict(source="scenes", root="data/emoji", options=dict(concepts=16), cache=""),
         reconstruction=dict(l1=0.5, l2=2.0),

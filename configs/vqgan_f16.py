@@ -5,11 +5,11 @@ Set reconstruction.vgg, reconstruction.lins and reconstruction.perceptual=1 for 
 """
 
 from vqdiffusion_jax.presets import CODECS
-from vqdiffusion_jax.training.config_dict import vqgan_table
+from vqdiffusion_jax.training.config_dict import vqgan_config_dict
 
 
 def get_config():
-    return vqgan_table(
+    return vqgan_config_dict(
         codec=CODECS["imagenet_f16_16384"],
         data=dict(source="imagenet", root="dataset/ImageNet", options={}, cache=""),
         reconstruction=dict(l1=1.0, perceptual=0.0, vgg="", lins=""),

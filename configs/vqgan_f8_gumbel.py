@@ -5,11 +5,11 @@ unsaid is taming's usual: hinge, patches, LPIPS 1.  Set reconstruction.vgg and r
 """
 
 from vqdiffusion_jax.presets import CODECS
-from vqdiffusion_jax.training.config_dict import vqgan_table
+from vqdiffusion_jax.training.config_dict import vqgan_config_dict
 
 
 def get_config():
-    return vqgan_table(
+    return vqgan_config_dict(
         codec=CODECS["openimages_f8_8192"],
         data=dict(source="folder", root="dataset/OpenImages", options={}, cache="", validation_fraction=0.001),
         reconstruction=dict(l1=1.0, perceptual=0.0, vgg="", lins=""),

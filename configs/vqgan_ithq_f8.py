@@ -5,11 +5,11 @@ Set reconstruction.vgg, reconstruction.lins and reconstruction.perceptual=1 for 
 """
 
 from vqdiffusion_jax.presets import CODECS
-from vqdiffusion_jax.training.config_dict import vqgan_table
+from vqdiffusion_jax.training.config_dict import vqgan_config_dict
 
 
 def get_config():
-    return vqgan_table(
+    return vqgan_config_dict(
         codec=CODECS["ithq_f8_4096"],
         data=dict(source="tar_shards", root="dataset/ITHQ", options={}, cache="", validation_fraction=0.0001),
         reconstruction=dict(l1=1.0, perceptual=0.0, vgg="", lins=""),

@@ -13,7 +13,12 @@ from jaxtyping import TypeCheckError
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.config import CLIPVisionConfig
 from vqdiffusion_jax.diffusion import loss_terms, make_schedule, posterior, predict_start, q_sample
-from vqdiffusion_jax.diffusion.objective import LossState, sample_timesteps, update_loss_state
+from vqdiffusion_jax.diffusion.timesteps import (
+    LossState,
+    sample_timesteps,
+    timestep_probabilities,
+    update_loss_state,
+)
 from vqdiffusion_jax.generation import Condition, Request, advance, prepare, render
 from vqdiffusion_jax.models.attention import attention
 from vqdiffusion_jax.models.clip import CLIPVisionEncoder, normalize_images
@@ -73,7 +78,7 @@ def train(model, key):
     schedule, config = make_schedule(model.config.schedule), model.config.denoiser
     tokens = jnp.zeros((BATCH, config.num_tokens), jnp.int32)
     state = LossState.zeros(config.num_timesteps)
-    t, pt = sample_timesteps(key, state, BATCH)
+    t, pt = sample_timesteps(key, timestep_probabilities(state), BATCH)
     x_t = q_sample(tokens, schedule.marginals()[t], config.num_codes, key=key)
     condition = condition_of(model.config)[0].encode(model, BATCH)
     log_x0 = predict_start(model.denoiser(x_t, t, condition, dropout_key=key))

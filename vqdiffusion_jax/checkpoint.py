@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from .errors import CheckpointError
-from .multihost import from_all, from_first, wait_for_all
+from .multihost import all_gather_text, barrier, broadcast_from_first
 from .paths import leaves_by_path, path_of
 
 CHUNK_BYTES = 64 * 2**20
@@ -172,7 +172,9 @@ class TrainingCheckpoints:
         placed = jax.tree.map(
             lambda a, like: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=like.sharding), plain, abstract
         )
-        for step in reversed(from_first(self.steps())):  # on a network disk a process may not see yet what another sees
+        for step in reversed(
+            broadcast_from_first(self.steps())
+        ):  # on a network disk a process may not see yet what another sees
             found, reasons = self._read(step, {"state": leaves_by_path(placed), "position": None})
             if found is None:
                 failed = [index for index, reason in enumerate(reasons) if reason]
@@ -202,7 +204,7 @@ class TrainingCheckpoints:
             by_itself.multiprocessing.primary_host = None
         with by_itself:
             found, reason = _attempt(lambda: ocp.load_checkpointables(place, wanted))
-        reasons = from_all(reason)
+        reasons = all_gather_text(reason)
         if not any(reasons):
             return found, reasons
         if jax.process_count() > 1:
@@ -217,7 +219,7 @@ class TrainingCheckpoints:
         steps, places = sorted(steps), []
         if not steps:
             return places
-        wait_for_all(f"checkpoints {steps} are to be put aside")
+        barrier(f"checkpoints {steps} are to be put aside")
         if jax.process_index() == 0:
             for step in steps:
                 names = itertools.chain(
@@ -228,7 +230,7 @@ class TrainingCheckpoints:
                     f"checkpoint {step} in {self.folder} cannot be renamed to {places[-1].name}"
                 ):
                     (self.folder / str(step)).rename(places[-1])
-        wait_for_all(f"checkpoints {steps} are put aside")
+        barrier(f"checkpoints {steps} are put aside")
         self._checkpointer.reload()
         return places
 
@@ -269,7 +271,7 @@ def _count_operations_alike() -> None:
             f"with orbax-checkpoint {version('orbax-checkpoint')} processes cannot go on together after a "
             "checkpoint that one of them could not read; install orbax-checkpoint 0.12, or start one process alone"
         ) from error
-    most = max(map(int, from_all(number())))
+    most = max(map(int, all_gather_text(number())))
     while int(number()) < most:
         count_one()
 

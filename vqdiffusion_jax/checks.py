@@ -1,4 +1,4 @@
-"""What the fields of a config may be: each check raises ConfigError, naming class, field, value and what is allowed."""
+"""Checks of a config's fields: each raises ConfigError, naming class, field, value and what is allowed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from .errors import ConfigError
 
 
 def check(config: Any, condition: bool, name: str, allowed: str) -> None:
-    """``condition``, on which the field ``name`` may be what it is; ``allowed`` says it in words."""
+    """Raise ConfigError about the field ``name`` unless ``condition`` holds; ``allowed`` tells what it must be."""
     if not condition:
         raise ConfigError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}; {allowed}")
 
 
 def one_of(config: Any, name: str, allowed: Iterable[str]) -> None:
+    """Raise ConfigError unless the field is one of ``allowed``."""
     check(config, getattr(config, name) in allowed, name, f"allowed: {', '.join(allowed)}")
 
 
 def whole(config: Any, least: int, *names: str) -> None:
-    """Whole numbers of at least ``least``."""
+    """Raise ConfigError unless the fields are whole numbers of at least ``least``."""
     for name in names:
         value = getattr(config, name)
         good = isinstance(value, int) and not isinstance(value, bool) and value >= least
@@ -27,14 +28,14 @@ def whole(config: Any, least: int, *names: str) -> None:
 
 
 def number(config: Any, low: float, high: float, *names: str) -> None:
-    """Numbers from ``low`` to ``high``, both included."""
+    """Raise ConfigError unless the fields are numbers from ``low`` to ``high``, both included."""
     for name in names:
         value = getattr(config, name)
         check(config, _is_number(value) and low <= value <= high, name, f"it must be a number from {low:g} to {high:g}")
 
 
 def fraction(config: Any, *names: str) -> None:
-    """Numbers from 0 to 1, which is left out."""
+    """Raise ConfigError unless the fields are numbers in [0, 1)."""
     for name in names:
         value = getattr(config, name)
         check(config, _is_number(value) and 0.0 <= value < 1.0, name, "it must lie in [0, 1)")

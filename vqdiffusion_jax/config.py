@@ -1,9 +1,8 @@
-"""Every choice a model is made of, as frozen dataclasses that check themselves.
+"""A model's configuration, as frozen dataclasses that check themselves.
 
-The library takes these and nothing else; ``configs/*.py`` and the converters
-build them.  Architecture (``DenoiserConfig``, ``VQGANConfig``, ...) is what a
-checkpoint fixes; ``ComputeConfig`` is what the person running it may choose.
-``vqdiffusion_jax.presets`` holds the released configurations by name.
+``configs/*.py`` and the converters build them.  A checkpoint fixes its architecture (``DenoiserConfig``,
+``VQGANConfig``, ...); the user chooses ``ComputeConfig``.  ``vqdiffusion_jax.presets`` holds the released
+configurations by name.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .checks import check, fraction, one_of, whole
 from .errors import ConfigError
+from .extensions import Options, check_name
 
 CONDITIONS = ("text", "class", "none")
 MLPS = ("dense", "conv")
@@ -30,16 +30,76 @@ DTYPES = ("float32", "bfloat16", "float16")
 ATTENTIONS = ("auto", "xla", "blocked", "cudnn")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
-    """Mask-and-replace noise, the reference's ``alpha1`` (paper section 4.1).
+# Names of noise schedules -> module and class below ``vqdiffusion_jax.diffusion.schedules``; imported only when asked
+# for.
+SCHEDULES = {
+    "alpha1": "alpha1:Alpha1",
+    "cosine": "cosine:Cosine",
+    "linear": "linear:Linear",
+}
+# Names of training objectives -> module and class below ``vqdiffusion_jax.diffusion.objectives``.
+OBJECTIVES = {
+    "variational": "variational:Variational",
+    "masked_cross_entropy": "masked_cross_entropy:MaskedCrossEntropy",
+}
 
-    The cumulative keep and mask probabilities run linearly from ``*_start`` at
-    t = 0 to ``*_end`` at t = num_timesteps - 1.
+
+class _Named:
+    """A configuration whose field ``name`` chooses a class and whose ``options`` are that class's keyword arguments.
+
+    The reference's own class has its arguments as fields, so that old files keep their form.
     """
+
+    _REFERENCE: ClassVar[str]  # name of the reference's own class
+    _ARGUMENTS: ClassVar[tuple[str, ...]]  # fields that are its arguments
+    _ONLY_REFERENCE: ClassVar[tuple[str, ...]]  # fields that mean nothing to other classes
+
+    name: str
+    options: Mapping[str, Any]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of the class."""
+        if self.name == self._REFERENCE:
+            return {name: getattr(self, name) for name in self._ARGUMENTS}
+        return dict(self.options)
+
+    def _check_named(self, builtin: Mapping[str, str]) -> None:
+        kind = type(self).__name__
+        check_name(self, "name", builtin)
+        if not isinstance(self.options, Mapping):
+            raise ConfigError(f"{kind}.options is {self.options!r}; it must be a table of keyword arguments")
+        object.__setattr__(self, "options", Options(self.options))
+        if self.name == self._REFERENCE:
+            if self.options:
+                raise ConfigError(
+                    f"{kind}.options is {dict(self.options)!r}; {self.name} takes none, set {kind}'s own fields"
+                )
+            return
+        # A field's default is the class's attribute.
+        changed = [name for name in self._ONLY_REFERENCE if getattr(self, name) != getattr(type(self), name)]
+        if changed:
+            raise ConfigError(
+                f"{kind}.{changed[0]} is {getattr(self, changed[0])!r}, but it belongs to {self._REFERENCE}; "
+                f"give options of {self.name}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig(_Named):
+    """Mask-and-replace noise over ``num_timesteps`` timesteps: a schedule by name.
+
+    alpha1, the reference's (paper section 4.1), has its settings as fields: the cumulative keep and mask probabilities
+    run linearly from ``*_start`` at t = 0 to ``*_end`` at t = num_timesteps - 1.  Other schedules take ``options``.
+    """
+
+    _REFERENCE = "alpha1"
+    _ARGUMENTS = ("keep_start", "keep_end", "mask_start", "mask_end")
+    _ONLY_REFERENCE = (*_ARGUMENTS, "denominator")
 
     num_codes: int
     num_timesteps: int = 100
+    name: str = "alpha1"  # one of SCHEDULES, or package.module:Class of your own
+    options: Mapping[str, Any] = field(default_factory=Options)  # keyword arguments of any class but alpha1
     keep_start: float = 0.99999
     keep_end: float = 0.000009
     mask_start: float = 0.000009
@@ -49,11 +109,13 @@ class ScheduleConfig:
     def __post_init__(self):
         whole(self, 1, "num_codes", "num_timesteps")
         one_of(self, "denominator", DENOMINATORS)
+        self._check_named(SCHEDULES)
         for end in ("start", "end"):
             keep, mask = getattr(self, f"keep_{end}"), getattr(self, f"mask_{end}")
             if not (0.0 < keep < 1.0 and 0.0 < mask < 1.0 and keep + mask < 1.0):
                 raise ConfigError(
-                    f"ScheduleConfig: keep_{end}={keep} and mask_{end}={mask} must both lie in (0, 1) and sum to less than 1"
+                    f"ScheduleConfig: keep_{end}={keep} and mask_{end}={mask} must both lie in (0, 1) "
+                    "and sum to less than 1"
                 )
 
 
@@ -127,7 +189,7 @@ class DenoiserConfig:
 
     @property
     def null_label(self) -> int:
-        """class only: the label that stands for no class; past the table, where it takes the mean row, if none was trained."""
+        """class only: the label of no class; if none was trained it lies past the table and takes the mean row."""
         return self.num_classes - 1 if self.learnable_null else self.num_classes
 
 
@@ -148,9 +210,8 @@ class VQGANConfig:
     norm_groups: int = 32
     dropout: float = 0.0
     reduced_codebook_size: int | None = None  # K, where only some codes are kept
-    encoder_window: int | None = (
-        None  # pixels a side of the squares that the encoder sees one at a time; None: the whole picture
-    )
+    # Pixels a side of the squares that the encoder sees one at a time; None: the whole picture.
+    encoder_window: int | None = None
 
     def __post_init__(self):
         whole(self, 1, "codebook_size", "embed_dim", "image_size", "channels", "num_res_blocks")
@@ -166,8 +227,8 @@ class VQGANConfig:
         window = self.encoder_window
         if window is not None and (window < 1 or window % self.downsampling or self.image_size % window):
             raise ConfigError(
-                f"VQGANConfig.encoder_window is {window}; it must be a multiple of the downsampling of {self.downsampling} that divides"
-                f" image_size={self.image_size}, or None"
+                f"VQGANConfig.encoder_window is {window}; it must be a multiple of the downsampling of "
+                f"{self.downsampling} that divides image_size={self.image_size}, or None"
             )
         for channels in (self.channels, *(self.channels * multiplier for multiplier in self.channel_multipliers)):
             if channels % self.norm_groups:
@@ -177,7 +238,8 @@ class VQGANConfig:
         for level in self.attention_levels:
             if not 0 <= level < len(self.channel_multipliers):
                 raise ConfigError(
-                    f"VQGANConfig.attention_levels has {level}; levels run from 0 to {len(self.channel_multipliers) - 1}"
+                    f"VQGANConfig.attention_levels has {level}; "
+                    f"levels run from 0 to {len(self.channel_multipliers) - 1}"
                 )
         if self.reduced_codebook_size is not None and not 1 <= self.reduced_codebook_size <= self.codebook_size:
             raise ConfigError(
@@ -195,7 +257,7 @@ class VQGANConfig:
 
     @property
     def num_codes(self) -> int:
-        """K: how many tokens the diffusion sees."""
+        """K, the number of codes that the diffusion draws from."""
         return self.reduced_codebook_size or self.codebook_size
 
 
@@ -271,7 +333,7 @@ def _check_mlp_ratio(config: DenoiserConfig | CLIPTextConfig | CLIPVisionConfig)
 
 @dataclass(frozen=True, kw_only=True)
 class TextEmbeddingConfig:
-    """How the text tower's states become the condition (the reference's CLIPTextEmbedding).
+    """The way from the text tower's states to the condition (the reference's CLIPTextEmbedding).
 
     Every released model takes all states, each divided by its L2 norm.
     """
@@ -299,15 +361,26 @@ class TokenizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig:
-    """Variational bound plus the auxiliary term on x_0 (paper equation 10 and appendix)."""
+class ObjectiveConfig(_Named):
+    """The loss that training minimises: an objective by name.
 
+    variational, the reference's, is the variational bound and an auxiliary term on x_0 (paper equation 10 and
+    appendix); its settings are fields.  Other objectives take ``options``.
+    """
+
+    _REFERENCE = "variational"
+    _ARGUMENTS = ("auxiliary_weight", "auxiliary_weighting", "masked_weight", "unmasked_weight")
+    _ONLY_REFERENCE = _ARGUMENTS[1:]  # presets set the auxiliary weight, whatever the objective
+
+    name: str = "variational"  # one of OBJECTIVES, or package.module:Class of your own
+    options: Mapping[str, Any] = field(default_factory=Options)  # keyword arguments of any class but variational
     auxiliary_weight: float = 5.0e-4
     auxiliary_weighting: str = "decreasing"  # "increasing" is what the code did before spring 2022
     masked_weight: float = 1.0
     unmasked_weight: float = 1.0
 
     def __post_init__(self):
+        self._check_named(OBJECTIVES)
         one_of(self, "auxiliary_weighting", AUXILIARY_WEIGHTINGS)
         for name in ("auxiliary_weight", "masked_weight", "unmasked_weight"):
             if not getattr(self, name) >= 0.0:
@@ -316,7 +389,7 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingDefaults:
-    """What a call that names nothing else uses; the authors' documented settings for each released model."""
+    """Settings of a call that gives none: for a released model those that its authors document."""
 
     guidance_scale: float = 1.0
     truncation_rate: float = 0.86
@@ -349,51 +422,53 @@ class ModelConfig:
             )
         if schedule.num_timesteps != denoiser.num_timesteps:
             raise ConfigError(
-                f"the schedule has {schedule.num_timesteps} timesteps but the denoiser has embeddings for {denoiser.num_timesteps}"
+                f"the schedule has {schedule.num_timesteps} timesteps but the denoiser has embeddings "
+                f"for {denoiser.num_timesteps}"
             )
         if codec.grid != denoiser.grid:
             raise ConfigError(f"the codec gives a grid of {codec.grid} tokens but the denoiser expects {denoiser.grid}")
-        text = (self.text_encoder, self.text_embedding, self.tokenizer)
+        tower, embedding, tokenizer = self.text_encoder, self.text_embedding, self.tokenizer
         if denoiser.condition == "text":
-            if any(part is None for part in text):
+            if tower is None or embedding is None or tokenizer is None:
                 raise ConfigError("a text model needs text_encoder, text_embedding and tokenizer")
-            self._check_text_condition()
-        elif any(part is not None for part in text):
+            self._check_text_condition(tower, embedding)
+        elif any(part is not None for part in (tower, embedding, tokenizer)):
             raise ConfigError(
                 f"a model with condition={denoiser.condition!r} takes no text_encoder, text_embedding or tokenizer"
             )
 
-    def _check_text_condition(self) -> None:
-        """Raise ConfigError unless text becomes what the denoiser takes: one array (batch, condition_length, condition_width)."""
-        text, tower, denoiser = self.text_embedding, self.text_encoder, self.denoiser
+    def _check_text_condition(self, tower: CLIPTextConfig, text: TextEmbeddingConfig) -> None:
+        """Raise ConfigError unless text becomes a condition (batch, condition_length, condition_width)."""
+        denoiser = self.denoiser
         if text.additional_last:
             raise ConfigError(
                 "text_embedding.additional_last gives a second array, which no denoiser here takes; set it to False"
             )
         if text.pick_last and not text.keep_length_axis:
             raise ConfigError(
-                "text_embedding.pick_last gives no sequence, which is what a denoiser attends to; set keep_length_axis too "
+                "text_embedding.pick_last gives no sequence for the denoiser to attend to; set keep_length_axis too "
                 "(keep_seq_len_dim in the reference's files)"
             )
         if text.pick_last and denoiser.condition_length != 1:
             raise ConfigError(
-                f"text_embedding.pick_last gives one state but the denoiser's condition_length is {denoiser.condition_length}; "
-                "set it to 1 (condition_seq_len in the reference's files)"
+                "text_embedding.pick_last gives one state but the denoiser's condition_length is "
+                f"{denoiser.condition_length}; set it to 1 (condition_seq_len in the reference's files)"
             )
         width = (tower.projection_width if text.pick_last else tower.width) * (2 if text.double else 1)
         if width != denoiser.condition_width:
             doubled = " (text_embedding.double, embed_dim in the reference's files)" if text.double else ""
             raise ConfigError(
-                f"the text condition is {width} wide{doubled} but the denoiser's condition_width is {denoiser.condition_width}"
+                f"the text condition is {width} wide{doubled} but the denoiser's condition_width is "
+                f"{denoiser.condition_width}"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """How a network is run, which no checkpoint fixes.
+    """The arithmetic and execution of a network, which no checkpoint fixes.
 
-    dtype is that of activations and matmuls; normalisation statistics,
-    softmax, logits and everything in log space stay float32.
+    dtype is that of activations and matmuls; normalisation statistics, softmax, logits and everything in log space stay
+    float32.
     """
 
     dtype: str = "float32"
@@ -409,17 +484,17 @@ class ComputeConfig:
         one_of(self, "attention", ATTENTIONS)
 
 
-MODEL_DTYPES = ("float32", "bfloat16", "float8")  # what ``compute_in`` takes, and --dtype
+MODEL_DTYPES = ("float32", "bfloat16", "float8")  # of ``compute_in`` and --dtype
 
 
 def compute_in(dtype: str) -> ComputeConfig:
-    """Weights and arithmetic in ``dtype``; "float8" is bfloat16 with ``fp8``."""
+    """Return the ComputeConfig of weights and arithmetic in ``dtype``; "float8" is bfloat16 with ``fp8``."""
     held = "bfloat16" if dtype == "float8" else dtype
     return ComputeConfig(dtype=held, param_dtype=held, fp8=dtype != held)
 
 
 def dtype_of(compute: ComputeConfig) -> str:
-    """The inverse of ``compute_in``: "float8" or the dtype of the arithmetic."""
+    """Return "float8" or the dtype of the arithmetic; the inverse of ``compute_in``."""
     return "float8" if compute.fp8 else compute.dtype
 
 
@@ -429,12 +504,16 @@ def mlp_ratio(mlp_width: int, width: int) -> float:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON types; ``from_dict`` reads it back."""
+    """Return a config as plain JSON types; ``from_dict`` reads it back."""
     return dataclasses.asdict(config)
 
 
-def from_dict(cls: type, values: dict[str, Any], *, where: str = "") -> Any:
-    """Build ``cls`` from ``to_dict``'s output.  Raises ConfigError naming any field that is unknown, missing or of a wrong type."""
+def from_dict(cls: type, values: Any, *, where: str = "") -> Any:
+    """Return a ``cls`` from ``to_dict``'s output.
+
+    where: the name of ``cls`` in messages.  Raises ConfigError naming any field that is unknown, missing or of a wrong
+    type.
+    """
     where = where or cls.__name__
     if not isinstance(values, dict):
         raise ConfigError(f"{where} is {values!r}; it must be a table of fields")
@@ -451,19 +530,19 @@ def from_dict(cls: type, values: dict[str, Any], *, where: str = "") -> Any:
 
 
 def _from_json(hint: Any, value: Any, where: str) -> Any:
-    """``value`` as the type that a field's annotation names.  Raises ConfigError where it is another."""
+    """Return ``value`` as the type that a field's annotation names.  Raises ConfigError if it is of another."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if value is None and NoneType in options:
         return None
-    kind = next(option for option in options if option is not NoneType)
-    if dataclasses.is_dataclass(kind):
+    kind: Any = next(option for option in options if option is not NoneType)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return from_dict(kind, value, where=where)
     if get_origin(kind) is tuple:
         return _tuple_from_json(get_args(kind), value, where)
     what, types = _PLAIN.get(get_origin(kind) or kind, ("", object))
     if not isinstance(value, types) or isinstance(value, bool) and kind in (int, float):
         raise ConfigError(f"{where} is {value!r}; it must be {what}{' or null' if NoneType in options else ''}")
-    return float(value) if kind is float else value
+    return float(cast(float, value)) if kind is float else value
 
 
 def _tuple_from_json(kinds: tuple, value: Any, where: str) -> tuple:

@@ -32,11 +32,12 @@ from .config import (
     to_dict,
 )
 from .errors import CheckpointError
+from .extensions import check_trusted
 from .files import check_empty, whole_or_not_at_all
 from .models.components import CLIPComponents, CodecComponent
 from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
-from .multihost import wait_for_all
+from .multihost import barrier
 from .sharding import shardings
 from .text.tokenizer import Tokenizer
 
@@ -65,8 +66,14 @@ transformers MIT (CompVis), CLIP MIT (OpenAI).
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """Read the ModelConfig of a model folder.  Raises CheckpointError or ConfigError naming the file."""
-    return from_dict(ModelConfig, _read_head(folder, "model"), where=f"{folder / 'config.json'}: model")
+    """Read the ModelConfig of a model folder.
+
+    Raises CheckpointError or ConfigError naming the file, also for a noise schedule outside the package that is not trusted.
+    """
+    where = f"{folder / 'config.json'}: model"
+    config = from_dict(ModelConfig, _read_head(folder, "model"), where=where)
+    check_trusted(config.schedule.name, f"{where}.schedule.name")
+    return config
 
 
 def read_model(
@@ -205,9 +212,9 @@ def _one_place(folder: Path) -> Iterator[Path]:
     if jax.process_index() == 0:
         shutil.rmtree(place, ignore_errors=True)  # left by a run that was killed
         place.mkdir(parents=True)
-    wait_for_all(f"{place} is there")
+    barrier(f"{place} is there")
     yield place
-    wait_for_all(f"{place} is whole")
+    barrier(f"{place} is whole")
     if jax.process_index() == 0:
         place.replace(folder)
-    wait_for_all(f"{folder} is there")
+    barrier(f"{folder} is there")

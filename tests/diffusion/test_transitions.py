@@ -229,7 +229,8 @@ def test_q_sample_with_uniforms_frequencies_and_replay():
 
 
 def test_rare_replacement_is_drawn_at_its_rate():
-    # The released replacement probability, 1e-6 in total, is about 8 steps of a float32 uniform: it must not be lost or inflated.
+    # The released replacement probability, 1e-6 in total, is about 8 steps of a float32 uniform: it must not be lost or
+    # inflated.
     schedule = make_schedule(ScheduleConfig(num_codes=NUM_CODES))
     size, rounds = 2_000_000, 3
     clean, kernel = jnp.zeros((1, size), jnp.int32), schedule.marginals()[0]

@@ -14,8 +14,8 @@ from vqdiffusion_jax.training.config import LearningRateConfig
 
 
 def rates_after_each_step(config: LearningRateConfig, losses) -> np.ndarray:
-    advance = jax.jit(functools.partial(learning_rate.advance, config))
-    state, rates = learning_rate.initial(config), []
+    advance = jax.jit(functools.partial(learning_rate.update, config))
+    state, rates = learning_rate.init(config), []
     np.testing.assert_allclose(state.rate, config.start, rtol=1e-6)
     for loss in losses:
         state = advance(state, jnp.float32(loss))

@@ -8,7 +8,8 @@ import pytest
 from tests.golden.cases import Case, classes_last
 from tests.golden.loading import clip_in, gradient_names, training_condition, with_null
 from tests.golden.test_transitions import assert_log_probs
-from vqdiffusion_jax.diffusion import objective, transitions
+from vqdiffusion_jax.diffusion import timesteps, transitions
+from vqdiffusion_jax.diffusion.objectives import variational
 from vqdiffusion_jax.diffusion.schedule import make_schedule
 from vqdiffusion_jax.models.clip import text_embedding
 
@@ -19,7 +20,7 @@ def losses(case: Case, model):
     x0, t = jnp.asarray(case["loss/x0"]), jnp.asarray(case["loss/t"])
     x_t = transitions.q_sample_with_uniforms(x0, schedule.marginals()[t], jnp.asarray(classes_last(case["loss/u"])))
     log_x0 = transitions.predict_start(model.denoiser(x_t, t, training_condition(case, model)))
-    terms = objective.loss_terms(
+    terms = variational.loss_terms(
         log_x0, x0, x_t, t, jnp.asarray(case["loss/pt"]), schedule.one_step_jumps(), config.objective
     )
     return terms.loss, (x_t, log_x0, terms)
@@ -51,9 +52,9 @@ def test_loss(case: Case, model):
 
     # The loss is a function: the running statistics change only through update_loss_state.  Recordings whose
     # buffers were put back after the forward pass hold the same numbers before and after.
-    before = objective.LossState(jnp.asarray(case["loss/Lt_history_before"]), jnp.asarray(case["loss/Lt_count_before"]))
+    before = timesteps.LossState(jnp.asarray(case["loss/Lt_history_before"]), jnp.asarray(case["loss/Lt_count_before"]))
     put_back = np.array_equal(case["loss/Lt_count_before"], case["loss/Lt_count_after"])
-    after = before if put_back else objective.update_loss_state(before, jnp.asarray(case["loss/t"]), terms.kl_loss)
+    after = before if put_back else timesteps.update_loss_state(before, jnp.asarray(case["loss/t"]), terms.kl_loss)
     np.testing.assert_allclose(after.history, case["loss/Lt_history_after"], rtol=1e-4)
     np.testing.assert_allclose(after.count, case["loss/Lt_count_after"])
 
@@ -102,13 +103,13 @@ def with_denoiser(model, denoiser):
 @pytest.mark.cases("text", "class", "none", needs=("importance/",))
 def test_importance_sampling(case: Case):
     history = jnp.asarray(case["importance/Lt_history"])
-    state = objective.LossState(history, jnp.full_like(history, 11))
-    np.testing.assert_allclose(objective.timestep_probabilities(state), case["importance/pt_all"], rtol=1e-5)
+    state = timesteps.LossState(history, jnp.full_like(history, 11))
+    np.testing.assert_allclose(timesteps.timestep_probabilities(state), case["importance/pt_all"], rtol=1e-5)
     uniforms = jnp.asarray(case["importance/u"], jnp.float32)
-    t, pt = objective.sample_timesteps(uniforms, state, len(uniforms))
+    t, pt = timesteps.sample_timesteps(uniforms, timesteps.timestep_probabilities(state), len(uniforms))
     np.testing.assert_array_equal(t, case["importance/t"])
     np.testing.assert_allclose(pt, case["importance/pt"], rtol=1e-5)
 
     assert bool(case["importance/uniform_fallback_when_count_le_10"])
-    too_few = objective.LossState(history, jnp.full_like(history, 11).at[0].set(10))
-    np.testing.assert_allclose(objective.timestep_probabilities(too_few), 1 / len(history), rtol=1e-6)
+    too_few = timesteps.LossState(history, jnp.full_like(history, 11).at[0].set(10))
+    np.testing.assert_allclose(timesteps.timestep_probabilities(too_few), 1 / len(history), rtol=1e-6)

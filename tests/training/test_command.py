@@ -23,8 +23,8 @@ def get_config():
     return {table}({network}, data=data, batch_size=4, steps=1, compute=dict(dtype="float32", remat=False), workers=0)
 """
 NETWORKS = {
-    "codec": ("vqgan_table", "codec=codec"),
-    "denoiser": ("table", "model=to_dict(replace(model, codec=codec))"),
+    "codec": ("vqgan_config_dict", "codec=codec"),
+    "denoiser": ("train_config_dict", "model=to_dict(replace(model, codec=codec))"),
 }
 
 

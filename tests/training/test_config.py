@@ -48,10 +48,10 @@ def test_every_file_is_a_run(name):
 
 OWN = """
 from vqdiffusion_jax.presets import preset
-from vqdiffusion_jax.training.config_dict import table, vqgan_table
+from vqdiffusion_jax.training.config_dict import train_config_dict, vqgan_config_dict
 
-assert table(model="tiny_class", batch_size=3, steps=1).model.denoiser.width
-assert vqgan_table(codec=preset("emoji").codec, batch_size=3, steps=1).optimizer.b1 == 0.5
+assert train_config_dict(model="tiny_class", batch_size=3, steps=1).model.denoiser.width
+assert vqgan_config_dict(codec=preset("emoji").codec, batch_size=3, steps=1).optimizer.b1 == 0.5
 """
 
 
@@ -63,6 +63,18 @@ def test_a_file_of_ones_own_needs_the_installed_package_alone(tmp_path):
     found = os.environ | {"PYTHONPATH": str(installed)}
     done = subprocess.run([sys.executable, "own.py"], cwd=tmp_path, env=found, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_files_from_before_keep_working_with_one_line_that_says_so(tmp_path):
+    (tmp_path / "own.py").write_text(
+        OWN.replace("config_dict import train_config_dict, vqgan_config_dict", "table import table, vqgan_table")
+        .replace("train_config_dict(", "table(")
+        .replace("vqgan_config_dict(", "vqgan_table(")
+    )
+    found = os.environ | {"PYTHONPATH": str(CONFIGS.parent)}
+    done = subprocess.run([sys.executable, "own.py"], cwd=tmp_path, env=found, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "own.py:3: FutureWarning: vqdiffusion_jax.training.table is now training.config_dict" in done.stderr
 
 
 def test_released_runs_have_the_reference_numbers():
@@ -118,3 +130,11 @@ def test_table_may_name_a_preset_or_hold_its_fields():
         table(learning_rate={"peak": 1e-3})
     )
     assert isinstance(train_config(table()), TrainConfig)
+
+
+def test_public_names_are_there_and_come_when_they_are_used():
+    script = "import sys, vqdiffusion_jax.training as t; print('vqdiffusion_jax.training.loop' in sys.modules)"
+    script += "; print(all(getattr(t, name) is not None for name in t.__all__))"
+    environment = os.environ | {"PYTHONPATH": str(CONFIGS.parent)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"], done.stderr

@@ -19,10 +19,11 @@ from vqdiffusion_jax.checkpoint import TrainingCheckpoints, _orbax, _without_key
 from vqdiffusion_jax.errors import CheckpointError, DataError, NonFiniteLoss
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
-from vqdiffusion_jax.training.denoiser.init_from import Parts
+from vqdiffusion_jax.training.denoiser.init_from import Pretrained
 from vqdiffusion_jax.training.denoiser.state import abstract_state
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
-from vqdiffusion_jax.training.loop import check_folder, held_out, termination, train
+from vqdiffusion_jax.training.loop import check_folder, held_out, train
+from vqdiffusion_jax.training.termination import termination
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS = 6
@@ -30,7 +31,7 @@ CHANGES = {"steps": STEPS, "checkpoint": CheckpointConfig(every=2, keep_last=2),
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
-def run(workdir, loader=None, parts=Parts(), **changes):
+def run(workdir, loader=None, parts=Pretrained(), **changes):
     config, lines = make_config("none", **(CHANGES | changes)), []
     mesh = make_mesh(devices=jax.devices()[:1])
     outcome = train(DenoiserTask(config, parts, mesh), workdir, loader or ToyLoader(config), log=lines.append)
@@ -52,6 +53,14 @@ def whole(compilation_cache, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     outcome, _ = run(folder)
     return folder, outcome.state
+
+
+@pytest.fixture
+def ctrl_c_raises():
+    """Ctrl-C raises, as in a terminal; a shell's background jobs (``nohup make test &``) ignore it from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Interrupted(Exception):
@@ -96,6 +105,7 @@ def test_interrupted_ends_as_uninterrupted(whole, tmp_path):
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("ctrl_c_raises")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_sigterm_or_ctrl_c_saves_and_ends(whole, tmp_path, number):
     before = signal.getsignal(number)
@@ -108,6 +118,7 @@ def test_sigterm_or_ctrl_c_saves_and_ends(whole, tmp_path, number):
     assert_identical(outcome.state, whole[1])
 
 
+@pytest.mark.usefixtures("ctrl_c_raises")
 def test_a_second_ctrl_c_ends_at_once(tmp_path, capfd):
     said = []
 
@@ -123,6 +134,19 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path, capfd):
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with termination() as asked_to_stop:
+            signal.raise_signal(number)
+            assert signal.getsignal(number) == signal.SIG_IGN and not asked_to_stop(1)
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
 def test_ctrl_c_to_one_of_several_processes_becomes_the_sigterm_that_jax_tells_all_of(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     caught, before = [], signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
@@ -238,7 +262,7 @@ def test_held_out_batches_are_closed():
         def __iter__(self):
             return Closing(self.config, self.process)
 
-    task = DenoiserTask(config, Parts(), make_mesh(devices=jax.devices()[:1]))
+    task = DenoiserTask(config, Pretrained(), make_mesh(devices=jax.devices()[:1]))
     assert len(list(held_out(task, Loader(config)))) == 2
     some = held_out(task, Loader(config))
     next(some)
@@ -281,7 +305,7 @@ def test_keeps_the_last_and_the_best(tmp_path):
     checkpoint = CheckpointConfig(every=1, keep_last=1, keep_best=1)
     changed = make_config("none", **(CHANGES | {"watch": watch, "checkpoint": checkpoint}))
     lines = []
-    task = DenoiserTask(changed, Parts(codec=model.codec), make_mesh(devices=jax.devices()[:1]))
+    task = DenoiserTask(changed, Pretrained(codec=model.codec), make_mesh(devices=jax.devices()[:1]))
     outcome = train(task, tmp_path, ToyLoader(config), validation=ToyLoader(config), log=lines.append)
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     scores = {r["step"]: r["validation_bits_per_token"] for r in records if "validation_bits_per_token" in r}

@@ -6,7 +6,7 @@ import pytest
 
 from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.training.denoiser.task import loss_by_timestep
-from vqdiffusion_jax.training.metric_writer import Journal, console_line
+from vqdiffusion_jax.training.metric_writer import MetricWriter, console_line
 from vqdiffusion_jax.training.tensorboard import masked_crc
 
 
@@ -28,15 +28,15 @@ def test_checksum_is_crc32c():
     assert masked_crc(b"123456789") == (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def test_journal_drops_what_a_killed_run_wrote_later(tmp_path):
-    journal = Journal(tmp_path, 0)
+def test_writer_drops_what_a_killed_run_wrote_later(tmp_path):
+    writer = MetricWriter(tmp_path, 0)
     for step in (1, 2, 3):
-        journal.write(step, {"loss": 0.5 * step, "loss_by_timestep": [0.0]})
-    journal.picture(3, "samples", np.zeros((4, 6, 3), np.uint8))
-    journal.close()
+        writer.write(step, {"loss": 0.5 * step, "loss_by_timestep": [0.0]})
+    writer.image(3, "samples", np.zeros((4, 6, 3), np.uint8))
+    writer.close()
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 4, "lo')
-    Journal(tmp_path, 2).close()
+    MetricWriter(tmp_path, 2).close()
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2]
     first = sorted((tmp_path / "tensorboard").iterdir())[0]
     events = records(first)
@@ -46,14 +46,14 @@ def test_journal_drops_what_a_killed_run_wrote_later(tmp_path):
 
 
 def test_full_disk_is_one_line(tmp_path):
-    journal = Journal(tmp_path, 0)
-    with open("/dev/full", "a") as journal._file:
+    writer = MetricWriter(tmp_path, 0)
+    with open("/dev/full", "a") as writer._file:
         with pytest.raises(
             CheckpointError, match="cannot be written to: No space left on device; make room and start the run again"
         ):
-            journal.write(1, {"loss": 1.0})
+            writer.write(1, {"loss": 1.0})
         with pytest.raises(CheckpointError, match="No space left on device"):
-            journal.close()
+            writer.close()
 
 
 def test_loss_by_timestep_is_per_token():

@@ -18,12 +18,12 @@ from vqdiffusion_jax.presets import preset
 from vqdiffusion_jax.sharding import AXES
 
 CONFIG = """
-from vqdiffusion_jax.training.config_dict import table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 
 def get_config():
-    return table(
-        model="tiny_class", data=dict(source="folder", root={root!r}, options=dict(labels="folders")), batch_size=8, steps=2,
-        compute=dict(dtype="float32", remat=False), untrained_towers=True, workers=0{more},
+    return train_config_dict(
+        model="tiny_class", data=dict(source="folder", root={root!r}, options=dict(labels="folders")), batch_size=8,
+        steps=2, compute=dict(dtype="float32", remat=False), untrained_towers=True, workers=0{more},
     )
 """
 pytestmark = pytest.mark.usefixtures("compilation_cache")

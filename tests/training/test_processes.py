@@ -27,14 +27,14 @@ import numpy as np
 from tests.training.toy import ToyLoader, make_config, make_model
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
-from vqdiffusion_jax.training.denoiser.init_from import Parts
+from vqdiffusion_jax.training.denoiser.init_from import Pretrained
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 from vqdiffusion_jax.training.loop import train
 
 watch = WatchConfig(eval_every=4, eval_batches=1, sample_every=4, prompts=("a dog", "a cat"), num_samples=2)
 config = make_config("text", steps=steps, checkpoint=CheckpointConfig(every=2), watch=watch)
 model = make_model(config)
-task = DenoiserTask(config, Parts(codec=model.codec, text_encoder=model.text_encoder), make_mesh(1, count, 1))
+task = DenoiserTask(config, Pretrained(codec=model.codec, text_encoder=model.text_encoder), make_mesh(1, count, 1))
 loader = ToyLoader(config, process=(index, count))
 outcome = train(task, folder, loader, validation=loader)
 if count == 1:

@@ -12,9 +12,9 @@ import numpy as np
 jax.config.update("jax_compilation_cache_dir", sys.argv[2])
 from tests.training.toy import ToyLoader, make_batch, make_config, make_frozen
 from vqdiffusion_jax.sharding import make_mesh, shard
-from vqdiffusion_jax.training.batches import place_batch
+from vqdiffusion_jax.training.batch import place_batch
 from vqdiffusion_jax.training.config import CheckpointConfig
-from vqdiffusion_jax.training.denoiser.init_from import Parts
+from vqdiffusion_jax.training.denoiser.init_from import Pretrained
 from vqdiffusion_jax.training.loop import train
 from vqdiffusion_jax.training.denoiser.state import create_state
 from vqdiffusion_jax.training.denoiser.step import make_step
@@ -41,11 +41,11 @@ for steps, sizes in [(2, (2, 4, 1)), (4, (1, 2, 2)), (6, (1, 1, 1))]:
     config = make_config("none", **(changes | {"steps": steps}))
     lines = []
     mesh = make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)])
-    outcome = train(DenoiserTask(config, Parts(), mesh), sys.argv[1] + "/run", ToyLoader(config), log=lines.append)
+    outcome = train(DenoiserTask(config, Pretrained(), mesh), sys.argv[1] + "/run", ToyLoader(config), log=lines.append)
     assert steps == 2 or f"resuming from checkpoint {steps - 2}" in lines[0], lines
 losses["moved"] = [float(np.linalg.norm(np.asarray(outcome.state.ema.denoiser.logits.kernel[...])))]
 config = make_config("none", **changes)
-task = DenoiserTask(config, Parts(), make_mesh(devices=jax.devices()[:1]))
+task = DenoiserTask(config, Pretrained(), make_mesh(devices=jax.devices()[:1]))
 whole = train(task, sys.argv[1] + "/whole", ToyLoader(config), log=lines.append)
 losses["stayed"] = [float(np.linalg.norm(np.asarray(whole.state.ema.denoiser.logits.kernel[...])))]
 np.savez(sys.argv[1] + "/losses.npz", **losses)

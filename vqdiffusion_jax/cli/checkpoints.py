@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 _WHERE = "checkpoints"
 # Flags that complete a file given as --checkpoint or --init_from.
-COMPANIONS = ("reference_config", "codec_config", "mapping", "codec", "clip", "weights", "clip_weights", "clip_dtype")
+COMPANIONS = (
+    "reference_config",
+    "codec_config",
+    "mapping",
+    "codec",
+    "clip",
+    "weights",
+    "clip_weights",
+    "clip_dtype",
+    "trust",
+)
 
 flags.DEFINE_string(
     "checkpoint",
@@ -63,6 +73,12 @@ flags.DEFINE_enum(
     None,
     list(MODEL_DTYPES),
     "Arithmetic; by default bfloat16 on accelerators.  float8: bfloat16, with the denoiser's matmuls in float8.",
+    module_name=_WHERE,
+)
+flags.DEFINE_multi_string(
+    "trust",
+    [],
+    "package.module:Class, a noise schedule outside the package that a model folder may import; repeat for several.",
     module_name=_WHERE,
 )
 

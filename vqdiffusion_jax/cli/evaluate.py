@@ -346,12 +346,11 @@ def _complete(*found) -> bool:
     """Whether every chunk of these (store, reference) is there and this process is the one to report."""
     import jax
 
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
+    from ..multihost import barrier
 
-        multihost_utils.sync_global_devices("chunks are written")
-        if jax.process_index():
-            return False
+    barrier("chunks are written")
+    if jax.process_index():
+        return False
     stores = {one.folder: one for store, reference in found for one in (store, reference.rows) if one is not None}
     absent = sum(len(store.missing()) for store in stores.values())
     if absent:

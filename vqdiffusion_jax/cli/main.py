@@ -11,6 +11,7 @@ from absl import app, flags, logging
 
 from ..errors import UsageError
 from ..exit_status import status_of
+from ..extensions import trust
 from .compiled import keep_compiled
 from .help import check_taken, unknown_flag, usage
 from .setting_flags import spell, with_todays_names
@@ -97,4 +98,5 @@ def _run_mode(mode: str, rest: list[str]) -> None:
     warnings.formatwarning = lambda message, *where, **more: (
         f"warning: {message}\n"
     )  # what, not from which line of ours
+    trust(*flags.FLAGS.trust)
     modules[mode].main()

@@ -100,13 +100,13 @@ class Writer:
 
 def first_free(out: Path) -> int:
     """The first number that no file has, nor any after it, as every process sees the folder.  All processes call this."""
-    from jax.experimental.multihost_utils import process_allgather
+    from ..multihost import all_gather
 
     numbers = [path.stem.removeprefix(GRID) for path in out.iterdir() if path.suffix in (".png", ".json", ".gif")]
     taken = [
         int(number) for number in numbers if number.isdecimal() and len(number) < 10
     ]  # longer ones are dates, and not ours
-    return int(np.max(process_allgather(np.int32(max(taken, default=-1))))) + 1  # nobody writes before all have looked
+    return int(all_gather(np.int32(max(taken, default=-1))).max()) + 1  # nobody writes before all have looked
 
 
 def frames(trajectory: np.ndarray, pipeline, count: int) -> np.ndarray:

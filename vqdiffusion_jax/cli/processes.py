@@ -1,4 +1,4 @@
-"""Several processes that work as one: how they find each other, and that none is left waiting when one fails."""
+"""Several processes that work as one: they find each other, and when one fails the others end with it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PROCESSES = ("distributed", "coordinator", "num_processes", "process_id")
 flags.DEFINE_bool(
     "distributed",
     False,
-    "Several processes, as Slurm, GKE, Open MPI or a TPU pod say; when sampling, each writes its own pictures.",
+    "Several processes, as Slurm, GKE, Open MPI or a TPU pod tell; when sampling, each writes its own pictures.",
     module_name=_MODE,
 )
 flags.DEFINE_string(
-    "coordinator", None, "host:port of process 0, for several processes where no cluster says so.", module_name=_MODE
+    "coordinator", None, "host:port of process 0, for several processes outside such clusters.", module_name=_MODE
 )
-flags.DEFINE_integer("num_processes", None, "How many there are, with --coordinator.", module_name=_MODE)
-flags.DEFINE_integer("process_id", None, "Which one this is, with --coordinator.", module_name=_MODE)
+flags.DEFINE_integer("num_processes", None, "Number of processes, with --coordinator.", module_name=_MODE)
+flags.DEFINE_integer("process_id", None, "Number of this process, from 0, with --coordinator.", module_name=_MODE)
 
 FLAGS = flags.FLAGS
 
@@ -35,7 +35,7 @@ _FAILED = "vqdiffusion_jax/failed"  # a key of JAX's coordination service: the n
 
 
 def join_processes() -> None:
-    """``jax.distributed``: as the flags say, or with --distributed as Slurm, GKE, Open MPI and TPU pods tell JAX."""
+    """Join the processes that the flags name, or with --distributed those that a cluster tells JAX of."""
     import jax
 
     if FLAGS.coordinator:
@@ -57,22 +57,22 @@ def join_processes() -> None:
         return
     if _service() is None:
         print(
-            f"warning: JAX {jax.__version__} does not show processes who of them has failed; when one fails, the others wait until JAX"
-            " misses it (JAX 0.10 and 0.11 do show it)",
+            f"warning: JAX {jax.__version__} does not show processes which of them has failed; when one fails, "
+            "the others wait until JAX misses it (JAX 0.10 and 0.11 do show it)",
             file=sys.stderr,
         )
     threading.Thread(target=_leave_when_another_fails, daemon=True).start()
-    from jax.experimental.multihost_utils import sync_global_devices
+    from ..multihost import barrier
 
-    # Connections between CPUs must be made within seconds of each other, which later, when each has read its files, may be too much.
-    sync_global_devices("all are here")
+    # CPUs must connect within seconds of each other; later, when each has read its files, they may be further apart.
+    barrier("all are here")
 
 
 def fail_together(run: Callable[[], int]) -> int:
-    """``run()``, an exit status; among several processes a status other than 0, or an exception, ends them all.
+    """Return ``run()``, an exit status; among several processes a status other than 0, or an exception, ends them all.
 
-    A process that left by itself would keep the others in a collective operation
-    until JAX misses its heartbeats, and would wait for them in JAX's own shutdown.
+    A process that left by itself would keep the others in a collective operation until JAX misses its heartbeats, and
+    would wait for them in JAX's own shutdown.
     """
     try:
         status = run()
@@ -106,7 +106,10 @@ def _leave_when_another_fails() -> None:
 
 
 def _service() -> tuple[Any, int] | None:
-    """JAX's connection to its coordination service, and which process this is; None if alone, if JAX has left or keeps them elsewhere."""
+    """Return JAX's connection to its coordination service and the number of this process.
+
+    None for a process that is alone, after JAX's shutdown, and for a JAX that keeps them elsewhere.
+    """
     if "jax" not in sys.modules:
         return None
     try:
@@ -122,7 +125,6 @@ def _leave(status: int) -> None:
     """End at once: JAX's own shutdown would wait for processes that will never come."""
     sys.stdout.flush()
     sys.stderr.flush()
-    time.sleep(
-        2 * SECONDS_BETWEEN_LOOKS
-    )  # the others shall read who failed before they miss this one in a collective operation
+    # The others shall read which one failed before they miss it in a collective operation.
+    time.sleep(2 * SECONDS_BETWEEN_LOOKS)
     os._exit(status)

@@ -37,8 +37,8 @@ def main() -> None:
     from ..files import check_empty, write_whole
     from ..loading import load_codec
     from ..training.config import plain
-    from ..training.vqgan.metrics import use_of_codes
-    from ..training.vqgan.usage import count_codes, kept_codes
+    from ..training.vqgan.codebook_usage import codebook_use
+    from ..training.vqgan.reduce_codebook import count_codes, kept_codes
 
     if FLAGS.config is None:
         raise ValueError("--config is needed: it names the data set, e.g. --config=configs/vqgan_emoji.py")
@@ -77,7 +77,7 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(out) as file, open(file, "wb") as stream:
         np.save(stream, table)
-    share, perplexity = use_of_codes(counts.astype(np.float32))
+    share, perplexity = codebook_use(counts.astype(np.float32))
     print(
         f"{counts.sum()} tokens use {100 * float(share):.1f} % of {len(table)} codes, perplexity {float(perplexity):.1f}"
     )
@@ -89,6 +89,6 @@ def main() -> None:
 
 def _write_reduced(codec, table, folder: Path) -> None:
     from ..loading import write_folder
-    from ..training.vqgan.usage import reduced_part
+    from ..training.vqgan.reduce_codebook import reduced_part
 
     write_folder(folder, reduced_part(codec, table), None, provenance=f"Keeps {table.max() + 1} of {len(table)} codes.")

@@ -1,10 +1,11 @@
-"""``--mode=step_schedule``: the timesteps that a run of few steps should visit, from the bound that an evaluation measured."""
+"""``--mode=step_schedule``: the timesteps that a run of few steps should visit, by the bound of an evaluation."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from .checkpoints import COMPANIONS, open_checkpoint
@@ -31,7 +32,7 @@ def main() -> None:
             raise ValueError(f"--{flag} is needed: {what}")
     config = open_checkpoint().config
     schedule = make_schedule(config.schedule)
-    prior, terms = _measured(Path(FLAGS.report))
+    prior, terms = _read_bound(Path(FLAGS.report))
     steps = FLAGS.num_inference_steps
     best = best_timesteps(terms, schedule, steps)
     even = Ancestral(num_inference_steps=steps).plan(schedule, config.denoiser.num_tokens).timestep
@@ -39,15 +40,19 @@ def main() -> None:
     best_bits, even_bits, every_bits = (prior + bound_of(run, terms, schedule) for run in (best, even, every))
     print(f"--timesteps={','.join(map(str, best))}")
     print(
-        f"bound {best_bits:.4f} bits a token; {even_bits:.4f} for as many evenly spaced, {every_bits:.4f} for every timestep"
+        f"bound {best_bits:.4f} bits a token; {even_bits:.4f} for as many evenly spaced, "
+        f"{every_bits:.4f} for every timestep"
     )
 
 
-def _measured(report: Path) -> tuple[float, list[float]]:
-    """The prior and the terms of the bound, in bits a token.  Raises ValueError, one line, for what is no such report."""
+def _read_bound(report: Path) -> tuple[float, np.ndarray]:
+    """Return the prior and the bound's terms (T,), in bits a token.
+
+    Raises ValueError, one line, for a file without them.
+    """
     try:
         likelihood = json.loads(report.read_text(encoding="utf-8"))["likelihood"]
-        return float(likelihood["prior"]), [float(term) for term in likelihood["by_timestep"]]
+        return float(likelihood["prior"]), np.array([float(term) for term in likelihood["by_timestep"]])
     except OSError as error:
         raise ValueError(
             f"--report={report} cannot be read: {error.strerror}; give the report.json of --mode=eval"

@@ -40,7 +40,7 @@ def main() -> None:
     from ..config import from_dict
     from ..data.cache_writer import write_cache
     from ..data.config import DataConfig
-    from ..multihost import wait_for_all
+    from ..multihost import barrier
     from ..training.denoiser.config import train_config
     from .processes import join_processes
 
@@ -80,7 +80,7 @@ def main() -> None:
         print(
             f"written: {out / split}: {done['shards']} shards, {done['examples']} examples, {done['broken']} broken ones left out"
         )
-    wait_for_all("shards are written")  # JAX ends all processes soon after the first has ended
+    barrier("shards are written")  # JAX ends all processes soon after the first has ended
 
 
 def _codec_and_tokenizer(model):

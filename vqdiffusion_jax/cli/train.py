@@ -29,14 +29,14 @@ def main() -> None:
     from ..data.loader import make_loader
     from ..data.token_cache import codec_fingerprint
     from ..training.denoiser.config import train_config
-    from ..training.denoiser.init_from import gather_parts
+    from ..training.denoiser.init_from import load_pretrained
     from ..training.denoiser.task import DenoiserTask
 
     config = train_config(FLAGS.config)
     mesh = mesh_of(config)
     cached = bool(config.data.get("cache"))
     files = companions()
-    parts = gather_parts(
+    pretrained = load_pretrained(
         config,
         init_from=FLAGS.init_from,
         codec=files.pop("codec", None),
@@ -44,7 +44,7 @@ def main() -> None:
         needs_codec=not cached,
         **files,
     )
-    fingerprint = codec_fingerprint(parts.codec) if cached and parts.codec is not None else None
+    fingerprint = codec_fingerprint(pretrained.codec) if cached and pretrained.codec is not None else None
 
     def loader(split: str):
         return make_loader(
@@ -56,8 +56,8 @@ def main() -> None:
             workers=config.workers,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-            tokenizer=parts.tokenizer,
+            tokenizer=pretrained.tokenizer,
             codec_fingerprint=fingerprint,
         )
 
-    run(DenoiserTask(config, parts, mesh), loader)
+    run(DenoiserTask(config, pretrained, mesh), loader)

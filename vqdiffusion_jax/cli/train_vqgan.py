@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from .processes import PROCESSES, join_processes
 from .training import check_flags, mesh_of, run
+
+if TYPE_CHECKING:
+    from ..models.vqgan import VQGAN
+    from ..training.vqgan.config import VQGANTrainConfig
 
 SHARED = ("config", "workdir", "init_from", *PROCESSES)
 
@@ -55,8 +60,8 @@ def main() -> None:
     run(VQGANTask(config, mesh, codec=codec, lpips=lpips, shown=shown, report=report), loader)
 
 
-def _start(config):
-    """The codec of --init_from, which must have the config's sizes, and a line that says so; or (None, ())."""
+def _start(config: VQGANTrainConfig) -> tuple[VQGAN | None, tuple[str, ...]]:
+    """Return the codec of --init_from, which must have the config's sizes, and a line that says so; else (None, ())."""
     from ..errors import ConfigError
     from ..loading import load_codec
 

@@ -1,4 +1,4 @@
-"""What the training modes share: their flags and the run itself."""
+"""Flags and the run itself, shared by the training modes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ def check_flags(example: str) -> None:
         raise ValueError(f"--config is needed, e.g. --config={example}")
     try:
         FLAGS.config.keys()
-    except OSError as error:  # ml_collections tells of a file that cannot be read only now, in several lines
+    except OSError as error:  # ml_collections raises only now for a file that cannot be read, in several lines
         raise ValueError(f"--config cannot be read: {str(error).strip().splitlines()[-1].strip()}") from error
     if not FLAGS.workdir:
         raise ValueError("--workdir is needed: a folder for checkpoints, metrics and pictures")
 
 
 def mesh_of(config: Any) -> Any:
-    """The mesh that a RunConfig asks for, over the devices of all processes.  Raises ConfigError if the batch does not divide."""
+    """Return the mesh of a RunConfig, over the devices of all processes.
+
+    Raises ConfigError if the batch does not divide.
+    """
     import jax
 
     from ..sharding import make_mesh
@@ -51,7 +54,8 @@ def mesh_of(config: Any) -> Any:
         # Such processes would have to read the same samples, but each reads its own.
         if len({device.process_index for device in devices}) > 1:
             raise ValueError(
-                f"mesh.tensor={config.mesh.tensor} spans several processes; make it no more than a process's devices, and mesh.fsdp larger"
+                f"mesh.tensor={config.mesh.tensor} spans several processes; make it no more than a process's devices, "
+                "and mesh.fsdp larger"
             )
     return mesh
 

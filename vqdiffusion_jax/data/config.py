@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..checks import check, fraction, whole
+from ..checks import fraction, whole
 from ..errors import ConfigError
+from ..extensions import check_name
 
 SPLITS = ("train", "validation")
 # Name of a data set -> module and class below ``vqdiffusion_jax.data.sources``; imported only when asked for.
@@ -46,13 +47,8 @@ class DataConfig:
     prefetch_batches: int = 4  # batches held ready, in each worker process
 
     def __post_init__(self):
-        if self.source and ":" not in self.source:
-            check(
-                self,
-                self.source in SOURCES,
-                "source",
-                f"allowed: {', '.join(SOURCES)}, or package.module:Class of your own",
-            )
+        if self.source:
+            check_name(self, "source", SOURCES)
         if not self.cache and not (self.source and self.root):
             raise ConfigError(
                 "DataConfig needs source and root (a data set), or cache (a folder that --mode=tokenize wrote)"

@@ -1,15 +1,11 @@
-"""Discrete diffusion with mask-and-replace noise: schedule, transitions and training objective."""
+"""Discrete diffusion with mask-and-replace noise: schedules, transitions and training objectives."""
 
 from .bound import bound_terms, prior_nats
-from .objective import (
-    LossState,
-    LossTerms,
-    loss_terms,
-    sample_timesteps,
-    timestep_probabilities,
-    update_loss_state,
-)
+from .objectives import Objective, Terms, make_objective
+from .objectives.variational import LossTerms, loss_terms
 from .schedule import Jump, Kernel, Schedule, check_timesteps, make_schedule
+from .schedules import Cumulative, NoiseSchedule
+from .timesteps import LossState, sample_timesteps, timestep_probabilities, update_loss_state
 from .transitions import (
     LOG_FLOOR,
     LOG_ZERO,
@@ -29,11 +25,15 @@ from .transitions import (
 __all__ = [
     "LOG_FLOOR",
     "LOG_ZERO",
+    "Cumulative",
     "Jump",
     "Kernel",
     "LossState",
     "LossTerms",
+    "NoiseSchedule",
+    "Objective",
     "Schedule",
+    "Terms",
     "bound_terms",
     "check_timesteps",
     "check_tokens",
@@ -42,6 +42,7 @@ __all__ = [
     "gumbel_from_uniform",
     "log_one_hot",
     "loss_terms",
+    "make_objective",
     "make_schedule",
     "posterior",
     "predict_start",

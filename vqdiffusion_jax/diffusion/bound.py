@@ -1,9 +1,10 @@
 """The variational bound of tokens, all timesteps summed.
 
-    -ln p(x_0) <= sum_{t>0} KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) - ln p(x_0 | x_{t=0}) + KL(q(x_T | x_0) || p(x_T))
+    -ln p(x_0) <= sum_{t>0} KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))
+                  - ln p(x_0 | x_{t=0}) + KL(q(x_T | x_0) || p(x_T))
 
-(paper section 4.2; Austin et al. 2021, equation 1.)  Every KL is summed exactly
-over the codes; x_t is drawn once for each timestep.
+(paper section 4.2; Austin et al. 2021, equation 1.)  Every KL is summed exactly over the codes; x_t is drawn once for
+each timestep.
 """
 
 from __future__ import annotations
@@ -17,29 +18,35 @@ from jax import Array
 
 from ..array_types import AnyFloat, Condition, Key, Tokens
 from ..config import ObjectiveConfig
-from .objective import loss_terms
+from .objectives.variational import loss_terms
 from .schedule import Schedule
 from .transitions import predict_start, q_sample
 
 
 class Network(Protocol):
-    """What predicts clean tokens, such as ``models.denoiser.Denoiser``."""
+    """A network that predicts clean tokens, such as ``models.denoiser.Denoiser``."""
 
     def precompute(self, condition: Array | None) -> Any:
-        """What depends on the condition alone."""
+        """Return what depends on the condition alone."""
+        ...
 
     def modulation_table(self) -> Any:
-        """What depends on the timestep alone, for all timesteps."""
+        """Return what depends on the timestep alone, for all timesteps."""
+        ...
 
     def __call__(self, tokens: Array, timesteps: Array, *, conditioning: Any, modulation: Any) -> Array:
-        """Logits (batch, length, num_codes) of clean tokens from noised ones (batch, length), at ``timesteps`` (batch,)."""
+        """Return logits (batch, length, num_codes) of clean tokens, given ``tokens`` (batch, length) at
+        ``timesteps`` (batch,)."""
+        ...
 
 
 def prior_nats(schedule: Schedule) -> float:
-    """KL(q(x_T | x_0) || p(x_T)) of one token, p(x_T) being [MASK] as often as q(x_T) is and else any code alike.
+    """Return KL(q(x_T | x_0) || p(x_T)) of one token.
 
-    Sampling starts from [MASK] alone, which gives the few tokens that q leaves
-    unmasked (1e-5 in the released models) no probability at all.
+    p(x_T) is [MASK] as often as q(x_T) and otherwise uniform over the codes.
+
+    Sampling starts from [MASK] alone, which gives the few tokens that q leaves unmasked (1e-5 in the released models)
+    no probability.
     """
     kernel = [
         float(table[schedule.num_timesteps - 1])
@@ -47,15 +54,15 @@ def prior_nats(schedule: Schedule) -> float:
     ]
     keep, uniform, mask = kernel
     prior = (1.0 - mask) / schedule.num_codes
-    return (keep + uniform) * math.log((keep + uniform) / prior) + (schedule.num_codes - 1) * uniform * math.log(
-        uniform / prior
-    )
+    same = (keep + uniform) * math.log((keep + uniform) / prior)
+    others = (schedule.num_codes - 1) * uniform * math.log(uniform / prior) if uniform else 0.0
+    return same + others
 
 
 def bound_terms(network: Network, schedule: Schedule, x0: Tokens, condition: Condition | None, keys: Key) -> AnyFloat:
-    """Terms of the bound for tokens x0 (batch, length): (num_timesteps, batch) float32 nats, summed over positions.
+    """Return the bound's terms for tokens x0 (batch, length): (num_timesteps, batch) nats, summed over positions.
 
-    ``keys`` (batch,) random keys, one a sample.  Row 0 is the decoder's term, row t the KL at timestep t.
+    keys: (batch,) random keys, one a sample.  Row 0 is the decoder's term, row t the KL at timestep t.
     One timestep is in memory at a time; what depends on the condition alone is computed once.
     """
     conditioning, modulation = network.precompute(condition), network.modulation_table()

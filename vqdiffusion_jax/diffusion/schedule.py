@@ -1,32 +1,32 @@
 """The noise schedule: mask-and-replace transition probabilities at every timestep.
 
-Everything is worked out once, on the host, in float64; what the device sees
-are float32 tables of logarithms.  A one-step replacement probability can be as
-small as 3e-12 beside a keep probability near 1, which float32 cannot resolve.
+They are computed once, on the host, in float64; devices get float32 tables of their logarithms.  A one-step replacement
+probability can be as small as 3e-12 beside a keep probability near 1, which float32 cannot resolve.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ..config import ScheduleConfig
-from ..errors import ConfigError
+from .schedules import cumulative_of
 
 
 def host_values(array: Any) -> np.ndarray | None:
-    """``array`` as numpy, for checks; None while it is traced, or if it is spread over several hosts."""
-    if isinstance(array, jax.core.Tracer) or not getattr(array, "is_fully_addressable", True):
+    """Return ``array`` as numpy, for checks; None while it is traced, or if it is spread over several hosts."""
+    if isinstance(array, Tracer) or not getattr(array, "is_fully_addressable", True):
         return None
     return np.asarray(array)
 
 
 def _check_index(index: Any, length: int) -> None:
-    # What numpy does with a numpy index; jax would clamp.
+    # As numpy does with a numpy index; JAX would clamp it.
     values = host_values(index) if isinstance(index, jax.Array | np.ndarray | int | np.integer) else None
     if values is not None and values.dtype.kind in "iu":
         wrong = values[(values < -length) | (values >= length)]
@@ -47,9 +47,8 @@ def _gather(table: Any, index: Any) -> Any:
 class Kernel:
     """Log probabilities of a mask-and-replace transition, float32, all of one shape (a pytree).
 
-    A code stays itself with probability ``keep`` (on top of replacement), becomes
-    any one given code with probability ``uniform``, and [MASK] with probability
-    ``mask``; [MASK] stays [MASK] (paper section 4.1).
+    A code stays itself with probability ``keep`` (on top of replacement), becomes any one given code with probability
+    ``uniform``, and [MASK] with probability ``mask``; [MASK] stays [MASK] (paper section 4.1).
     """
 
     log_keep: Any  # ln a
@@ -58,19 +57,22 @@ class Kernel:
     log_not_mask: Any  # ln (1 - c)
 
     def __getitem__(self, index: Any) -> Kernel:
-        """Gather along the leading axis.  An index out of range raises IndexError; under jit, where it
-        has no value yet, it is clamped."""
+        """Gather along the leading axis.
+
+        An index out of range raises IndexError; under jit, where it has no value, it is clamped.
+        """
         return jax.tree.map(lambda table: _gather(table, index), self)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Jump:
-    """All that the posterior q(x_s | x_t, x_0) needs, for s < t; every kernel has the same shape (a pytree)."""
+    """The kernels of the posterior q(x_s | x_t, x_0) for s < t, all of one shape (a pytree)."""
 
     marginal_t: Kernel  # q(x_t | x_0)
     transition: Kernel  # q(x_t | x_s)
     marginal_s: Kernel  # q(x_s | x_0)
+    replaces: bool = field(default=True, metadata={"static": True})  # False: an unmasked token is x_0 for certain
 
     def __getitem__(self, index: Any) -> Jump:
         """Gather along the leading axis."""
@@ -81,9 +83,8 @@ class Jump:
 class Schedule:
     """Transition probabilities on the host, numpy float64; made by ``make_schedule``.
 
-    One-step arrays have shape (T,).  Cumulative ones have shape (T + 1,): entry
-    t belongs to q(x_t | x_0), and the last one, reached with index -1, is the
-    identity, so that t = -1 means clean data.
+    One-step arrays have shape (T,).  Cumulative ones have shape (T + 1,): entry t belongs to q(x_t | x_0), and the last
+    one, reached with index -1, is the identity, so that t = -1 means clean data.
     """
 
     config: ScheduleConfig
@@ -102,20 +103,24 @@ class Schedule:
     def num_codes(self) -> int:
         return self.config.num_codes
 
+    @property
+    def replaces(self) -> bool:
+        """True if tokens are replaced at all, however rarely; False if noise only masks them."""
+        return bool(self.cum_uniform.any())
+
     def marginals(self) -> Kernel:
-        """q(x_t | x_0) for t = 0 .. T - 1 and, at index -1, the identity: Kernel of shape (T + 1,)."""
+        """Return q(x_t | x_0) for t = 0 .. T - 1 and, at index -1, the identity: Kernel of shape (T + 1,)."""
         return _kernel(self.cum_keep, self.cum_uniform, self.cum_mask)
 
     def steps(self) -> Kernel:
-        """q(x_t | x_{t-1}) for t = 0 .. T - 1: Kernel of shape (T,)."""
+        """Return q(x_t | x_{t-1}) for t = 0 .. T - 1: Kernel of shape (T,)."""
         return _kernel(self.keep, self.uniform, self.mask)
 
     def jumps(self, t: Any, s: Any) -> Jump:
-        """The jumps from timesteps ``t`` back to ``s``, of any common shape; ``s = -1`` reaches clean data.
+        """Return the jumps from timesteps ``t`` back to ``s``, of any common shape; ``s = -1`` reaches clean data.
 
-        ``s = t - 1`` is the ordinary step; a smaller ``s`` is the strided
-        posterior (paper section 4.2, fast inference), with the transition
-        composed in float64.  Raises ValueError unless -1 <= s < t < T.
+        ``s = t - 1`` is the ordinary step; a smaller ``s`` is the strided posterior (paper section 4.2, fast
+        inference), with the transition composed in float64.  Raises ValueError unless -1 <= s < t < T.
         """
         t, s = np.broadcast_arrays(np.asarray(t), np.asarray(s))
         for name, value in (("t", t), ("s", s)):
@@ -124,40 +129,32 @@ class Schedule:
         wrong = ~((s >= -1) & (s < t) & (t < self.num_timesteps))
         if wrong.any():
             raise ValueError(
-                f"Schedule.jumps: cannot go from t={t[wrong][0]} to s={s[wrong][0]}; need -1 <= s < t <= {self.num_timesteps - 1}"
+                f"Schedule.jumps: cannot go from t={t[wrong][0]} to s={s[wrong][0]}; "
+                f"need -1 <= s < t <= {self.num_timesteps - 1}"
             )
         marginals = self.marginals()
         composed = _compose(self.cum_keep, self.cum_uniform, self.cum_mask, _denominator(self.config), t, s)
-        return Jump(marginal_t=marginals[t], transition=_kernel(*composed), marginal_s=marginals[s])
+        return Jump(
+            marginal_t=marginals[t], transition=_kernel(*composed), marginal_s=marginals[s], replaces=self.replaces
+        )
 
     def one_step_jumps(self) -> Jump:
-        """The jumps from every t to t - 1: Jump of shape (T,), to be indexed by t."""
+        """Return the jumps from every t to t - 1: Jump of shape (T,), to be indexed by t."""
         t = np.arange(self.num_timesteps)
         return self.jumps(t, t - 1)
 
 
 def make_schedule(config: ScheduleConfig) -> Schedule:
-    """Work out the linear mask-and-replace schedule (paper section 4.1) in float64.
+    """Return the tables of the schedule that ``config`` names, in float64.
 
-    With a single timestep, that step goes straight to the ``*_end`` values.
-    Raises ConfigError if the end points imply a negative one-step probability.
+    Raises ConfigError, one line, for a schedule that cannot be imported or has impossible probabilities (see
+    ``schedules``).
     """
-    _check_monotone(config)
-    num = config.num_timesteps
-    ramp = np.arange(num) / (num - 1) if num > 1 else np.ones(1)
+    cumulative = cumulative_of(config)
     denominator = _denominator(config)
-
-    def along(start: float, end: float, identity: float) -> np.ndarray:
-        return np.append(ramp * (end - start) + start, identity)
-
-    cum_keep = along(config.keep_start, config.keep_end, 1.0)
-    cum_mask = along(config.mask_start, config.mask_end, 0.0)
-    # Interpolated rather than 1 - keep - mask entry by entry, whose rounding would
-    # differ from step to step and swamp the small differences taken in _compose.
-    cum_uniform = (
-        along(1.0 - config.keep_start - config.mask_start, 1.0 - config.keep_end - config.mask_end, 0.0) / denominator
-    )
-    t = np.arange(num)
+    cum_keep, cum_mask = np.append(cumulative.keep, 1.0), np.append(cumulative.mask, 0.0)
+    cum_uniform = np.append(cumulative.replace, 0.0) / denominator
+    t = np.arange(config.num_timesteps)
     keep, uniform, mask = _compose(cum_keep, cum_uniform, cum_mask, denominator, t, t - 1)
     arrays = {
         "keep": keep,
@@ -194,12 +191,11 @@ def _denominator(config: ScheduleConfig) -> int:
 def _compose(
     cum_keep: np.ndarray, cum_uniform: np.ndarray, cum_mask: np.ndarray, denominator: int, t: np.ndarray, s: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(keep, uniform, mask) of q(x_t | x_s), float64, for index arrays t > s >= -1.
+    """Return (keep, uniform, mask) of q(x_t | x_s), float64, for index arrays t > s >= -1.
 
-    The obvious 1 - keep - mask loses nearly every digit of a replacement
-    probability near 1e-9.  With C the cumulative mask, R the cumulative
-    replacement in total and A = 1 - C - R it equals, digit for digit,
-    [(1 - C_s)(R_t - R_s) + (C_t - C_s) R_s] / [(1 - C_s) A_s].
+    The obvious 1 - keep - mask loses nearly every digit of a replacement probability near 1e-9.  With C the cumulative
+    mask, R the cumulative replacement in total and A = 1 - C - R it equals, digit for digit, [(1 - C_s)(R_t - R_s) +
+    (C_t - C_s) R_s] / [(1 - C_s) A_s].
     """
     keep_s, mask_s, replaced_s = cum_keep[s], cum_mask[s], cum_uniform[s] * denominator
     mask_gain, replaced_gain = cum_mask[t] - mask_s, cum_uniform[t] * denominator - replaced_s
@@ -211,24 +207,3 @@ def _kernel(keep: np.ndarray, uniform: np.ndarray, mask: np.ndarray) -> Kernel:
     with np.errstate(divide="ignore"):  # the identity has ln 0
         logs = (np.log(keep), np.log(uniform), np.log(mask), np.log1p(-mask))
     return Kernel(*(np.asarray(log, np.float32) for log in logs))
-
-
-def _check_monotone(config: ScheduleConfig) -> None:
-    if config.keep_end > config.keep_start:
-        raise ConfigError(
-            f"ScheduleConfig.keep_end={config.keep_end} is above keep_start={config.keep_start}; keep must not grow with t"
-        )
-    if config.mask_end < config.mask_start:
-        raise ConfigError(
-            f"ScheduleConfig.mask_end={config.mask_end} is below mask_start={config.mask_start}; mask must not shrink with t"
-        )
-    start, end = (
-        (1.0 - keep - mask, 1.0 - mask)
-        for keep, mask in ((config.keep_start, config.mask_start), (config.keep_end, config.mask_end))
-    )
-    # Of what is not masked, the replaced share may not fall; 1e-15 forgives the rounding of these differences.
-    if end[0] * start[1] < start[0] * end[1] - 1e-15:
-        raise ConfigError(
-            f"ScheduleConfig: the replaced share of unmasked tokens, (1 - keep - mask)/(1 - mask), falls from {start[0] / start[1]:.3g} "
-            f"to {end[0] / end[1]:.3g}, which needs a negative probability; lower keep_end or raise keep_start"
-        )

@@ -1,8 +1,7 @@
 """The forward process and its posterior on int32 tokens, as closed forms of O(K) a token.
 
-Classes are the last axis: 0 .. K - 1 are codes and K is [MASK].  There is no
-(K + 1) x (K + 1) matrix and no one-hot state.  Kernels and jumps have shape (),
-or (batch,) to give every sample its own timestep.  All logarithms are natural.
+Classes are the last axis: 0 .. K - 1 are codes and K is [MASK].  There is no (K + 1) x (K + 1) matrix and no one-hot
+state.  Kernels and jumps have shape (), or (batch,) to give every sample its own timestep.  All logarithms are natural.
 """
 
 from __future__ import annotations
@@ -23,36 +22,36 @@ LOG_FLOOR = -70.0  # log probabilities are clamped to [LOG_FLOOR, 0]
 
 
 def log_one_hot(tokens: AnyInt, num_classes: int) -> AnyFloat:
-    """ln of the one-hot rows of ``tokens`` (...): (..., num_classes) float32, 0 or LOG_ZERO."""
+    """Return ln of the one-hot rows of ``tokens`` (...): (..., num_classes) float32, 0 or LOG_ZERO."""
     return jnp.where(_is_class(tokens, num_classes), 0.0, LOG_ZERO).astype(jnp.float32)
 
 
 def gumbel_from_uniform(uniforms: AnyFloat) -> AnyFloat:
-    """Gumbel noise from uniforms in [0, 1), any shape, finite even at 0: how recorded noise is replayed."""
+    """Return Gumbel noise made of uniforms in [0, 1), any shape, finite even at 0; recorded noise is replayed so."""
     return -jnp.log(-jnp.log(uniforms + 1e-30) + 1e-30)
 
 
 def sample_categorical(log_prob: AnyFloat, gumbel: AnyFloat) -> AnyInt:
-    """Gumbel-max draw over the last axis: log_prob (..., N), normalised or not, and noise alike -> (...) int32."""
+    """Return the Gumbel-max draw over the last axis: log_prob (..., N), normalised or not, and noise -> (...) int32."""
     return _largest(log_prob + gumbel)[1]
 
 
 def predict_start(logits: Logits) -> LogProbs:
-    """ln p(x_0 | x_t) from the denoiser's logits (batch, length, K): float32, clamped to [-70, 0]."""
+    """Return ln p(x_0 | x_t) of the denoiser's logits (batch, length, K): float32, clamped to [-70, 0]."""
     return _clamp(log_softmax(logits.astype(jnp.float32)))
 
 
 def log_softmax(x: AnyFloat) -> AnyFloat:
-    """``jax.nn.log_softmax`` over the last axis, number for number, at a third of its time on a CPU."""
+    """Return ``jax.nn.log_softmax`` over the last axis, number for number, in a third of its time on a CPU."""
     shifted = x - _once_a_row(jax.lax.stop_gradient(x.max(-1, keepdims=True)))
     return shifted - _once_a_row(jnp.log(jnp.exp(shifted).sum(-1, keepdims=True)))
 
 
 def forward_log_prob(log_x0: LogProbs, kernel: Kernel) -> LogProbsWithMask:
-    """ln q(x_t | x_0) for a soft x_0: ln p(x_0) (batch, length, K) -> (batch, length, K + 1), not clamped.
+    """Return ln q(x_t | x_0) for a soft x_0: ln p(x_0) (batch, length, K) -> (batch, length, K + 1), not clamped.
 
-    ``log_x0`` must be normalised: the probability of a replacement is not
-    scaled by its sum.  Paper section 4.1, the mask-and-replace strategy.
+    ``log_x0`` must be normalised: the probability of a replacement is not scaled by its sum.  Paper section 4.1, mask
+    and replace.
     """
     kernel = _expand(kernel, log_x0.ndim)
     codes = jnp.logaddexp(log_x0 + kernel.log_keep, kernel.log_uniform)
@@ -61,7 +60,7 @@ def forward_log_prob(log_x0: LogProbs, kernel: Kernel) -> LogProbsWithMask:
 
 
 def forward_log_prob_tokens(tokens: Tokens, kernel: Kernel, num_codes: int) -> AnyFloat:
-    """ln q(x_t | x_s = tokens) for tokens (batch, length), [MASK] among them -> (batch, length, K + 1).
+    """Return ln q(x_t | x_s = tokens) for tokens (batch, length), [MASK] among them: (batch, length, K + 1).
 
     [MASK] is absorbing: its row is 0 at [MASK] and LOG_ZERO elsewhere.
     """
@@ -76,9 +75,8 @@ def forward_log_prob_tokens(tokens: Tokens, kernel: Kernel, num_codes: int) -> A
 def q_sample(tokens: Tokens, kernel: Kernel, num_codes: int, *, key: Key) -> Tokens:
     """Draw x_t ~ q(x_t | x_s = tokens): (batch, length) int32 -> the same, at O(1) a token.
 
-    Keeping, replacing and masking race in log space, because a total
-    replacement probability of 1e-6 is too near the resolution of a float32 uniform.
-    Raises ValueError, outside jit, for a token out of range.
+    Keeping, replacing and masking race in log space, because a total replacement probability of 1e-6 is too near the
+    resolution of a float32 uniform.  Raises ValueError, outside jit, for a token out of range.
     """
     check_tokens(tokens, num_codes, allow_mask=True)
     race_key, code_key = jax.random.split(key)
@@ -92,7 +90,7 @@ def q_sample(tokens: Tokens, kernel: Kernel, num_codes: int, *, key: Key) -> Tok
 
 
 def q_sample_with_uniforms(tokens: Tokens, kernel: Kernel, uniforms: AnyFloat) -> Tokens:
-    """``q_sample`` with recorded noise: tokens (batch, length), uniforms (batch, length, K + 1) -> (batch, length) int32."""
+    """Draw as ``q_sample`` from recorded noise: tokens (batch, length), uniforms (batch, length, K + 1) -> tokens."""
     if uniforms.shape[:-1] != tokens.shape:
         raise ValueError(
             f"q_sample_with_uniforms: tokens {tokens.shape} need uniforms (*tokens.shape, K + 1), not {uniforms.shape}"
@@ -103,7 +101,7 @@ def q_sample_with_uniforms(tokens: Tokens, kernel: Kernel, uniforms: AnyFloat) -
 
 
 def q_sample_trajectory(tokens: Tokens, steps: Kernel, num_codes: int, *, key: Key) -> AnyInt:
-    """The whole forward chain x_0 -> x_1 -> ... by one-step draws: tokens (batch, length), steps (T,) -> (T, batch, length).
+    """Draw the forward chain x_0 -> x_1 -> ... step by step: tokens (batch, length), steps (T,) -> (T, batch, length).
 
     Entry t is distributed as q(x_t | x_0), and neighbours are correlated as the chain is.
     """
@@ -117,21 +115,22 @@ def q_sample_trajectory(tokens: Tokens, steps: Kernel, num_codes: int, *, key: K
 
 
 def posterior(log_x0: LogProbs, x_t: Tokens, jump: Jump) -> LogProbsWithMask:
-    """ln p(x_s | x_t) = ln sum_k q(x_s | x_t, x_0 = k) p(x_0 = k), by Bayes' rule (paper sections 4.1 and 4.2).
+    """Return ln p(x_s | x_t) = ln sum_k q(x_s | x_t, x_0 = k) p(x_0 = k), by Bayes' rule (paper sections 4.1 and 4.2).
 
-    ``log_x0`` is ln p(x_0) (batch, length, K), ``x_t`` (batch, length) int32 with
-    [MASK] = K; returns (batch, length, K + 1) clamped to [-70, 0].  Probabilities
-    sum to what ``log_x0`` sums to: a truncated p(x_0) is not renormalised.
+    ``log_x0`` is ln p(x_0) (batch, length, K), ``x_t`` (batch, length) int32 with [MASK] = K; the result is (batch,
+    length, K + 1), clamped to [-70, 0].  Probabilities sum to what ``log_x0`` sums to: a truncated p(x_0) is not
+    renormalised.
 
     With w_k = p(x_0 = k) / q(x_t | x_0 = k) and W their sum it is
     (A_s w_k + B_s W) q(x_t | x_s = k) for a code and C_s W q(x_t | x_s = [MASK]) for [MASK].
+    Where noise never replaces a token (``jump.replaces`` False), an unmasked one stays, whatever the network says.
     """
     codes, mask = _posterior(log_x0, x_t, jump)
     return _append(codes, mask)
 
 
 def sample_posterior(log_x0: LogProbs, x_t: Tokens, jump: Jump, gumbel: LogProbsWithMask) -> Tokens:
-    """``sample_categorical(posterior(log_x0, x_t, jump), gumbel)``, never laying out its K + 1 classes: (batch, length) int32.
+    """Return ``sample_categorical(posterior(log_x0, x_t, jump), gumbel)``, (batch, length) int32, in less memory.
 
     gumbel: (batch, length, K + 1).
     """
@@ -142,7 +141,7 @@ def sample_posterior(log_x0: LogProbs, x_t: Tokens, jump: Jump, gumbel: LogProbs
 
 
 def _posterior(log_x0: Array, x_t: Array, jump: Jump) -> tuple[Array, Array]:
-    """``posterior`` of the codes (batch, length, K) and of [MASK] (batch, length, 1)."""
+    """Return ``posterior`` of the codes (batch, length, K) and of [MASK] (batch, length, 1)."""
     if log_x0.shape[:-1] != x_t.shape:
         raise ValueError(f"posterior: log_x0 {log_x0.shape} must be x_t {x_t.shape} with one more axis of K codes")
     num_codes = log_x0.shape[-1]
@@ -164,14 +163,18 @@ def _posterior(log_x0: Array, x_t: Array, jump: Jump) -> tuple[Array, Array]:
         transition
     )
     mask = jnp.logaddexp(LOG_ZERO + marginal_s.log_not_mask, log_total + marginal_s.log_mask)
-    return _clamp(codes), _clamp(mask + jnp.where(masked, 0.0, LOG_ZERO))
+    mask += jnp.where(masked, 0.0, LOG_ZERO)
+    if not jump.replaces:  # Bayes' rule would divide by q(x_t | x_0 = k) = 0: what is not masked is what it was
+        codes = jnp.where(masked, codes, log_one_hot(x_t, num_codes))
+        mask = jnp.where(masked, mask, LOG_ZERO)
+    return _clamp(codes), _clamp(mask)
 
 
 def check_tokens(tokens: Any, num_codes: int, *, allow_mask: bool) -> None:
     """Raise ValueError, naming the value and the range, unless every token is a whole number from 0 to num_codes - 1.
 
-    ``allow_mask`` admits [MASK] = num_codes too.  For the host: under
-    ``jax.jit`` arrays have no values yet and pass unchecked, as do arrays spread over several hosts.
+    ``allow_mask`` admits [MASK] = num_codes too.  For the host: under ``jax.jit`` arrays have no values yet and pass
+    unchecked, as do arrays spread over several hosts.
     """
     tokens = host_values(tokens)
     if tokens is None:
@@ -188,22 +191,21 @@ def check_tokens(tokens: Any, num_codes: int, *, allow_mask: bool) -> None:
 
 
 def _once_a_row(x: Array) -> Array:
-    """x; on a CPU, XLA is kept from fusing it into what reads it, where it would be computed again or not vectorised."""
+    """Return x; a CPU's XLA is kept from fusing it into its readers, which would compute it again or not vectorised."""
     return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
 def _largest(x: Array) -> tuple[Array, Array]:
-    """max and argmax (the first, int32) over the last axis: on a CPU as float reductions.
+    """Return max and argmax (the first, int32) over the last axis.
 
-    Those are vectorised there; argmax and reductions of whole numbers are not.
+    On a CPU both are float reductions, which are vectorised there; argmax and reductions of whole numbers are not.
     """
 
     def reductions(x):
         x = jax.lax.optimization_barrier(x)  # else x, with all its noise, is computed for both
         largest = jax.lax.optimization_barrier(x.max(-1, keepdims=True))
-        index = jnp.where(
-            x == largest, jnp.arange(x.shape[-1], dtype=jnp.float32), x.shape[-1] - 1.0
-        )  # exact below 2**24
+        places = jnp.arange(x.shape[-1], dtype=jnp.float32)  # exact below 2**24
+        index = jnp.where(x == largest, places, x.shape[-1] - 1.0)
         return largest[..., 0], index.min(-1).astype(jnp.int32)
 
     return jax.lax.platform_dependent(
@@ -216,14 +218,14 @@ def _is_class(tokens: Array, num_classes: int) -> Array:
 
 
 def _same_and_other(kernel: Kernel) -> tuple[Array, Array]:
-    """ln q(code -> itself) and ln q(code -> one given other code)."""
+    """Return ln q(code -> itself) and ln q(code -> one given other code)."""
     return jnp.logaddexp(kernel.log_keep, kernel.log_uniform), jnp.logaddexp(
         LOG_ZERO + kernel.log_keep, kernel.log_uniform
     )
 
 
 def _expand(kernel: Kernel, ndim: int) -> Kernel:
-    """Trailing axes, so that a kernel of shape () or (batch,) broadcasts against ``ndim`` axes."""
+    """Return a kernel of shape () or (batch,) with trailing axes, so that it broadcasts against ``ndim`` axes."""
     return jax.tree.map(lambda c: jnp.reshape(c, jnp.shape(c) + (1,) * (ndim - jnp.ndim(c))), kernel)
 
 

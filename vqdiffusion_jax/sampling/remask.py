@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..array_types import LogProbs, Tokens
-from ..diffusion.schedule import Jump, Kernel, Schedule
+from ..diffusion.schedule import Kernel, Schedule
 from .ancestral import Ancestral, draw_posterior
 from .fields import check_fields, setting
 from .noise import Noise
@@ -68,8 +68,10 @@ class Remask:
         sigma = np.minimum(self.remask_rate, most) if self.remask_schedule == "cap" else self.remask_rate * most
         log_kept = np.log1p(-np.minimum(sigma, mask_s))
         # From s without sigma's masks to t: sigma's masks, and then from s to t.
-        jump = Jump(
-            plan.jump.marginal_t, _keeping(plan.jump.transition, log_kept), _keeping(plan.jump.marginal_s, -log_kept)
+        jump = replace(
+            plan.jump,
+            transition=_keeping(plan.jump.transition, log_kept),
+            marginal_s=_keeping(plan.jump.marginal_s, -log_kept),
         )
         return replace(plan, jump=jump, extra=(-log_kept).astype(np.float32))
 

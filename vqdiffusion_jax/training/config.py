@@ -1,17 +1,21 @@
-"""The choices that every training run has, as frozen dataclasses that check themselves; defaults are the reference's."""
+"""A training run's configuration, as frozen dataclasses that check themselves; defaults are the reference's."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
 
 from ..checks import check, number, one_of, whole
 from ..config import from_dict
 from ..errors import ConfigError
 
-SCHEDULES = ("plateau", "cosine")
+_Config = TypeVar("_Config")
+
+LEARNING_RATE_SCHEDULES = ("plateau", "cosine")
 DECAYED = ("all", "matrices")
 OPTIMIZERS = ("adamw", "muon")
 
@@ -47,11 +51,11 @@ class LearningRateConfig:
     floor: float = 1.0e-6
     patience: int = 60_000  # plateau: steps without improvement before a reduction
     threshold: float = 0.1  # plateau: an improvement is a loss below best * (1 - threshold)
-    factor: float = 0.5  # plateau: what the rate is multiplied by
-    total_steps: int = 0  # cosine: where it ends
+    factor: float = 0.5  # plateau: a reduction multiplies the rate by it
+    total_steps: int = 0  # cosine: the step at which it ends
 
     def __post_init__(self):
-        one_of(self, "schedule", SCHEDULES)
+        one_of(self, "schedule", LEARNING_RATE_SCHEDULES)
         number(self, 0.0, 1.0, "start", "peak", "floor", "threshold", "factor")
         whole(self, 0, "warmup_steps", "patience", "total_steps")
         if self.schedule == "cosine":
@@ -65,7 +69,7 @@ class LearningRateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EMAConfig:
-    """Average of the parameters that sampling uses: every ``interval`` steps, ema <- decay ema + (1 - decay) parameters."""
+    """Average of the parameters, for sampling: every ``interval`` steps, ema <- decay ema + (1 - decay) parameters."""
 
     decay: float = 0.99
     interval: int = 25
@@ -86,7 +90,7 @@ class MeshConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """When the state is saved, and what is kept."""
+    """Checkpoints: how often one is written, and which are kept."""
 
     every: int = 1000
     keep_last: int = 2
@@ -99,7 +103,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchConfig:
-    """What is looked at while training, every so many steps; 0 is never."""
+    """Records, validation and sample pictures during training; ``*_every`` is a number of steps, 0 for never."""
 
     log_every: int = 100
     eval_every: int = 0
@@ -107,7 +111,7 @@ class WatchConfig:
     sample_every: int = 0
     prompts: tuple[str, ...] = ()  # text models
     labels: tuple[int, ...] = ()  # class models
-    num_samples: int = 4  # unconditional models: pictures; others: pictures for each prompt or label
+    num_samples: int = 4  # pictures for each prompt or label; of unconditional models, in all
     sample_seed: int = 0
 
     def __post_init__(self):
@@ -117,10 +121,10 @@ class WatchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What the loop needs to know of any run; each task adds fields of its own.
+    """The fields that the loop reads; each task's configuration adds its own.
 
     ``batch_size`` counts samples over all devices and accumulation rounds.
-    ``data`` is handed to the input pipeline as it is.
+    ``data`` is a table of ``data.config.DataConfig``'s fields.
     """
 
     batch_size: int
@@ -138,21 +142,24 @@ class RunConfig:
         whole(self, 0, "workers", "seed")
         if self.batch_size % self.accumulation:
             raise ConfigError(
-                f"{type(self).__name__}.batch_size={self.batch_size} is not divisible by accumulation={self.accumulation}"
+                f"{type(self).__name__}.batch_size={self.batch_size} is not divisible by "
+                f"accumulation={self.accumulation}"
             )
 
     def check_mesh(self, mesh: Any) -> None:
-        """Raise ConfigError unless every accumulation round divides evenly over the devices that take different samples."""
-        shards, together = mesh.shape["data"] * mesh.shape["fsdp"], self.batch_size // self.accumulation
-        if together % shards:
+        """Raise ConfigError unless every accumulation round divides over the devices that take different samples."""
+        data, fsdp = mesh.shape["data"], mesh.shape["fsdp"]
+        round_size = self.batch_size // self.accumulation
+        if round_size % (data * fsdp):
             raise ConfigError(
-                f"batch_size {self.batch_size} / accumulation {self.accumulation} = {together} samples at a time are not divisible by "
-                f"the mesh's data x fsdp = {mesh.shape['data']} x {mesh.shape['fsdp']} = {shards}; change batch_size, accumulation or mesh"
+                f"batch_size {self.batch_size} / accumulation {self.accumulation} = {round_size} samples at a time "
+                f"are not divisible by the mesh's data x fsdp = {data} x {fsdp} = {data * fsdp}; "
+                "change batch_size, accumulation or mesh"
             )
 
 
-def run_config(cls: type, table: Mapping[str, Any]) -> Any:
-    """A nested mapping, such as an ml_collections ConfigDict, as a ``cls``, one of RunConfig's kinds.
+def run_config(cls: type[_Config], table: Mapping[str, Any] | ConfigDict) -> _Config:
+    """Return a nested mapping or ConfigDict as a ``cls``, one of RunConfig's kinds.
 
     Raises ConfigError, one line, for an unknown or missing field or a value that cannot be.
     """
@@ -160,12 +167,12 @@ def run_config(cls: type, table: Mapping[str, Any]) -> Any:
 
 
 def to_table(config: RunConfig) -> dict[str, Any]:
-    """A RunConfig as nested plain values; ``run_config`` reads it back."""
+    """Return a RunConfig as nested plain values; ``run_config`` reads it back."""
     return dataclasses.asdict(config)
 
 
 def plain(value: Any) -> Any:
-    """Mappings of any kind, nested, as dicts."""
-    if isinstance(value, Mapping) or hasattr(value, "to_dict") or hasattr(value, "items"):
+    """Return nested mappings and ConfigDicts as dicts."""
+    if isinstance(value, Mapping | ConfigDict):
         return {key: plain(item) for key, item in value.items()}
     return value

@@ -1,6 +1,7 @@
-"""What a configuration file is written in: the fields of a run as a table, each of which a flag can change.
+"""Configuration files: the fields of a run as a ConfigDict, each of which a flag can change.
 
-A file of anybody's own begins with ``from vqdiffusion_jax.training.config_dict import table`` (or ``vqgan_table``), wherever it lies.
+A file of one's own, which may lie anywhere, begins with ``from vqdiffusion_jax.training.config_dict import
+train_config_dict`` (or ``vqgan_config_dict``) and has a function ``get_config`` that returns one.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from .denoiser.config import train_config
 from .vqgan.config import VQGANTrainConfig
 
 
-def table(**fields) -> ConfigDict:
-    """The fields of a TrainConfig, nested; what is left out takes its default, ``model`` may be the name of a preset.
+def train_config_dict(**fields) -> ConfigDict:
+    """Return a TrainConfig's fields, nested; those left out take their defaults, ``model`` may be a preset's name.
 
-    Every field, those of the model too, is there to be changed: --config.model.denoiser.num_layers=2.
+    Every field can be changed by a flag, those of the model too: --config.model.denoiser.num_layers=2.
     """
     return ConfigDict(to_table(train_config(fields)))
 
 
-def vqgan_table(*, codec: VQGANConfig, **fields) -> ConfigDict:
-    """The fields of a VQGANTrainConfig, nested; what is left out takes its default.
+def vqgan_config_dict(*, codec: VQGANConfig, **fields) -> ConfigDict:
+    """Return the fields of a VQGANTrainConfig, nested; those left out take their defaults.
 
-    Every field, those of the codec too, is there to be changed: --config.codec.channels=32.
+    Every field can be changed by a flag, those of the codec too: --config.codec.channels=32.
     """
     fields["optimizer"] = dict(b1=0.5, b2=0.9, clip_norm=1.0, weight_decay=0.0) | fields.get("optimizer", {})
     fields["ema"] = dict(decay=0.999, interval=1) | fields.get("ema", {})

@@ -1,4 +1,4 @@
-"""The end of a run: what was trained, as a native folder."""
+"""The end of a run: the trained model as a native folder."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ import jax
 
 from ..files import put_back, replace_folder
 from ..loading import write_folder
-from ..multihost import wait_for_all
+from ..multihost import barrier
 from ..text.tokenizer import Tokenizer
 
 
 def export(folder: Path, model: Any, tokenizer: Tokenizer | None, step: int) -> list[str]:
-    """Write ``model``, on a mesh of all processes, all of which call this, to ``folder / "model"``; returns lines for people.
+    """Write ``model``, on a mesh of all processes, to ``folder / "model"`` and return lines for people.
 
-    One of an earlier end of the run is replaced when the new one is whole: whatever goes wrong before leaves it there.
+    All processes call this.  A folder of an earlier end of the run is replaced when the new one is whole; an error
+    before that leaves it there.
     """
     place, beside, first = folder / "model", folder / ".model.new", jax.process_index() == 0
     if first:
         put_back(place)
         for unfinished in folder.glob(".model.*"):  # of a run that was killed while it wrote one
             shutil.rmtree(unfinished, ignore_errors=True)
-    wait_for_all("what an earlier export left is gone")
-    try:
-        write_folder(
-            beside / place.name, model, tokenizer, provenance=f"Trained for {step} steps."
-        )  # its README tells its name
+    barrier("what an earlier export left is gone")
+    try:  # under its final name, which its README tells
+        write_folder(beside / place.name, model, tokenizer, provenance=f"Trained for {step} steps.")
         if first:
             replace_folder(place, beside / place.name)
     finally:
         if first:
             shutil.rmtree(beside, ignore_errors=True)
-    wait_for_all("the exported model has its name")
+    barrier("the exported model has its name")
     return [f"written: {place}"]

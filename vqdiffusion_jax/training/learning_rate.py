@@ -1,11 +1,11 @@
-"""Warm-up, then halving on a plateau or a cosine: the reference's two schedules as pure functions of a small state.
+"""The reference's learning rates, warm-up and then a plateau or a cosine, as pure functions of a small state.
 
-    state = initial(config)
+    state = init(config)
     rate = state.rate                            # for the step about to be taken
-    state = advance(config, state, mean_loss)    # after it
+    state = update(config, state, mean_loss)    # after it
 
-The plateau reads the mean loss over all devices, once a step.  The reference
-feeds every process its own loss, so that its ranks may come to differ.
+The plateau reads the mean loss over all devices, once a step.  The reference feeds every process its own loss, so that
+its ranks may come to differ.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SMALLEST_CHANGE = 1e-8  # a reduction by less than this is not made
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LearningRateState:
-    """Everything a schedule remembers (a pytree of scalars)."""
+    """The state of a learning rate's schedule (a pytree of scalars)."""
 
     steps: Array  # int32, steps taken
     rate: Array  # float32, of the next step
@@ -33,8 +33,8 @@ class LearningRateState:
     bad: Array  # int32, steps since then
 
 
-def initial(config: LearningRateConfig) -> LearningRateState:
-    """The state before the first step, which is taken at ``config.start``."""
+def init(config: LearningRateConfig) -> LearningRateState:
+    """Return the state before the first step, which is taken at ``config.start``."""
     return LearningRateState(
         steps=jnp.zeros((), jnp.int32),
         rate=jnp.asarray(config.start, jnp.float32),
@@ -43,8 +43,8 @@ def initial(config: LearningRateConfig) -> LearningRateState:
     )
 
 
-def advance(config: LearningRateConfig, state: LearningRateState, loss: Array) -> LearningRateState:
-    """The state after a step whose mean loss over all devices was ``loss`` ()."""
+def update(config: LearningRateConfig, state: LearningRateState, loss: Array) -> LearningRateState:
+    """Return the state after a step whose mean loss over all devices was ``loss`` ()."""
     steps = state.steps + 1
     after = {"plateau": _plateau, "cosine": _cosine}[config.schedule](
         config, state, steps, jnp.asarray(loss, jnp.float32)

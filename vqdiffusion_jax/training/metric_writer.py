@@ -1,4 +1,4 @@
-"""What a run says of itself: metrics.jsonl, TensorBoard, and a line on the console."""
+"""A run's records: metrics.jsonl, TensorBoard, and a line on the console."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import CheckpointError
 from .tensorboard import EventFile
 
-# Dense bfloat16 operations a second of one device, by words of jax's name for it; the first that fits.
+# Dense bfloat16 operations a second of one device, by words of JAX's name for it; the first that fits.
 PEAK_FLOPS = {
     "H200": 989e12,
     "H100": 989e12,
@@ -32,42 +32,42 @@ PEAK_FLOPS = {
     "v4": 275e12,
 }
 
-
-PACE = ("samples_per_second", "hours_left", "mfu")
+OF_THROUGHPUT = ("samples_per_second", "hours_left", "mfu")
 
 
 def peak_flops() -> float | None:
-    """Of one device of this machine; None if unknown, as for CPUs."""
+    """Return the peak operations a second of one device of this machine; None if unknown, as for CPUs."""
     kind = jax.devices()[0].device_kind
     return next((peak for name, peak in PEAK_FLOPS.items() if re.search(rf"\b{name}\b", kind, re.IGNORECASE)), None)
 
 
-class Pace:
-    """Samples a second, model FLOP utilisation and time left, over the steps since it was last asked."""
+class Throughput:
+    """Samples a second, model FLOP utilisation and time left, over the steps since the last reading."""
 
     def __init__(self, flops_per_sample: float, batch_size: int, steps: int, done: int):
         self._flops, self._batch_size, self._steps = flops_per_sample, batch_size, steps
         self._since, self._done = time.perf_counter(), done
 
     def read(self, done: int) -> dict[str, float]:
+        """Return the numbers after ``done`` steps and begin the next reading."""
         now = time.perf_counter()
         rate = (done - self._done) * self._batch_size / max(now - self._since, 1e-9)
         self._since, self._done = now, done
-        pace = {
+        numbers = {
             "samples_per_second": rate,
             "hours_left": (self._steps - done) * self._batch_size / max(rate, 1e-9) / 3600,
         }
         if self._flops and (peak := peak_flops()):
-            pace["mfu"] = rate * self._flops / (peak * jax.device_count())
-        return pace
+            numbers["mfu"] = rate * self._flops / (peak * jax.device_count())
+        return numbers
 
-    def forget(self, done: int) -> None:
-        """Leave out the time since the last reading (validation, pictures)."""
+    def restart(self, done: int) -> None:
+        """Leave out the time since the last reading, which went into something else than steps."""
         self._since, self._done = time.perf_counter(), done
 
 
-class Journal:
-    """Writes records to ``metrics.jsonl`` and TensorBoard in ``folder``; on other processes than the first it does nothing.
+class MetricWriter:
+    """Writes records to ``metrics.jsonl`` and TensorBoard in ``folder``, on the first process alone.
 
     first_step: where the run goes on; records of later steps, left by a run that was killed, are dropped.
     """
@@ -86,7 +86,7 @@ class Journal:
             self._events = EventFile(folder / "tensorboard")
 
     def write(self, step: int, values: dict[str, Any]) -> None:
-        """Numbers become scalars; lists stay in metrics.jsonl alone."""
+        """Write one record: numbers become scalars of TensorBoard too, lists do not."""
         if not self._active:
             return
         with writing_to(self._folder):
@@ -96,21 +96,22 @@ class Journal:
                 if isinstance(value, int | float):
                     self._events.scalar(name, value, step)
 
-    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+    def image(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """Write a picture (height, width, 3) uint8 to TensorBoard."""
         if self._active:
             with writing_to(self._folder):
                 self._events.image(name, pixels, step)
 
     def close(self) -> None:
         if self._active:
-            with writing_to(self._folder):  # whatever a full disk did not take is tried once more
+            with writing_to(self._folder):  # what a full disk did not take is tried once more
                 self._file.close()
                 self._events.close()
 
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """A full or vanished disk becomes a CheckpointError of one line; the checkpoints that are there stay good."""
+    """Turn the OSError of a full or vanished disk into a CheckpointError; existing checkpoints stay good."""
     try:
         yield
     except OSError as error:
@@ -121,7 +122,7 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Whole records; a last one cut short by a kill is left out."""
+    """Return the whole records of a file; a last one cut short by a kill is left out."""
     found = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -132,10 +133,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def console_line(step: int, steps: int, values: dict[str, Any]) -> str:
-    """``step 300/6000  loss 4.1  bits per token 8.3  learning rate 0.0001  62.1 samples/s  41% MFU  3.2 h left``."""
-    parts = [f"step {step}/{steps}"]
-    parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items() if name not in PACE]
-    parts.append(f"{values['samples_per_second']:.3g} samples/s")
+    """Return ``step 300/6000  loss 4.1  learning rate 0.0001  62.1 samples/s  41% MFU  3.2 h left`` or the like."""
+    words = [f"step {step}/{steps}"]
+    words += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items() if name not in OF_THROUGHPUT]
+    words.append(f"{values['samples_per_second']:.3g} samples/s")
     if "mfu" in values:
-        parts.append(f"{100 * values['mfu']:.0f}% MFU")
-    return "  ".join([*parts, f"{values['hours_left']:.2g} h left"])
+        words.append(f"{100 * values['mfu']:.0f}% MFU")
+    return "  ".join([*words, f"{values['hours_left']:.2g} h left"])

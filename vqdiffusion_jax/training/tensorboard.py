@@ -1,7 +1,7 @@
 """TensorBoard event files, scalars and pictures, without TensorFlow.
 
-An event file is a TFRecord file of ``tensorflow.Event`` messages; the four
-message types needed here are few enough to write by hand.
+An event file is a TFRecord file of ``tensorflow.Event`` messages; the four message types needed here are written by
+hand.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TABLE = _crc_table()
 
 
 def masked_crc(data: bytes) -> int:
-    """TFRecord's checksum."""
+    """Return TFRecord's checksum of ``data``."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
@@ -60,10 +60,11 @@ class EventFile:
         self._write(_bytes(3, b"brain.Event:2"))
 
     def scalar(self, name: str, value: float, step: int) -> None:
+        """Append a number."""
         self._summary(_bytes(1, name.encode()) + _varint(2 << 3 | 5) + struct.pack("<f", value), step)
 
     def image(self, name: str, pixels: np.ndarray, step: int) -> None:
-        """pixels: (height, width, 3) uint8."""
+        """Append a picture (height, width, 3) uint8."""
         from PIL import Image
 
         encoded = io.BytesIO()

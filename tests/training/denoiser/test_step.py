@@ -7,10 +7,10 @@ from tests.training.toy import make_batch, make_config, make_frozen, shared_step
 from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.sharding import make_mesh
-from vqdiffusion_jax.training.average import update_average
 from vqdiffusion_jax.training.config import EMAConfig
 from vqdiffusion_jax.training.denoiser.state import abstract_state, create_state
 from vqdiffusion_jax.training.denoiser.step import make_step
+from vqdiffusion_jax.training.ema import update_ema
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_average_moves_at_its_interval():
         parameters = {"w": jnp.full(2, float(step))}
         if step in (2, 5):
             expected = 0.9 * expected + 0.1 * step
-        ema = update_average(config, jnp.int32(step), ema, parameters)
+        ema = update_ema(config, jnp.int32(step), ema, parameters)
         np.testing.assert_allclose(ema["w"], expected, rtol=1e-6)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.training.toy import ToyLoader, make_config, make_model
 from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.sharding import make_mesh
-from vqdiffusion_jax.training.denoiser.init_from import Parts, gather_parts
+from vqdiffusion_jax.training.denoiser.init_from import Pretrained, load_pretrained
 from vqdiffusion_jax.training.denoiser.state import create_state
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 from vqdiffusion_jax.training.loop import train
@@ -26,7 +26,7 @@ def trained(tmp_path_factory, compilation_cache):
     model = make_model(CONFIG)
     first = jax.tree.map(np.asarray, create_state(CONFIG, mesh).trained)
     outcome = train(
-        DenoiserTask(CONFIG, Parts(codec=model.codec), mesh), folder, ToyLoader(CONFIG), log=lambda line: None
+        DenoiserTask(CONFIG, Pretrained(codec=model.codec), mesh), folder, ToyLoader(CONFIG), log=lambda line: None
     )
     return folder, first, outcome.state
 
@@ -47,7 +47,7 @@ def test_average_is_exported_and_started_from(trained):
     assert all(equal(exported.text_encoder, state.ema.text_encoder)) and all(
         equal(exported.denoiser, state.ema.denoiser)
     )
-    parts = gather_parts(CONFIG, init_from=folder / "model")
+    parts = load_pretrained(CONFIG, init_from=folder / "model")
     assert parts.text_encoder is None  # it is no frozen one
     assert all(equal(parts.trained, state.ema))
     again = create_state(CONFIG, make_mesh(devices=jax.devices()[:1]), parts.trained)

@@ -11,6 +11,7 @@ from flax import nnx
 from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqgan import VQGAN
+from vqdiffusion_jax.training.vqgan.codebook_usage import codebook_use
 from vqdiffusion_jax.training.vqgan.config import CodebookConfig, DiscriminatorConfig, ReconstructionConfig
 from vqdiffusion_jax.training.vqgan.discriminator import Discriminator
 from vqdiffusion_jax.training.vqgan.flops import discriminator_flops, encoder_flops
@@ -20,7 +21,6 @@ from vqdiffusion_jax.training.vqgan.losses import (
     generator_loss,
     reconstruction_loss,
 )
-from vqdiffusion_jax.training.vqgan.metrics import use_of_codes
 from vqdiffusion_jax.training.vqgan.quantize import (
     codebook_loss,
     kl_to_uniform,
@@ -102,7 +102,7 @@ def test_temperature():
 
 
 def test_use_of_codes():
-    used, perplexity = use_of_codes(jnp.asarray([3, 0, 3, 0, 3, 3]))
+    used, perplexity = codebook_use(jnp.asarray([3, 0, 3, 0, 3, 3]))
     assert (float(used), float(perplexity)) == (pytest.approx(4 / 6), pytest.approx(4.0))
 
 

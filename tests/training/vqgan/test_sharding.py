@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from tests.training.vqgan.toy import make_codec, make_config, make_images
 from vqdiffusion_jax.sharding import make_mesh
-from vqdiffusion_jax.training.batches import place_batch
+from vqdiffusion_jax.training.batch import place_batch
 from vqdiffusion_jax.training.vqgan.config import DiscriminatorConfig
 from vqdiffusion_jax.training.vqgan.task import VQGANTask
 
@@ -26,7 +26,8 @@ for sizes in [(1, 1, 1), (4, 1, 1), (1, 2, 2)]:
         assert kernel.addressable_shards[0].data.size * 4 == kernel.size, "moments are not split"
     for number in range(4):
         state, metrics = task.step(state, place_batch({"images": make_images(number)}, task.mesh))
-        values.append([float(metrics[name]) for name in ("loss", "grad_norm", "perplexity", "adversarial_weight", "discriminator_loss")])
+        values.append([float(metrics[name]) for name in ("loss", "grad_norm", "perplexity", "adversarial_weight",
+        "discriminator_loss")])
     measured = task.validate(state, [place_batch({"images": make_images(9)}, task.mesh)])
     found["x".join(map(str, sizes))] = np.array([*np.ravel(values), *(measured[name] for name in sorted(measured))])
 np.savez(sys.argv[1], **found)

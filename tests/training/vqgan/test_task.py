@@ -1,4 +1,4 @@
-"""A codec's training in the loop: repeated, stopped and continued, measured, exported; and the table of codes in use."""
+"""A codec's training in the loop: repeated, stopped, continued, measured, exported; and the table of codes in use."""
 
 import json
 from dataclasses import replace
@@ -16,10 +16,10 @@ from vqdiffusion_jax.loading import load_codec, write_folder
 from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float, to_255, to_uint8
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
 from vqdiffusion_jax.training.loop import train
+from vqdiffusion_jax.training.vqgan.codebook_usage import codebook_use
 from vqdiffusion_jax.training.vqgan.config import DiscriminatorConfig, VQGANTrainConfig
-from vqdiffusion_jax.training.vqgan.metrics import use_of_codes
+from vqdiffusion_jax.training.vqgan.reduce_codebook import count_codes, kept_codes, reduced_part
 from vqdiffusion_jax.training.vqgan.task import VQGANTask
-from vqdiffusion_jax.training.vqgan.usage import count_codes, kept_codes, reduced_part
 
 from .toy import CODEC, ToyLoader, make_config, make_images, make_task, one_device, placed
 
@@ -134,13 +134,13 @@ def test_table_of_codes_in_use(whole, tmp_path):
 def test_config_comes_back_from_a_table():
     from configs.vqgan_emoji import get_config
     from vqdiffusion_jax.training.config import run_config, to_table
-    from vqdiffusion_jax.training.config_dict import vqgan_table
+    from vqdiffusion_jax.training.config_dict import vqgan_config_dict
 
     assert to_table(run_config(VQGANTrainConfig, get_config())) == get_config().to_dict() | {
         "codec": get_config().codec.to_dict()
     }
-    assert run_config(VQGANTrainConfig, vqgan_table(codec=CODEC, batch_size=4, steps=1)).optimizer.b1 == 0.5
-    assert float(use_of_codes(np.ones(4))[0]) == 1.0
+    assert run_config(VQGANTrainConfig, vqgan_config_dict(codec=CODEC, batch_size=4, steps=1)).optimizer.b1 == 0.5
+    assert float(codebook_use(np.ones(4))[0]) == 1.0
 
 
 def test_a_given_codec_keeps_its_codes(monkeypatch):

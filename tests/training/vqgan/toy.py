@@ -10,7 +10,7 @@ from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqgan import VQGAN
 from vqdiffusion_jax.paths import path_of
 from vqdiffusion_jax.sharding import make_mesh
-from vqdiffusion_jax.training.batches import place_batch
+from vqdiffusion_jax.training.batch import place_batch
 from vqdiffusion_jax.training.config import EMAConfig, LearningRateConfig
 from vqdiffusion_jax.training.vqgan.config import CodebookConfig, ReconstructionConfig, VQGANTrainConfig
 from vqdiffusion_jax.training.vqgan.task import VQGANTask

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from pathlib import Path
 
-from ...errors import DataError, one_line
+from ...errors import DataError
+from ...extensions import check_options, load_class
 from ..config import SOURCES, SPLITS, DataConfig
 from ..records import HoldOut, Source, existing
 
@@ -21,10 +20,17 @@ def open_source(config: DataConfig, split: str) -> Source:
         raise DataError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
     if not config.source:
         raise DataError("no data set is named; set source and root")
-    cls = _class_of(config.source)
-    known = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    if unknown := sorted(set(config.options) - set(known)):
-        raise DataError(f"{config.source} has no option {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
+    cls = load_class(
+        config.source,
+        SOURCES,
+        __name__,
+        where="source",
+        kind="data set",
+        methods=("__len__", "__getitem__"),
+        see="Source in vqdiffusion_jax/data/records.py",
+        error=DataError,
+    )
+    check_options(cls, config.source, config.options, error=DataError)
     # tfds keeps its data below the root and makes the folder itself; the others read what is there.
     root = (
         Path(config.root) if config.source == "tfds" else existing(Path(config.root), f"the data set {config.source!r}")
@@ -44,25 +50,3 @@ def open_source(config: DataConfig, split: str) -> Source:
             f"{config.source} at {root} has no example for {split}; check root, options and validation_fraction"
         )
     return source
-
-
-def _class_of(source: str) -> type:
-    """The class of SOURCES, or the one that ``package.module:Class`` names."""
-    if source in SOURCES:
-        module, name = SOURCES[source].split(":")
-        return getattr(importlib.import_module(f".{module}", __package__), name)
-    module, _, name = source.partition(":")
-    try:
-        cls = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a module of somebody's own trips over
-        raise DataError(
-            f"source is {source!r}, which cannot be imported ({one_line(error)}); give package.module:Class, where Python finds it "
-            "(for instance with PYTHONPATH=.)"
-        ) from error
-    missing = [method for method in ("__len__", "__getitem__") if not hasattr(cls, method)]
-    if not isinstance(cls, type) or missing:
-        lacks = f"it has no {' and no '.join(missing)}" if missing else "it is no class"
-        raise DataError(
-            f"source is {source!r}, which is no data set: {lacks}; see Source in vqdiffusion_jax/data/records.py"
-        )
-    return cls

@@ -245,6 +245,10 @@ def obstacles(config: ModelConfig, *, first_codes: bool = False) -> list[str]:
             codec.channel_multipliers[0] == 1,
             f"channel_multipliers={codec.channel_multipliers}, where diffusers' first level is as wide as conv_in",
         ),
+        (
+            config.schedule.name == "alpha1",
+            f"the noise schedule {config.schedule.name}, where diffusers knows alpha1 alone",
+        ),
         (config.schedule.denominator == "num_codes", f"a schedule with denominator={config.schedule.denominator!r}"),
         (
             config.text_embedding in (None, TextEmbeddingConfig()),

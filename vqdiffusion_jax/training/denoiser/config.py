@@ -1,4 +1,4 @@
-"""Every choice of a denoiser's training; defaults are the reference's."""
+"""The configuration of a denoiser's training; defaults are the reference's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from ...config import ComputeConfig, ModelConfig, to_dict
 from ...errors import ConfigError
+from ...extensions import trust
 from ...presets import preset
 from ..config import EMAConfig, LearningRateConfig, OptimizerConfig, RunConfig, plain, run_config
 
@@ -22,9 +25,7 @@ class TrainConfig(RunConfig):
     ema: EMAConfig = field(default_factory=EMAConfig)
     compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(dtype="bfloat16", remat=True))
     frozen_dtype: str = "float32"
-    train_text_encoder: bool = (
-        False  # the text tower learns with the denoiser, for small towers that nobody has trained before
-    )
+    train_text_encoder: bool = False  # the text tower learns with the denoiser, for small towers that start untrained
     untrained_towers: bool = False  # allow a codec or text tower with random weights: for trying things out
 
     def __post_init__(self):
@@ -43,12 +44,15 @@ class TrainConfig(RunConfig):
             raise ConfigError(f"TrainConfig.watch.labels has {wrong[0]}; this model has {classes} classes")
 
 
-def train_config(table: Mapping[str, Any]) -> TrainConfig:
-    """A nested mapping, such as an ml_collections ConfigDict, as a TrainConfig; ``model`` may be the name of a preset.
+def train_config(table: Mapping[str, Any] | ConfigDict) -> TrainConfig:
+    """Return a nested mapping or ConfigDict as a TrainConfig; ``model`` may be the name of a preset.
 
+    It is taken for the user's own, so that its noise schedule and objective may be classes outside the package.
     Raises ConfigError, one line, for an unknown or missing field or a value that cannot be.
     """
     values = plain(table)
     if isinstance(values.get("model"), str):
         values["model"] = to_dict(preset(values["model"]))
-    return run_config(TrainConfig, values)
+    config = run_config(TrainConfig, values)
+    trust(config.model.schedule.name, config.model.objective.name)
+    return config

@@ -1,7 +1,7 @@
 """Validation: the variational bound of held-out tokens (``diffusion.bound``), without touching any training state.
 
-The noise depends on the batch's number and the sample's place in it, so two
-evaluations in batches of one size differ by their weights only.
+The noise depends on the batch's number and the sample's place in it, so two evaluations in batches of one size differ
+by their weights only.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from ...config import ModelConfig
 from ...diffusion.bound import bound_terms, prior_nats
 from ...diffusion.schedule import make_schedule
 from ...sharding import on_mesh
+from ..batch import Batch
 from .state import Trained
-from .step import Batch, Frozen, clean_tokens, encode_condition, text_encoder_of, with_null
+from .step import Frozen, clean_tokens, encode_condition, text_encoder_of, with_null
 
 
 def make_evaluator(config: ModelConfig, mesh: Mesh) -> Callable[[Trained, Batch, Frozen, Array], Array]:
-    """``evaluate(trained, batch, frozen, key) -> (batch,)`` bound of each sample in nats a token, jitted."""
+    """Return ``evaluate(trained, batch, frozen, key) -> (batch,)``, jitted: each sample's bound in nats a token."""
     schedule = make_schedule(config.schedule)
 
     def evaluate(trained: Trained, batch: Batch, frozen: Frozen, key: Array) -> Array:
@@ -43,7 +44,10 @@ def make_evaluator(config: ModelConfig, mesh: Mesh) -> Callable[[Trained, Batch,
 def bits_per_token(
     evaluate: Callable, trained: Trained, batches: Iterable[Any], frozen: Frozen, *, seed: int = 0
 ) -> float:
-    """Mean over ``batches`` (placed on the devices) of the bound in bits a token.  Raises ValueError if there are none."""
+    """Return the bound in bits a token, the mean over ``batches``, on the devices.
+
+    Raises ValueError if there are none.
+    """
     totals = []
     for number, batch in enumerate(batches):
         nats = evaluate(trained, batch, frozen, jax.random.fold_in(jax.random.key(seed), number))

@@ -1,4 +1,4 @@
-"""Where a run begins: frozen networks from files, parameters from a checkpoint that need not fit in every row."""
+"""The start of a run: frozen networks from files, parameters from a checkpoint that need not fit in every row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...config import ComputeConfig
 from ...embedded import folder_of
 from ...errors import ConfigError
 from ...models.clip import CLIPTextEncoder
-from ...models.shapes import Keys
+from ...models.shapes import make_rngs
 from ...models.vqdiffusion import VQDiffusionModel
 from ...models.vqgan import VQGAN
 from ...paths import path_of
@@ -23,27 +23,22 @@ from .state import Trained, fresh_networks
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What training needs besides the denoiser's own state.
+class Pretrained:
+    """The networks that a run begins with."""
 
-    codec: None if tokens are cached and no file was given; then no pictures are drawn.
-    text_encoder, tokenizer: text models only; the tower is None where it is trained.  trained: parameters to start from, or None.
-    report: what was taken from where, for people.
-    """
-
-    codec: VQGAN | None = None
-    text_encoder: CLIPTextEncoder | None = None
-    tokenizer: Tokenizer | None = None
-    trained: Trained | None = None
-    report: tuple[str, ...] = ()
+    codec: VQGAN | None = None  # None if tokens are cached and no file was given; then no pictures are drawn
+    text_encoder: CLIPTextEncoder | None = None  # text models whose tower is not trained
+    tokenizer: Tokenizer | None = None  # text models
+    trained: Trained | None = None  # parameters to start from; None for random ones
+    report: tuple[str, ...] = ()  # lines that say what was taken from where
 
 
 def frozen_compute(config: TrainConfig) -> ComputeConfig:
-    """How codec and text tower run inside the step."""
+    """Return the arithmetic of codec and text tower inside the step."""
     return ComputeConfig(dtype=config.frozen_dtype, attention=config.compute.attention)
 
 
-def gather_parts(
+def load_pretrained(
     config: TrainConfig,
     /,
     *,
@@ -52,13 +47,14 @@ def gather_parts(
     clip: str | Path | None = None,
     needs_codec: bool = True,
     **companions: Any,
-) -> Parts:
-    """Networks from ``init_from`` (anything ``loading.load_model`` reads), or from files of their own, which take precedence.
+) -> Pretrained:
+    """Load networks from ``init_from`` (anything ``loading.load_model`` reads), or from files of their own instead.
 
     codec, clip: anything ``loading.load_codec`` and ``loading.load_clip`` read.
-    companions: config, codec_config, mapping, weights, clip_weights and clip_dtype, as for ``loading.load_model``; of those that
-    complete a file, the codec's also go with ``codec``, and ``clip_dtype`` with a text tower of ``clip`` or ``init_from``.
-    Raises ConfigError, one line, for what is missing, does not fit, or is given and read by nothing.
+    companions: config, codec_config, mapping, weights, clip_weights and clip_dtype, as for ``loading.load_model``; of
+    those that complete a file, the codec's also go with ``codec``, and ``clip_dtype`` with a text tower of ``clip`` or
+    ``init_from``.  Raises ConfigError, one line, for a network that is missing or does not fit, and for a companion
+    that nothing reads.
     """
     model, report = config.model, []
     trains_text = config.train_text_encoder
@@ -75,50 +71,65 @@ def gather_parts(
             reading["clip_dtype"] = clip_dtype
         source, tokenizer = load_model(init_from, compute=frozen_compute(config), **reading)
         report.append(f"starting from {init_from}")
-    towers = {
-        "codec": _codec(config, source, codec, companions),
-        "text_encoder": _text_encoder(config, source, clip, clip_dtype)
-        if needs_text or trains_text and (source or clip)
-        else None,
-    }
-    untrained = None
-    for name, flag, needed in (("codec", "codec", needs_codec), ("text_encoder", "clip", needs_text)):
-        if towers[name] is None and needed:
-            if not config.untrained_towers:
-                raise ConfigError(
-                    f"no {name} is given; pass --init_from=MODEL or --{flag}=FILE (or untrained_towers=True to try things out)"
-                )
-            untrained = (
-                untrained or jax.jit(lambda: VQDiffusionModel(model, frozen_compute(config), rngs=Keys(config.seed)))()
-            )
-            towers[name] = getattr(untrained, name)
-            report.append(f"{name}: random weights, as untrained_towers=True allows")
-    given_tower = towers.pop("text_encoder")
+
+    found_codec = _codec(config, source, codec, companions)
+    tower = None
+    if needs_text or trains_text and (source or clip):
+        tower = _text_encoder(config, source, clip, clip_dtype)
+    missing_codec, missing_tower = needs_codec and found_codec is None, needs_text and tower is None
+    if missing_codec or missing_tower:
+        untrained = _untrained(config, *(("codec", "codec") if missing_codec else ("text_encoder", "clip")))
+        if missing_codec:
+            found_codec = untrained.codec
+            report.append("codec: random weights, as untrained_towers=True allows")
+        if missing_tower:
+            tower = untrained.text_encoder
+            report.append("text_encoder: random weights, as untrained_towers=True allows")
+
     trained = None
-    if source is not None or trains_text and given_tower is not None:
-        fresh = jax.tree.map(np.asarray, jax.jit(lambda: fresh_networks(config))())
-        denoiser, tower = fresh.denoiser, fresh.text_encoder
-        if source is not None:
-            denoiser, lines = adopt(denoiser, source.denoiser)
-            report += lines
-        if tower is not None and given_tower is not None:
-            tower, lines = adopt(tower, given_tower)
-            report += lines
-        trained = Trained(denoiser, tower)
+    if source is not None or trains_text and tower is not None:
+        trained, lines = _start(config, source, tower)
+        report += lines
     if tokenizer is None and model.tokenizer is not None:
         tokenizer = Tokenizer(model.tokenizer)
-    frozen_tower = None if trains_text else given_tower
-    return Parts(**towers, text_encoder=frozen_tower, tokenizer=tokenizer, trained=trained, report=tuple(report))
+    return Pretrained(found_codec, None if trains_text else tower, tokenizer, trained, tuple(report))
+
+
+def _untrained(config: TrainConfig, missing: str, flag: str) -> VQDiffusionModel:
+    """Return a model of random weights.
+
+    Raises ConfigError, naming the network and its flag, unless the config allows them.
+    """
+    if not config.untrained_towers:
+        raise ConfigError(
+            f"no {missing} is given; pass --init_from=MODEL or --{flag}=FILE "
+            "(or untrained_towers=True to try things out)"
+        )
+    return jax.jit(lambda: VQDiffusionModel(config.model, frozen_compute(config), rngs=make_rngs(config.seed)))()
+
+
+def _start(
+    config: TrainConfig, source: VQDiffusionModel | None, given_tower: CLIPTextEncoder | None
+) -> tuple[Trained, list[str]]:
+    """Return fresh networks with the parameters of ``source``'s denoiser and of a trained text tower, and a report."""
+    fresh: Trained = jax.tree.map(np.asarray, jax.jit(lambda: fresh_networks(config))())
+    denoiser, tower, report = fresh.denoiser, fresh.text_encoder, []
+    if source is not None:
+        denoiser, lines = adopt(denoiser, source.denoiser)
+        report += lines
+    if tower is not None and given_tower is not None:
+        tower, lines = adopt(tower, given_tower)
+        report += lines
+    return Trained(denoiser, tower), report
 
 
 def adopt(fresh: Any, given: Any) -> tuple[Any, list[str]]:
-    """``fresh``, a denoiser or text tower, with every parameter that ``given`` has, and a line for each that it lacks.
+    """Return ``fresh``, a denoiser or text tower, with all parameters that ``given`` has, and a line for each it lacks.
 
-    A checkpoint may lack the null embedding, which then stays as initialised,
-    and rows at the end of a class table: these become the mean row, which is
-    what the network takes for "no class" until then.  Where the number of
-    timesteps differs, a timestep takes the row that was as far along the schedule.
-    Raises ConfigError naming every parameter that fits neither way.
+    A checkpoint may lack the null embedding, which then stays as initialised, and rows at the end of a class table:
+    these become the mean row, which the network takes for "no class" until then.  Where the number of timesteps
+    differs, a timestep takes the row that was as far along the schedule.  Raises ConfigError naming every parameter
+    that fits neither way.
     """
     theirs = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(given)}
     paths, structure = jax.tree_util.tree_flatten_with_path(fresh)
@@ -157,7 +168,7 @@ def adopt(fresh: Any, given: Any) -> tuple[Any, list[str]]:
     return jax.tree.unflatten(structure, leaves), report
 
 
-# Companion: its flag, and what it completes.
+# Companion: its flag, and the flags that it completes.
 _COMPLETES = {
     "config": ("reference_config", "--init_from=FILE"),
     "weights": ("weights", "--init_from=FILE"),
@@ -191,9 +202,13 @@ def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions
     if path is not None:
         from ...loading import load_codec
 
-        reading = {} if Path(path).is_dir() else {"image_size": wanted.image_size}
-        reading |= {"config": companions.get("codec_config"), "mapping": companions.get("mapping")}
-        found = load_codec(path, **reading, compute=frozen_compute(config))
+        found = load_codec(
+            path,
+            config=companions.get("codec_config"),
+            mapping=companions.get("mapping"),
+            image_size=None if Path(path).is_dir() else wanted.image_size,
+            compute=frozen_compute(config),
+        )
     elif source is not None:
         found = source.codec
     else:

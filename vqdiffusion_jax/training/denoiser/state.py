@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ...diffusion.objective import LossState
+from ...diffusion.timesteps import LossState
+from ...errors import ConfigError
 from ...models.clip import CLIPTextEncoder
 from ...models.denoiser import Denoiser
-from ...models.shapes import Keys
+from ...models.shapes import make_rngs
 from ...sharding import ShardingRules
 from .. import learning_rate
-from ..initialize import abstract_on, init_sharded
 from ..optimizer import make_optimizer
+from ..sharded_init import abstract_on, init_sharded
 from .config import TrainConfig
 
 
@@ -39,41 +40,43 @@ class TrainState:
     ema: Trained  # their average, which sampling uses
     optimizer: optax.OptState
     learning_rate: learning_rate.LearningRateState
-    losses: LossState  # running losses that steer the choice of timestep
+    losses: LossState  # running losses by timestep
     key: Array  # jax.random.key; step n draws from fold_in(key, n), so nothing is lost by stopping
 
 
 def new_state(config: TrainConfig, trained: Trained) -> TrainState:
-    """The state before the first step, around ``trained``."""
+    """Return the state before the first step, around ``trained``."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         trained=trained,
         ema=jax.tree.map(jnp.copy, trained),  # its own buffers: the step gives both away
         optimizer=make_optimizer(config.optimizer).init(trained),
-        learning_rate=learning_rate.initial(config.learning_rate),
+        learning_rate=learning_rate.init(config.learning_rate),
         losses=LossState.zeros(config.model.denoiser.num_timesteps),
         key=jax.random.key(config.seed),
     )
 
 
 def fresh_networks(config: TrainConfig) -> Trained:
-    """Randomly initialised parameters; a function of ``config.seed``."""
-    denoiser = Denoiser(config.model.denoiser, config.compute, rngs=Keys(config.seed))
+    """Return randomly initialised networks; a function of ``config.seed``."""
+    denoiser = Denoiser(config.model.denoiser, config.compute, rngs=make_rngs(config.seed))
     if not config.train_text_encoder:
         return Trained(denoiser)
+    if config.model.text_encoder is None:
+        raise ConfigError("TrainConfig.train_text_encoder is set, but the model has no text tower")
     tower_key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    return Trained(denoiser, CLIPTextEncoder(config.model.text_encoder, config.compute, rngs=Keys(tower_key)))
+    return Trained(denoiser, CLIPTextEncoder(config.model.text_encoder, config.compute, rngs=make_rngs(tower_key)))
 
 
 def abstract_state(config: TrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()) -> TrainState:
-    """Shapes, dtypes and shardings of the state; nothing is computed."""
+    """Return the state's shapes, dtypes and shardings; nothing is computed."""
     return abstract_on(mesh, lambda: new_state(config, fresh_networks(config)), rules)
 
 
 def create_state(config: TrainConfig, mesh: jax.sharding.Mesh, given: Trained | None = None) -> TrainState:
-    """A first state, every array made on the devices that hold it.
+    """Return a first state, every array made on the devices that hold it.
 
-    given: parameters to start from, of ``config.compute``, with arrays anywhere; None for random ones.
+    given: networks of ``config.compute`` to start from, with arrays anywhere; None for random ones.
     """
     abstract = abstract_state(config, mesh)
     if given is None:

@@ -14,43 +14,44 @@ from ...flops import denoiser_flops
 from ...models.shapes import shapes_of
 from ...models.vqdiffusion import VQDiffusionModel
 from ...sharding import shard
+from ..batch import Batch, HostBatch
 from ..export import export
-from .batches import check_batch
+from .check import check_batch
 from .config import TrainConfig
 from .evaluate import bits_per_token, make_evaluator
-from .init_from import Parts
+from .init_from import Pretrained
 from .samples import draw
 from .state import TrainState, abstract_state, create_state
-from .step import Batch, Frozen, make_step, text_encoder_of
+from .step import Frozen, make_step, text_encoder_of
 
 
 class DenoiserTask:
-    """See ``training.task.Task``; raises ConfigError if the batch does not divide over ``mesh``."""
+    """A ``training.task.Task``.  Raises ConfigError if the batch does not divide over ``mesh``."""
 
     score = "bits_per_token"
 
-    def __init__(self, config: TrainConfig, parts: Parts, mesh: jax.sharding.Mesh):
-        self.config, self.mesh, self.report = config, mesh, parts.report
+    def __init__(self, config: TrainConfig, pretrained: Pretrained, mesh: jax.sharding.Mesh):
+        self.config, self.mesh, self.report = config, mesh, pretrained.report
         # Backward costs twice forward; recomputed activations are not counted as useful work.
         self.flops_per_sample = 3 * denoiser_flops(config.model.denoiser)
-        self._parts = parts
+        self._pretrained = pretrained
         self._step = make_step(config, mesh)
 
     @cached_property
     def _towers(self) -> Frozen:
-        return shard(Frozen(codec=self._parts.codec, text_encoder=self._parts.text_encoder), self.mesh)
+        return shard(Frozen(codec=self._pretrained.codec, text_encoder=self._pretrained.text_encoder), self.mesh)
 
     def _frozen(self, batch: Batch) -> Frozen:
-        # Without a codec in the batch's way it need not be in the program either.
+        # A batch of tokens needs no codec, so that the program need not hold one either.
         return self._towers if "images" in batch else Frozen(text_encoder=self._towers.text_encoder)
 
     def abstract_state(self) -> TrainState:
         return abstract_state(self.config, self.mesh)
 
     def first_state(self) -> TrainState:
-        return create_state(self.config, self.mesh, self._parts.trained)
+        return create_state(self.config, self.mesh, self._pretrained.trained)
 
-    def check_batch(self, batch: dict[str, np.ndarray]) -> None:
+    def check_batch(self, batch: HostBatch) -> None:
         check_batch(batch, self.config.model)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -64,29 +65,30 @@ class DenoiserTask:
         return make_evaluator(self.config.model, self.mesh)
 
     def validate(self, state: TrainState, batches: Iterable[Batch]) -> dict[str, float]:
-        """Bits per token of the averaged weights."""
+        """Return the bits per token of the averaged weights."""
         return {"bits_per_token": bits_per_token(self._evaluate, state.ema, batches, self._towers)}
 
     def pictures(self, state: TrainState) -> np.ndarray | str:
-        """A grid from the averaged weights, fixed prompts and seeds."""
-        if self._parts.codec is None:
+        """Return a grid drawn by the averaged weights from fixed prompts and seeds."""
+        if self._pretrained.codec is None:
             return "no pictures: no codec was given (--codec)"
-        return draw(self.config, self._whole_model(state), self._parts.tokenizer, self.mesh)
+        return draw(self.config, self._whole_model(state), self._pretrained.tokenizer, self.mesh)
 
     def export(self, state: TrainState, folder: Path) -> list[str]:
-        """The averaged weights as a native model folder ``model``; one of an earlier end of the run is replaced."""
-        if self._parts.codec is None:
+        """Write the averaged weights as a native folder ``model``; one of an earlier end of the run is replaced."""
+        if self._pretrained.codec is None:
             return [
-                "no model folder is written without a codec; repeat the command with --codec=FILE_OR_FOLDER, and it will be"
+                "no model folder is written without a codec; "
+                "repeat the command with --codec=FILE_OR_FOLDER, and it will be"
             ]
-        return export(folder, self._whole_model(state), self._parts.tokenizer, int(state.step))
+        return export(folder, self._whole_model(state), self._pretrained.tokenizer, int(state.step))
 
     @cached_property
     def _abstract_model(self) -> VQDiffusionModel:
         return shapes_of(VQDiffusionModel, self.config.model, self.config.compute)
 
     def _whole_model(self, state: TrainState) -> VQDiffusionModel:
-        """Averaged and frozen networks, all on the mesh, as the model that sampling and saving take."""
+        """Return averaged and frozen networks, all on the mesh, as one model to sample from and to save."""
         model = jax.tree.map(lambda leaf: leaf, self._abstract_model)  # a copy
         model.denoiser, model.codec = state.ema.denoiser, self._towers.codec
         model.text_encoder = text_encoder_of(state.ema, self._towers)
@@ -94,5 +96,5 @@ class DenoiserTask:
 
 
 def loss_by_timestep(history: Any, num_tokens: int) -> list[float]:
-    """Running root mean square of the loss at each timestep, in nats a token; 0 where none was drawn yet."""
+    """Return the running root mean square of the loss at each timestep, in nats a token; 0 where none was drawn yet."""
     return [round(float(value), 5) for value in np.sqrt(np.asarray(history)) / num_tokens]

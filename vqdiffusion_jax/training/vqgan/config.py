@@ -1,4 +1,4 @@
-"""Every choice of a codec's training, as frozen dataclasses that check themselves."""
+"""The configuration of a codec's training, as frozen dataclasses that check themselves."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ ADVERSARIAL_LOSSES = ("hinge", "vanilla")
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig:
-    """What a reconstruction is held against its picture by; a weight of 0 leaves a term out of the program."""
+    """Weights of the reconstruction loss; a weight of 0 leaves a term out of the program."""
 
     l1: float = 1.0
     l2: float = 0.0
     perceptual: float = 0.0  # LPIPS; taming uses 1
-    vgg: str = (
-        ""  # perceptual: file of VGG16's convolutions, torchvision's vgg16-397923af.pth or an .npz of the same names
-    )
-    lins: str = (
-        ""  # perceptual: file of LPIPS' channel weights, lpips' weights/v0.1/vgg.pth or an .npz of the same names
-    )
+    # perceptual: file of VGG16's convolutions, torchvision's vgg16-397923af.pth or an .npz of the same names.
+    vgg: str = ""
+    # perceptual: file of LPIPS' channel weights, lpips' weights/v0.1/vgg.pth or an .npz of the same names.
+    lins: str = ""
 
     def __post_init__(self):
         number(self, 0.0, 1.0e6, "l1", "l2", "perceptual")
@@ -40,18 +38,17 @@ class ReconstructionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CodebookConfig:
-    """How codes and latents come together; each kind of quantizer reads what concerns it."""
+    """The training of codes and latents towards each other; each kind of quantizer reads its own fields."""
 
     weight: float = 1.0  # of all of the quantizer's terms together
     commitment: float = 0.25  # vq, ema: beta of van den Oord et al. 2017, equation 3
     decay: float = 0.99  # ema: of the running sums
-    restart_below: float = (
-        0.1  # ema: codes used less than this share of the mean use start anew; 0: none do, nor from data
-    )
+    # ema: codes used less than this share of the mean use are restarted; 0: none are, and the first ones are random.
+    restart_below: float = 0.1
     kl_weight: float = 5.0e-4  # gumbel: of KL(choice || uniform)
     temperature_start: float = 1.0  # gumbel: of the relaxed choice
     temperature_end: float = 0.0625
-    temperature_steps: int = 100_000  # gumbel: how long the temperature takes from one to the other
+    temperature_steps: int = 100_000  # gumbel: steps from one temperature to the other
 
     def __post_init__(self):
         number(self, 0.0, 1.0e6, "weight", "commitment", "kl_weight")
@@ -83,7 +80,7 @@ class DiscriminatorConfig:
             )
 
     def patches(self, image_size: int) -> int:
-        """Verdicts along one side of a picture; below 1 if it is too small."""
+        """Return the number of logits along one side of a picture; below 1 if it is too small."""
         side = image_size
         for _ in range(self.num_layers):
             side //= 2  # 4 wide, stride 2, one row of padding at either end
@@ -104,19 +101,19 @@ class VQGANTrainConfig(RunConfig):
     learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)  # the discriminator's too
     ema: EMAConfig = field(default_factory=lambda: EMAConfig(decay=0.999, interval=1))
     compute: ComputeConfig = field(default_factory=ComputeConfig)
-    decoder_only: bool = (
-        False  # encoder and codebook stay, so that a denoiser trained on their tokens can use the better decoder
-    )
+    # Encoder and codebook stay, so that a denoiser trained on their tokens can use the better decoder.
+    decoder_only: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         if self.decoder_only and self.optimizer.weight_decay:
             raise ConfigError(
-                "VQGANTrainConfig.decoder_only is True, but weight_decay would shrink the encoder; set weight_decay to 0"
+                "VQGANTrainConfig.decoder_only is True, but weight_decay would shrink the encoder; set it to 0"
             )
         if self.accumulation != 1:
             raise ConfigError(
-                f"VQGANTrainConfig.accumulation is {self.accumulation}; a codec is trained on whole batches, so it must be 1"
+                f"VQGANTrainConfig.accumulation is {self.accumulation}; "
+                "a codec is trained on whole batches, so it must be 1"
             )
         if self.codec.reduced_codebook_size is not None:
             raise ConfigError(
@@ -124,7 +121,8 @@ class VQGANTrainConfig(RunConfig):
             )
         if self.compute.param_dtype != "float32":
             raise ConfigError(
-                f"VQGANTrainConfig.compute.param_dtype is {self.compute.param_dtype!r}; parameters are trained in float32"
+                f"VQGANTrainConfig.compute.param_dtype is {self.compute.param_dtype!r}; "
+                "parameters are trained in float32"
             )
         if (self.discriminator.weight or self.reconstruction.perceptual) and self.codec.image_channels != 3:
             raise ConfigError(
@@ -132,10 +130,11 @@ class VQGANTrainConfig(RunConfig):
             )
         if self.reconstruction.perceptual and self.codec.image_size < 16:
             raise ConfigError(
-                f"VQGANTrainConfig: LPIPS needs pictures of at least 16 pixels, the codec's have {self.codec.image_size}"
+                "VQGANTrainConfig: LPIPS needs pictures of at least 16 pixels, "
+                f"the codec's have {self.codec.image_size}"
             )
         if self.discriminator.weight and self.discriminator.patches(self.codec.image_size) < 1:
             raise ConfigError(
-                f"DiscriminatorConfig.num_layers={self.discriminator.num_layers} leaves nothing of pictures of {self.codec.image_size}"
-                " pixels; give fewer layers"
+                f"DiscriminatorConfig.num_layers={self.discriminator.num_layers} leaves nothing of pictures of "
+                f"{self.codec.image_size} pixels; give fewer layers"
             )

@@ -1,7 +1,7 @@
 """The patch discriminator (Isola et al. 2017, section 3.2.2 and appendix 6.1.2).
 
-GroupNorm stands where the paper has BatchNorm: it keeps no running statistics,
-judges a picture whatever comes with it, and is the same on any number of devices.
+GroupNorm stands where the paper has BatchNorm: it keeps no running statistics, sees each picture alone, and is the same
+on any number of devices.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WIDEST = 8  # times the first layer's channels
 
 
 def widths_of(config: DiscriminatorConfig) -> list[int]:
-    """Channels into each convolution, pixels first; the last one gives one logit."""
+    """Return the channels into each convolution, pixels first; the last one gives one logit."""
     return [3] + [config.channels * min(2**i, WIDEST) for i in range(config.num_layers + 1)]
 
 
@@ -39,13 +39,13 @@ def _conv(in_channels: int, out_channels: int, stride: int, compute: ComputeConf
 
 
 class Discriminator(nnx.Module):
-    """Images (batch, height, width, 3) in [-1, 1] -> logits (batch, h, w, 1) float32, one a patch, higher for what looks real."""
+    """Images (batch, height, width, 3) in [-1, 1] -> logits (batch, h, w, 1), one a patch, higher for real ones."""
 
     def __init__(self, config: DiscriminatorConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         widths = widths_of(config)
         strides = [2] * config.num_layers + [1]
         self.convs = nnx.List([_conv(a, b, s, compute, rngs=rngs) for a, b, s in zip(widths, widths[1:], strides)])
-        # The first layer sees pixels, whose level says something; it goes without a norm.
+        # The first layer has no norm, which would remove the level of its pixels.
         self.norms = nnx.List([GroupNorm(width, config.norm_groups, compute, rngs=rngs) for width in widths[2:]])
         self.conv_out = _conv(widths[-1], 1, 1, compute, rngs=rngs)
 

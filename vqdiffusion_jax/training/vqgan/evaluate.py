@@ -1,4 +1,4 @@
-"""Held-out pictures through the averaged codec: how near they come, and which codes they use."""
+"""Validation of a codec: how near it brings held-out pictures, and which codes they use."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from jax.sharding import PartitionSpec as P
 from ...image_metrics import psnr, ssim
 from ...models.vqgan import VQGAN, images_to_float, to_255
 from ...sharding import on_mesh
+from ..batch import Batch, array_of
+from .codebook_usage import codebook_use
 from .config import VQGANTrainConfig
 from .losses import reconstruction_loss
-from .metrics import use_of_codes
 from .perceptual import LPIPS
-from .step import Batch
 
 
 def reconstruct(codec: VQGAN, images: Array) -> tuple[Array, Array]:
-    """Images (batch, height, width, channels) in [-1, 1] -> (reconstructions, not clipped; tokens (batch, length)); nothing is drawn."""
+    """Return reconstructions, not clipped, and tokens (batch, length) of images (batch, height, width, channels).
+
+    Nothing is drawn: a gumbel codec takes its likeliest codes.
+    """
     latents = codec.latents(images)
     tokens = codec.quantizer.tokens(latents)
     return codec.decode_latents(codec.quantizer.lookup(tokens)), tokens.reshape(tokens.shape[0], -1)
@@ -32,13 +35,13 @@ def reconstruct(codec: VQGAN, images: Array) -> tuple[Array, Array]:
 def make_evaluator(
     config: VQGANTrainConfig, mesh: jax.sharding.Mesh
 ) -> Callable[[VQGAN, Batch, LPIPS | None], dict[str, Array]]:
-    """``evaluate(codec, batch, lpips)``, jitted: means over the batch, and ``counts`` (codebook_size,) of codes chosen.
+    """Return ``evaluate(codec, batch, lpips)``, jitted: means over the batch, and ``counts`` (codebook_size,) of codes.
 
     PSNR and SSIM are of pictures clipped to the range of pixels, but not rounded.
     """
 
     def evaluate(codec: VQGAN, batch: Batch, lpips: LPIPS | None) -> dict[str, Array]:
-        images = images_to_float(batch["images"])
+        images = images_to_float(array_of(batch, "images"))
         reconstruction, tokens = reconstruct(codec, images)
         shown, made = to_255(images), to_255(jnp.clip(reconstruction, -1.0, 1.0))
         return {
@@ -52,13 +55,13 @@ def make_evaluator(
 
 
 def measure(evaluate: Callable, codec: VQGAN, batches: Iterable[Any], lpips: LPIPS | None) -> dict[str, float]:
-    """reconstruction_loss, psnr (dB), ssim, codes_used (share of the codebook) and perplexity over all ``batches``, on the devices.
+    """Return reconstruction_loss, psnr (dB), ssim, codes_used (share of the codebook) and perplexity over ``batches``.
 
-    Raises ValueError if there are none.
+    Batches lie on the devices.  Raises ValueError if there are none.
     """
     found = [jax.device_get(evaluate(codec, batch, lpips)) for batch in batches]
     if not found:
         raise ValueError("validation has no whole batch; give more held-out data or a smaller batch_size")
-    used, perplexity = use_of_codes(jnp.asarray(np.sum([one["counts"] for one in found], axis=0)))
+    used, perplexity = codebook_use(jnp.asarray(np.sum([one["counts"] for one in found], axis=0)))
     means = {name: float(np.mean([one[name] for one in found])) for name in ("reconstruction_loss", "psnr", "ssim")}
     return means | {"codes_used": float(used), "perplexity": float(perplexity)}

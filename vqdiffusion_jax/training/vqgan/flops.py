@@ -13,7 +13,7 @@ def _conv(area: int, wide_in: int, wide_out: int, kernel: int = 3) -> int:
 
 
 def encoder_flops(config: VQGANConfig) -> int:
-    """Encoding one picture to latents."""
+    """Return the operations of encoding one picture to latents."""
 
     def resnet(area: int, wide_in: int, wide_out: int) -> int:
         shortcut = _conv(area, wide_in, wide_out, 1) if wide_in != wide_out else 0
@@ -37,12 +37,12 @@ def encoder_flops(config: VQGANConfig) -> int:
 
 
 def quantizer_flops(config: VQGANConfig) -> int:
-    """Comparing one picture's latents with every code, or projecting them to logits."""
+    """Return the operations of comparing one picture's latents with every code, or projecting them to logits."""
     return 2 * config.grid[0] * config.grid[1] * config.embed_dim * config.codebook_size
 
 
 def discriminator_flops(config: DiscriminatorConfig, image_size: int) -> int:
-    """Judging one picture once."""
+    """Return the operations of one forward pass of the discriminator over a picture."""
     widths, side, total = widths_of(config), image_size, 0
     for number, (wide_in, wide_out) in enumerate(zip(widths, [*widths[1:], 1], strict=True)):
         side = side // 2 if number < config.num_layers else side - 1
@@ -51,10 +51,10 @@ def discriminator_flops(config: DiscriminatorConfig, image_size: int) -> int:
 
 
 def training_flops(codec: VQGANConfig, discriminator: DiscriminatorConfig) -> int:
-    """One picture's forward and backward pass; backward costs twice forward.
+    """Return the operations of one picture's forward and backward pass; backward costs twice forward.
 
-    The discriminator sees the reconstruction forward and backward for the decoder (one backward product a layer) and
-    picture and reconstruction forward and backward for itself.
+    The discriminator runs forward and backward on the reconstruction for the decoder (one backward product a layer),
+    and on picture and reconstruction for itself.
     """
     total = 3 * (encoder_flops(codec) + quantizer_flops(codec) + decoder_flops(codec))
     return total + (7 * discriminator_flops(discriminator, codec.image_size) if discriminator.weight else 0)

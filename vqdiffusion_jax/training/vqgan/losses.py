@@ -1,4 +1,4 @@
-"""What a reconstruction costs: against its picture, and against a discriminator (Esser et al. 2021, section 3.1)."""
+"""The codec's losses: of reconstruction, and against a discriminator (Esser et al. 2021, section 3.1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ LARGEST_ADAPTIVE_WEIGHT = 1.0e4
 def reconstruction_loss(
     config: ReconstructionConfig, reconstruction: Array, images: Array, lpips: LPIPS | None
 ) -> Array:
-    """Weighted sum of mean absolute difference, mean squared difference and LPIPS; both (batch, height, width, channels) in [-1, 1]."""
+    """Return the weighted sum of mean absolute difference, mean squared difference and LPIPS, a scalar.
+
+    Images are (batch, height, width, channels) in [-1, 1].
+    """
     difference = reconstruction - images
     loss = jnp.zeros((), jnp.float32)
     if config.l1:
@@ -23,14 +26,17 @@ def reconstruction_loss(
     if config.l2:
         loss += config.l2 * jnp.mean(jnp.square(difference))
     if config.perceptual:
+        if lpips is None:
+            raise ValueError("ReconstructionConfig.perceptual is above 0, but no LPIPS network was given")
         loss += config.perceptual * jnp.mean(lpips(reconstruction, images))
     return loss
 
 
 def discriminator_loss(kind: str, real: Array, fake: Array) -> Array:
-    """Of a discriminator that gave pictures the logits ``real`` and reconstructions ``fake``, of any shape; a scalar.
+    """Return the loss of a discriminator that gave pictures the logits ``real`` and reconstructions ``fake``, a scalar.
 
-    "hinge": Lim and Ye 2017; "vanilla": cross entropy (Goodfellow et al. 2014).  Half the sum of both sides, as taming has it.
+    "hinge": Lim and Ye 2017; "vanilla": cross entropy (Goodfellow et al. 2014).  Half the sum of both sides, as taming
+    has it.
     """
     if kind == "hinge":
         return 0.5 * (jnp.mean(jax.nn.relu(1.0 - real)) + jnp.mean(jax.nn.relu(1.0 + fake)))
@@ -38,12 +44,12 @@ def discriminator_loss(kind: str, real: Array, fake: Array) -> Array:
 
 
 def generator_loss(fake: Array) -> Array:
-    """Of a decoder whose reconstructions were given the logits ``fake``; a scalar."""
+    """Return the loss of a decoder whose reconstructions were given the logits ``fake``, a scalar."""
     return -jnp.mean(fake)
 
 
 def adaptive_weight(reconstruction_gradient: Array, adversarial_gradient: Array) -> Array:
-    """How much the adversarial loss may weigh so that it pulls as hard as the reconstruction (ibid., equation 7); a scalar.
+    """Return the weight that makes the adversarial gradient as large as the reconstruction's (ibid., equation 7).
 
     Both are gradients with respect to the decoder's last convolution.
     """

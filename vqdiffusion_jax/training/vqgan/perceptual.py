@@ -1,4 +1,4 @@
-"""LPIPS, a distance between pictures as people see it (Zhang et al. 2018), with the user's own VGG16 weights."""
+"""LPIPS, a perceptual distance of pictures (Zhang et al. 2018), with the user's own VGG16 weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from jax import Array
 from ...errors import CheckpointError, ConfigError
 from ...models.layers import Buffer, over_batch
 
-# VGG16's convolutions by their place in torchvision's ``features``, and how wide each is; a row ends where LPIPS looks.
+# VGG16's convolutions by their place in torchvision's ``features``, and their widths; LPIPS compares the end of each
+# row.
 STAGES = (
     ((0, 64), (2, 64)),
     ((5, 128), (7, 128)),
@@ -29,9 +30,8 @@ SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 EPSILON = 1e-10
 
-_CONVOLUTION = re.compile(
-    r"(?:^|\.)(?:features|slice\d)\.(\d+)\.(weight|bias)$"
-)  # torchvision's names, and those inside lpips
+# torchvision's names, and those inside lpips.
+_CONVOLUTION = re.compile(r"(?:^|\.)(?:features|slice\d)\.(\d+)\.(weight|bias)$")
 _LIN = re.compile(r"(?:^|\.)lins?\.?(\d)\.model\.1\.weight$")
 
 
@@ -58,7 +58,7 @@ class LPIPS(nnx.Module):
         return total
 
     def features(self, images: Array) -> list[Array]:
-        """Activations at the end of every stage, each (batch, h, w, channels)."""
+        """Return the activations at the end of every stage, each (batch, h, w, channels)."""
         x = (images.astype(jnp.float32) - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
         found, convs = [], iter(self.convs)
         for number, stage in enumerate(STAGES):
@@ -70,7 +70,7 @@ class LPIPS(nnx.Module):
 
 
 def unit(x: Array) -> Array:
-    """Every place's channels divided by their length, or 0 where all of them are; the gradient is finite there too."""
+    """Return each position's channels divided by their L2 norm; 0, with a finite gradient, where all are 0."""
     squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     length = jnp.sqrt(jnp.where(squares > 0.0, squares, 1.0))
     return x / (length + EPSILON)
@@ -90,7 +90,7 @@ def _halve(x: Array) -> Array:
 
 
 def load_lpips(vgg: str | Path, lins: str | Path) -> LPIPS:
-    """LPIPS from two files, which may be one: .pth (read without PyTorch) or .npz, under torchvision's and lpips' names.
+    """Read LPIPS from two files, which may be one: .pth (without PyTorch) or .npz, with torchvision's and lpips' names.
 
     Raises CheckpointError or ConfigError, one line, if a file cannot be read or lacks a weight.
     """

@@ -1,4 +1,4 @@
-"""The codebook inside the training step: codes that gradients pass through, and the terms that pull latents and codes together."""
+"""Quantisation in the training step: codes that pass gradients on, and losses that pull codes and latents together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .config import CodebookConfig
 
 
 class Quantized(NamedTuple):
-    """What the quantizer makes of latents (batch, h, w, embed_dim)."""
+    """A quantizer's output for latents (batch, h, w, embed_dim)."""
 
     codes: Array  # like the latents; the decoder's input
     penalty: Array  # () the quantizer's own terms of the loss
@@ -22,7 +22,7 @@ class Quantized(NamedTuple):
 
 
 def straight_through(latents: Array, codes: Array) -> Array:
-    """``codes``, whose gradient goes to ``latents`` unchanged (van den Oord et al. 2017, section 3.2)."""
+    """Return ``codes``, whose gradient goes to ``latents`` unchanged (van den Oord et al. 2017, section 3.2)."""
     return latents + jax.lax.stop_gradient(codes - latents)
 
 
@@ -34,7 +34,7 @@ def quantize(
     step: Array,
     key: Array,
 ) -> Quantized:
-    """Latents (batch, h, w, embed_dim) to codes as the quantizer's kind is trained; ``step`` sets the temperature of ``gumbel``."""
+    """Quantise latents (batch, h, w, embed_dim) for training; ``step`` sets the temperature of ``gumbel``."""
     if isinstance(quantizer, GumbelQuantizer):
         return _gumbel(quantizer, latents, config, temperature_at(config, step), key)
     batch = latents.shape[0]
@@ -47,7 +47,10 @@ def quantize(
 
 
 def codebook_loss(latents: Array, codes: Array) -> Array:
-    """How far the codes are from the latents that chose them; its gradient reaches the codebook only (ibid., equation 3)."""
+    """Return the mean squared distance of codes from the latents that chose them; only the codebook gets its gradient.
+
+    Ibid., equation 3.
+    """
     return jnp.mean(jnp.square(codes - jax.lax.stop_gradient(latents)))
 
 
@@ -63,7 +66,7 @@ def _gumbel(
 
 
 def relaxed_choice(logits: Array, noise: Array, temperature: Array | float) -> tuple[Array, Array]:
-    """A draw from softmax(logits) as a one-hot row, with the gradient of softmax((logits + noise) / temperature).
+    """Draw from softmax(logits) as a one-hot row, with the gradient of softmax((logits + noise) / temperature).
 
     Straight-through Gumbel-softmax (Jang et al. 2017, section 2.2).  logits, noise (..., n) -> ((..., n), (...) int32).
     """
@@ -74,14 +77,14 @@ def relaxed_choice(logits: Array, noise: Array, temperature: Array | float) -> t
 
 
 def kl_to_uniform(logits: Array) -> Array:
-    """KL(softmax(logits) || uniform) in nats, the mean over all but the last axis, a scalar."""
+    """Return KL(softmax(logits) || uniform) in nats, the mean over all but the last axis, a scalar."""
     log_probabilities = jax.nn.log_softmax(logits, axis=-1)
     divergence = jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1) + math.log(logits.shape[-1])
     return jnp.mean(divergence)
 
 
 def temperature_at(config: CodebookConfig, step: Array) -> Array:
-    """Half a cosine from ``temperature_start`` to ``temperature_end`` over ``temperature_steps`` steps."""
+    """Return the temperature at ``step``: half a cosine from ``temperature_start`` to ``temperature_end``."""
     progress = jnp.clip(step / max(config.temperature_steps, 1), 0.0, 1.0)
     span = config.temperature_start - config.temperature_end
     return config.temperature_end + 0.5 * span * (1.0 + jnp.cos(math.pi * progress))

@@ -1,4 +1,4 @@
-"""New places for codes that nothing chooses, in a codebook that follows its latents."""
+"""Restarting codes that no latent chooses, in a codebook that follows its latents."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from jax import Array
 
 from ...models.quantizers import EMAQuantizer
 
-# A restarted code begins with so many times the use below which it is dead.  Unchosen it is judged again after
-# ln(GRACE) / (1 - decay) steps, 110 for a decay of 0.99, while the encoder is still near where the latent came from.
+# A restarted code begins with so many times the use below which it is dead.  If no latent chooses it, it is dead again
+# after ln(GRACE) / (1 - decay) steps, 110 for a decay of 0.99, while the encoder is still near where the latent came
+# from.
 GRACE = 3.0
 
 
@@ -22,12 +23,12 @@ def restart_dead_codes(
     share: float,
     everything: Array | bool = False,
 ) -> tuple[EMAQuantizer, Array]:
-    """Put dead codes where latents of this batch are badly met; the quantizer passed in is left as it is.
+    """Move dead codes to latents of this batch that are far from their codes; the quantizer passed in is left as it is.
 
-    A code is dead if its running use is below ``share`` of the mean use, or if ``everything`` is: so a fresh codebook starts from
-    data.  Latents are drawn without replacement, each with probability proportional to its
-    squared distance from its code (as k-means++ seeds its centres; Arthur and Vassilvitskii 2007): a uniform draw would
-    mostly give the flat backgrounds that have codes enough.
+    A code is dead if its running use is below ``share`` of the mean use, or if ``everything`` is set: so a fresh
+    codebook starts from data.  Latents are drawn without replacement, each with probability proportional to its squared
+    distance from its code (as k-means++ seeds its centres; Arthur and Vassilvitskii 2007): a uniform draw would mostly
+    give flat backgrounds, which have codes enough.
 
     Args:
       latents: (n, embed_dim), all of the batch.

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ...models.shapes import Keys
+from ...models.shapes import make_rngs
 from ...models.vqgan import VQGAN
 from ...sharding import ShardingRules
 from .. import learning_rate
-from ..initialize import abstract_on, init_sharded
 from ..optimizer import make_optimizer
+from ..sharded_init import abstract_on, init_sharded
 from .config import VQGANTrainConfig
 from .discriminator import Discriminator
 
@@ -23,7 +23,7 @@ from .discriminator import Discriminator
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Adversary:
-    """The discriminator and what its own optimizer remembers."""
+    """The discriminator and the state of its own optimizer."""
 
     discriminator: Discriminator
     optimizer: optax.OptState
@@ -36,7 +36,7 @@ class VQGANState:
 
     step: Array  # () int32, steps taken
     codec: VQGAN  # float32 parameters and, for ``ema``, the codebook's running sums
-    ema: VQGAN  # their average, which is what training gives
+    ema: VQGAN  # their average, the result of training
     optimizer: optax.OptState
     learning_rate: learning_rate.LearningRateState
     adversary: Adversary | None  # None without a discriminator
@@ -44,39 +44,40 @@ class VQGANState:
 
 
 def new_state(config: VQGANTrainConfig, codec: VQGAN) -> VQGANState:
-    """The state before the first step, around ``codec``; the discriminator is a function of ``config.seed``."""
+    """Return the state before the first step, around ``codec``; the discriminator is a function of ``config.seed``."""
     optimizer, adversary = make_optimizer(config.optimizer), None
     if config.discriminator.weight:
         key = jax.random.fold_in(jax.random.key(config.seed), 1)
-        discriminator = Discriminator(config.discriminator, config.compute, rngs=Keys(key))
+        discriminator = Discriminator(config.discriminator, config.compute, rngs=make_rngs(key))
         adversary = Adversary(discriminator, optimizer.init(discriminator))
     return VQGANState(
         step=jnp.zeros((), jnp.int32),
         codec=codec,
         ema=jax.tree.map(jnp.copy, codec),  # its own buffers: the step gives both away
         optimizer=optimizer.init(codec),
-        learning_rate=learning_rate.initial(config.learning_rate),
+        learning_rate=learning_rate.init(config.learning_rate),
         adversary=adversary,
         key=jax.random.key(config.seed),
     )
 
 
 def fresh_codec(config: VQGANTrainConfig) -> VQGAN:
-    """Randomly initialised parameters; a function of ``config.seed``."""
-    return VQGAN(config.codec, config.compute, rngs=Keys(config.seed))
+    """Return a randomly initialised codec; a function of ``config.seed``."""
+    return VQGAN(config.codec, config.compute, rngs=make_rngs(config.seed))
 
 
 def abstract_state(
     config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()
 ) -> VQGANState:
-    """Shapes, dtypes and shardings of the state; nothing is computed."""
+    """Return the state's shapes, dtypes and shardings; nothing is computed."""
     return abstract_on(mesh, lambda: new_state(config, fresh_codec(config)), rules)
 
 
 def create_state(config: VQGANTrainConfig, mesh: jax.sharding.Mesh, given: Any = None) -> VQGANState:
-    """A first state, every array made on the devices that hold it.
+    """Return a first state, every array made on the devices that hold it.
 
-    given: a VQGAN of ``config.codec`` and ``config.compute`` to start from, with arrays anywhere; None for a random one.
+    given: a VQGAN of ``config.codec`` and ``config.compute`` to start from, with arrays anywhere; None for a random
+    one.
     """
     abstract = abstract_state(config, mesh)
     if given is None:

@@ -1,12 +1,12 @@
-"""One training step of a codec: encode, quantise, decode, compare, update; the discriminator beside it (Esser et al. 2021, section 3.1).
+"""A codec's and its discriminator's training step: encode, quantise, decode, compare, update (Esser et al. 2021, 3.1).
 
-Codec and discriminator both move by gradients at the parameters they had before the step.  A batch is
-``{"images": (batch, height, width, 3) uint8}``.
+Both move by gradients at the parameters that they had before the step.  Of a batch the images alone are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,23 +20,29 @@ from ...models.quantizers import EMAQuantizer, ema_update
 from ...models.vqgan import VQGAN, images_to_float
 from ...sharding import ShardingRules, on_mesh
 from .. import learning_rate
-from ..average import update_average
+from ..batch import Batch, array_of
+from ..ema import update_ema
 from ..optimizer import make_optimizer
+from .codebook_usage import codebook_use
 from .config import VQGANTrainConfig
 from .losses import adaptive_weight, discriminator_loss, generator_loss, reconstruction_loss
-from .metrics import use_of_codes
 from .perceptual import LPIPS
 from .quantize import quantize
 from .restart import restart_dead_codes
 from .state import Adversary, VQGANState, abstract_state
 
-Batch = dict[str, Array]
 Metrics = dict[str, Array]
-ADVERSARIAL_METRICS = ("adversarial_loss", "adversarial_weight", "discriminator_loss", "logits_real", "logits_fake")
+ADVERSARIAL_METRICS: tuple[str, ...] = (
+    "adversarial_loss",
+    "adversarial_weight",
+    "discriminator_loss",
+    "logits_real",
+    "logits_fake",
+)
 
 
 class Pass(NamedTuple):
-    """A batch through the codec, and the way back."""
+    """The codec's forward pass over a batch, and its backward pass."""
 
     reconstruction: Array  # (batch, height, width, channels), not clipped
     penalty: Array  # () the quantizer's terms
@@ -46,7 +52,10 @@ class Pass(NamedTuple):
 
 
 def through_codec(config: VQGANTrainConfig, codec: VQGAN, images: Array, step: Array, key: Array) -> Pass:
-    """Encode, quantise and decode ``images`` in [-1, 1]; ``key`` is for dropout and the choice of a gumbel codec."""
+    """Encode, quantise and decode ``images`` (batch, height, width, channels) in [-1, 1].
+
+    key: for dropout and a gumbel codec's draws.
+    """
     choice_key, encoder_key, decoder_key = jax.random.split(key, 3)
     dropout = config.codec.dropout > 0
 
@@ -69,10 +78,10 @@ def through_codec(config: VQGANTrainConfig, codec: VQGAN, images: Array, step: A
 
 
 class AdversarialResult(NamedTuple):
-    """What the discriminator adds to a step."""
+    """The discriminator's part of a step."""
 
     adversary: Adversary
-    loss: Array  # () the generator's, weighted; the generator is the decoder
+    loss: Array  # () the generator's, weighted; the decoder is the generator
     cotangent: Array  # like the reconstruction: gradient of that loss
     metrics: Metrics
 
@@ -80,14 +89,18 @@ class AdversarialResult(NamedTuple):
 def adversarial_step(
     config: VQGANTrainConfig,
     adversary: Adversary,
-    done: Pass,
+    forward: Pass,
     images: Array,
     reconstruction_cotangent: Array,
     rate: Array,
 ) -> AdversarialResult:
-    """The generator's loss and its gradient, and the discriminator's own update."""
+    """Return the generator's loss and its gradient, and the discriminator after its own update.
+
+    reconstruction_cotangent: like the reconstruction, the gradient of the reconstruction loss; it scales an adaptive
+    weight.
+    """
     settings, optimizer = config.discriminator, make_optimizer(config.optimizer)
-    fake = done.reconstruction
+    fake = forward.reconstruction
 
     def adversarial_loss(reconstruction: Array) -> Array:
         return generator_loss(adversary.discriminator(reconstruction))
@@ -98,7 +111,7 @@ def adversarial_step(
 
         def at_last_layer(image_cotangent: Array) -> Array:
             # Only the last convolution's gradient is used, so the compiler drops the rest of the way back.
-            return done.vjp(image_cotangent, 0.0).decoder.conv_out.kernel[...]
+            return forward.vjp(image_cotangent, 0.0).decoder.conv_out.kernel[...]
 
         weight *= adaptive_weight(at_last_layer(reconstruction_cotangent), at_last_layer(cotangent))
 
@@ -114,25 +127,48 @@ def adversarial_step(
         jax.tree.map(lambda value, direction: value - rate * direction, adversary.discriminator, directions),
         optimizer_state,
     )
-    metrics = dict(zip(ADVERSARIAL_METRICS, (loss, weight, loss_of_discriminator, *logits), strict=True))
+    metrics: Metrics = dict(zip(ADVERSARIAL_METRICS, (loss, weight, loss_of_discriminator, *logits), strict=True))
     return AdversarialResult(after, weight * loss, weight * cotangent, metrics)
 
 
 def no_adversarial_step(adversary: Adversary, reconstruction: Array) -> AdversarialResult:
-    """Before the discriminator joins."""
+    """Return zeros and the discriminator as it is, for the steps before it joins."""
     zero = jnp.zeros((), jnp.float32)
     return AdversarialResult(adversary, zero, jnp.zeros_like(reconstruction), dict.fromkeys(ADVERSARIAL_METRICS, zero))
 
 
+def adversarial_result(
+    config: VQGANTrainConfig,
+    adversary: Adversary,
+    forward: Pass,
+    images: Array,
+    cotangent: Array,
+    rate: Array,
+    step: Array,
+) -> AdversarialResult:
+    """Return ``adversarial_step``'s result from ``config.discriminator.start`` on, ``no_adversarial_step``'s before."""
+
+    def joined(_: None) -> AdversarialResult:
+        return adversarial_step(config, adversary, forward, images, cotangent, rate)
+
+    def not_joined(_: None) -> AdversarialResult:
+        return no_adversarial_step(adversary, forward.reconstruction)
+
+    return jax.lax.cond(step >= config.discriminator.start, joined, not_joined, None)
+
+
 def move_codebook(
-    config: VQGANTrainConfig, quantizer: EMAQuantizer, done: Pass, everything: Array, key: Array
+    config: VQGANTrainConfig, quantizer: EMAQuantizer, forward: Pass, everything: Array, key: Array
 ) -> tuple[EMAQuantizer, Array]:
-    """The running codebook after this batch, and how many codes were started anew."""
-    latents = jax.lax.stop_gradient(done.latents).astype(jnp.float32)
+    """Return the running codebook after this batch, and the number of codes restarted, () int32.
+
+    everything: () bool, restart all codes.
+    """
+    latents = jax.lax.stop_gradient(forward.latents).astype(jnp.float32)
     latents = latents.reshape(-1, latents.shape[-1])
-    chosen = quantizer.lookup(done.tokens.reshape(-1))
+    chosen = quantizer.lookup(forward.tokens.reshape(-1))
     distances = jnp.sum(jnp.square(latents - chosen), axis=-1)
-    moved = ema_update(quantizer, latents, tokens=done.tokens.reshape(-1), decay=config.codebook.decay)
+    moved = ema_update(quantizer, latents, tokens=forward.tokens.reshape(-1), decay=config.codebook.decay)
     if not config.codebook.restart_below:
         return moved, jnp.zeros((), jnp.int32)
     return restart_dead_codes(
@@ -140,66 +176,66 @@ def move_codebook(
     )
 
 
-def make_step(
-    config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules(), *, fresh: bool = True
-) -> Callable[[VQGANState, Batch, LPIPS | None], tuple[VQGANState, Metrics]]:
-    """``step(state, batch, lpips) -> (state, metrics)``, jitted; the state passed in is given away.
+def train_step(
+    config: VQGANTrainConfig, state: VQGANState, batch: Batch, lpips: LPIPS | None, *, fresh: bool = True
+) -> tuple[VQGANState, Metrics]:
+    """Return the state after one step and its metrics; a pure function, to be jitted with ``config`` bound.
 
     fresh: the codebook was not trained before, so that an ``ema`` one starts from the first batch's latents.
 
-    Metrics, all over the whole batch: loss (what the codec pays), reconstruction_loss,
-    quantizer_loss (before its weight), grad_norm (the codec's, before clipping), learning_rate, codes_used (share of the
-    codebook), perplexity, restarted_codes (``ema``, if its codebook moves), and with a discriminator adversarial_loss, adversarial_weight,
-    discriminator_loss, logits_real and logits_fake.  Raises ConfigError if the batch does not divide over the mesh.
+    Metrics, all over the whole batch: loss (of the codec), reconstruction_loss, quantizer_loss (before its weight),
+    grad_norm (the codec's, before clipping), learning_rate, codes_used (share of the codebook), perplexity,
+    restarted_codes (``ema``, if its codebook moves), and with a discriminator adversarial_loss, adversarial_weight,
+    discriminator_loss, logits_real and logits_fake.
+    """
+    optimizer = make_optimizer(config.optimizer)
+    pass_key, restart_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+    images, rate = images_to_float(array_of(batch, "images")), state.learning_rate.rate
+    forward = through_codec(config, state.codec, images, state.step, pass_key)
+
+    def compare(reconstruction: Array) -> Array:
+        return reconstruction_loss(config.reconstruction, reconstruction, images, lpips)
+
+    reconstruction, cotangent = jax.value_and_grad(compare)(forward.reconstruction)
+    loss = reconstruction + config.codebook.weight * forward.penalty
+    metrics = {"reconstruction_loss": reconstruction, "quantizer_loss": forward.penalty, "learning_rate": rate}
+    adversary = state.adversary
+    if adversary is not None:
+        result = adversarial_result(config, adversary, forward, images, cotangent, rate, state.step)
+        adversary, loss, cotangent = result.adversary, loss + result.loss, cotangent + result.cotangent
+        metrics |= result.metrics
+
+    gradients = forward.vjp(cotangent, config.codebook.weight)
+    directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.codec)
+    codec = jax.tree.map(lambda value, direction: value - rate * direction, state.codec, directions)
+    if isinstance(state.codec.quantizer, EMAQuantizer) and not config.decoder_only:
+        codec.quantizer, restarted = move_codebook(
+            config, state.codec.quantizer, forward, fresh & (state.step == 0), restart_key
+        )
+        metrics["restarted_codes"] = restarted
+    used, perplexity = codebook_use(jnp.bincount(forward.tokens.reshape(-1), length=config.codec.codebook_size))
+    metrics |= {"loss": loss, "grad_norm": optax.tree.norm(gradients), "codes_used": used, "perplexity": perplexity}
+    after = VQGANState(
+        step=state.step + 1,
+        codec=codec,
+        ema=update_ema(config.ema, state.step, state.ema, codec),
+        optimizer=optimizer_state,
+        learning_rate=learning_rate.update(config.learning_rate, state.learning_rate, reconstruction),
+        adversary=adversary,
+        key=state.key,
+    )
+    return after, metrics
+
+
+def make_step(
+    config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules(), *, fresh: bool = True
+) -> Callable[[VQGANState, Batch, LPIPS | None], tuple[VQGANState, Metrics]]:
+    """Return ``step(state, batch, lpips) -> (state, metrics)``: ``train_step`` jitted on ``mesh``; it takes the state.
+
+    Raises ConfigError if the batch does not divide over the mesh.
     """
     config.check_mesh(mesh)
-    optimizer, settings = make_optimizer(config.optimizer), config.discriminator
-
-    def step(state: VQGANState, batch: Batch, lpips: LPIPS | None) -> tuple[VQGANState, Metrics]:
-        pass_key, restart_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        images, rate = images_to_float(batch["images"]), state.learning_rate.rate
-        done = through_codec(config, state.codec, images, state.step, pass_key)
-
-        def held_against_picture(reconstruction: Array) -> Array:
-            return reconstruction_loss(config.reconstruction, reconstruction, images, lpips)
-
-        compared, cotangent = jax.value_and_grad(held_against_picture)(done.reconstruction)
-        loss = compared + config.codebook.weight * done.penalty
-        metrics = {"reconstruction_loss": compared, "quantizer_loss": done.penalty, "learning_rate": rate}
-        adversary = state.adversary
-        if adversary is not None:
-
-            def joined(_):
-                return adversarial_step(config, adversary, done, images, cotangent, rate)
-
-            def not_joined(_):
-                return no_adversarial_step(adversary, done.reconstruction)
-
-            result = jax.lax.cond(state.step >= settings.start, joined, not_joined, None)
-            adversary, loss, cotangent = result.adversary, loss + result.loss, cotangent + result.cotangent
-            metrics |= result.metrics
-
-        gradients = done.vjp(cotangent, config.codebook.weight)
-        directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.codec)
-        codec = jax.tree.map(lambda value, direction: value - rate * direction, state.codec, directions)
-        if isinstance(state.codec.quantizer, EMAQuantizer) and not config.decoder_only:
-            codec.quantizer, restarted = move_codebook(
-                config, state.codec.quantizer, done, fresh & (state.step == 0), restart_key
-            )
-            metrics["restarted_codes"] = restarted
-        used, perplexity = use_of_codes(jnp.bincount(done.tokens.reshape(-1), length=config.codec.codebook_size))
-        metrics |= {"loss": loss, "grad_norm": optax.tree.norm(gradients), "codes_used": used, "perplexity": perplexity}
-        after = VQGANState(
-            step=state.step + 1,
-            codec=codec,
-            ema=update_average(config.ema, state.step, state.ema, codec),
-            optimizer=optimizer_state,
-            learning_rate=learning_rate.advance(config.learning_rate, state.learning_rate, compared),
-            adversary=adversary,
-            key=state.key,
-        )
-        return after, metrics
-
+    step = partial(train_step, config, fresh=fresh)
     # The new state lies where the old one did: its buffers are reused and the second call compiles nothing.
     placements: Any = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh, rules))
     return jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(placements, NamedSharding(mesh, P())))

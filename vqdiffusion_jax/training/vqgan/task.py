@@ -17,6 +17,7 @@ from ...models.components import CodecComponent
 from ...models.shapes import shapes_of
 from ...models.vqgan import VQGAN, images_to_float, to_uint8
 from ...sharding import on_mesh, shard
+from ..batch import Batch, HostBatch, array_of
 from ..export import export
 from .config import VQGANTrainConfig
 from .evaluate import make_evaluator, measure, reconstruct
@@ -24,17 +25,18 @@ from .flops import training_flops
 from .perceptual import LPIPS
 from .quantize import temperature_at
 from .state import VQGANState, abstract_state, create_state
-from .step import Batch, make_step
+from .step import make_step
 
 
 class VQGANTask:
-    """See ``training.task.Task``; raises ConfigError if the batch does not divide over ``mesh``.
+    """A ``training.task.Task``.  Raises ConfigError if the batch does not divide over ``mesh``.
 
     Args:
-      codec: what to start from, a VQGAN of ``config.codec`` and ``config.compute`` with arrays anywhere; None for random weights.
-      fresh: whether an ``ema`` codebook is to start from the first batch; by default if no codec is given.
+      codec: what to start from, a VQGAN of ``config.codec`` and ``config.compute`` with arrays anywhere; None for
+      random weights.
+      fresh: start an ``ema`` codebook from the first batch; by default if no codec is given.
       lpips: needed where ``config.reconstruction.perceptual`` is above 0.
-      shown: (n, height, width, 3) uint8 pictures to watch.
+      shown: (n, height, width, 3) uint8, pictures whose reconstructions are drawn.
     """
 
     score = "reconstruction_loss"
@@ -66,7 +68,7 @@ class VQGANTask:
     def first_state(self) -> VQGANState:
         return create_state(self.config, self.mesh, self._codec)
 
-    def check_batch(self, batch: dict[str, np.ndarray]) -> None:
+    def check_batch(self, batch: HostBatch) -> None:
         codec = self.config.codec
         expected = (codec.image_size, codec.image_size, codec.image_channels)
         if "images" not in batch:
@@ -79,7 +81,7 @@ class VQGANTask:
             )
 
     def step(self, state: VQGANState, batch: Batch) -> tuple[VQGANState, dict[str, jax.Array]]:
-        return self._step(state, {"images": batch["images"]}, self._lpips)
+        return self._step(state, _images(batch), self._lpips)
 
     def record(self, state: VQGANState) -> dict[str, Any]:
         if self.config.codec.quantizer != "gumbel":
@@ -91,8 +93,8 @@ class VQGANTask:
         return make_evaluator(self.config, self.mesh)
 
     def validate(self, state: VQGANState, batches: Iterable[Batch]) -> dict[str, float]:
-        """How well the averaged codec reconstructs, and how much of its codebook it uses."""
-        return measure(self._evaluate, state.ema, ({"images": batch["images"]} for batch in batches), self._lpips)
+        """Return the averaged codec's reconstruction losses and its codebook's use."""
+        return measure(self._evaluate, state.ema, map(_images, batches), self._lpips)
 
     @cached_property
     def _reconstruct(self):
@@ -102,15 +104,20 @@ class VQGANTask:
         return jax.jit(on_mesh(made, self.mesh), out_shardings=NamedSharding(self.mesh, P()))
 
     def pictures(self, state: VQGANState) -> np.ndarray | str:
-        """The pictures to watch, and below them what the averaged codec makes of them."""
+        """Return the shown pictures and, below them, the averaged codec's reconstructions."""
         if self._shown is None:
-            return "no pictures: none were given to watch; reconstruct some with the exported codec"
+            return "no pictures: none were given to show; reconstruct some with the exported codec"
         made = np.asarray(self._reconstruct(state.ema, self._shown))
         rows = [np.concatenate(list(row), axis=1) for row in (self._shown, made)]
         return np.concatenate(rows, axis=0)
 
     def export(self, state: VQGANState, folder: Path) -> list[str]:
-        """The averaged codec as a native codec folder ``model``; one of an earlier end of the run is replaced."""
+        """Write the averaged codec as a native codec folder ``model``; one of an earlier end of the run is replaced."""
         part = shapes_of(CodecComponent, self.config.codec, self.config.compute)
         part.codec = state.ema
         return export(folder, part, None, int(state.step))
+
+
+def _images(batch: Batch) -> Batch:
+    """Return the batch without what a codec does not read."""
+    return {"images": array_of(batch, "images")}

@@ -9,7 +9,7 @@ from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.loading import write_folder
 from vqdiffusion_jax.models.components import CLIPComponents
 from vqdiffusion_jax.models.shapes import shapes_of
-from vqdiffusion_jax.training.denoiser.init_from import adopt, gather_parts
+from vqdiffusion_jax.training.denoiser.init_from import adopt, load_pretrained
 from vqdiffusion_jax.training.denoiser.state import fresh_networks
 
 
@@ -71,7 +71,7 @@ def test_text_tower_computes_in_clip_dtype(tmp_path):
         ({"clip": tmp_path / "clip", "clip_dtype": "float16"}, "float16"),
         ({"clip": tmp_path / "clip"}, config.frozen_dtype),
     ):
-        found = gather_parts(config, **given, needs_codec=False).text_encoder
+        found = load_pretrained(config, **given, needs_codec=False).text_encoder
         assert found.compute.dtype == dtype
         assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(found))
 
@@ -115,22 +115,22 @@ def test_companions_that_nothing_reads_are_named(condition, given, message, tmp_
     if "init_from" in given:
         given = given | {"init_from": tmp_path}
     with pytest.raises(ConfigError, match=message) as caught:
-        gather_parts(make_config(condition), **given)
+        load_pretrained(make_config(condition), **given)
     assert "\n" not in str(caught.value)
 
 
 def test_a_trained_tower_has_no_dtype_of_its_own(tmp_path):
     with pytest.raises(ConfigError, match="--clip_dtype is given, but it goes with a text tower that is not trained"):
-        gather_parts(make_config("text", train_text_encoder=True), init_from=tmp_path, clip_dtype="float16")
+        load_pretrained(make_config("text", train_text_encoder=True), init_from=tmp_path, clip_dtype="float16")
 
 
 def test_parts_come_from_a_model_folder(tmp_path):
     config = make_config("class")
     model = make_model(config)
     write_folder(tmp_path / "model", model, None)
-    parts = gather_parts(config, init_from=tmp_path / "model")
+    parts = load_pretrained(config, init_from=tmp_path / "model")
     jax.tree.map(np.testing.assert_array_equal, parts.trained.denoiser, model.denoiser)
     jax.tree.map(np.testing.assert_array_equal, parts.codec, model.codec)
     with pytest.raises(ConfigError, match="no codec is given; pass --init_from=MODEL or --codec=FILE"):
-        gather_parts(config)
-    assert gather_parts(config, needs_codec=False).codec is None
+        load_pretrained(config)
+    assert load_pretrained(config, needs_codec=False).codec is None

@@ -1,4 +1,4 @@
-"""A training state that never lies elsewhere than on the devices that hold it."""
+"""Initialising a training state on the devices that hold it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..sharding import ShardingRules, shard, shardings
 
 
 def abstract_on(mesh: jax.sharding.Mesh, make: Callable[[], Any], rules: ShardingRules = ShardingRules()) -> Any:
-    """Shapes, dtypes and shardings of what ``make`` makes; nothing is computed."""
+    """Return shapes, dtypes and shardings of ``make()``; nothing is computed."""
     abstract = jax.eval_shape(make)
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -21,6 +21,6 @@ def abstract_on(mesh: jax.sharding.Mesh, make: Callable[[], Any], rules: Shardin
 
 
 def init_sharded(mesh: jax.sharding.Mesh, abstract: Any, make: Callable[..., Any], *given: Any) -> Any:
-    """``make(*given)`` with every array made where ``abstract`` says; ``given`` are trees of arrays that may be anywhere."""
+    """Return ``make(*given)``, arrays made where ``abstract`` says; those of the trees ``given`` may be anywhere."""
     placements = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     return jax.jit(make, out_shardings=placements)(*(shard(tree, mesh) for tree in given))

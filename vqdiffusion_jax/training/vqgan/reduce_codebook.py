@@ -1,4 +1,4 @@
-"""Which codes a data set uses, and the table that drops the others."""
+"""Reducing a codebook to the codes that a data set uses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...models.vqgan import VQGAN, encode_exactly, images_to_float
 
 
 def count_codes(codec: VQGAN, batches: Iterable[dict[str, Any]], *, seed: int = 0) -> np.ndarray:
-    """How often every code stands for a place of ``batches`` of {"images": (batch, height, width, 3) uint8}: (codebook_size,) int64.
+    """Return each code's number in ``batches`` of {"images": (batch, height, width, 3) uint8}: (codebook_size,) int64.
 
     A ``gumbel`` codec draws its tokens, as it does where a denoiser is trained on them.
     """
@@ -36,9 +36,10 @@ def count_codes(codec: VQGAN, batches: Iterable[dict[str, Any]], *, seed: int = 
 
 
 def kept_codes(counts: np.ndarray, *, least: int = 1) -> np.ndarray:
-    """The reference's kind of table, full code -> reduced code, (codebook_size,) int64.
+    """Return a table of the reference's kind, full code -> reduced code, (codebook_size,) int64.
 
-    Codes counted at least ``least`` times keep their order and get 1, 2, ...; 0 stands for code 0 and for every dropped one.
+    Codes counted at least ``least`` times keep their order and get 1, 2, ...; 0 stands for code 0 and for every dropped
+    one.
     """
     kept = np.asarray(counts) >= least
     kept[0] = False
@@ -48,7 +49,7 @@ def kept_codes(counts: np.ndarray, *, least: int = 1) -> np.ndarray:
 
 
 def reduced_part(codec: VQGAN, table: np.ndarray) -> CodecComponent:
-    """``codec`` with only the codes that ``table`` (codebook_size,) keeps, as a part to write; its arrays are shared."""
+    """Return ``codec`` with only the codes that ``table`` (codebook_size,) keeps, to be written; arrays are shared."""
     reduction = reduction_from_full(table, codebook_size=codec.config.codebook_size)
     config = replace(codec.config, reduced_codebook_size=len(reduction.reduced_to_full))
     part = shapes_of(CodecComponent, config)

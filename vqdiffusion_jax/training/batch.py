@@ -1,0 +1,54 @@
+"""Batches, on the host and on the devices."""
+
+from __future__ import annotations
+
+from typing import TypedDict, cast
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import NamedSharding
+
+from ..sharding import ShardingRules
+
+
+class Batch(TypedDict, total=False):
+    """A batch on the devices; a task reads the arrays that concern it."""
+
+    images: Array  # (batch, height, width, channels) uint8
+    tokens: Array  # (batch, length) int32, from a token cache: in place of images
+    text_ids: Array  # (batch, context) int32, text models
+    text_mask: Array  # (batch, context) bool, text models: where text_ids is not padding
+    labels: Array  # (batch,) int32, class models; a dropped label is ``DenoiserConfig.null_label``
+
+
+class HostBatch(TypedDict, total=False):
+    """A process's part of a batch as a loader gives it; arrays as in ``Batch``."""
+
+    images: np.ndarray
+    tokens: np.ndarray
+    text_ids: np.ndarray
+    text_mask: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray  # (batch,) names of the samples, for messages
+
+
+def place_batch(batch: HostBatch, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()) -> Batch:
+    """Return a process's part of a batch as its part of global arrays, split over data and fsdp, without ``ids``."""
+    sharding = NamedSharding(mesh, rules.batch)
+    placed = {
+        name: jax.make_array_from_process_local_data(sharding, np.asarray(array))
+        for name, array in cast(dict[str, np.ndarray], batch).items()
+        if name != "ids"
+    }
+    return cast(Batch, placed)
+
+
+def array_of(batch: Batch, name: str) -> Array:
+    """Return an array that the task has found to be there (``Task.check_batch``)."""
+    return cast(dict[str, Array], batch)[name]
+
+
+def sample_names(batch: HostBatch) -> list[str]:
+    """Return the samples' names; none if the loader gives none."""
+    return [str(name) for name in batch.get("ids", ())]
