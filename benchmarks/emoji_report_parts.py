@@ -19,7 +19,7 @@ from vqdiffusion_jax.data.scenes.scene import Placed, Scene
 from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.data.sources.scene_questions import SceneQuestions
 from vqdiffusion_jax.evaluation.diversity import mean_pairwise_distance
-from vqdiffusion_jax.evaluation.inception_weights import fingerprint
+from vqdiffusion_jax.evaluation.identity import fingerprint
 from vqdiffusion_jax.evaluation.judge import Judge, judge_features, judge_pictures, load_judge
 from vqdiffusion_jax.evaluation.judge.extractors import JudgeAnswers, JudgeFeatures
 from vqdiffusion_jax.evaluation.judge.model import BACKGROUNDS
@@ -28,7 +28,7 @@ from vqdiffusion_jax.evaluation.metrics import choose
 from vqdiffusion_jax.evaluation.protocol import Protocol, to_table
 from vqdiffusion_jax.evaluation.protocols import find_protocol
 from vqdiffusion_jax.evaluation.report import to_plain
-from vqdiffusion_jax.evaluation.run import (
+from vqdiffusion_jax.evaluation.stages import (
     Setup,
     evaluate_likelihood,
     evaluate_reconstruction,

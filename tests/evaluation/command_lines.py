@@ -18,7 +18,7 @@ from flax import nnx
 
 from tests.evaluation.watching import watch
 from vqdiffusion_jax.cli.main import mode_modules
-from vqdiffusion_jax.evaluation import inception_weights, likelihood, networks, reconstruction
+from vqdiffusion_jax.evaluation import extractors, likelihood, reconstruction
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 FEATURES = 4
@@ -49,9 +49,9 @@ def run(arguments: list[str], seen: dict) -> dict:
 
 def main(lines: str) -> None:
     mode_modules()  # which defines the flags
-    inception_weights.load_inception = lambda path: FewPixels()
+    extractors.load_inception = lambda path: FewPixels()
     seen: dict = {}
-    for module, name in ((likelihood, "_terms"), (reconstruction, "_rebuild"), (networks, "_run")):
+    for module, name in ((likelihood, "_terms"), (reconstruction, "_rebuild"), (extractors, "_run")):
         watch(module, name, seen)
     print(json.dumps([run(arguments, seen) for arguments in json.loads(lines)]))
 

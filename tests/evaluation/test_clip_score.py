@@ -11,7 +11,7 @@ from vqdiffusion_jax.evaluation.clip_score import (
     preprocess,
     text_embeddings,
 )
-from vqdiffusion_jax.evaluation.networks import ClipCosines
+from vqdiffusion_jax.evaluation.extractors import ClipCosines
 
 TEXTS = ["a red apple", "two dogs on a beach, one of them asleep", "snow", "a long exposure photo of a waterfall"]
 
@@ -65,7 +65,7 @@ def test_scores_are_those_of_transformers(peer):
     assert expected.std() > 0.01
     np.testing.assert_allclose(image_embeddings(scorer.image, pixels), out.image_embeds.numpy(), atol=1e-4)
     np.testing.assert_allclose(text_embeddings(scorer.text, ids), out.text_embeds.numpy(), atol=1e-4)
-    rows = ClipCosines(scorer, batch=3)(pictures(), [{"prompt": text} for text in TEXTS])
+    rows = ClipCosines(scorer, batch_size=3)(pictures(), [{"prompt": text} for text in TEXTS])
     np.testing.assert_allclose(rows["clip_cosine"], found, atol=1e-5)
     with pytest.raises(EvaluationError, match="4 pictures and 3 captions"):
         scorer(pictures(), TEXTS[:3])

@@ -15,15 +15,16 @@ from vqdiffusion_jax.config import VQGANConfig
 from vqdiffusion_jax.data.scenes.concepts import all_concepts
 from vqdiffusion_jax.data.scenes.words import STYLES
 from vqdiffusion_jax.evaluation.chunks import ChunkStore
+from vqdiffusion_jax.evaluation.extractors import fitting
 from vqdiffusion_jax.evaluation.judge import Judge, JudgeConfig, extractors
 from vqdiffusion_jax.evaluation.judge.extractors import JudgeAnswers, JudgeFeatures
 from vqdiffusion_jax.evaluation.judge.verdict import Verdicts, truth
-from vqdiffusion_jax.evaluation.metrics import Reference, choose, measure
-from vqdiffusion_jax.evaluation.networks import fitting
+from vqdiffusion_jax.evaluation.metrics import ReferenceFeatures, choose, measure
 from vqdiffusion_jax.evaluation.protocols import find_protocol
-from vqdiffusion_jax.evaluation.reference import open_reference, scene_of, subjects
+from vqdiffusion_jax.evaluation.reference_set import open_reference
 from vqdiffusion_jax.evaluation.report import write_report
-from vqdiffusion_jax.evaluation.run import Setup, evaluate_samples, score_samples
+from vqdiffusion_jax.evaluation.stages import Setup, evaluate_samples, score_samples
+from vqdiffusion_jax.evaluation.subjects import scene_of, subjects
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
@@ -139,7 +140,7 @@ def test_what_a_sample_shows_decides_who_looks_at_it(root, judge):
 def test_without_a_judge_it_is_said_what_is_missing(tmp_path):
     store = ChunkStore(tmp_path, 2, 2, {})
     store.fill(lambda pictures: {"mean_colour": np.zeros((2, 3))})
-    results = measure(store, Reference(), metrics=choose(list(PROTOCOL.metrics)))
+    results = measure(store, ReferenceFeatures(), metrics=choose(list(PROTOCOL.metrics)))
     assert (
         not results.scores
         and len(results.warnings) == 3

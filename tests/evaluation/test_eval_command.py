@@ -242,7 +242,10 @@ def test_a_sweep_leaves_out_what_the_model_cannot_draw(told):
     assert [point["settings"] for point in json.loads((out / "null" / "sweep.json").read_text())] == [{"null": "auto"}]
     assert {path.name for path in (out / "null").glob("null=*")} == {"null=auto"}
     assert said["nothing"]["status"] == 1
-    assert said["nothing"]["err"] == "error: this model can draw no row of --sweep; name other values\n"
+    assert said["nothing"]["err"] == (
+        "error: no point of the sweep can be drawn (null=learnable is left out: this model has no learnable null condition; "
+        "null=text is left out: this model reads no text, so that it has no empty prompt either); name other values\n"
+    )
 
 
 def test_pictures_that_are_drawn_already_score_as_when_they_were_drawn(told):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from vqdiffusion_jax.errors import EvaluationError
+from vqdiffusion_jax.evaluation.extractors import InceptionFeatures
 from vqdiffusion_jax.evaluation.frechet import frechet_distance
+from vqdiffusion_jax.evaluation.identity import fingerprint
 from vqdiffusion_jax.evaluation.inception import Inception
-from vqdiffusion_jax.evaluation.inception_weights import fingerprint, from_tensors, load_inception, to_tensors
-from vqdiffusion_jax.evaluation.networks import InceptionFeatures
+from vqdiffusion_jax.evaluation.inception_weights import from_tensors, load_inception, to_tensors
 from vqdiffusion_jax.evaluation.resizing import bicubic, bilinear, prepare
 from vqdiffusion_jax.evaluation.statistics import FeatureStatistics
 from vqdiffusion_jax.models.shapes import shapes_of
@@ -75,7 +76,7 @@ def features():
         with torch.no_grad():
             return peer(torch.tensor(images.transpose(0, 3, 1, 2).copy()).float() / 255)[0][:, :, 0, 0].numpy()
 
-    return of_pytorch_fid, InceptionFeatures(from_tensors(random_tensors()), batch=2)
+    return of_pytorch_fid, InceptionFeatures(from_tensors(random_tensors()), batch_size=2)
 
 
 def test_features_are_those_of_pytorch_fid(features):

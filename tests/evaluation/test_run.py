@@ -16,15 +16,16 @@ from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.errors import ConfigError, EvaluationError
 from vqdiffusion_jax.evaluation import likelihood
 from vqdiffusion_jax.evaluation.chunks import ChunkStore
+from vqdiffusion_jax.evaluation.extractors import InceptionFeatures
+from vqdiffusion_jax.evaluation.identity import arithmetic_of
 from vqdiffusion_jax.evaluation.metrics import choose
-from vqdiffusion_jax.evaluation.networks import InceptionFeatures, as_saved
 from vqdiffusion_jax.evaluation.protocol import Protocol, to_table, with_settings
 from vqdiffusion_jax.evaluation.protocols import PROTOCOLS, find_protocol
-from vqdiffusion_jax.evaluation.reference import reference_indices, reference_pictures, subjects
+from vqdiffusion_jax.evaluation.reference_set import read_pictures, reference_indices
 from vqdiffusion_jax.evaluation.report import write_report, write_sweep
-from vqdiffusion_jax.evaluation.run import (
+from vqdiffusion_jax.evaluation.samples import through_file
+from vqdiffusion_jax.evaluation.stages import (
     Setup,
-    arithmetic_of,
     evaluate_likelihood,
     evaluate_pictures,
     evaluate_reconstruction,
@@ -33,6 +34,7 @@ from vqdiffusion_jax.evaluation.run import (
     score_samples,
 )
 from vqdiffusion_jax.evaluation.statistics import FeatureStatistics
+from vqdiffusion_jax.evaluation.subjects import subjects
 from vqdiffusion_jax.evaluation.sweep import SWEEPS, parse_sweep, what_lacks
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -113,7 +115,7 @@ def test_an_interrupted_evaluation_gives_the_same_report(pipeline, folder, tmp_p
     (out / "samples" / ".chunk-000001.npz.abc").write_bytes(b"half a file")  # what a killed process leaves
     assert finish(setup_of(out, folder), pipeline) == whole
 
-    parts = [setup_of(tmp_path / "parts", folder, part=part, parts=4) for part in (2, 0, 3, 1)]
+    parts = [setup_of(tmp_path / "parts", folder, process_index=part, process_count=4) for part in (2, 0, 3, 1)]
     for part in parts:
         evaluate_samples(part, pipeline)
     assert finish(setup_of(tmp_path / "parts", folder), pipeline) == whole
@@ -177,7 +179,7 @@ def test_interrupted_likelihood_and_reconstruction_give_the_same_report(pipeline
         setup = setup_of(out, folder)
         nats = evaluate_likelihood(setup, pipeline).all(likelihood.NATS)
         store, reference = evaluate_reconstruction(setup, codec)
-        results = score_reconstruction(setup, store, reference, codec)
+        results = score_reconstruction(store, reference, codec)
         write_report(out, setup.protocol, {}, results, likelihood.summarise(nats, pipeline.model))
         return [(out / name).read_bytes() for name in ("report.json", "report.md", "likelihood.svg")]
 
@@ -254,7 +256,7 @@ def test_pictures_drawn_elsewhere(folder, tmp_path):
 
 def test_likelihood_and_reconstruction_of_a_data_set(pipeline, folder, tmp_path):
     stores = [
-        evaluate_likelihood(setup_of(tmp_path / str(chunk), folder, chunk=chunk), pipeline, batch=4)
+        evaluate_likelihood(setup_of(tmp_path / str(chunk), folder, chunk=chunk), pipeline, batch_size=4)
         for chunk in (5, 13)
     ]
     found = [likelihood.summarise(store.all(likelihood.NATS), pipeline.model) for store in stores]
@@ -264,7 +266,7 @@ def test_likelihood_and_reconstruction_of_a_data_set(pipeline, folder, tmp_path)
     )  # 4 bits is what knows nothing of 16 codes
     setup = setup_of(tmp_path / "codec", folder)
     store, reference = evaluate_reconstruction(setup, pipeline.model.codec)
-    results = score_reconstruction(setup, store, reference, pipeline.model.codec)
+    results = score_reconstruction(store, reference, pipeline.model.codec)
     assert results.scores.keys() == {"psnr", "ssim", "codes_used", "code_perplexity", "rfid"}
     assert 1 <= results.scores["code_perplexity"] <= 16 and 0 < results.scores["codes_used"] <= 1
     write_report(setup.out, setup.protocol, {}, results, found[0])
@@ -285,15 +287,15 @@ def test_reference_pictures(folder, tmp_path):
     assert counts.sum() == 30 and counts.min() == 2 and counts.max() == 3  # oversampled
     some = reference_indices(source, with_settings(protocol, {"num_reference": "5"}))
     assert len(set(some.tolist())) == 5 and np.all(np.diff(some) > 0)
-    assert reference_pictures(source, [0, 1], 16).shape == (2, 16, 16, 3)
+    assert read_pictures(source, [0, 1], 16).shape == (2, 16, 16, 3)
     source.picture = lambda index: index // 2  # two captions a picture
     np.testing.assert_array_equal(reference_indices(source, Protocol(name="all")), [0, 2, 4, 6, 8, 10, 12])
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
     broken = open_source(DataConfig(source="folder", root=str(tmp_path)), "train")
     with pytest.raises(EvaluationError, match="a reference picture cannot be used: broken.png"):
-        reference_pictures(broken, [0], 16)
-    with pytest.raises(EvaluationError, match="a reference picture cannot be read: broken.png"):
-        reference_pictures(broken, [0], None)
+        read_pictures(broken, [0], 16)
+    with pytest.raises(EvaluationError, match="a reference picture cannot be used: broken.png: its image"):
+        read_pictures(broken, [0], None)
     with pytest.raises(EvaluationError, match="there are no pictures"):
         ChunkStore(tmp_path / "empty", 0, 4, {})
 
@@ -321,8 +323,8 @@ def test_what_samples_show(tmp_path):
 
 def test_jpeg_loses_what_a_file_loses():
     picture = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(as_saved(picture, "png", 75), picture)
-    assert np.abs(as_saved(picture, "jpeg", 75).astype(int) - picture).max() > 10
+    np.testing.assert_array_equal(through_file(picture, "png", 75), picture)
+    assert np.abs(through_file(picture, "jpeg", 75).astype(int) - picture).max() > 10
 
 
 def test_protocols_and_settings(tmp_path):

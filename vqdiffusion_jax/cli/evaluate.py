@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
 from .processes import PROCESSES
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from ..evaluation.evaluate import Settings
+    from ..models.vqgan import VQGAN
+    from ..pipeline import VQDiffusionPipeline
 
 SHARED = (
     "checkpoint",
@@ -82,42 +88,43 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    import jax
-
-    from ..batching import local_mesh
+    from ..evaluation.evaluate import own_name, run, run_pictures, run_sweep
     from ..evaluation.protocol import with_settings
     from ..evaluation.protocols import find_protocol
-    from ..evaluation.sweep import parse_sweep
     from .processes import join_processes
 
     join_processes()
-    # All that can be wrong is found before the weights are read.
     protocol = with_settings(find_protocol(FLAGS.protocol), _settings(FLAGS.set))
-    if FLAGS.what:
-        protocol = replace(protocol, what=tuple(dict.fromkeys(FLAGS.what)))
-    elif FLAGS.sweep or FLAGS.samples:
-        protocol = replace(protocol, what=("samples",))
-    sweep = parse_sweep(FLAGS.sweep) if FLAGS.sweep else None
-    if sweep is not None and (FLAGS.samples or protocol.what != ("samples",)):
-        raise ValueError(
-            "--sweep draws samples with settings changed; it goes neither with --samples nor with another --what"
+    what, settings = _what(), _shared_settings()
+    if FLAGS.samples:
+        done = run_pictures(protocol, FLAGS.samples, **settings)
+    elif FLAGS.sweep:
+        name = own_name(checkpoint_or_embedded())
+        done = run_sweep(protocol, _pipeline(protocol.weights), FLAGS.sweep, model_name=name, **settings)
+    else:
+        alone = FLAGS.codec and not FLAGS.checkpoint and (what or protocol.what) == ("reconstruction",)
+        done = run(
+            protocol,
+            _codec if alone else _pipeline(protocol.weights),
+            what=what,
+            likelihood_draws=FLAGS.likelihood_draws,
+            model_name=own_name(FLAGS.codec if alone else checkpoint_or_embedded()),
+            **settings,
         )
-    for point in sweep.points if sweep else ():
-        with_settings(protocol, point).sampling()
-    protocol.sampling()
-    _check_write_reference()
-    with jax.default_matmul_precision("highest"):
-        mesh = local_mesh()
-        setup = _setup(protocol, mesh)
-        if FLAGS.samples:
-            _samples_of_a_folder(setup)
-        elif sweep is not None:
-            _sweep(setup, sweep, mesh)
-        else:
-            _model(setup, mesh)
+    for line in done.left_out:
+        print(line)
+    if done.missing:
+        print(f"{done.missing} chunks belong to other parts (--part); the part that ends last reports")
+    if done.reference is not None:
+        print(f"written: statistics of {done.reference.count} pictures, {FLAGS.write_reference}")
+    if done.page:
+        print(done.page)
+    for stage, rate in done.speed.items():
+        print(f"{stage}: {rate:.3g} pictures a second")
 
 
-def _settings(given: list[str]) -> dict[str, str]:
+def _settings(given: Sequence[str]) -> dict[str, str]:
+    """Return --set's field=value by field.  Raises ValueError for a text without an equals sign."""
     settings = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -127,242 +134,58 @@ def _settings(given: list[str]) -> dict[str, str]:
     return settings
 
 
-def _check_write_reference() -> None:
-    """Raise ValueError, one line, for a --write_reference that could not be written in the end."""
-    if FLAGS.write_reference is None:
-        return
-    if FLAGS.data_root is None or FLAGS.inception is None or FLAGS.reference:
+def _what() -> tuple[str, ...] | None:
+    """Return --what, None where the protocol decides.  Raises ValueError where it goes with no other flag."""
+    what = tuple(dict.fromkeys(FLAGS.what)) if FLAGS.what else None
+    if FLAGS.sweep and (FLAGS.samples or what not in (None, ("samples",))):
         raise ValueError(
-            "--write_reference writes what the Inception network makes of reference pictures; give --data_root and --inception, "
-            "and not --reference"
+            "--sweep draws samples with settings changed; it goes neither with --samples nor with another --what"
         )
-    file = Path(FLAGS.write_reference)
-    if file.suffix != ".npz" or not file.parent.is_dir():
-        raise ValueError(f"--write_reference={file} must be an .npz file in a folder that is there")
+    if FLAGS.samples and what not in (None, ("samples",)):
+        raise ValueError("--samples is a folder of pictures; --what=likelihood and reconstruction need --checkpoint")
+    return what
 
 
-def _setup(protocol, mesh):
-    import jax
+def _shared_settings() -> Settings:
     from tqdm import tqdm
 
-    from ..evaluation.metrics import choose
-    from ..evaluation.reference import open_reference
-    from ..evaluation.run import Setup
-    from ..evaluation.statistics import read_statistics
+    from ..evaluation.extractors import Networks
     from .tools import part_of, read_prompts
 
-    if FLAGS.reference and FLAGS.data_root is None and "likelihood" in protocol.what:
-        raise ValueError("the likelihood needs pictures; give --data_root, not only --reference")
-    metrics = choose(protocol.metrics if FLAGS.metrics is None else FLAGS.metrics)
-    part, parts = part_of(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
-    prompts = read_prompts(FLAGS.prompts_file) if FLAGS.prompts_file else None
-    source = open_reference(protocol, FLAGS.data_root) if FLAGS.data_root else None
-    statistics = read_statistics(FLAGS.reference) if FLAGS.reference else None
-    return Setup(
-        out=Path(FLAGS.out),
-        protocol=protocol,
-        source=source,
-        source_name=f"{protocol.source} at {FLAGS.data_root}" if source else "",
-        statistics=statistics,
-        extractors=_extractors(protocol, mesh),
-        metrics=metrics,
-        prompts=prompts,
-        chunk=FLAGS.chunk,
-        batch_size=FLAGS.batch_size,
-        part=part,
-        parts=parts,
-        keep_images=FLAGS.keep_images,
-        progress=lambda chunks: tqdm(chunks, unit="chunk", disable=not FLAGS.progress),
-    )
-
-
-def _extractors(protocol, mesh) -> list:
-    from ..evaluation.clip_score import CaptionScorer, load_towers
-    from ..evaluation.inception_weights import load_inception
-    from ..evaluation.judge import load_judge
-    from ..evaluation.judge.extractors import JudgeAnswers, JudgeFeatures
-    from ..evaluation.networks import ClipCosines, InceptionFeatures
-
-    found = []
-    if FLAGS.inception:
-        found.append(InceptionFeatures(load_inception(FLAGS.inception), resize=protocol.resize, mesh=mesh))
-    if FLAGS.judge:
-        judge = load_judge(FLAGS.judge)
-        found += [JudgeFeatures(judge, mesh=mesh), JudgeAnswers(judge, mesh=mesh)]
-    if FLAGS.score_clip:
-        found.append(ClipCosines(CaptionScorer(*load_towers(FLAGS.score_clip), mesh=mesh)))
-    return found
-
-
-def _pipeline(protocol, mesh):
-    from ..pipeline import VQDiffusionPipeline
-
-    path, files = checkpoint_or_embedded(), companions()
-    if path.suffix == ".pth" and "weights" not in files:
-        files["weights"] = protocol.weights
-    return VQDiffusionPipeline.from_pretrained(path, compute=chosen_compute(), mesh=mesh, **files)
-
-
-def _model(setup, mesh) -> None:
-    """Whatever --what asks for, of one checkpoint or codec."""
-    from ..evaluation import likelihood
-    from ..evaluation.metrics import Reference, Results
-    from ..evaluation.run import (
-        arithmetic_of,
-        evaluate_likelihood,
-        evaluate_reconstruction,
-        evaluate_samples,
-        reference_of,
-        score_reconstruction,
-        score_samples,
-    )
-
-    codec_alone = FLAGS.codec and not FLAGS.checkpoint and setup.protocol.what == ("reconstruction",)
-    pipeline = None if codec_alone else _pipeline(setup.protocol, mesh)
-    codec = _codec(mesh) if codec_alone else pipeline.model.codec
-    about = {
-        "checkpoint": _own_name(FLAGS.codec if codec_alone else checkpoint_or_embedded()),
-        "data": _data_name(setup),
+    settings: Settings = {
+        "out": FLAGS.out,
+        "data": FLAGS.data_root,
+        "reference": FLAGS.reference,
+        "networks": Networks(inception=FLAGS.inception, clip=FLAGS.score_clip, judge=FLAGS.judge),
+        "metrics": FLAGS.metrics,
+        "prompts": read_prompts(FLAGS.prompts_file) if FLAGS.prompts_file else None,
+        "write_reference": FLAGS.write_reference,
+        "chunk": FLAGS.chunk,
+        "batch_size": FLAGS.batch_size,
+        "keep_images": FLAGS.keep_images,
+        "progress": lambda chunks: tqdm(chunks, unit="chunk", disable=not FLAGS.progress),
     }
-    about |= arithmetic_of(codec if codec_alone else pipeline.model)
-    stores = {}
-    for what in setup.protocol.what:
-        if what == "samples":
-            stores[what] = evaluate_samples(setup, pipeline)
-        elif what == "likelihood":
-            stores[what] = evaluate_likelihood(setup, pipeline, draws=FLAGS.likelihood_draws), Reference()
-        else:
-            stores[what] = evaluate_reconstruction(setup, codec, mesh=mesh)
-    real = reference_of(setup, codec.config.image_size) if FLAGS.write_reference else Reference()
-    if not _complete(*stores.values(), (None, real)):
-        return
-    _write_reference(setup, real)
-    results, bound, speed = Results(), None, {}
-    for what, (store, reference) in stores.items():
-        about[what], speed[what] = store.count, store.pictures_per_second()
-        if what == "likelihood":
-            bound = likelihood.summarise(store.all(likelihood.NATS), pipeline.model)
-            continue
-        found = (
-            score_samples(setup, store, reference)
-            if what == "samples"
-            else score_reconstruction(setup, store, reference, codec)
-        )
-        results = results.merge(found)
-    _report(setup.out, setup.protocol, about, results, bound, speed)
+    if FLAGS.part is not None:
+        settings["process_index"], settings["process_count"] = part_of(FLAGS.part)
+    return settings
 
 
-def _codec(mesh):
-    from ..batching import replicate
+def _pipeline(weights: str):
+    """Return a function that opens --checkpoint with its companions; ``weights``: of a .pth file unless --weights is given."""
+
+    def opened(mesh: Mesh | None) -> VQDiffusionPipeline:
+        from ..pipeline import VQDiffusionPipeline
+
+        path, files = checkpoint_or_embedded(), companions()
+        if path.suffix == ".pth":
+            files = {"weights": weights} | files
+        return VQDiffusionPipeline.from_pretrained(path, compute=chosen_compute(), mesh=mesh, **files)
+
+    return opened
+
+
+def _codec(mesh: Mesh | None) -> VQGAN:
     from ..config import ComputeConfig
     from ..loading import load_codec
 
-    return replicate(
-        load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, compute=ComputeConfig()), mesh
-    )
-
-
-def _samples_of_a_folder(setup) -> None:
-    from ..data.config import DataConfig
-    from ..data.sources import open_source
-    from ..evaluation.run import evaluate_pictures, on_platform, score_samples
-
-    if setup.protocol.what != ("samples",):
-        raise ValueError("--samples is a folder of pictures; --what=likelihood and reconstruction need --checkpoint")
-    drawn = open_source(DataConfig(source="folder", root=FLAGS.samples), "train")
-    store, reference = evaluate_pictures(setup, drawn, FLAGS.samples)
-    if _complete((store, reference)):
-        _write_reference(setup, reference)
-        results = score_samples(setup, store, reference)
-        about = {
-            "samples": _own_name(FLAGS.samples),
-            "data": _data_name(setup),
-            **on_platform(),
-            "pictures": store.count,
-        }
-        _report(setup.out, setup.protocol, about, results, None, {"samples": store.pictures_per_second()})
-
-
-def _sweep(setup, sweep, mesh) -> None:
-    from ..evaluation.protocol import to_table, with_settings
-    from ..evaluation.report import write_report, write_sweep
-    from ..evaluation.run import arithmetic_of, evaluate_samples, score_samples
-    from ..evaluation.sweep import folder_name, what_lacks
-
-    pipeline, runs = _pipeline(setup.protocol, mesh), []
-    for point in sweep.points:
-        changed = replace(setup, protocol=with_settings(setup.protocol, point))
-        if lacking := what_lacks(changed.protocol, pipeline.config):
-            print(f"{folder_name(point)} is left out: this model {lacking}")
-            continue
-        runs.append(
-            (changed, folder_name(point), *evaluate_samples(changed, pipeline, name=f"{folder_name(point)}/samples"))
-        )
-    if not runs:
-        raise ValueError("this model can draw no row of --sweep; name other values")
-    if not _complete(*(found for _, _, *found in runs)):
-        return
-    _write_reference(setup, runs[0][-1])
-    points = []
-    for changed, name, store, reference in runs:
-        results = score_samples(changed, store, reference)
-        about = {
-            "checkpoint": _own_name(checkpoint_or_embedded()),
-            "data": _data_name(setup),
-            **arithmetic_of(pipeline.model),
-        }
-        about["samples"] = store.count
-        write_report(setup.out / name, changed.protocol, about, results)
-        fields = to_table(changed.protocol)
-        points.append(({field: fields[field] for field in sweep.names}, results.scores))
-    write_sweep(setup.out, sweep.title, sweep.names, points)
-    print((setup.out / "sweep.md").read_text(encoding="utf-8"))
-
-
-def _write_reference(setup, reference) -> None:
-    """The statistics that --write_reference asks for, of a reference whose chunks are all there."""
-    from ..evaluation.run import reference_statistics
-    from ..evaluation.statistics import write_statistics
-
-    if FLAGS.write_reference:
-        statistics = reference_statistics(setup, reference)
-        write_statistics(FLAGS.write_reference, statistics)
-        print(f"written: statistics of {statistics.count} pictures, {FLAGS.write_reference}")
-
-
-def _data_name(setup) -> str | None:
-    """What a report calls the reference."""
-    if setup.source is not None:
-        return f"{setup.protocol.source} at {_own_name(FLAGS.data_root)}"
-    return _own_name(FLAGS.reference) if FLAGS.reference else None
-
-
-def _own_name(path: str | Path) -> str:
-    """The last part of a path: where on a machine a file lay is nothing that a report should tell."""
-    return Path(path).absolute().name
-
-
-def _complete(*found) -> bool:
-    """Whether every chunk of these (store, reference) is there and this process is the one to report."""
-    import jax
-
-    from ..multihost import barrier
-
-    barrier("chunks are written")
-    if jax.process_index():
-        return False
-    stores = {one.folder: one for store, reference in found for one in (store, reference.rows) if one is not None}
-    absent = sum(len(store.missing()) for store in stores.values())
-    if absent:
-        print(f"{absent} chunks belong to other parts (--part); the part that ends last reports")
-    return not absent
-
-
-def _report(out: Path, protocol, about, results, bound, speed) -> None:
-    from ..evaluation.report import write_report
-
-    write_report(out, protocol, about, results, bound)
-    (out / "speed.json").write_text(json.dumps({"pictures_per_second": speed}, indent=2) + "\n", encoding="utf-8")
-    print((out / "report.md").read_text(encoding="utf-8"))
-    for what, rate in speed.items():
-        print(f"{what}: {rate:.3g} pictures a second")
+    return load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, compute=ComputeConfig())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from PIL import Image
 
 from ..config import ModelConfig, VQGANConfig
-from ..errors import BrokenRecord
+from ..errors import BrokenRecord, one_line
 from ..text.tokenizer import Tokenizer
 from .captions import choose, choose_label, usable_captions
 from .records import Example, Record, Source
@@ -16,19 +17,30 @@ from .transforms import centre_crop, decode, train_crop
 
 
 def read_record(source: Source, index: int) -> Record:
-    """``source[index]``.  Raises BrokenRecord whatever kind of trouble reading it is."""
+    """Return ``source[index]``.  Raises BrokenRecord, naming the index, for whatever the source raises."""
     try:
         return source[index]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BrokenRecord(f"example {index}", error) from error
+    except (BrokenRecord, MemoryError):
+        raise
+    except Exception as error:  # libraries that read files raise classes of their own
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise BrokenRecord(f"example {index}", f"{kind}{one_line(error)}") from error
+
+
+def decoded(record: Record) -> Image.Image:
+    """Return the record's picture in RGB.  Raises BrokenRecord if it cannot be read."""
+    try:
+        return decode(record["image"])
+    except Exception as error:  # Pillow's parsers raise whatever they trip over
+        raise BrokenRecord(record["id"], f"its image cannot be read: {error or type(error).__name__}") from error
 
 
 def cut(record: Record, size: int, rng: np.random.Generator | None) -> np.ndarray:
-    """The record's picture as (size, size, 3) uint8: a random crop, or without ``rng`` the central one.  Raises BrokenRecord."""
-    try:
-        picture = decode(record["image"])
-    except Exception as error:  # Pillow's parsers raise whatever they trip over
-        raise BrokenRecord(record["id"], f"its image cannot be read: {error or type(error).__name__}") from error
+    """Return a crop of the record's picture, (size, size, 3) uint8: a random one, or without ``rng`` the central one.
+
+    Raises BrokenRecord if the picture cannot be read.
+    """
+    picture = decoded(record)
     return centre_crop(picture, size) if rng is None else train_crop(picture, size, rng)
 
 

@@ -1,8 +1,7 @@
-"""What an evaluation computes picture by picture, on disk in chunks: an interrupted run goes on, and several processes share one.
+"""Rows of an evaluation on disk in chunks: an interrupted run goes on, and several processes share one.
 
-A folder holds ``index.json`` (what is being computed) and ``chunk-000012.npz``
-files, each whole or not there.  Chunk c belongs to process c mod n; which one
-computed it, and when, changes nothing.
+A folder holds ``index.json``, the identity of what is computed, and ``chunk-000012.npz`` files, each whole or not
+there.  Chunk c belongs to process c mod n; which process computed it, and when, changes nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,14 @@ import numpy as np
 from ..errors import EvaluationError
 from ..files import write_whole
 
-SECONDS = "seconds"  # how long a chunk took; kept beside the rows and never part of a result
+SECONDS = "seconds"  # how long a chunk took; stands beside the rows and never enters a score
 
 
 class ChunkStore:
     """Rows of named arrays for pictures 0 .. count - 1, ``chunk`` pictures a file.
 
-    identity: all that the rows depend on, in plain JSON types; a folder begun with another one is refused.
-    Raises EvaluationError, one line, naming what differs.
+    identity: all that the rows depend on, in plain JSON types.
+    Raises EvaluationError, naming what differs, for a folder that was begun with another identity.
     """
 
     def __init__(self, folder: str | Path, count: int, chunk: int, identity: Mapping[str, Any]):
@@ -45,35 +44,40 @@ class ChunkStore:
     def _check(self, found: dict, wanted: dict) -> None:
         for name in dict.fromkeys((*found, *wanted)):
             if found.get(name) != wanted.get(name):
+                before, now = found.get(name), wanted.get(name)
                 raise EvaluationError(
-                    f"{self.folder} was begun with {name} = {found.get(name)!r}, not {wanted.get(name)!r}; name another --out, or delete it"
+                    f"{self.folder} was begun with {name} = {before!r}, not {now!r}; name another --out, or delete it"
                 )
 
     @property
     def num_chunks(self) -> int:
+        """The number of chunks, all processes' together."""
         return -(-self.count // self.chunk)
 
     def pictures(self, chunk: int) -> range:
-        """Which pictures chunk number ``chunk`` holds; the last one may be shorter."""
+        """Return the numbers of the pictures in chunk ``chunk``; the last chunk may be shorter."""
         return range(chunk * self.chunk, min((chunk + 1) * self.chunk, self.count))
 
     def path(self, chunk: int) -> Path:
+        """Return the file of chunk ``chunk``."""
         return self.folder / f"chunk-{chunk:06d}.npz"
 
-    def missing(self, part: int = 0, parts: int = 1) -> list[int]:
-        """The chunks of process ``part`` of ``parts`` that are not there yet."""
-        return [chunk for chunk in range(part, self.num_chunks, parts) if not self.path(chunk).exists()]
+    def missing(self, process_index: int = 0, process_count: int = 1) -> list[int]:
+        """Return the chunks of one of several processes that are not there yet; by default all of them."""
+        return [
+            chunk for chunk in range(process_index, self.num_chunks, process_count) if not self.path(chunk).exists()
+        ]
 
     def fill(
         self,
         rows: Callable[[range], Mapping[str, np.ndarray]],
         *,
-        part: int = 0,
-        parts: int = 1,
-        progress=lambda chunks: chunks,
+        process_index: int = 0,
+        process_count: int = 1,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> None:
-        """Compute the missing chunks of this process; ``rows(pictures)`` gives arrays of one row a picture."""
-        for chunk in progress(self.missing(part, parts)):
+        """Compute this process's missing chunks; ``rows(pictures)`` returns arrays of one row a picture."""
+        for chunk in progress(self.missing(process_index, process_count)):
             begun = time.perf_counter()
             found = dict(rows(self.pictures(chunk)))
             for name, array in found.items():
@@ -85,7 +89,10 @@ class ChunkStore:
                 np.savez(file, **found, **{SECONDS: np.float64(time.perf_counter() - begun)})
 
     def stream(self, name: str) -> Iterator[np.ndarray]:
-        """The rows of ``name``, chunk by chunk, in the order of the pictures.  Raises EvaluationError for a chunk that is not there."""
+        """Yield the rows of ``name``, chunk by chunk, in the order of the pictures.
+
+        Raises EvaluationError for a chunk that is not there or cannot be read.
+        """
         for chunk in range(self.num_chunks):
             try:
                 with np.load(self.path(chunk), allow_pickle=False) as arrays:
@@ -97,16 +104,16 @@ class ChunkStore:
             yield rows
 
     def all(self, name: str) -> np.ndarray:
-        """All rows of ``name``: (count, ...)."""
+        """Return all rows of ``name``: (count, ...)."""
         return np.concatenate(list(self.stream(name)))
 
     def names(self) -> list[str]:
-        """Which arrays the chunks hold."""
+        """Return the names of the arrays that the chunks hold."""
         with np.load(self.path(0), allow_pickle=False) as arrays:
             return [name for name in arrays if name != SECONDS]
 
     def pictures_per_second(self) -> float:
-        """Pictures a second over all chunks but, where there are several, the first, which compiled; over processes their sum counts."""
+        """Return pictures a second, without the first of several chunks, which compiled; of several processes, each one's."""
         chunks = range(1 if self.num_chunks > 1 else 0, self.num_chunks)
         seconds = []
         for chunk in chunks:

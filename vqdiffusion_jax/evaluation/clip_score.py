@@ -85,8 +85,8 @@ class CaptionScorer:
 
         return Tokenizer(TokenizerConfig(context_length=self.text.config.context_length))
 
-    def __call__(self, pictures: np.ndarray, captions: Sequence[str], *, batch: int = 32) -> np.ndarray:
-        """pictures (n, height, width, 3) uint8 and as many captions -> (n,) float32 in [-1, 1]; batch: together, on each device."""
+    def __call__(self, pictures: np.ndarray, captions: Sequence[str], *, batch_size: int = 32) -> np.ndarray:
+        """pictures (n, height, width, 3) uint8 and as many captions -> (n,) float32 in [-1, 1]; batch_size: together, on each device."""
         if len(pictures) != len(captions):
             raise EvaluationError(
                 f"there are {len(pictures)} pictures and {len(captions)} captions; each picture needs its own"
@@ -96,9 +96,9 @@ class CaptionScorer:
         return in_batches(
             self._cosines,
             (pictures, ids),
-            batch,
+            batch_size,
             mesh=self.mesh,
-            prepare=lambda part: (preprocess(part[0], size), part[1]),
+            prepare=lambda rows: (preprocess(rows[0], size), rows[1]),
         )
 
     def _cosines(self, part: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import EvaluationError
-from .errors import check_features
+from .features import check_features
 
 
 def mean_pairwise_distance(features: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..errors import EvaluationError
-from .errors import check_features
+from .features import check_features
 
 SPLITS = 10
 

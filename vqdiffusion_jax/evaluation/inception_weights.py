@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from ..errors import EvaluationError
 from ..interop.engine import Ignore, Rule, apply, conv_kernel, dense, key, unapply
 from ..interop.files.torch_zip import open_checkpoint, state_dict
 from ..models.shapes import shapes_of
-from ..paths import leaves_by_path
 from .inception import Inception
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -87,11 +85,3 @@ def from_tensors(tensors: Mapping[str, Any], *, what: str = "the file") -> Incep
 def to_tensors(model: Inception) -> dict[str, np.ndarray]:
     """The network under pytorch-fid's names, without its counters."""
     return unapply(RULES, model)
-
-
-def fingerprint(module: Any) -> str:
-    """Twelve hexadecimal digits that tell a network's weights from any others."""
-    digest = hashlib.sha256()
-    for path, leaf in sorted(leaves_by_path(module).items()):
-        digest.update(path.encode() + np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()[:12]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import EvaluationError
-from .errors import check_features
+from .features import check_features
 
 
 def polynomial_mmd2(a: np.ndarray, b: np.ndarray) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import EvaluationError
-from .errors import check_features
+from .features import check_features
 from .neighbours import nearest_others, squared_distances
 
 NEIGHBOURHOOD = 3

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import EvaluationError
-from .errors import check_features
+from .features import check_features
 from .gaussian_mixture import fit_mixture, log_likelihood
 from .neighbours import nearest
 

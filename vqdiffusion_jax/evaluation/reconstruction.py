@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 from ..batching import in_batches
 from ..image_metrics import psnr, ssim
 from ..models.vqgan import VQGAN, images_to_float, to_uint8
-from .networks import Extractor, mean_of
+from .extractors import Extractor, Subject
+from .metrics import finite_mean
 
 PSNR, SSIM, TOKENS = "psnr", "ssim", "tokens"
 MOST_DECIBELS = 100.0  # an exact reconstruction counts as this, or one of them would make every mean infinite
@@ -23,21 +24,23 @@ def reconstruction_rows(
     pictures_of: Callable[[range], np.ndarray],
     extractors: Sequence[Extractor] = (),
     *,
-    batch: int = 8,
+    batch_size: int = 8,
     mesh: Mesh | None = None,
 ) -> Callable[[range], dict[str, np.ndarray]]:
     """What ``ChunkStore.fill`` calls: encodes and decodes a chunk of ``pictures_of(range)`` (n, size, size, 3) uint8.
 
     Rows: ``psnr`` and ``ssim`` (n,), ``tokens`` (n, length), and the extractors' of the reconstructions, rounded to 8 bits.
-    batch: pictures together, on each device of ``mesh``, where the codec lies.
+    batch_size: pictures together, on each device of ``mesh``, where the codec lies.
     """
 
     def rows(numbers: range) -> dict[str, np.ndarray]:
         pictures = pictures_of(numbers)
-        tokens, rebuilt, ratio, similarity = in_batches(functools.partial(_rebuild, codec), pictures, batch, mesh=mesh)
+        tokens, rebuilt, ratio, similarity = in_batches(
+            functools.partial(_rebuild, codec), pictures, batch_size, mesh=mesh
+        )
         found = {TOKENS: tokens, PSNR: ratio, SSIM: similarity}
         for extractor in extractors:
-            found |= extractor(rebuilt, [{}] * len(rebuilt))
+            found |= extractor(rebuilt, [Subject() for _ in rebuilt])
         return found
 
     return rows
@@ -63,7 +66,7 @@ def code_use(tokens: np.ndarray, num_codes: int) -> dict[str, float]:
 def summarise(psnr_rows: np.ndarray, ssim_rows: np.ndarray, tokens: np.ndarray, num_codes: int) -> dict[str, float]:
     """All that needs no network."""
     return {
-        PSNR: mean_of(np.minimum(psnr_rows, MOST_DECIBELS)),
-        SSIM: mean_of(ssim_rows),
+        PSNR: finite_mean(np.minimum(psnr_rows, MOST_DECIBELS)),
+        SSIM: finite_mean(ssim_rows),
         **code_use(tokens, num_codes),
     }

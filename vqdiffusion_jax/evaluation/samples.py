@@ -1,10 +1,10 @@
-"""Samples of a model by a protocol: sample i has a key of its own, so neither chunks nor processes change it."""
+"""Samples of a model by a protocol: sample i has a random key of its own, so neither chunks nor processes change it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,27 +12,30 @@ from PIL import Image
 from ..files import write_whole
 from ..pipeline import VQDiffusionPipeline
 from ..sampling import KeyNoise, image_keys
-from .networks import Extractor, as_saved
+from .extractors import Extractor, Subject
 from .protocol import Protocol
 
 
 def draw(
     pipeline: VQDiffusionPipeline,
     protocol: Protocol,
-    shown: Sequence[Mapping[str, Any]],
-    pictures: range,
+    subjects: Sequence[Subject],
+    indices: range,
     batch_size: int | None = None,
 ) -> np.ndarray:
-    """Samples ``pictures`` of those that ``shown`` lists: (n, height, width, 3) uint8, truncated to 8 bits as the reference saves them."""
-    part = [shown[i] for i in pictures]
+    """Return samples ``indices`` of those that ``subjects`` lists: (n, height, width, 3) uint8.
+
+    Pixels are truncated to 8 bits, as the reference saves them.
+    """
+    chosen = [subjects[i] for i in indices]
     what = {}
-    if "prompt" in part[0]:
-        what["prompt"] = [one["prompt"] for one in part]
-    elif "class_label" in part[0]:
-        what["class_labels"] = [one["class_label"] for one in part]
+    if "prompt" in chosen[0]:
+        what["prompt"] = [subject.get("prompt") for subject in chosen]
+    elif "class_label" in chosen[0]:
+        what["class_labels"] = [subject.get("class_label") for subject in chosen]
     else:
-        what["num_images_per_prompt"] = len(part)
-    noise = KeyNoise(image_keys(protocol.seed, pictures.start, len(pictures)))
+        what["num_images_per_prompt"] = len(chosen)
+    noise = KeyNoise(image_keys(protocol.seed, indices.start, len(indices)))
     result = pipeline(**what, **protocol.sampling(), noise=noise, batch_size=batch_size, output_type="uint8")
     return result.images
 
@@ -40,40 +43,51 @@ def draw(
 def sample_rows(
     pipeline: VQDiffusionPipeline,
     protocol: Protocol,
-    shown: Sequence[Mapping[str, Any]],
+    subjects: Sequence[Subject],
     extractors: Sequence[Extractor],
     *,
     batch_size: int | None = None,
     keep: Path | None = None,
 ) -> Callable[[range], dict[str, np.ndarray]]:
-    """What ``ChunkStore.fill`` calls: draws a chunk and extracts its rows.
+    """Return a function for ``ChunkStore.fill`` that draws a chunk and extracts its rows.
 
-    keep: folder to write the pictures to; None keeps rows alone.
+    keep: a folder to write the pictures to; None keeps their rows alone.
     """
 
-    def rows(pictures: range) -> dict[str, np.ndarray]:
-        drawn = as_saved(
-            draw(pipeline, protocol, shown, pictures, batch_size), protocol.image_format, protocol.jpeg_quality
-        )
+    def rows(indices: range) -> dict[str, np.ndarray]:
+        drawn = draw(pipeline, protocol, subjects, indices, batch_size)
+        drawn = through_file(drawn, protocol.image_format, protocol.jpeg_quality)
         if keep is not None:
-            write_pictures(drawn, pictures, keep)
-        return extract(extractors, drawn, [shown[i] for i in pictures])
+            write_pictures(drawn, indices, keep)
+        return extract(extractors, drawn, [subjects[i] for i in indices])
 
     return rows
 
 
 def extract(
-    extractors: Sequence[Extractor], pictures: np.ndarray, shown: Sequence[Mapping[str, Any]]
+    extractors: Sequence[Extractor], pictures: np.ndarray, subjects: Sequence[Subject]
 ) -> dict[str, np.ndarray]:
-    """The rows of all extractors; without any, the mean colour, so that a chunk is never empty."""
+    """Return the rows of all extractors, and the mean colour, so that a chunk is never empty."""
     rows: dict[str, np.ndarray] = {"mean_colour": pictures.mean(axis=(1, 2))}
     for extractor in extractors:
-        rows |= extractor(pictures, shown)
+        rows |= extractor(pictures, subjects)
     return rows
 
 
+def through_file(pictures: np.ndarray, image_format: str, quality: int) -> np.ndarray:
+    """Return pictures (n, height, width, 3) uint8 as a file keeps them: unchanged for "png", with its losses for "jpeg"."""
+    if image_format == "png":
+        return pictures
+    saved = []
+    for picture in pictures:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, format="JPEG", quality=quality)
+        saved.append(np.asarray(Image.open(file).convert("RGB")))
+    return np.stack(saved)
+
+
 def write_pictures(pictures: np.ndarray, numbers: range, folder: Path) -> None:
-    """Each picture as ``000012.png``: the very pixels that are measured, with what a JPEG lost if the protocol has it lose something."""
+    """Write each picture as ``000012.png``: the pixels that are measured, including what a JPEG lost."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, picture in zip(numbers, pictures, strict=True):
         with write_whole(folder / f"{number:06d}.png") as place:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import EvaluationError
 from ..files import write_whole
-from .errors import check_features
+from .features import check_features
 
 UNKNOWN_COUNT = 2  # of pictures behind a foreign file's numbers; with it ``covariance`` is what the file holds
 

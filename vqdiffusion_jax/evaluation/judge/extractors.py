@@ -1,17 +1,16 @@
-"""What the judge has to say of every picture of an evaluation, as rows (see ``evaluation.networks``)."""
+"""The judge's extractors: its features and its answers as rows (see ``evaluation.extractors``)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from jax.sharding import Mesh
 
 from ...batching import replicate
 from ...data.scenes.held_out import held_out_of
-from ..inception_weights import fingerprint
-from ..networks import Rows
+from ..extractors import Rows, Subject
+from ..identity import fingerprint
 from .model import Judge
 from .verdict import agreement, judge_features, judge_pictures
 
@@ -21,20 +20,22 @@ COMBINATIONS = ("style", "background", "relation")  # columns of HELD_OUT
 
 
 class JudgeFeatures:
-    """``judge_features`` (n, width) float32: what FID and distances are measured in, for lack of a network that others use."""
+    """``judge_features`` (n, width) float32, in which FID and distances of composed scenes are measured."""
 
     needs = ""
 
     def __init__(self, judge: Judge, *, mesh: Mesh | None = None):
         self.judge, self.mesh, self.name = replicate(judge, mesh), mesh, f"judge {fingerprint(judge)} features"
 
-    def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]] = ()) -> Rows:
+    def __call__(self, pictures: np.ndarray, subjects: Sequence[Subject] = ()) -> Rows:
         return {FEATURES: judge_features(self.judge, pictures, mesh=self.mesh)}
 
 
 class JudgeAnswers:
-    """``judge_right`` (n, 3): whether each question's answer is what the scene says, 1, 0 or nan where it does not arise;
-    ``held_out`` (n, 3): whether a combination of each kind is one that training never shows.
+    """Two arrays of answers about scenes.
+
+    ``judge_right`` (n, 3): whether each of QUESTIONS is answered as the scene says: 1, 0, or nan where it does not arise.
+    ``held_out`` (n, 3): whether a combination of each of COMBINATIONS is one that training never shows.
     """
 
     needs = "scene"
@@ -42,8 +43,8 @@ class JudgeAnswers:
     def __init__(self, judge: Judge, *, mesh: Mesh | None = None):
         self.judge, self.mesh, self.name = replicate(judge, mesh), mesh, f"judge {fingerprint(judge)} answers"
 
-    def __call__(self, pictures: np.ndarray, subjects: Sequence[Mapping[str, Any]]) -> Rows:
-        scenes = [subject["scene"] for subject in subjects]
+    def __call__(self, pictures: np.ndarray, subjects: Sequence[Subject]) -> Rows:
+        scenes = [subject["scene"] for subject in subjects if "scene" in subject]  # all have it: see ``needs``
         right = agreement(judge_pictures(self.judge, pictures, mesh=self.mesh), scenes, self.judge.config.concepts)
         kinds = [{combination[0] for combination in held_out_of(scene.combinations)} for scene in scenes]
         return {

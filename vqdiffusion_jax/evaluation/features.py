@@ -1,4 +1,4 @@
-"""How an evaluation says that something is wrong."""
+"""The check that all metrics make of features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from ..errors import EvaluationError
 
 
 def check_features(features: np.ndarray, what: str, width: int | None = None) -> np.ndarray:
-    """``features`` as (n, width) float64.  Raises EvaluationError for another shape, or naming the first row that is not finite."""
+    """Return ``features`` as (pictures, width) float64; ``what`` names them in messages.
+
+    Raises EvaluationError for another shape, or naming the first row that is not finite.
+    """
     features = np.asarray(features)
     if features.ndim != 2 or (width is not None and features.shape[1] != width):
         raise EvaluationError(
