@@ -18,7 +18,7 @@ from flax import nnx
 
 from tests.evaluation.watching import watch
 from vqdiffusion_jax.cli.main import mode_modules
-from vqdiffusion_jax.evaluation import extractors, likelihood, reconstruction
+from vqdiffusion_jax.evaluation import extractors, likelihood, networks, reconstruction
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 FEATURES = 4
@@ -49,7 +49,7 @@ def run(arguments: list[str], seen: dict) -> dict:
 
 def main(lines: str) -> None:
     mode_modules()  # which defines the flags
-    extractors.load_inception = lambda path: FewPixels()
+    networks.load_inception = lambda path: FewPixels()
     seen: dict = {}
     for module, name in ((likelihood, "_terms"), (reconstruction, "_rebuild"), (extractors, "_run")):
         watch(module, name, seen)

@@ -149,7 +149,7 @@ def _what() -> tuple[str, ...] | None:
 def _shared_settings() -> Settings:
     from tqdm import tqdm
 
-    from ..evaluation.extractors import Networks
+    from ..evaluation.networks import Networks
     from .tools import part_of, read_prompts
 
     settings: Settings = {

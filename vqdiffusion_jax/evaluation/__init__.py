@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .evaluate import Evaluation, run, run_pictures, run_sweep
-    from .extractors import Extractor, Networks, Subject
+    from .extractors import Extractor, Subject
     from .metrics import METRICS, Metric, ReferenceFeatures, Results
+    from .networks import Networks
     from .protocol import Protocol
     from .protocols import PROTOCOLS, find_protocol
     from .statistics import FeatureStatistics, read_statistics, write_statistics
@@ -38,8 +39,9 @@ __all__ = [
 ]
 _MODULES = {
     "evaluate": ("Evaluation", "run", "run_pictures", "run_sweep"),
-    "extractors": ("Extractor", "Networks", "Subject"),
+    "extractors": ("Extractor", "Subject"),
     "metrics": ("METRICS", "Metric", "ReferenceFeatures", "Results"),
+    "networks": ("Networks",),
     "protocol": ("Protocol",),
     "protocols": ("PROTOCOLS", "find_protocol"),
     "statistics": ("FeatureStatistics", "read_statistics", "write_statistics"),

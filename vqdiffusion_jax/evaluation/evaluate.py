@@ -21,9 +21,9 @@ from ..multihost import wait_for_all
 from ..pipeline import VQDiffusionPipeline
 from . import likelihood
 from .chunks import ChunkStore
-from .extractors import Networks
 from .identity import arithmetic_of, platform
 from .metrics import Metric, ReferenceFeatures, Results, choose
+from .networks import Networks
 from .protocol import Protocol, to_table, with_settings
 from .protocols import find_protocol
 from .reference_set import open_reference

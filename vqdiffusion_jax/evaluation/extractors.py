@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import jax
@@ -16,15 +14,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..batching import in_batches, replicate
-from .clip_score import CaptionScorer, load_towers
+from .clip_score import CaptionScorer
 from .identity import fingerprint
 from .inception import Inception
-from .inception_weights import load_inception
 from .resizing import prepare
 
 if TYPE_CHECKING:
     from ..data.scenes.scene import Scene
-    from .judge.model import Judge
 
 POOL3, LOGITS, CLIP_COSINE = "pool3", "logits", "clip_cosine"
 
@@ -104,40 +100,3 @@ class ClipCosines:
     def __call__(self, pictures: np.ndarray, subjects: Sequence[Subject]) -> Rows:
         prompts = [subject.get("prompt", "") for subject in subjects]
         return {CLIP_COSINE: self.scorer(pictures, prompts, batch_size=self.batch_size)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Networks:
-    """The networks of an evaluation; scores of one that is not given are left out.
-
-    inception: FID's network, or its file pt_inception-2015-12-05-6726825d.pth.
-    clip: ViT-B-32.pt or a folder of CLIP ViT-B/32, for the CLIP score.
-    judge: a judge of composed scenes, or the file that ``python -m vqdiffusion_jax.evaluation.judge`` wrote.
-    others: further extractors.
-    """
-
-    inception: Inception | str | Path | None = None
-    clip: CaptionScorer | str | Path | None = None
-    judge: Judge | str | Path | None = None
-    others: Sequence[Extractor] = ()
-
-    def extractors(self, *, resize: str, mesh: Mesh | None = None) -> list[Extractor]:
-        """Return an extractor for each network, its weights whole on every device of ``mesh``.
-
-        resize: how pictures are resized for Inception (see ``resizing``).  Raises EvaluationError or what reading a
-        foreign file raises, one line, for a file that is not there or is another one.
-        """
-        found: list[Extractor] = []
-        if (inception := self.inception) is not None:
-            model = load_inception(inception) if isinstance(inception, str | Path) else inception
-            found.append(InceptionFeatures(model, resize=resize, mesh=mesh))
-        if (judge := self.judge) is not None:
-            from .judge import load_judge
-            from .judge.extractors import JudgeAnswers, JudgeFeatures
-
-            judge = load_judge(judge) if isinstance(judge, str | Path) else judge
-            found += [JudgeFeatures(judge, mesh=mesh), JudgeAnswers(judge, mesh=mesh)]
-        if (clip := self.clip) is not None:
-            scorer = CaptionScorer(*load_towers(clip), mesh=mesh) if isinstance(clip, str | Path) else clip
-            found.append(ClipCosines(scorer))
-        return [*found, *self.others]
