@@ -25,7 +25,7 @@ from vqdiffusion_jax.evaluation.judge.extractors import JudgeAnswers, JudgeFeatu
 from vqdiffusion_jax.evaluation.judge.model import BACKGROUNDS
 from vqdiffusion_jax.evaluation.likelihood import NATS, summarise
 from vqdiffusion_jax.evaluation.metrics import choose
-from vqdiffusion_jax.evaluation.protocol import Protocol, to_table
+from vqdiffusion_jax.evaluation.protocol import Protocol
 from vqdiffusion_jax.evaluation.protocols import find_protocol
 from vqdiffusion_jax.evaluation.report import to_plain
 from vqdiffusion_jax.evaluation.stages import (
@@ -39,22 +39,23 @@ from vqdiffusion_jax.evaluation.stages import (
 from vqdiffusion_jax.sampling import FewerTokens
 
 CHUNK = 50
+_PRINTED = {"num_inference_steps": "steps"}  # names in the JSON of the results
 GUIDANCE_SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 INFERENCE_STEPS = (10, 25, 50, 100)
 PURITY_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
 # Name: the fields of the protocol that it changes; what another table measures too is written alike, and drawn once.
 STRATEGIES: dict[str, dict[str, Any]] = {
-    "posterior, 100 steps": {"steps": 100},
-    "posterior, 50 steps": {"steps": 50},
-    "posterior, 25 steps": {"steps": 25},
-    "posterior, 10 steps": {"steps": 10},
-    "25 steps, guided from timestep 20 up": {"steps": 25, "guidance_interval": (20, 99)},
-    "reference's fast, skipping 3": {"strategy": "fast", "skip_step": 3, "steps": None},
-    "fewer tokens": {"strategy": "fewer_tokens", "steps": None},
-    "purity prior": {"strategy": "purity", "steps": None, "purity_weight": 1.0},
-    "MaskGIT, 12 steps": {"strategy": "maskgit", "steps": 12},
-    "entropy bound, 1 nat": {"strategy": "entropy_bound", "steps": None, "strategy_options": {"gamma": 1.0}},
-    "remasking, 25 steps": {"strategy": "remask", "steps": 25},
+    "posterior, 100 steps": {"num_inference_steps": 100},
+    "posterior, 50 steps": {"num_inference_steps": 50},
+    "posterior, 25 steps": {"num_inference_steps": 25},
+    "posterior, 10 steps": {"num_inference_steps": 10},
+    "25 steps, guided from timestep 20 up": {"num_inference_steps": 25, "guidance_interval": (20, 99)},
+    "reference's fast, skipping 3": {"strategy": "fast", "skip_step": 3},
+    "fewer tokens": {"strategy": "fewer_tokens"},
+    "purity prior": {"strategy": "purity", "purity_weight": 1.0},
+    "MaskGIT, 12 steps": {"strategy": "maskgit", "num_inference_steps": 12},
+    "entropy bound, 1 nat": {"strategy": "entropy_bound", "entropy_bound": 1.0},
+    "remasking, 25 steps": {"strategy": "remask", "num_inference_steps": 25},
 }
 UNKNOWN_WORDS = (
     "a zorbl on a blue background",
@@ -134,7 +135,7 @@ class Study:
     @property
     def protocol(self) -> Protocol:
         options = {"concepts": self.concepts, "length": self.samples}
-        return replace(find_protocol("emoji"), source_options=options, steps=self.steps)
+        return find_protocol("emoji").changed(source_options=options, num_inference_steps=self.steps)
 
     @functools.cached_property
     def model_names(self) -> dict[int, str]:
@@ -143,7 +144,7 @@ class Study:
         return {id(one): fingerprint(one.model) for one in models if one is not None}
 
     def setup(self, **changes: Any) -> Setup:
-        protocol = replace(self.protocol, **changes)
+        protocol = self.protocol.changed(**changes)
         return Setup(
             out=self.work / f"{fingerprint(self.judge)},{self.concepts},{self.samples}",
             protocol=protocol,
@@ -164,16 +165,16 @@ class Study:
         """
         pipeline, count = pipeline or self.pipeline, count or self.pictures
         setup = self.setup(num_samples=count, **changes)
-        settings = {"steps": self.steps} | changes
+        settings = {"num_inference_steps": self.steps} | changes
         name = (
             ",".join(f"{field}={value}" for field, value in sorted(settings.items())).replace("/", "").replace(" ", "")
         )
         store, reference = evaluate_samples(setup, pipeline, name=f"{self.model_names[id(pipeline)]}/{count},{name}")
         return {
-            "settings": {field: to_table(setup.protocol)[field] for field in settings},
+            "settings": {_PRINTED.get(field, field): setup.protocol.value(field) for field in settings},
             "pictures": count,
             "seconds_a_picture": 1.0 / store.pictures_per_second(),
-            "most_network_calls": pipeline.num_calls(strategy=setup.protocol.sampling()["strategy"]),
+            "most_network_calls": pipeline.num_calls(strategy=setup.protocol.sampling.strategy),
             **to_plain(score_samples(setup, store, reference)),
         }
 
@@ -182,14 +183,15 @@ class Study:
 
         seed: one a picture, or one for all: picture i of every prompt then has the same noise.
         """
-        pictures = self.pipeline(
-            list(prompts),
+        settings = replace(
+            self.protocol.changed(**changes).sampling,
+            prompt=list(prompts),
             num_images_per_prompt=count,
             seed=seed,
             batch_size=self.batch_size,
             output_type="uint8",
-            **replace(self.protocol, **changes).sampling(),
-        ).images
+        )
+        pictures = np.concatenate([batch.images for batch in self.pipeline.stream(settings)])
         return pictures.reshape(len(prompts), count, *pictures.shape[1:])
 
     def distance_within(self, pictures: list[np.ndarray] | np.ndarray) -> float:
@@ -233,7 +235,7 @@ def codec(study: Study) -> dict[str, Any]:
     for name, setup in setups.items():
         setup = replace(setup, out=setup.out / f"codec {fingerprint(model)}" / name, extractors=())
         store, reference = evaluate_reconstruction(setup, model)
-        found[name] = {"pictures": store.count, **score_reconstruction(setup, store, reference, model).scores}
+        found[name] = {"pictures": store.count, **score_reconstruction(store, reference, model).scores}
     return found
 
 
@@ -274,7 +276,7 @@ def inference_steps(study: Study) -> list[dict[str, Any]]:
     rows = []
     for name, pipeline in (study.training or {"the checkpoint": study.pipeline}).items():
         timesteps = pipeline.config.denoiser.num_timesteps
-        found = [study.measure(pipeline, steps=steps) for steps in INFERENCE_STEPS if steps <= timesteps]
+        found = [study.measure(pipeline, num_inference_steps=steps) for steps in INFERENCE_STEPS if steps <= timesteps]
         rows.append({"name": name, "num_timesteps": timesteps, "by_steps": found})
     return rows
 
@@ -283,13 +285,11 @@ def purity_prior(study: Study) -> list[dict[str, Any]]:
     """Table 3 of the improved paper: as many network calls each."""
     calls = study.pipeline.num_calls(strategy=FewerTokens())
     rows = [
-        {"name": f"none: the posterior in {calls} steps"} | study.measure(steps=calls),
-        {"name": "none: tokens at random places"} | study.measure(strategy="fewer_tokens", steps=None),
+        {"name": f"none: the posterior in {calls} steps"} | study.measure(num_inference_steps=calls),
+        {"name": "none: tokens at random places"} | study.measure(strategy="fewer_tokens"),
     ]
     purity = {f"purity, weight {weight:g}": weight for weight in PURITY_WEIGHTS}
-    return rows + [
-        {"name": name} | study.measure(strategy="purity", steps=None, purity_weight=w) for name, w in purity.items()
-    ]
+    return rows + [{"name": name} | study.measure(strategy="purity", purity_weight=w) for name, w in purity.items()]
 
 
 def strategies(study: Study) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def _settles(modules: dict, mode: str) -> None:
     elif mode == "eval":
         protocol = with_settings(find_protocol(given.protocol), dict(text.split("=", 1) for text in given.set))
         for point in parse_sweep(given.sweep).points if given.sweep else ():
-            with_settings(protocol, point).sampling()
+            with_settings(protocol, point)
     needed = {"train": ["config", "workdir"], "train_vqgan": ["config", "workdir"], "tokenize": ["config"]}
     if missing := [name for name in needed.get(mode, []) if not given[name].present]:
         raise ValueError(f"--{missing[0]} is needed")

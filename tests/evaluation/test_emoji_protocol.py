@@ -29,8 +29,8 @@ from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 CONCEPTS = all_concepts()[:12]
-PROTOCOL = dataclasses.replace(
-    find_protocol("emoji"), source_options={"concepts": 12, "length": 24}, num_samples=20, steps=2
+PROTOCOL = find_protocol("emoji").changed(
+    source_options={"concepts": 12, "length": 24}, num_samples=20, num_inference_steps=2
 )
 
 

@@ -49,7 +49,7 @@ def whole_evaluation(folders, out):
         "--noprogress",
         "--chunk=2",
         "--set=num_samples=3",
-        "--set=steps=2",
+        "--set=num_inference_steps=2",
         "--what=samples",
         "--what=likelihood",
         "--what=reconstruction",
@@ -115,13 +115,12 @@ def told(folders):
     out.mkdir()
     (folders / "empty.txt").write_text("\n \n")
     network = ["--inception=stand_in.pth", "--metrics=fid,inception_score", "--chunk=2"]
-    drawn = [model, pictures, *network, "--set=num_samples=6", "--set=steps=2", "--what=samples"]
+    drawn = [model, pictures, *network, "--set=num_samples=6", "--set=num_inference_steps=2", "--what=samples"]
     lines = {
         "whole": with_a_network(folders, out / "whole", "--keep_images", f"--write_reference={out / 'reference.npz'}"),
-        "steps": [*drawn, "--sweep=steps:2,4", f"--out={out / 'steps'}"],
+        "steps": [*drawn, "--sweep=num_inference_steps:2,4", f"--out={out / 'steps'}"],
         "strategies": [
             *drawn,
-            "--set=steps=none",
             "--sweep=strategy:posterior,fewer_tokens",
             f"--out={out / 'strategies'}",
         ],
@@ -200,18 +199,20 @@ def test_a_sweep_is_a_table_and_a_plot(told):
     out, said = told
     assert said["steps"]["status"] == 0, said["steps"]["err"]
     page = (out / "steps" / "sweep.md").read_text()
-    assert page in said["steps"]["out"] and "![fid over steps](fid.svg)" in page
+    assert page in said["steps"]["out"] and "![fid over num_inference_steps](fid.svg)" in page
     points = json.loads((out / "steps" / "sweep.json").read_text())
-    assert [point["settings"] for point in points] == [{"steps": 2}, {"steps": 4}]
-    for point, folder in zip(points, ("steps=2", "steps=4"), strict=True):
+    assert [point["settings"] for point in points] == [{"num_inference_steps": 2}, {"num_inference_steps": 4}]
+    for point, folder in zip(points, ("num_inference_steps=2", "num_inference_steps=4"), strict=True):
         assert point["scores"] == scores_of(out / "steps" / folder) and point["scores"]["fid"] > 0
         assert (
-            json.loads((out / "steps" / folder / "report.json").read_text())["protocol"]["steps"]
-            == point["settings"]["steps"]
+            json.loads((out / "steps" / folder / "report.json").read_text())["protocol"]["sampling"][
+                "num_inference_steps"
+            ]
+            == point["settings"]["num_inference_steps"]
         )
-        assert f"| {point['settings']['steps']} | {point['scores']['fid']:.6g} |" in page
+        assert f"| {point['settings']['num_inference_steps']} | {point['scores']['fid']:.6g} |" in page
     assert points[0]["scores"]["fid"] != points[1]["scores"]["fid"]
-    about = json.loads((out / "steps" / "steps=2" / "report.json").read_text())["about"]
+    about = json.loads((out / "steps" / "num_inference_steps=2" / "report.json").read_text())["about"]
     assert about == {
         "checkpoint": "model",
         "data": "folder at pictures",

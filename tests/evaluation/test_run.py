@@ -1,5 +1,6 @@
 """Whole evaluations of tiny models: resumed, shared by parts, by protocol, and what is said when something is wrong."""
 
+import dataclasses
 import json
 from dataclasses import replace
 
@@ -13,13 +14,13 @@ from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.config import ComputeConfig, compute_in
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.sources import open_source
-from vqdiffusion_jax.errors import ConfigError, EvaluationError
+from vqdiffusion_jax.errors import ConfigError, EvaluationError, SettingError
 from vqdiffusion_jax.evaluation import likelihood
 from vqdiffusion_jax.evaluation.chunks import ChunkStore
 from vqdiffusion_jax.evaluation.extractors import InceptionFeatures
 from vqdiffusion_jax.evaluation.identity import arithmetic_of
 from vqdiffusion_jax.evaluation.metrics import choose
-from vqdiffusion_jax.evaluation.protocol import Protocol, to_table, with_settings
+from vqdiffusion_jax.evaluation.protocol import COMPARING, DRAWING, ROLES, Protocol, to_table, with_settings
 from vqdiffusion_jax.evaluation.protocols import PROTOCOLS, find_protocol
 from vqdiffusion_jax.evaluation.reference_set import read_pictures, reference_indices
 from vqdiffusion_jax.evaluation.report import write_report, write_sweep
@@ -38,6 +39,7 @@ from vqdiffusion_jax.evaluation.subjects import subjects
 from vqdiffusion_jax.evaluation.sweep import SWEEPS, parse_sweep, what_lacks
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.sampling import SamplingSettings
 
 
 class Projection(InceptionFeatures):
@@ -80,7 +82,8 @@ def folder(tmp_path_factory):
 
 def setup_of(out, folder, **changes):
     source = open_source(DataConfig(source="folder", root=str(folder)), "train")
-    protocol = Protocol(name="test", reference_split="train", num_samples=9, steps=2)
+    sampling = SamplingSettings.of(num_inference_steps=2)
+    protocol = Protocol(name="test", reference_split="train", num_samples=9, sampling=sampling)
     given = dict(
         out=out,
         protocol=protocol,
@@ -329,38 +332,40 @@ def test_jpeg_loses_what_a_file_loses():
 
 def test_protocols_and_settings(tmp_path):
     assert set(PROTOCOLS) == {"coco30k", "cub200", "cc", "ithq", "imagenet50k", "ffhq", "oxford102", "emoji", "own"}
-    for protocol in PROTOCOLS.values():
-        protocol.sampling()
     (tmp_path / "mine.json").write_text(json.dumps({"num_samples": 7, "strategy": "purity"}))
     mine = find_protocol(str(tmp_path / "mine.json"))
-    assert (mine.name, mine.num_samples, type(mine.sampling()["strategy"]).__name__) == ("mine", 7, "PurityPrior")
+    assert (mine.name, mine.num_samples, type(mine.sampling.strategy).__name__) == ("mine", 7, "PurityPrior")
     changed = with_settings(
         PROTOCOLS["coco30k"], {"guidance_scale": "3", "num_reference": "none", "image_format": "jpeg"}
     )
-    assert (changed.guidance_scale, changed.num_reference, changed.image_format) == (3.0, None, "jpeg")
-    assert with_settings(changed, {}) == changed and to_table(changed)["guidance_scale"] == 3.0
+    assert (changed.sampling.guidance_scale, changed.num_reference, changed.image_format) == (3.0, None, "jpeg")
+    assert with_settings(changed, {}) == changed and changed.value("guidance_scale") == 3.0
     for settings, message in (
         ({"scale": "3"}, "a protocol has no field 'scale'; it has name, source"),
-        ({"steps": "many"}, "whole number"),
-        ({"steps": "0"}, "steps is 0; it must be a whole number of at least 1"),
+        ({"num_inference_steps": "many"}, "whole number"),
+        (
+            {"strategy": "posterior", "num_inference_steps": "0"},
+            "num_inference_steps is 0; it must be a whole number of at",
+        ),
         ({"resize": "lanczos"}, "allowed: pytorch_fid, clean_fid"),
         ({"jpeg_quality": "high"}, "jpeg_quality is 'high'; it must be a whole number"),
         ({"jpeg_quality": "200"}, "must lie in 1..100"),
-        ({"purity_weight": "much"}, "purity_weight is 'much'; it must be a number"),
+        ({"purity_weight": "much"}, "purity_weight is 'much'; it must be a finite number"),
         ({"what": '["noise"]'}, "must list some of samples"),
-        ({"guidance_interval": "[1]"}, "must be a list of 2"),
+        ({"guidance_interval": "[1]"}, "must be 2 values"),
         ({"num_likelihood": "0"}, "num_likelihood is 0; it must be a whole number"),
+        (
+            {"num_inference_steps": "5"},
+            "num_inference_steps goes with strategy=posterior or maskgit or remask, not purity",
+        ),
+        ({"strategy": "maskgit", "entropy_bound": "2"}, "entropy_bound goes with strategy=entropy_bound, not maskgit"),
+        ({"prompt": "a dog"}, "Protocol.sampling has prompt, which the protocol's other fields decide"),
+        ({"batch_size": "3"}, "Protocol.sampling has batch_size, which the protocol's other fields decide"),
     ):
-        with pytest.raises((EvaluationError, ConfigError), match=message):
+        with pytest.raises((EvaluationError, ConfigError, SettingError), match=message):
             with_settings(mine, settings)
-    with pytest.raises(
-        EvaluationError, match="steps=5 goes with the strategies posterior, maskgit, remask; purity takes none"
-    ):
-        with_settings(mine, {"steps": "5"}).sampling()
-    other = with_settings(mine, {"strategy": "maskgit", "steps": "5", "strategy_options": '{"temperature": 2}'})
-    assert (other.sampling()["strategy"].num_steps, other.sampling()["strategy"].temperature) == (5, 2)
-    with pytest.raises(EvaluationError, match="strategy_options has heat; maskgit takes num_steps, temperature"):
-        with_settings(other, {"strategy_options": '{"heat": 2}'}).sampling()
+    other = with_settings(mine, {"strategy": "maskgit", "num_inference_steps": "5", "temperature": "2"})
+    assert (other.sampling.strategy.num_inference_steps, other.sampling.strategy.temperature) == (5, 2)
     with pytest.raises(EvaluationError, match="unknown protocol 'coco'; did you mean 'coco30k'?"):
         find_protocol("coco")
     (tmp_path / "broken.json").write_text("{")
@@ -371,6 +376,67 @@ def test_protocols_and_settings(tmp_path):
         choose(["fvd"])
 
 
+def test_every_field_of_a_protocol_says_what_has_to_be_computed_anew():
+    """A field without a role would silently let chunks of another value be reused."""
+    for field in dataclasses.fields(Protocol):
+        roles = field.metadata.get("roles", ())
+        assert roles and set(roles) <= set(ROLES), f"Protocol.{field.name} belongs to none of {', '.join(ROLES)}"
+    drawing, comparing = (PROTOCOLS["emoji"].identity(role) for role in (DRAWING, COMPARING))
+    assert drawing.keys() >= {"source", "seed", "weights", "strategy", "num_inference_steps", "null", "rounding"}
+    assert comparing.keys() == {
+        *"source source_options reference_split validation_fraction num_reference crop seed".split()
+    }
+    other = PROTOCOLS["emoji"].changed(guidance_scale=7.5)
+    assert other.identity(DRAWING) != drawing and other.identity(COMPARING) == comparing
+    assert json.loads(json.dumps(drawing)) == drawing
+
+
+def test_no_chunk_is_reused_for_another_setting(pipeline, folder, tmp_path):
+    stopped = setup_of(tmp_path, folder, progress=stopped_at_once)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_samples(stopped, pipeline)
+    for fields, message in (
+        ({"guidance_scale": 2.0}, "begun with guidance_scale = None, not 2.0"),
+        ({"num_inference_steps": 3}, "begun with num_inference_steps = 2, not 3"),
+        ({"strategy": "purity"}, "begun with strategy = 'posterior', not 'purity'"),
+        ({"top_k": 5}, "begun with top_k = None, not 5"),
+        ({"rounding": "round"}, "begun with rounding = 'truncate', not 'round'"),
+        ({"weights": "model"}, "begun with weights = 'ema', not 'model'"),
+    ):
+        with pytest.raises(EvaluationError, match=message):
+            evaluate_samples(replace(stopped, protocol=stopped.protocol.changed(**fields)), pipeline)
+
+
+def test_names_of_older_protocols_are_read_with_a_line(tmp_path):
+    older = {
+        "name": "older",
+        "strategy": "posterior",
+        "steps": 25,
+        "skip_step": 1,
+        "tokens_per_step": None,
+        "purity_weight": 1.0,
+        "strategy_options": {},
+        "guidance_interval": [20, 99],
+    }
+    (tmp_path / "older.json").write_text(json.dumps(older))
+    with pytest.warns(UserWarning) as told:
+        found = find_protocol(str(tmp_path / "older.json"))
+    assert [str(one.message) for one in told] == [
+        f"{old} is now {new}; the next release drops the former name"
+        for old, new in (("steps", "num_inference_steps"), ("tokens_per_step", "tokens_per_call"))
+    ]
+    assert found.sampling == SamplingSettings.of(num_inference_steps=25, guidance_interval=(20, 99))
+    with pytest.warns(UserWarning, match="steps is now num_inference_steps"):
+        assert with_settings(found, {"steps": "7"}).sampling.strategy.num_inference_steps == 7
+    with pytest.warns(UserWarning, match="stand beside it, without strategy_options"):
+        bound = found.changed(strategy="entropy_bound", strategy_options={"gamma": 0.5})
+    assert bound.sampling.strategy.entropy_bound == 0.5
+    with pytest.warns(UserWarning, match="tokens_per_step is now tokens_per_call"):
+        assert parse_sweep("tokens_per_step:1,2").names == ["tokens_per_call"]
+    (tmp_path / "again.json").write_text(json.dumps(to_table(bound)))
+    assert find_protocol(str(tmp_path / "again.json")) == bound
+
+
 def test_sweeps(tmp_path):
     assert parse_sweep("guidance_scale:1,2,3").points == (
         {"guidance_scale": "1"},
@@ -379,7 +445,7 @@ def test_sweeps(tmp_path):
     )
     for sweep in SWEEPS.values():
         for point in sweep.points:
-            with_settings(PROTOCOLS["coco30k"], point).sampling()
+            with_settings(PROTOCOLS["coco30k"], point)
     for text in ("guidance_scale", "guidance_scale:", ":1,2"):
         with pytest.raises(
             EvaluationError, match="neither field:value,value,... .* nor one of table1, table2, table3, table4, figure2"
@@ -445,5 +511,5 @@ def test_what_a_model_lacks_is_told():
     for kind, config in kinds.items():
         assert what_lacks(protocol, config) is None
         learned = replace(config, denoiser=replace(config.denoiser, learnable_null=kind != "unconditional"))
-        assert (what_lacks(replace(protocol, null="learnable"), learned) is None) == (kind != "unconditional")
-        assert (what_lacks(replace(protocol, null="text"), config) is None) == (kind == "text")
+        assert (what_lacks(protocol.changed(null="learnable"), learned) is None) == (kind != "unconditional")
+        assert (what_lacks(protocol.changed(null="text"), config) is None) == (kind == "text")

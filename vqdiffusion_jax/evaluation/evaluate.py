@@ -24,7 +24,7 @@ from .chunks import ChunkStore
 from .identity import arithmetic_of, platform
 from .metrics import Metric, ReferenceFeatures, Results, choose
 from .networks import Networks
-from .protocol import Protocol, to_table, with_settings
+from .protocol import Protocol, with_settings
 from .protocols import find_protocol
 from .reference_set import open_reference
 from .report import write_report, write_sweep
@@ -197,8 +197,6 @@ def run_sweep(
     """
     protocol, sweep = _protocol(protocol, ("samples",)), parse_sweep(sweep) if isinstance(sweep, str) else sweep
     protocols = [with_settings(protocol, point) for point in sweep.points]
-    for changed in protocols:
-        changed.sampling()  # raises for settings that do not go together
     if model_name is None and isinstance(model, str | Path):
         model_name = own_name(model)
     with jax.default_matmul_precision("highest"):
@@ -226,7 +224,7 @@ def run_sweep(
             about: dict[str, Any] = {"checkpoint": model_name} if model_name else {}
             about |= {"data": _data_name(setup, settings), **arithmetic_of(pipeline.model), "samples": store.count}
             write_report(setup.out / name, one.protocol, about, results)
-            points.append(({field: to_table(one.protocol)[field] for field in sweep.names}, results.scores))
+            points.append(({field: one.protocol.value(field) for field in sweep.names}, results.scores))
     write_sweep(setup.out, sweep.title, sweep.names, points)
     page = (setup.out / "sweep.md").read_text(encoding="utf-8")
     return Evaluation(points=points, left_out=left_out, reference=statistics, page=page)
@@ -245,7 +243,6 @@ def _protocol(protocol: Protocol | str, what: Sequence[str] | None) -> Protocol:
 def _setup(protocol: Protocol, mesh: Mesh | None, settings: Settings) -> Setup:
     """Return the stages' settings; networks are read, the model is not."""
     data, reference, networks = settings.get("data"), settings.get("reference"), settings.get("networks", Networks())
-    protocol.sampling()  # raises for settings that do not go together
     _check_write_reference(settings)
     if reference is not None and data is None and "likelihood" in protocol.what:
         raise EvaluationError("the likelihood needs pictures; give --data_root, not only --reference")

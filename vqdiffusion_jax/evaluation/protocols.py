@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..data.scenes.concepts import EMBEDDED
 from ..errors import EvaluationError
+from ..sampling import Ancestral, SamplingSettings
 from .protocol import Protocol, read_protocol
 
 _TEXT = (
@@ -62,7 +63,7 @@ PROTOCOLS = {
             num_samples=50000,
             image_format="jpeg",
             metrics=("fid", "inception_score"),
-            truncation_rate=0.869,
+            sampling=SamplingSettings(truncation_rate=0.869),
             published={"fid": 11.89},
             notes="50 samples of each class against every training picture; truncation 0.869, as the authors say the 11.89 was made. "
             "With classifier-free guidance: guidance_scale=1.5, truncation_rate=0.94 (published FID 4.83). The released code saves "
@@ -74,7 +75,7 @@ PROTOCOLS = {
             source="ffhq",
             reference_split="train",
             num_samples=50000,
-            truncation_rate=1.0,
+            sampling=SamplingSettings(truncation_rate=1.0),
             notes="50000 samples against all training pictures; the paper does not say how many samples it drew.",
         ),
         Protocol(
@@ -95,7 +96,7 @@ PROTOCOLS = {
             num_samples=1000,
             order="sequential",
             caption="first",
-            steps=25,
+            sampling=SamplingSettings(strategy=Ancestral(num_inference_steps=25)),
             notes="1000 scenes in fixed numbers of each kind, half of them of combinations that training never shows; a judge, a "
             "network trained on other real scenes (--judge), says whether the pictures drawn from their captions show them, and how often "
             "it is right itself about the real pictures of the very same scenes. 25 of 100 timesteps, so that two CPU cores are done in "

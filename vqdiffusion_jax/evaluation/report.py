@@ -113,11 +113,9 @@ def as_markdown(protocol: Protocol, about: Mapping[str, Any], results: Results, 
     if results.warnings:
         lines += ["", "Left out or to be doubted:", "", *(f"- {warning}" for warning in results.warnings)]
     lines += ["", "The protocol:", "", "| field | value |", "|---|---|"]
-    lines += [
-        f"| {name} | {value} |"
-        for name, value in to_table(protocol).items()
-        if name not in ("notes", "published", "name")
-    ]
+    fields = to_table(protocol)
+    fields = {name: value for name, value in fields.items() if name not in ("notes", "published", "name", "sampling")}
+    lines += [f"| {name} | {value} |" for name, value in (fields | protocol.sampling.to_dict()).items()]
     lines += ["", protocol.notes] if protocol.notes else []
     return "\n".join(lines) + "\n"
 

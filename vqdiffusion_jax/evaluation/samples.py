@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -28,16 +30,14 @@ def draw(
     Pixels are truncated to 8 bits, as the reference saves them.
     """
     chosen = [subjects[i] for i in indices]
-    what = {}
+    what: dict[str, Any] = {"num_images_per_prompt": len(chosen)}
     if "prompt" in chosen[0]:
-        what["prompt"] = [subject.get("prompt") for subject in chosen]
+        what = {"prompt": [subject.get("prompt") for subject in chosen]}
     elif "class_label" in chosen[0]:
-        what["class_labels"] = [subject.get("class_label") for subject in chosen]
-    else:
-        what["num_images_per_prompt"] = len(chosen)
+        what = {"class_labels": [subject.get("class_label") for subject in chosen]}
     noise = KeyNoise(image_keys(protocol.seed, indices.start, len(indices)))
-    result = pipeline(**what, **protocol.sampling(), noise=noise, batch_size=batch_size, output_type="uint8")
-    return result.images
+    settings = replace(protocol.sampling, **what, noise=noise, batch_size=batch_size, output_type="uint8")
+    return np.concatenate([batch.images for batch in pipeline.stream(settings)])
 
 
 def sample_rows(

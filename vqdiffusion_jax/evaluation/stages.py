@@ -22,7 +22,7 @@ from .chunks import ChunkStore
 from .extractors import POOL3, Extractor, InceptionFeatures, Subject, fitting
 from .identity import identity_of, networks_of, platform
 from .metrics import METRICS, Metric, ReferenceFeatures, Results, fid, measure
-from .protocol import Protocol
+from .protocol import COMPARING, DRAWING, Protocol
 from .reference_set import read_pictures, reference_indices
 from .samples import extract, sample_rows
 from .statistics import FeatureStatistics
@@ -82,7 +82,7 @@ class Setup:
 
     def comparing(self) -> dict[str, Any]:
         """Return what identifies the reference pictures: data set, the protocol's choice of them, and their crop."""
-        return {"data": self.source_name, "centre_crop": CENTRE_CROP, **self.protocol.comparing()}
+        return {"data": self.source_name, "centre_crop": CENTRE_CROP, **self.protocol.identity(COMPARING)}
 
 
 def reference_features(setup: Setup, size: int | None) -> ReferenceFeatures:
@@ -116,7 +116,7 @@ def evaluate_samples(
     protocol, config = setup.protocol, pipeline.config
     shown = subjects(protocol, config, setup.source, setup.prompts)
     extractors = fitting(setup.extractors, shown[0])
-    identity = identity_of(pipeline.model, extractors) | protocol.drawing()
+    identity = identity_of(pipeline.model, extractors) | protocol.identity(DRAWING)
     identity |= {
         "data": setup.source_name,
         "batch_size": setup.batch_size,

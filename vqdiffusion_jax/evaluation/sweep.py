@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..config import ModelConfig
 from ..errors import EvaluationError
-from .protocol import Protocol
+from .protocol import Protocol, todays_name
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,22 @@ SWEEPS = {
         {"null": "text", "guidance_scale": "3"},
         {"null": "learnable", "guidance_scale": "3"},
     ),
-    "table2": _over("Table 2: inference steps", *({"steps": steps} for steps in ("10", "25", "50", "100"))),
+    "table2": _over(
+        "Table 2: inference steps", *({"num_inference_steps": calls} for calls in ("10", "25", "50", "100"))
+    ),
     "table3": _over(
         "Table 3: purity prior",
         {"strategy": "posterior"},
-        {"strategy": "fewer_tokens", "steps": "none"},
-        {"strategy": "purity", "steps": "none", "purity_weight": "0"},
-        {"strategy": "purity", "steps": "none", "purity_weight": "1"},
+        {"strategy": "fewer_tokens"},
+        {"strategy": "purity", "purity_weight": "0"},
+        {"strategy": "purity", "purity_weight": "1"},
     ),
     "table4": _over(
         "Table 4: both improvements",
         {"strategy": "posterior", "guidance_scale": "1"},
-        {"strategy": "purity", "steps": "none", "guidance_scale": "1"},
+        {"strategy": "purity", "guidance_scale": "1"},
         {"strategy": "posterior", "guidance_scale": "none"},
-        {"strategy": "purity", "steps": "none", "guidance_scale": "none"},
+        {"strategy": "purity", "guidance_scale": "none"},
     ),
     "figure2": _over(
         "Figure 2: guidance scale against quality and diversity",
@@ -68,14 +70,15 @@ def parse_sweep(text: str) -> Sweep:
         raise EvaluationError(
             f"--sweep={text} is neither field:value,value,... (guidance_scale:1,2,3,5) nor one of {', '.join(SWEEPS)}"
         )
+    name = todays_name(name)
     return Sweep(f"Sweep over {name}", tuple({name: value} for value in listed))
 
 
 def what_lacks(protocol: Protocol, config: ModelConfig) -> str | None:
     """Why a model cannot draw by a protocol whose null condition it lacks, to be put behind "this model"; None if it can."""
-    if protocol.null == "learnable" and not config.denoiser.learnable_null:
+    if protocol.sampling.null == "learnable" and not config.denoiser.learnable_null:
         return "has no learnable null condition"
-    if protocol.null == "text" and config.denoiser.condition != "text":
+    if protocol.sampling.null == "text" and config.denoiser.condition != "text":
         return "reads no text, so that it has no empty prompt either"
     return None
 
