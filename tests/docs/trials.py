@@ -31,7 +31,13 @@ _STEPS = (
     "--config.workers=0",
     "--config.watch.sample_every=0",
 )
-_PICTURES = ("--set=num_samples=2", "--set=num_inference_steps=2", "--set=num_reference=2", "--set=num_likelihood=2", "--noprogress")
+_PICTURES = (
+    "--set=num_samples=2",
+    "--set=num_inference_steps=2",
+    "--set=num_reference=2",
+    "--set=num_likelihood=2",
+    "--noprogress",
+)
 _FEWER = {
     "train": _STEPS,
     "train_vqgan": _STEPS,

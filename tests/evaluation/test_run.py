@@ -342,7 +342,7 @@ def test_protocols_and_settings(tmp_path):
     assert with_settings(changed, {}) == changed and changed.value("guidance_scale") == 3.0
     for settings, message in (
         ({"scale": "3"}, "a protocol has no field 'scale'; it has name, source"),
-        ({"num_inference_steps": "many"}, "whole number"),
+        ({"strategy": "posterior", "num_inference_steps": "many"}, "whole number"),
         (
             {"strategy": "posterior", "num_inference_steps": "0"},
             "num_inference_steps is 0; it must be a whole number of at",
