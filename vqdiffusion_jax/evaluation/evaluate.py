@@ -17,7 +17,7 @@ from ..data.sources import open_source
 from ..errors import EvaluationError
 from ..files import write_whole
 from ..models.vqgan import VQGAN
-from ..multihost import wait_for_all
+from ..multihost import barrier
 from ..pipeline import VQDiffusionPipeline
 from . import likelihood
 from .chunks import ChunkStore
@@ -298,7 +298,7 @@ def _codec_of(model: VQDiffusionPipeline | VQGAN) -> VQGAN:
 
 def _unfinished(*found: tuple[ChunkStore | None, ReferenceFeatures]) -> Evaluation | None:
     """Return None if every chunk is there and this process is the one to report, else an Evaluation without results."""
-    wait_for_all("chunks are written")
+    barrier("chunks are written")
     if jax.process_index():
         return Evaluation()
     absent = sum(len(store.missing()) for store in stores_of(found))
