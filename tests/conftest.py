@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,15 @@ BESIDE = REPO.parent / "shared" / "golden"  # the whole recordings, where they a
 # Most of a run is compilation, much of it the same in several processes; they share what one has compiled.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-# Nor is it worth while to optimise what runs once on tiny shapes.  Only what is compared with recordings is.
+# Optimising costs more than it gains where a program runs once on tiny shapes.  Golden tests compile as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# A tenth of what tracing takes, and nobody reads the locations here.
+# Source locations are a tenth of the time that tracing takes, and nobody reads them here.
 os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "false")
-# Traces are many objects that live long; by default the collector looks through them again and again.
+# Traces are many objects that live long; the default thresholds look through them again and again.
 gc.set_threshold(50_000, 20, 50)
+# A job in the background starts with SIGINT ignored, and its children do; tests of Ctrl-C need Python's own handler.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.costs"]
 MANY_MAPS = 16_000  # of the 65,530 memory maps that Linux allows a process
