@@ -170,6 +170,19 @@ def test_old_schedules_are_recognised(tmp_path):
     assert any("K + 1" in note for note in report.notes)
 
 
+def test_schedules_in_half_precision_are_rounded(tmp_path):
+    saved = Saved(tmp_path, "none")
+    for tensors in (saved.model, saved.ema):
+        for name, values in tensors.items():
+            tensors[name] = values.astype(np.float16)
+    model, report = saved.load()
+    assert model.config.schedule.denominator == "num_codes"
+    assert any(note.startswith("noise schedule: ") for note in report.notes)
+    saved.model["transformer.log_ct"] = saved.ema["log_ct"] = saved.model["transformer.log_ct"] + np.float16(0.5)
+    with pytest.raises(ConversionError, match="noise schedule is not the released one"):
+        saved.load()
+
+
 def test_other_schedules_are_refused(tmp_path):
     saved = Saved(tmp_path, "none")
     saved.model["transformer.log_ct"] = saved.ema["log_ct"] = saved.model["transformer.log_ct"] + np.float32(0.1)

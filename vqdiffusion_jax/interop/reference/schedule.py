@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import ml_dtypes
 import numpy as np
 
 from ...config import DENOMINATORS, ScheduleConfig
@@ -13,7 +14,7 @@ from ...diffusion.schedule import make_schedule
 from ...errors import ConversionError
 from .denoiser import PREFIX
 
-_TOLERANCE = 1.0e-4  # in log; the two denominators differ by 2.4e-4 or more
+_TOLERANCE = 1.0e-4  # in log, for float32; the two denominators differ by 2.4e-4 or more
 
 
 def denominator_of(tensors: Mapping[str, Any], *, num_codes: int, num_timesteps: int) -> tuple[str, list[str]]:
@@ -44,8 +45,17 @@ def denominator_of(tensors: Mapping[str, Any], *, num_codes: int, num_timesteps:
         difference[denominator] = max(
             float(np.abs(found[buffer][:num_timesteps] - np.log(ours[buffer])).max()) for buffer in buffers
         )
+    # A checkpoint saved again in half precision has rounded logarithms, which may not tell the denominators apart.
+    rounding = max(
+        float(ml_dtypes.finfo(tensors[f"{PREFIX}log_{buffer}"].dtype).eps * np.abs(found[buffer][:num_timesteps]).max())
+        for buffer in buffers
+    )
+    tolerance = max(_TOLERANCE, rounding)
+    fitting = [denominator for denominator in DENOMINATORS if difference[denominator] < tolerance]
     best = min(difference, key=difference.__getitem__)
-    if not difference[best] < _TOLERANCE:
+    if rounding > _TOLERANCE and len(fitting) > 1:
+        return "num_codes", ["noise schedule: stored in half precision, so taken to divide by K, as in today's files"]
+    if best not in fitting:
         raise ConversionError(
             f"the file's noise schedule is not the released one (alpha1): its logarithms differ by "
             f"{difference[best]:.2g}; such models are not supported"
