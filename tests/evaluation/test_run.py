@@ -1,8 +1,10 @@
 """Whole evaluations of tiny models: resumed, shared by parts, by protocol, and what is said when something is wrong."""
 
 import dataclasses
+import inspect
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +17,11 @@ from vqdiffusion_jax.config import ComputeConfig, compute_in
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.errors import ConfigError, EvaluationError, SettingError
-from vqdiffusion_jax.evaluation import likelihood
+from vqdiffusion_jax.evaluation import Networks, likelihood, run
 from vqdiffusion_jax.evaluation.chunks import ChunkStore
 from vqdiffusion_jax.evaluation.extractors import InceptionFeatures
 from vqdiffusion_jax.evaluation.identity import arithmetic_of
-from vqdiffusion_jax.evaluation.metrics import choose
+from vqdiffusion_jax.evaluation.metrics import METRICS, choose
 from vqdiffusion_jax.evaluation.protocol import COMPARING, DRAWING, ROLES, Protocol, to_table, with_settings
 from vqdiffusion_jax.evaluation.protocols import PROTOCOLS, find_protocol
 from vqdiffusion_jax.evaluation.reference_set import read_pictures, reference_indices
@@ -40,6 +42,8 @@ from vqdiffusion_jax.evaluation.sweep import SWEEPS, parse_sweep, what_lacks
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.sampling import SamplingSettings
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 class Projection(InceptionFeatures):
@@ -513,3 +517,98 @@ def test_what_a_model_lacks_is_told():
         learned = replace(config, denoiser=replace(config.denoiser, learnable_null=kind != "unconditional"))
         assert (what_lacks(protocol.changed(null="learnable"), learned) is None) == (kind != "unconditional")
         assert (what_lacks(protocol.changed(null="text"), config) is None) == (kind == "text")
+
+
+def test_the_metric_of_the_document_works_as_it_says(pipeline, folder, tmp_path, monkeypatch):
+    """What docs/evaluation.md shows of an extractor and a metric is what ``run`` calls."""
+    page = (REPO / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    code = page.split("# brightness.py\n")[1].split("```")[0]
+    shown: dict = {}
+    exec(code, shown)
+    protocol = Protocol(name="test", reference_split="train", num_samples=3).changed(num_inference_steps=2)
+    networks = Networks(others=[shown["Brightness"]()])
+    metrics = ["fid", shown["BRIGHTNESS_GAP"]]
+    done = run(protocol, pipeline, data=folder, networks=networks, metrics=metrics, out=tmp_path, chunk=4)
+    means = [ChunkStore.all(store, "brightness").mean() for store in stores_in(tmp_path)]
+    assert done.results.scores == {"brightness_gap": pytest.approx(abs(means[0] - means[1]))}
+    assert done.results.warnings == [
+        "fid is left out: it needs the FID Inception network (--inception=pt_inception-2015-12-05-6726825d.pth)"
+    ]
+    assert "| brightness_gap (`brightness_gap`) |" in done.page
+    assert done.page == (tmp_path / "report.md").read_text() and done.speed["samples"] > 0
+
+
+def stores_in(out):
+    for name in ("samples", "reference"):
+        head = json.loads((out / name / "index.json").read_text())
+        count, chunk = head.pop("count"), head.pop("chunk")
+        yield ChunkStore(out / name, count, chunk, head)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_every_metric_takes_samples_and_reference(metric):
+    assert len(inspect.signature(metric.compute).parameters) == 2
+
+
+def test_run_says_what_is_wrong_before_a_model_is_opened(folder, tmp_path):
+    def model(mesh):
+        raise AssertionError("opened")
+
+    own = find_protocol("own")
+    for arguments, message in (
+        ({"metrics": ["fvd"]}, "unknown metric 'fvd'"),
+        ({"what": ["likelihood"], "reference": FeatureStatistics.empty(4)}, "the likelihood needs pictures"),
+        ({"write_reference": tmp_path / "a.npz"}, "give --data_root and --inception"),
+        ({"networks": Networks(inception=tmp_path / "absent.pth")}, "absent.pth does not exist"),
+    ):
+        with pytest.raises(EvaluationError, match=message):
+            run(own, model, out=tmp_path, **arguments)
+    with pytest.raises(EvaluationError, match="unknown protocol 'cocoo'; did you mean"):
+        run("cocoo", model, out=tmp_path)
+    with pytest.raises(AssertionError, match="opened"):
+        run(own, model, data=folder, out=tmp_path)
+
+
+class Raises:
+    """A data set of which one record cannot be read, in one of the ways that libraries have."""
+
+    def __init__(self, error, bad, folder):
+        self.error, self.bad = error, bad
+        self.source = open_source(DataConfig(source="folder", root=str(folder)), "train")
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        if index == self.bad:
+            raise self.error
+        return self.source[index]
+
+
+@pytest.mark.parametrize("bad", [0, 2])
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (KeyError("jpg"), "KeyError: 'jpg'"),
+        (ValueError("torn"), "torn"),
+        (OSError("gone"), "gone"),
+        (SyntaxError("x"), "x"),
+    ],
+)
+def test_a_source_that_raises_is_named_by_its_own_record(folder, bad, error, said):
+    source = Raises(error, bad, folder)
+    for size in (16, None):
+        with pytest.raises(EvaluationError, match=f"a reference picture cannot be used: example {bad}: .*{said}"):
+            read_pictures(source, range(bad, 3) if bad == 0 else (1, 2), size)
+    with pytest.raises(EvaluationError, match=f"a caption cannot be used: example {bad}: .*{said}"):
+        protocol = Protocol(name="test", num_samples=3).changed(order="sequential", caption="first")
+        subjects(protocol, preset("tiny_text"), Raises(error, bad, folder_with_captions(folder)))
+
+
+def folder_with_captions(folder):
+    copies = folder.parent / f"{folder.name} captions"
+    copies.mkdir(exist_ok=True)
+    for number in range(3):
+        (copies / f"{number}.png").write_bytes((folder / f"{number:02d}.png").read_bytes())
+        (copies / f"{number}.txt").write_text("a thing\n")
+    return copies

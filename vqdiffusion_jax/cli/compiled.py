@@ -13,7 +13,8 @@ def keep_compiled() -> None:
     """Make JAX keep compiled programs in JAX_COMPILATION_CACHE_DIR, else in ~/.cache/vqdiffusion_jax/compiled."""
     import jax
 
-    if jax.config.read("jax_compilation_cache_dir") is not None:
+    kept_in = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]  JAX makes it at run time
+    if kept_in is not None:
         return
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(caches / "vqdiffusion_jax" / "compiled"))
