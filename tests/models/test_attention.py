@@ -1,4 +1,4 @@
-"""Every attention implementation computes the same function, and lowers for every platform from here."""
+"""Every attention implementation computes the same function, and lowers for every platform on this one."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ SIZES = (
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    """The forms of long sequences, on short ones."""
+    """Take the forms of long sequences on short ones."""
     monkeypatch.setattr("vqdiffusion_jax.models.attention.QUERY_BLOCK", QUERY_BLOCK)
     monkeypatch.setattr("vqdiffusion_jax.models.attention.SCORES_AT_ONCE", QUERY_BLOCK**2)
 
@@ -37,7 +37,7 @@ def draw(length, width, context=None, heads=2, dtype="float32"):
 
 
 def by_hand(query, key, value, causal=False):
-    """The definition, in float64 numpy."""
+    """Return the definition in float64 numpy."""
     query, key, value = (np.asarray(a, np.float64) for a in (query, key, value))
     scores = np.einsum("bthd,bshd->bhts", query, key) / np.sqrt(query.shape[-1])
     if causal:

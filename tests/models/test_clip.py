@@ -25,7 +25,7 @@ def run(encoder, inputs):
 
 
 def randomized(module, seed=0, scale=0.3):
-    """Every parameter away from its initial 0 or 1, so that a swapped or skipped one shows."""
+    """Move every parameter away from its initial 0 or 1, so that a swapped or skipped one shows."""
     leaves, tree = jax.tree.flatten(module)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
     return jax.tree.unflatten(
@@ -39,7 +39,7 @@ def text_tower(config=TEXT, **compute):
 
 
 def prompts(seed=0, n=4):
-    """(n, 12) ids: start, a few tokens, end, zeros."""
+    """Return ids (n, 12): start, a few tokens, end, zeros."""
     rng = np.random.default_rng(seed)
     ids = np.zeros((n, TEXT.context_length), np.int32)
     for row in ids:
@@ -49,7 +49,7 @@ def prompts(seed=0, n=4):
 
 
 def huggingface_state(module, prefix):
-    """Our parameters under Hugging Face's names, as torch tensors."""
+    """Return our parameters under Hugging Face's names, as torch tensors."""
     import torch
 
     state = {}
@@ -78,7 +78,7 @@ def huggingface_state(module, prefix):
 
 
 def load_strictly(peer, state):
-    """Load under the names this version of transformers uses ("text_model." came and went)."""
+    """Load under the names that this version of transformers uses ("text_model." came and went)."""
     wanted = {name for name in peer.state_dict() if not name.endswith("position_ids")}
     by_suffix = {name: next(key for key in state if name.endswith(key)) for name in wanted}
     assert len(set(by_suffix.values())) == len(state)

@@ -1,4 +1,4 @@
-"""The cheaper forms of a convolution are the convolution."""
+"""The cheaper forms of a convolution give its numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def draw(*shape):
 
 
 def by_hand(x, kernel, padding):
-    """The definition, in float64 numpy."""
+    """Return the definition in float64 numpy."""
     x = np.pad(np.float64(x), ((0, 0), *padding, (0, 0)))
     rows, columns = kernel.shape[:2]
     height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1

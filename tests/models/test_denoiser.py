@@ -27,7 +27,7 @@ KINDS = tuple(TINY)
 
 @functools.cache
 def build(config: DenoiserConfig, compute: ComputeConfig = ComputeConfig()) -> Denoiser:
-    """A denoiser in which every parameter is away from its initial value, biases and scales too."""
+    """Return a denoiser whose every parameter is away from its initial value, biases and scales too."""
     draw = np.random.default_rng(0)
 
     def fill(path, leaf):
@@ -39,13 +39,13 @@ def build(config: DenoiserConfig, compute: ComputeConfig = ComputeConfig()) -> D
 
 
 def recast(model: Denoiser, compute: ComputeConfig) -> Denoiser:
-    """The same parameters, run another way."""
+    """Return the same parameters with another ComputeConfig."""
     other = shapes_of(Denoiser, model.config, compute)
     return jax.tree.unflatten(jax.tree.structure(other), jax.tree.leaves(model))
 
 
 def inputs(config: DenoiserConfig):
-    """Tokens with masks among them, timesteps one a sample, a condition."""
+    """Return tokens with masks among them, a timestep a sample, and a condition."""
     keys = jax.random.split(jax.random.key(7), 2)
     tokens = jax.random.randint(keys[0], (BATCH, config.num_tokens), 0, config.num_codes + 1)
     condition = {
@@ -60,7 +60,7 @@ run = jax.jit(lambda model, *args, **options: model(*args, **options))
 
 
 class ByHand:
-    """The formulas of the network one at a time, float64 numpy, one sample at a time."""
+    """The formulas of the network, in float64 numpy, one sample at a time."""
 
     def __init__(self, model: Denoiser):
         flat, _ = jax.tree_util.tree_flatten_with_path(model)

@@ -1,4 +1,4 @@
-"""Products in float8 are those of the rounded factors, and only the denoiser's blocks take them."""
+"""Products in float8 are those of the rounded factors, and only the denoiser's blocks use them."""
 
 import re
 
@@ -77,7 +77,7 @@ def test_rounded_ahead_is_rounded_in_place():
 
 @pytest.fixture(scope="module")
 def models():
-    """One model with exact products, with the same weights in float8, and with those rounded ahead."""
+    """Return a model with exact products, one with the same weights in float8, and one with those rounded before."""
     config = preset("tiny_text")
     exact, inexact = (random_network(VQDiffusionModel, config, ComputeConfig(fp8=fp8)) for fp8 in (False, True))
     ahead = jax.tree.map(lambda leaf: leaf, inexact)

@@ -1,4 +1,4 @@
-"""A linear layer's product: what it gives, and what each platform is asked for."""
+"""A linear layer's product: its numbers, and the sums that each platform is asked for."""
 
 import jax
 import jax.numpy as jnp
