@@ -22,7 +22,7 @@ def exit_with_status(main: Callable[[], None]) -> None:
 def status_of(main: Callable[[], None], spell: Callable[[str], str] = str) -> int:
     """Run ``main`` and return 0; after an expected error, told as ``error: ...`` on stderr, 1; after Ctrl-C, 130.
 
-    spell: from the name of a setting to the way in which it was typed.
+    spell: the spelling of a setting's name where it was typed.
     """
     try:
         main()
@@ -39,7 +39,7 @@ def status_of(main: Callable[[], None], spell: Callable[[str], str] = str) -> in
 
 
 def describe(error: Exception, spell: Callable[[str], str] = str) -> str | None:
-    """Return what went wrong and what to do about it, or None for a bug of the package, which needs its traceback."""
+    """Return one line about an expected error, or None for a bug of the package, which needs its traceback."""
     if isinstance(error, SettingError):
         return error.told(spell)
     if isinstance(error, MemoryError):
@@ -52,7 +52,7 @@ def describe(error: Exception, spell: Callable[[str], str] = str) -> str | None:
 
 
 def _device_error(error: RuntimeError) -> str | None:
-    """Return what an error of the device says, or None for any other RuntimeError."""
+    """Return one line about an error of the device, or None for any other RuntimeError."""
     import jax
 
     if not isinstance(error, jax.errors.JaxRuntimeError):

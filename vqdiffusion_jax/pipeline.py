@@ -1,7 +1,7 @@
-"""``VQDiffusionPipeline``: a checkpoint in, pictures out.
+"""``VQDiffusionPipeline``: pictures from a checkpoint.
 
-Settings belong to the call, never to the object: two calls never influence
-each other, and the same call gives the same pictures.
+Settings belong to the call, never to the object: calls do not influence each other, and the same call gives the same
+pictures.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .call import Call, Given, pictures_of, planned, rows_of, settle
@@ -36,39 +38,46 @@ from .sampling import (
     noised_start,
     token_mask,
 )
-from .sampling.fields import Setting
+from .sampling.fields import Setting, settings_of
 from .sampling.seeds import Seed, checked_seed
-from .sampling.settings import ROUNDINGS, SamplingFields, SamplingSettings
+from .sampling.settings import SamplingFields, SamplingSettings
 from .sharding import batch_sharding
 from .text.tokenizer import Tokenizer
 
 PICTURES_A_DEVICE = 16  # drawn together by default on an accelerator; more hardly raises the rate and may not fit
-_ENCODER_DRAW = 2**30  # the encoder's own noise, apart from every draw of the sampler
+_ENCODER_DRAW = 2**30  # number of the encoder's noise draw, beyond every draw of the sampler
+
+
+class Watching(TypedDict, total=False):
+    """The arguments by which a caller follows a call; see ``VQDiffusionPipeline.draw``."""
+
+    callback: Callable[..., Any] | None
+    callback_steps: int
+    callback_prediction: bool
 
 
 @dataclass(frozen=True)
 class VQDiffusionOutput:
-    """What a call made.
+    """The pictures of a call, or of one batch of it.
 
-    images: PIL images, or (n, height, width, 3) float32 in [0, 1] ("np") or
-    uint8 ("uint8"), or None ("tokens").
+    images: PIL images, or (n, height, width, 3) float32 in [0, 1] ("np") or uint8 ("uint8"), or None ("tokens").
     tokens: (n, length) int32.
     trajectory: (n, calls, length) int32 tokens after every network call, if asked for.
-    indices: (n,) which of the pictures asked for these are: all of them, or, over
-    several processes, this process's share.
+    indices: (n,) numbers of these pictures among those of the call: all of them, or, over several processes, the share
+    of this one.
     """
 
     images: Any
     tokens: np.ndarray
-    trajectory: np.ndarray | None = None
-    indices: np.ndarray | None = None
+    trajectory: np.ndarray | None
+    indices: np.ndarray
 
 
 class VQDiffusionPipeline:
-    """Text, class or nothing to pictures.
+    """A model and its tokenizer, ready to draw pictures from text, a class or nothing.
 
-    model: a VQDiffusionModel; tokenizer: for text models; mesh: spreads
-    pictures over its data and fsdp axes (weights are placed by ``from_pretrained``).
+    tokenizer: of a text model; by default the one that the model's configuration names.
+    mesh: pictures are spread over its data and fsdp axes; ``from_pretrained`` also places the weights on it.
     """
 
     def __init__(
@@ -81,20 +90,51 @@ class VQDiffusionPipeline:
         self.mesh = mesh
 
     @classmethod
-    def from_pretrained(cls, path, *, mesh: jax.sharding.Mesh | None = None, **options) -> VQDiffusionPipeline:
-        """Load a native folder, a diffusers folder or a .pth file.
+    def from_pretrained(
+        cls, path: str | Path, *, mesh: jax.sharding.Mesh | None = None, **options: Any
+    ) -> VQDiffusionPipeline:
+        """Load a model folder, a diffusers folder, a .pth file, or an embedded model by name.
 
-        options: ``dtype="bfloat16"``, or ``compute`` for finer choices; the companions of a .pth file: see ``loading.load_model``.
+        options: ``dtype="bfloat16"``, or ``compute`` for more choices, and the companions of a .pth file; see
+        ``loading.load_model``.
         """
-        from .loading import load_model  # imported when needed, with all that reads other formats
+        from .loading import load_model  # here, since it imports the readers of all formats
 
         return cls(*load_model(path, mesh=mesh, **options), mesh=mesh)
 
-    def save_pretrained(self, folder) -> None:
-        """Write a native folder: config.json, weights, tokenizer, README with the licence note."""
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a model folder: config.json, weights, tokenizer, and a README with the licence note."""
         from .loading import write_folder
 
         write_folder(folder, self.model, self.tokenizer)
+
+    @overload
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        num_inference_steps: int | None = None,
+        *,
+        generator: Seed | Sequence[Seed] | None = None,
+        return_dict: Literal[True] = True,
+        callback: Callable[..., Any] | None = None,
+        callback_steps: int = 1,
+        callback_prediction: bool = False,
+        **fields: Unpack[SamplingFields],
+    ) -> VQDiffusionOutput: ...
+
+    @overload
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        num_inference_steps: int | None = None,
+        *,
+        generator: Seed | Sequence[Seed] | None = None,
+        return_dict: Literal[False],
+        callback: Callable[..., Any] | None = None,
+        callback_steps: int = 1,
+        callback_prediction: bool = False,
+        **fields: Unpack[SamplingFields],
+    ) -> tuple[Any]: ...
 
     def __call__(
         self,
@@ -107,7 +147,7 @@ class VQDiffusionPipeline:
         callback_steps: int = 1,
         callback_prediction: bool = False,
         **fields: Unpack[SamplingFields],
-    ) -> VQDiffusionOutput | tuple:
+    ) -> VQDiffusionOutput | tuple[Any]:
         """Draw pictures.
 
         Args:
@@ -116,36 +156,36 @@ class VQDiffusionPipeline:
             one a timestep.  (diffusers' n, the n lowest timesteps, is ``strategy=Ancestral(first_timestep=n - 1)``.)
           generator: another name for the seed; give one.
           return_dict: False returns (images,).
-          callback, callback_steps, callback_prediction: see ``stream``.
+          callback, callback_steps, callback_prediction: see ``draw``.
 
         Fields of ``SamplingSettings``:
           class_labels: one or more labels (class models).
-          negative_prompt: text that takes the null condition's place in guidance.
+          negative_prompt: text that takes the null condition's place in guidance; one, or one a prompt.
           num_images_per_prompt: pictures for each prompt, label, or (unconditional) in all.
           seed: a whole number (0 by default), a jax.random.key, or a list with one of them a picture.  A picture
             depends on its seed, its prompt and the number of pictures of the same prompt before it, not on its
             neighbours.  The noise is the same for every prompt; a list of seeds makes it independent.
           first_image: number of the first picture of each prompt, to go on from an earlier call's end.
-          prompt_embeds, negative_prompt_embeds: (prompts, length, width) ready-made text states.
-          noise: KeyNoise or RecordedNoise for all the pictures instead of a seed.
-          image: a picture, or one a picture to draw, to start from (with strength) or to keep parts of (with
-            mask_image): a file, PIL, or uint8 (height, width, 3).  A file is cut and resized to the codec's size, which
-            the others have.
-          mask_image: a file, PIL or (height, width), or one a picture, set where to paint; pixels elsewhere come back
-            exactly.
+          prompt_embeds, negative_prompt_embeds: (prompts, length, width) float32 text states.
+          noise: KeyNoise or RecordedNoise for all pictures, in place of a seed.
+          image: a picture to start from (with strength) or to keep parts of (with mask_image), one or one a picture to
+            draw: a file, a PIL image, or uint8 (height, width, 3).  A file is cut and resized to the codec's size; the
+            others must have it.
+          mask_image: a file, a PIL image or (height, width), one or one a picture, not 0 where to paint; pixels
+            elsewhere come back exactly.
           outpaint: (left, top, right, bottom) margins to paint around ``image``, as fractions of the new picture.
-          strength: in (0, 1]; the share of all noise that ``image`` is given before denoising; 1 with a mask alone.
-          latents: (n, length) tokens to start from instead of all [MASK].
-          strategy: a step rule from ``vqdiffusion_jax.sampling``, or its name with its own settings beside it.
+          strength: in (0, 1]; share of all noise that ``image`` is given before denoising; by default 1 with a mask.
+          latents: (n, length) tokens to start from in place of all [MASK].
+          strategy: a strategy of ``vqdiffusion_jax.sampling``, or its name, with its own settings as further fields.
           guidance_scale: 1 is none; None for the model's default.
           guidance_interval: (lowest, highest) timestep, both included, at which guidance acts; None for all.
-          null: the null condition that guides: "learnable", "text" (the empty prompt, zero-shot), or "auto".
+          null: the null condition of guidance: "learnable", "text" (the empty prompt, zero-shot), or "auto".
           truncation_rate: keep the likeliest codes up to this probability; 1 keeps all; None for the model's default.
-          top_k: keep so many codes instead; the codebook's size or more truncates nothing.
-          batch_size: pictures drawn together, filled up where there are fewer and to a multiple of the mesh's data and
-            fsdp devices.  Bits of a picture are fixed for a given batch size; the default is 1 a device on the CPU, and
-            elsewhere as many as there are, up to 16 a device; recorded noise is replayed all at once.
-          rounding: to 8 bits: "truncate" as the reference, or "round".
+          top_k: keep so many codes, in place of truncation_rate; the codebook's size or more truncates nothing.
+          batch_size: pictures drawn together.  The last batch is filled up, and each to a multiple of the mesh's data
+            and fsdp devices.  The bits of a picture are fixed for a given batch size.  By default 1 a device on the
+            CPU, elsewhere all up to 16 a device; recorded noise is replayed all at once.
+          rounding: to 8 bits, "truncate" as the reference or "round".
           return_trajectory: also return the tokens after every call.
           output_type: "pil", "np" (float32 in [0, 1]), "uint8" or "tokens".
 
@@ -153,7 +193,7 @@ class VQDiffusionPipeline:
           VQDiffusionOutput, or (images,) if not return_dict.
 
         Raises:
-          SettingError: a ValueError of one line for every argument that cannot be used, before anything is computed.
+          SettingError: a ValueError of one line for an argument that cannot be used, before anything is computed.
         """
         if generator is not None:
             if fields.get("seed") is not None:
@@ -166,10 +206,10 @@ class VQDiffusionPipeline:
         output = _joined(list(batches))
         return output if return_dict else (output.images,)
 
-    def stream(self, settings: SamplingSettings, **watching: Any) -> Iterator[VQDiffusionOutput]:
-        """Draw the pictures of ``settings`` and yield each batch as soon as it is drawn.
+    def stream(self, settings: SamplingSettings, **watching: Unpack[Watching]) -> Iterator[VQDiffusionOutput]:
+        """Settle the call of ``settings`` and ``draw`` it.
 
-        watching: the arguments of ``draw``.  Everything is checked, and SettingError raised, before this returns.
+        Raises SettingError for settings that cannot be used, before it returns and before anything is computed.
         """
         return self.draw(settle(self.config, self.schedule, self.tokenizer, settings), **watching)
 
@@ -183,14 +223,12 @@ class VQDiffusionPipeline:
     ) -> Iterator[VQDiffusionOutput]:
         """Draw the pictures of a settled call and yield each batch as soon as it is drawn.
 
-        ``indices`` of the batches count through all pictures.
-
-        callback: called as callback(calls done, timestep, tokens) every ``callback_steps`` calls; calls done counts
-          from 1.  If it returns True the batch stops there: its tokens come back as they are, its trajectory is shorter,
-          and pictures show the likeliest codes where tokens are still [MASK].  The next batch is drawn all the same,
-          unless the caller looks no further.
+        callback: called as callback(calls done, timestep, tokens) every ``callback_steps`` calls, which count from 1.
+          If it returns True, the batch stops there: its tokens come back as they are, its trajectory is shorter, and
+          its pictures show the likeliest codes where tokens are still [MASK].  The next batch is drawn all the same,
+          unless the caller stops reading.
         callback_prediction: give the callback two more arguments, the likeliest code of every position and its
-          p(x_0 | x_t), (batch, length) int32 and float32, as the next call sees them; each time costs a network call.
+          p(x_0 | x_t), (batch, length) int32 and float32, as the next call sees them; each costs a network call.
         """
         callback_steps = Setting(type=int, least=1, help="").checked("callback_steps", callback_steps)
         settings, noise, given, count = call.settings, call.noise, call.given, len(call.subjects)
@@ -216,17 +254,19 @@ class VQDiffusionPipeline:
                 # Over several processes each keeps the pictures that lie on its own devices.
                 made = self._spread(made)
                 indices = rows[_rows_here(made[0])]
-                tokens, pixels, trajectory = (_numbers_here(part, indices < count) for part in made)
-                indices = indices[indices < count]
-                if pasted:
+                asked = indices < count
+                tokens, pixels, trajectory = (None if part is None else _numbers_here(part, asked) for part in made)
+                indices = indices[asked]
+                assert tokens is not None
+                if pasted and pixels is not None:
                     images, mask = rows_of(given.images, indices), rows_of(given.mask, indices)
-                    pixels = np.asarray(composite(images, pixels, mask))
+                    pixels = np.asarray(composite(images, jnp.asarray(pixels), mask))
                 yield VQDiffusionOutput(_as_images(pixels, settings.output_type), tokens, trajectory, indices)
 
         return batches()
 
     def encode(self, images: Any, *, seed: int | None = None) -> np.ndarray:
-        """Pictures (PIL, or uint8 (n, height, width, 3)) to tokens (n, length) int32.
+        """Return the tokens (n, length) int32 of pictures: PIL images, or uint8 (n, height, width, 3).
 
         seed: draw the tokens of a "gumbel" codec, as in training; None takes the likeliest.
         """
@@ -235,10 +275,11 @@ class VQDiffusionPipeline:
         return self._in_batches(_encode, pictures, keys)
 
     def decode(self, tokens: Any, *, rounding: str = "truncate") -> np.ndarray:
-        """Tokens (n, length) to pictures (n, height, width, 3) uint8.  Raises ValueError for a token that is no code."""
-        if rounding not in ROUNDINGS:
-            allowed = f"one of {', '.join(ROUNDINGS)}"
-            raise SettingError("{rounding} is {value!r}; it must be {allowed}", value=rounding, allowed=allowed)
+        """Return pictures (n, height, width, 3) uint8 of tokens (n, length).
+
+        Raises ValueError for a token that is no code.
+        """
+        settings_of(SamplingSettings)["rounding"].checked("rounding", rounding)
         tokens, length = np.asarray(tokens), self.config.denoiser.num_tokens
         check_tokens(tokens, self.config.denoiser.num_codes, allow_mask=False)
         if tokens.ndim != 2 or tokens.shape[1] != length or not len(tokens):
@@ -255,9 +296,9 @@ class VQDiffusionPipeline:
         return len(planned(self.config, self.schedule, settings.strategy, strength)[1])
 
     def pictures_together(self, count: int, batch_size: int | None = None) -> int:
-        """How many of ``count`` pictures are drawn at a time, by default or with a ``batch_size``.
+        """Return how many of ``count`` pictures are drawn at a time, with a ``batch_size`` or by default.
 
-        By default one a device on the CPU, which is as fast as many and keeps a picture's bits from depending on how many there are.
+        By default one a device on the CPU: as fast as many, and a picture's bits do not depend on their number.
         """
         most = 1 if jax.default_backend() == "cpu" else PICTURES_A_DEVICE
         devices = self._devices_of_batch()
@@ -265,15 +306,18 @@ class VQDiffusionPipeline:
         return -(-together // devices) * devices  # so that every device has as many pictures
 
     def _devices_of_batch(self) -> int:
-        """Over how many devices the pictures of a batch are spread."""
+        """Return the number of devices over which the pictures of a batch are spread."""
         return 1 if self.mesh is None else self.mesh.shape["data"] * self.mesh.shape["fsdp"]
 
     def _on_mesh(self):
-        """The mesh is the ambient one inside, which is how models know to spread activations over it."""
+        """Return a context in which the mesh is the ambient one, over which models spread their activations."""
         return contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
 
     def _in_batches(self, function: Callable, *arrays: Any) -> np.ndarray:
-        """``function(model, *arrays)`` of arrays with a leading axis of pictures, or None, in bounded memory; whole in every process."""
+        """Return ``function(model, *arrays)``, computed batch by batch and whole in every process.
+
+        arrays: with a leading axis of pictures, or None.
+        """
         count = len(arrays[0])
         together, made = self.pictures_together(count), []
         for first in range(0, count, together):
@@ -284,7 +328,7 @@ class VQDiffusionPipeline:
         return np.concatenate(made)[:count]
 
     def _request(self, call: Call, given: Given, noise: Noise, rows: np.ndarray) -> Request:
-        """The request of the pictures ``rows``, one batch, spread over the mesh if there is one."""
+        """Return the request of the pictures ``rows``, one batch, spread over the mesh if there is one."""
         condition, null = self._spread(jax.tree.map(lambda leaf: leaf[rows], (call.condition, call.null)))
         noise = noise_rows(noise, rows)
         noise = self._spread(noise) if isinstance(noise, KeyNoise) else noise
@@ -303,7 +347,7 @@ class VQDiffusionPipeline:
         )
 
     def _start(self, given: Given, rows: np.ndarray, first_timestep: int | None, noise: Noise):
-        """The tokens that a batch starts from (batch, length), and the (mask, tokens) to impose at every step, or None."""
+        """Return a batch's first tokens (batch, length), and the (mask, tokens) to impose at every step, or None."""
         denoiser, codec = self.config.denoiser, self.config.codec
         if given.tokens is None and given.images is None:
             return self._spread(all_mask_start(len(rows), denoiser.num_tokens, denoiser.num_codes)), None
@@ -311,41 +355,42 @@ class VQDiffusionPipeline:
         with self._on_mesh():
             tokens = given.tokens
             if tokens is None:
-                tokens = _encode(
-                    self.model, given.images, _encoder_keys(noise.keys) if isinstance(noise, KeyNoise) else None
-                )
+                keys = _encoder_keys(noise.keys) if isinstance(noise, KeyNoise) else None
+                tokens = _encode(self.model, given.images, keys)
             return _begin(tokens, given.mask, first_timestep, noise, grid=codec.grid, schedule=self.schedule)
 
     def _encoded_once(self, given: Given, noise: Noise) -> Given:
-        """``given`` with the tokens of one picture that serves all, unless each draws its own tokens of it."""
+        """Return ``given`` with the tokens of one image that all pictures share, unless each draws its own of it."""
         draws = self.config.codec.quantizer == "gumbel" and isinstance(noise, KeyNoise)
         if given.images is None or len(given.images) > 1 or draws:
             return given
         return Given(tokens=self._in_batches(_encode, given.images, None), mask=given.mask)
 
     def _spread(self, tree: Any) -> Any:
-        """Arrays with a leading batch axis, each process's part on its own devices; as they are without a mesh."""
-        if self.mesh is None:
+        """Return arrays with a leading batch axis spread over the mesh, or as they are without one."""
+        mesh = self.mesh
+        if mesh is None:
             return tree
 
         def place(array):
-            if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+            if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
                 return jax.random.wrap_key_data(place(jax.random.key_data(array)), impl=jax.random.key_impl(array))
-            # Every process holds the whole request, which as a host array may go to devices of any process.
+            # Every process holds the whole request; as an array of the host it may go to devices of any process.
             array = array if isinstance(array, jax.Array) and not array.is_fully_addressable else np.asarray(array)
-            return jax.device_put(array, batch_sharding(self.mesh, len(array)))
+            return jax.device_put(array, batch_sharding(mesh, len(array)))
 
         return jax.tree.map(place, tree)
 
 
 @jax.jit
 def _encoder_keys(keys: jax.Array) -> jax.Array:
-    """The keys by which a "gumbel" codec draws the tokens of pictures given."""
+    """Return the keys by which a "gumbel" codec draws the tokens of given images: (batch,) typed keys."""
     return jax.vmap(lambda key: jax.random.fold_in(key, _ENCODER_DRAW))(keys)
 
 
 @jax.jit
-def _encode(model: VQDiffusionModel, pictures: jax.Array, keys: jax.Array | None) -> jax.Array:
+def _encode(model: VQDiffusionModel, pictures: Any, keys: jax.Array | None) -> jax.Array:
+    """Return the tokens (batch, length) int32 of pictures (batch, height, width, channels) uint8."""
     return replicated(encode_exactly(model.codec, images_to_float(pictures), key=keys))
 
 
@@ -356,10 +401,10 @@ def _begin(
     first_timestep: int | None,
     noise: Noise,
     *,
-    grid: tuple,
+    grid: tuple[int, int],
     schedule: Schedule,
-):
-    """``start`` and ``known`` of a Request, from the tokens (batch, length) of what is given."""
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
+    """Return ``start`` and ``known`` of a Request from the given tokens (batch, length)."""
     start, known = tokens, None
     if mask is not None:
         start, known = inpainting_start(tokens, token_mask(mask, grid), schedule.num_codes)
@@ -370,53 +415,59 @@ def _begin(
 
 @functools.partial(jax.jit, static_argnames="rounding")
 def _decode(model: VQDiffusionModel, tokens: jax.Array, rounding: str) -> jax.Array:
-    return replicated(render(model, tokens, "uint8", rounding))
+    """Return the pictures (batch, height, width, channels) uint8 of tokens (batch, length)."""
+    pictures = render(model, tokens, "uint8", rounding)
+    assert pictures is not None  # as for every output but "tokens"
+    return replicated(pictures)
 
 
 def _pieces_here(array: jax.Array) -> list:
-    """The shards that this process is to keep, in the order of their rows."""
+    """Return the shards that this process keeps, in the order of their rows."""
     shards = [shard for shard in array.addressable_shards if shard.replica_id == 0]
     return sorted(shards, key=lambda shard: shard.index[0].start or 0)
 
 
 def _rows_here(array: jax.Array) -> np.ndarray:
-    """Which rows of a batch this process keeps."""
+    """Return the numbers of the rows of a batch that this process keeps."""
     rows = [np.arange(array.shape[0])[shard.index[0]] for shard in _pieces_here(array)]
     return np.concatenate(rows) if rows else np.arange(0)
 
 
-def _numbers_here(array: jax.Array | None, keep: np.ndarray) -> np.ndarray | None:
-    """The rows of a batch that this process keeps, without what filled it up."""
-    if array is None:
-        return None
+def _numbers_here(array: jax.Array, keep: np.ndarray) -> np.ndarray:
+    """Return the rows of a batch that this process holds and ``keep`` marks."""
     data = [np.asarray(shard.data) for shard in _pieces_here(array)]
     return np.concatenate(data)[keep] if data else np.zeros((0, *array.shape[1:]), array.dtype)
 
 
 def _joined(batches: list[VQDiffusionOutput]) -> VQDiffusionOutput:
-    """All batches of a call as one; a trajectory that a callback made shorter repeats its last tokens."""
-    images, tokens, paths, indices = zip(
-        *((one.images, one.tokens, one.trajectory, one.indices) for one in batches), strict=True
+    """Return all batches of a call as one; a trajectory that a callback cut short repeats its last tokens."""
+    paths = [batch.trajectory for batch in batches if batch.trajectory is not None]
+    longest = max((path.shape[1] for path in paths), default=0)
+    paths = [np.pad(path, ((0, 0), (0, longest - path.shape[1]), (0, 0)), mode="edge") for path in paths]
+    return VQDiffusionOutput(
+        images=_joined_images([batch.images for batch in batches]),
+        tokens=np.concatenate([batch.tokens for batch in batches]),
+        trajectory=np.concatenate(paths) if paths else None,
+        indices=np.concatenate([batch.indices for batch in batches]),
     )
-    if paths[0] is not None:
-        longest = max(path.shape[1] for path in paths)
-        paths = [np.pad(path, ((0, 0), (0, longest - path.shape[1]), (0, 0)), mode="edge") for path in paths]
-    images = sum(images, []) if isinstance(images[0], list) else _concatenated(images)
-    return VQDiffusionOutput(images, _concatenated(tokens), _concatenated(paths), _concatenated(indices))
 
 
-def _concatenated(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    return None if arrays[0] is None else np.concatenate(arrays)
+def _joined_images(images: list[Any]) -> Any:
+    """Return the pictures of all batches, lists of PIL images, arrays or None, as one of the same kind."""
+    if images[0] is None:
+        return None
+    return sum(images, []) if isinstance(images[0], list) else np.concatenate(images)
 
 
 def _decoded_as(output_type: str, pasted: bool) -> str:
-    """Return the form of pictures that ``generate`` makes; pasting parts of a picture given needs whole numbers."""
+    """Return the form of pictures that ``generate`` makes; parts of a given image are pasted into uint8."""
     if output_type == "tokens":
         return "tokens"
     return "float" if output_type == "np" and not pasted else "uint8"
 
 
-def _as_images(pixels: np.ndarray | None, output_type: str):
+def _as_images(pixels: np.ndarray | None, output_type: str) -> Any:
+    """Return pictures (n, height, width, channels), uint8 or float32 in 0..255, as ``output_type`` names them."""
     if pixels is None or output_type == "uint8":
         return pixels
     if output_type == "np":

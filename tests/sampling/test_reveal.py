@@ -30,20 +30,20 @@ def test_no_table_is_a_clear_error():
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 120), st.integers(1, 50))
-def test_even_counts_reveal_every_token_once(num_tokens, num_timesteps, tokens_per_step):
-    counts = even_counts(num_tokens, num_timesteps, tokens_per_step)
+def test_even_counts_reveal_every_token_once(num_tokens, num_timesteps, tokens_per_call):
+    counts = even_counts(num_tokens, num_timesteps, tokens_per_call)
     assert len(counts) == num_timesteps and min(counts) >= 0
     assert sum(counts if num_timesteps == 1 else counts[1:]) == num_tokens
     if num_timesteps > 1:
         assert counts[0] == 0 and counts[-1] >= 1  # the first call always reveals
-        assert max(counts[1:]) - min(counts[1:]) <= 2 * tokens_per_step
+        assert max(counts[1:]) - min(counts[1:]) <= 2 * tokens_per_call
 
 
 def test_even_counts_group_tokens():
     assert even_counts(16, 5) == (0, 4, 4, 4, 4)
     assert even_counts(16, 5, 8) == (0, 0, 8, 0, 8)
     assert sum(count > 0 for count in even_counts(256, 100, 10)) == 26
-    with pytest.raises(ValueError, match="tokens_per_step"):
+    with pytest.raises(ValueError, match="tokens_per_call"):
         even_counts(16, 5, 0)
 
 

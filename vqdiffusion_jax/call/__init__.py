@@ -1,4 +1,4 @@
-"""A call settled: settings and a model's configuration become arrays and a plan, before any weight is read."""
+"""Settled calls: arrays and a plan from settings and a model's configuration, before any weight is read."""
 
 from .call import Call, planned, settle
 from .conditions import KINDS, condition_of, null_condition_of

@@ -1,4 +1,4 @@
-"""``settle``: what a call draws and how, from its settings and the model's configuration alone."""
+"""``settle``: a ``Call`` from settings and the model's configuration alone."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .starts import Given, given_start
 
 @dataclass(frozen=True)
 class Call:
-    """A call with every argument checked.
+    """A call whose settings are checked against the model.
 
-    settings: with the model's own guidance and truncation in place of None.
-    condition, null: of every picture, in order; null is None where guidance is not active.
-    subjects: what each picture shows, by which pictures of the same prompt are told apart.
+    settings: with the model's guidance and truncation in place of None.
+    condition, null: of every picture, in order; null is None if guidance is not active.
+    subjects: the prompt or label of each picture; equal ones are pictures of the same subject.
     guidance, truncation, strategy, plan: as ``sampling`` takes them.
-    first_timestep: the timestep that a picture given is noised to first, or None.
-    given: what pictures start from; noise: of all pictures.
+    first_timestep: the timestep to which a given picture is noised first, or None.
+    given: the start of the pictures.  noise: of all pictures.
     """
 
     settings: SamplingSettings
@@ -46,7 +46,7 @@ class Call:
 
     @property
     def first_call(self) -> int:
-        """Number of the noise draw that the first network call uses; a picture given takes one before."""
+        """Number of the noise draw that the first network call uses; noising a given picture takes one before."""
         return 0 if self.first_timestep is None else 1
 
 
@@ -78,7 +78,7 @@ def settle(config: ModelConfig, schedule: Schedule, tokenizer: Tokenizer | None,
 
 
 def with_defaults(config: ModelConfig, settings: SamplingSettings) -> SamplingSettings:
-    """Return the settings with what they leave to the model filled in."""
+    """Return the settings with the model's values in place of those that they leave to it."""
     own = config.sampling
     filled = {}
     if settings.guidance_scale is None:
@@ -93,7 +93,7 @@ def with_defaults(config: ModelConfig, settings: SamplingSettings) -> SamplingSe
 def planned(
     config: ModelConfig, schedule: Schedule, strategy: Strategy, strength: float | None
 ) -> tuple[Strategy, Plan, int | None]:
-    """Return the strategy, its network calls, and the timestep that a picture given is noised to, or None."""
+    """Return the strategy, its network calls, and the timestep to which a given picture is noised, or None."""
     first_timestep = None
     if strength is not None:
         first_timestep = first_timestep_of(strength, schedule.num_timesteps)
@@ -105,19 +105,19 @@ def planned(
 
 
 def guidance_of(config: ModelConfig, settings: SamplingSettings) -> Guidance:
-    """Return the guidance of settings whose scale is known.  Raises SettingError for an interval beyond the timesteps."""
+    """Return the guidance of settings with a known scale.  Raises SettingError for an interval beyond the timesteps."""
     interval, last = settings.guidance_interval, config.denoiser.num_timesteps - 1
     if interval is not None and interval[1] > last:
-        told = "{guidance_interval} is {value}; it must be (lowest, highest) with 0 <= lowest <= highest <= {last}"
-        raise SettingError(told, value=interval, last=last)
+        allowed = f"(lowest, highest) with 0 <= lowest <= highest <= {last}"
+        raise SettingError("{guidance_interval} is {value}; it must be {allowed}", value=interval, allowed=allowed)
     scale = settings.guidance_scale
-    assert scale is not None
+    assert scale is not None  # after with_defaults
     return Guidance(scale, None if interval is None else (interval[0], interval[1]))
 
 
 def truncation_of(settings: SamplingSettings) -> TopR | TopK:
-    """Return top-k if asked for, else top-r at the rate of settings whose rate is known."""
+    """Return top-k if asked for, else top-r, of settings with a known rate."""
     if settings.top_k is not None:
         return TopK(settings.top_k)
-    assert settings.truncation_rate is not None
+    assert settings.truncation_rate is not None  # after with_defaults
     return TopR(settings.truncation_rate)

@@ -1,4 +1,4 @@
-"""Prompts, class labels and text states as conditions, and the null condition that guides."""
+"""Conditions from prompts, class labels and text states, and the null condition of guidance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ TAKES = {"text": ("prompt", "prompt_embeds"), "class": ("class_labels",), "none"
 def condition_of(
     config: ModelConfig, tokenizer: Tokenizer | None, settings: SamplingSettings
 ) -> tuple[Condition, list[Hashable]]:
-    """Return the condition of every picture, and what each shows, by which pictures of the same prompt are told apart."""
+    """Return the condition of every picture, and its subject: the prompt, the label or the bytes of the text states.
+
+    Raises SettingError for conditions that the model does not take.
+    """
     kind, repeats = config.denoiser.condition, settings.num_images_per_prompt
     takes = TAKES[kind]
     told_takes = " or ".join(f"{{{name}}}" for name in takes)
@@ -49,7 +52,10 @@ def condition_of(
 def null_condition_of(
     config: ModelConfig, tokenizer: Tokenizer | None, guidance: Guidance, settings: SamplingSettings, count: int
 ) -> Condition | None:
-    """Return the null condition of each of ``count`` pictures, or None where guidance is not active."""
+    """Return the null condition of each of ``count`` pictures, or None if guidance is not active.
+
+    Raises SettingError for a null condition that the model does not have.
+    """
     kind, denoiser = config.denoiser.condition, config.denoiser
     negatives = ("negative_prompt", "negative_prompt_embeds")
     negative = next((name for name in negatives if getattr(settings, name) is not None), None)
@@ -92,7 +98,7 @@ def _token_ids(tokenizer: Tokenizer | None, texts: list[str]) -> np.ndarray:
 
 
 def _share(name: str, given: int, count: int, repeats: int) -> int:
-    """Return the number of pictures that each of ``given`` null conditions serves: all of them, or those of one prompt."""
+    """Return the number of pictures that share each of ``given`` null conditions: all, or those of one prompt."""
     if given not in (1, count // repeats):
         told = f"{{{name}}} has {{value}} entries for {{prompts}} prompts; give one, or one a prompt"
         raise SettingError(told, value=given, prompts=count // repeats)

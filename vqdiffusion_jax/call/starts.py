@@ -1,4 +1,4 @@
-"""What pictures start from: a picture, a mask of the part to paint, or tokens."""
+"""Starts other than all [MASK]: a picture, a mask of the part to paint, or tokens."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ..sampling.settings import SamplingSettings
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Given:
-    """A start other than all [MASK]: arrays of a row a picture, or of one row for all, or None.
+    """A start other than all [MASK]: arrays with one row a picture or one row for all, or None.
 
-    tokens: (n, length) int32; images: (n, height, width, channels) uint8; mask: (n, height, width) bool, True where to
-    paint.
+    tokens: (n, length) int32.  images: (n, height, width, channels) uint8.  mask: (n, height, width) bool, True where
+    to paint.
     """
 
     tokens: np.ndarray | None = None
@@ -32,7 +32,7 @@ class Given:
 
 
 def given_start(config: ModelConfig, settings: SamplingSettings, first_timestep: int | None, count: int) -> Given:
-    """Return what ``count`` pictures start from.  Raises SettingError for what does not fit the model or the count."""
+    """Return the start of ``count`` pictures.  Raises SettingError if it does not fit the model or the count."""
     codec, image, mask_image = config.codec, settings.image, settings.mask_image
     if settings.outpaint is not None:
         left, top, right, bottom = settings.outpaint
@@ -44,27 +44,29 @@ def given_start(config: ModelConfig, settings: SamplingSettings, first_timestep:
     if settings.latents is None:
         return Given()
     tokens, shape = np.asarray(settings.latents), (count, config.denoiser.num_tokens)
-    check_tokens(tokens, config.denoiser.num_codes, allow_mask=True)
+    try:
+        check_tokens(tokens, config.denoiser.num_codes, allow_mask=True)
+    except ValueError as error:
+        raise SettingError("{latents}: {reason}", reason=error) from error
     if tokens.shape != shape:
-        told = "{latents} has shape {found}; it must be {shape}, one grid a picture"
-        raise SettingError(told, found=tokens.shape, shape=shape)
+        told = "{latents} has shape {value}; it must be {allowed}, one grid a picture"
+        raise SettingError(told, value=tokens.shape, allowed=shape)
     return Given(tokens=tokens.astype(np.int32))
 
 
 def pictures_of(images: Any, codec: VQGANConfig, count: int | None = None) -> np.ndarray:
-    """Return (n, height, width, channels) uint8: one picture, or ``count`` of them.
+    """Return pictures (n, height, width, channels) uint8; n is 1 or ``count``, or any number without ``count``.
 
-    images: files, PIL images or uint8 arrays, one or several.  Files are fitted to the codec's size, others have it.
-    Raises SettingError for another size, or another number of pictures.
+    images: files, PIL images or uint8 arrays, one or several.  Files are fitted to the codec's size; others must have
+    it.
+    Raises SettingError for another size or another number of pictures.
     """
-    one = isinstance(images, str | PathLike) or hasattr(images, "convert")
-    one = one or not isinstance(images, list | tuple) and np.ndim(images) == 3
-    arrays = [_pixels(image, codec.image_size) for image in ([images] if one else images)]
+    arrays = [_pixels(image, codec.image_size) for image in ([images] if _is_one(images) else images)]
     size = (codec.image_size, codec.image_size, codec.image_channels)
     for array in arrays:
         if array.dtype != np.uint8 or array.shape != size:
-            told = "{image} is {found}; it must be uint8{size}, so resize and crop it first"
-            raise SettingError(told, found=f"{array.dtype}{array.shape}", size=size)
+            told = "{image} is {value}; it must be {allowed}, so resize and crop it first"
+            raise SettingError(told, value=f"{array.dtype}{array.shape}", allowed=f"uint8{size}")
     if not arrays or count is not None and len(arrays) not in (1, count):
         told = "{image} holds {value} pictures for {count}; give one, or one a picture"
         raise SettingError(told, value=len(arrays), count=count or "some")
@@ -72,17 +74,17 @@ def pictures_of(images: Any, codec: VQGANConfig, count: int | None = None) -> np
 
 
 def mask_of(mask_image: Any, codec: VQGANConfig, count: int) -> np.ndarray:
-    """Return a mask as (1, height, width), or (count, height, width) for one a picture, True where to paint.
+    """Return a mask, (1, height, width) or (count, height, width) bool, True where to paint.
 
-    Arrays are painted where they are not 0, files and PIL images where they are at least half bright.
-    Raises SettingError for another size, or another number of masks.
+    mask_image: one or several; arrays are painted where not 0, files and PIL images where at least half bright.
+    Raises SettingError for another size or another number of masks.
     """
     size = codec.image_size
     several = isinstance(mask_image, list | tuple) and mask_image
     mask = np.stack([_mask(one, size) for one in mask_image]) if several else _mask(mask_image, size)
     if mask.ndim not in (2, 3) or mask.shape[-2:] != (size, size):
-        told = "{mask_image} has shape {found}; it must be ({size}, {size}), as the image"
-        raise SettingError(told, found=mask.shape, size=size)
+        told = "{mask_image} has shape {value}; it must be {allowed}, as the image"
+        raise SettingError(told, value=mask.shape, allowed=(size, size))
     mask = mask[None] if mask.ndim == 2 else mask
     if len(mask) not in (1, count):
         told = "{mask_image} has {value} masks for {count} pictures; give one, or one a picture"
@@ -91,8 +93,15 @@ def mask_of(mask_image: Any, codec: VQGANConfig, count: int) -> np.ndarray:
 
 
 def rows_of(array: Any, rows: np.ndarray) -> Any:
-    """Return the rows of some pictures in an array of a row a picture, or of one row for all of them."""
+    """Return the pictures ``rows`` of an array with one row a picture or one row for all."""
     return array[np.minimum(rows, len(array) - 1)]
+
+
+def _is_one(images: Any) -> bool:
+    """Return True for one picture: a file, a PIL image or an array of three axes."""
+    if isinstance(images, list | tuple):
+        return False
+    return isinstance(images, str | PathLike) or hasattr(images, "convert") or np.ndim(images) == 3
 
 
 def _pixels(image: Any, size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The posterior p(x_s | x_t) as a step rule: exact for any steps, and as the released code's fast mode takes it."""
+"""The posterior p(x_s | x_t) as a step rule: exact for any number of steps, and as in the released code's fast mode."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from .strategy import NUM_INFERENCE_STEPS, TIMESTEPS, Plan, check_timesteps
 
 
 def draw_posterior(call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
-    """Tokens (batch, length) int32 from p(x_s | x_t) of ``call.jump``."""
+    """Return tokens (batch, length) int32 drawn from p(x_s | x_t) of ``call.jump``."""
     return sample_posterior(log_x0, tokens, call.jump, noise.gumbel(draw, (*tokens.shape, log_x0.shape[-1] + 1)))
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Ancestral:
-    """Exact posterior p(x_s | x_t) for any number of steps; with one a timestep it is the paper's sampler.
+    """The exact posterior p(x_s | x_t) in any number of steps; one a timestep is the paper's sampler.
 
-    num_inference_steps: network calls; their timesteps run evenly from first_timestep to
-    0, and the last jump ends at clean data.  None: one for every timestep.
-    first_timestep: where to begin; None: the last.  Below it, tokens are
-    expected to carry less noise (see ``editing``).  From an all-mask start,
-    first_timestep = n - 1 is what diffusers means by num_inference_steps = n.
-    timesteps: an explicit strictly decreasing schedule instead of both.
-    Raises SettingError for a schedule that does not strictly decrease or leaves the model's timesteps.
+    num_inference_steps: network calls, at timesteps spaced evenly from first_timestep to 0; the last jump ends at clean
+    data.  None for one a timestep.
+    first_timestep: the timestep to begin at, None for the last.  Tokens of a lower one carry less noise (see
+    ``editing``).  From an all-mask start, first_timestep = n - 1 is what diffusers means by num_inference_steps = n.
+    timesteps: a strictly decreasing schedule in place of both.
+    Raises SettingError for a schedule that does not strictly decrease, and in ``plan`` for timesteps that the model
+    does not have.
     """
 
     explanation: ClassVar[str] = "the exact posterior, in any number of steps"
@@ -51,7 +51,7 @@ class Ancestral:
     def starting_at(self, first_timestep: int) -> Ancestral:
         """Return this strategy for tokens that carry the noise of ``first_timestep``.
 
-        Raises SettingError for a strategy that says itself where it begins.
+        Raises SettingError if its own settings already name the first timestep.
         """
         if self.timesteps is not None:
             raise SettingError("{timesteps} and {strength} are both given; {timesteps} is the whole schedule")
@@ -87,7 +87,7 @@ class Ancestral:
             raise SettingError(told, value=count, first=first, most=most)
         if count == 1:
             return [first]
-        # rounded half up in whole numbers, so that neighbours never coincide
+        # Rounded half up in whole numbers, so that neighbours never coincide.
         return [(2 * first * left + count - 1) // (2 * (count - 1)) for left in range(count - 1, -1, -1)]
 
     def step(self, call: Plan, log_x0: LogProbs, tokens: Tokens, noise: Noise, draw: jax.Array) -> Tokens:
@@ -97,11 +97,11 @@ class Ancestral:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ReferenceFast:
-    """The released code's "fast" sampler, kept for exact comparison; ``Ancestral(num_inference_steps)`` is the correct one.
+    """The released code's "fast" sampler, for exact comparison; ``Ancestral(num_inference_steps)`` is the correct one.
 
-    It visits every (skip_step + 1)-th timestep, asks the network there, and
-    draws from the ONE-step posterior of timestep t - skip_step (of t itself
-    where t <= skip_step), so fewer tokens are revealed than the noise level says.
+    The network is called at every (skip_step + 1)-th timestep t, and the tokens are drawn from the one-step posterior
+    of timestep t - skip_step (of t where t <= skip_step).  Fewer tokens are therefore revealed than the noise level
+    asks for.
     Raises SettingError unless skip_step >= 1.
     """
 

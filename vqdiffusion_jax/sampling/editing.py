@@ -1,4 +1,4 @@
-"""Where sampling starts, and how a part of a picture is kept: all-mask, partly noised and inpainting starts."""
+"""Starts of sampling (all masked, partly noised, for inpainting) and the pixels that inpainting keeps."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .noise import Noise
 
 
 def all_mask_start(batch: int, num_tokens: int, num_codes: int) -> Tokens:
-    """Every token [MASK]: (batch, num_tokens) int32 filled with num_codes."""
+    """Return tokens that are all [MASK]: (batch, num_tokens) int32 filled with num_codes."""
     return jnp.full((batch, num_tokens), num_codes, jnp.int32)
 
 
 def first_timestep_of(strength: float, num_timesteps: int) -> int:
-    """The timestep to noise to for a strength in (0, 1]: int(num_timesteps * strength) - 1, as the released code counts.
+    """Return the timestep to noise to, int(num_timesteps * strength) - 1, as the released code counts.
 
-    1 noises all the way.  Raises ValueError if strength is outside (0, 1] or
-    so small that no step is left.
+    strength: in (0, 1]; 1 noises all the way.
+    Raises SettingError for a strength outside (0, 1], or so small that no step is left.
     """
     if not 0.0 < strength <= 1.0:
         raise SettingError("{strength} is {value}; it must lie in (0, 1]", value=strength)
@@ -36,10 +36,10 @@ def first_timestep_of(strength: float, num_timesteps: int) -> int:
 
 
 def noised_start(tokens: Tokens, first_timestep: int, schedule: Schedule, noise: Noise) -> Tokens:
-    """x_t ~ q(x_t | x_0 = tokens) at t = first_timestep, from which ``Ancestral(first_timestep=t)`` goes on.
+    """Draw x_t from q(x_t | x_0 = tokens) at t = first_timestep; ``Ancestral(first_timestep=t)`` goes on from there.
 
-    tokens: (batch, length) int32, clean or partly [MASK].  Uses noise draw 0,
-    so ``denoise`` is then called with first_call=1.  Returns (batch, length) int32.
+    tokens: (batch, length) int32, clean or partly [MASK].  Returns (batch, length) int32.
+    It uses noise draw 0, so ``denoise`` is then called with first_call=1.
     """
     check_timesteps(first_timestep, schedule.num_timesteps)
     log_prob = forward_log_prob_tokens(jnp.asarray(tokens), schedule.marginals()[first_timestep], schedule.num_codes)
@@ -47,18 +47,18 @@ def noised_start(tokens: Tokens, first_timestep: int, schedule: Schedule, noise:
 
 
 def token_mask(pixel_mask: jax.Array, grid: tuple[int, int]) -> jax.Array:
-    """Tokens whose cell holds any masked pixel.
+    """Return a mask of the tokens whose cell holds any masked pixel.
 
-    pixel_mask: (height, width) or (batch, height, width), bool, or numbers of
-    which all but 0 are masked; grid: (rows, columns) of tokens.
-    Returns (length,) or (batch, length) bool, row-major, True where tokens are to be made anew.
+    pixel_mask: (height, width) or (batch, height, width), masked where it is not 0; grid: (rows, columns) of tokens.
+    Returns (length,) or (batch, length) bool, row by row, True where tokens are to be drawn.
     Raises ValueError if the picture does not divide into the grid.
     """
     mask = jnp.asarray(pixel_mask) != 0
     rows, columns = grid
     if mask.ndim not in (2, 3) or mask.shape[-2] % rows or mask.shape[-1] % columns:
         raise ValueError(
-            f"pixel_mask has shape {mask.shape}; it must be ([batch,] height, width) divisible into a {rows} x {columns} grid"
+            f"pixel_mask has shape {mask.shape}; it must be ([batch,] height, width) and divide into a "
+            f"{rows} x {columns} grid"
         )
     height, width = mask.shape[-2:]
     cells = mask.reshape(*mask.shape[:-2], rows, height // rows, columns, width // columns)
@@ -68,10 +68,10 @@ def token_mask(pixel_mask: jax.Array, grid: tuple[int, int]) -> jax.Array:
 def inpainting_start(
     tokens: jax.Array, masked: jax.Array, num_codes: int
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """Start of inpainting: [MASK] where ``masked``, and the ``known`` pair that ``denoise`` imposes elsewhere.
+    """Return the start of inpainting, [MASK] where ``masked``, and the pair ``known`` that ``denoise`` imposes.
 
     tokens: (batch, length) int32; masked: (length,) or (batch, length) bool.
-    Returns start (batch, length) int32 and (known mask, tokens).
+    Returns the start (batch, length) int32 and (mask of known tokens, tokens), both (batch, length).
     """
     tokens = jnp.asarray(tokens, jnp.int32)
     masked = jnp.broadcast_to(jnp.asarray(masked, bool), tokens.shape)
@@ -79,21 +79,22 @@ def inpainting_start(
 
 
 def composite(original: jax.Array, generated: jax.Array, pixel_mask: jax.Array) -> jax.Array:
-    """``generated`` where pixel_mask is set and, bit for bit, ``original`` elsewhere.
+    """Return ``generated`` where pixel_mask is not 0 and, bit for bit, ``original`` elsewhere.
 
-    original, generated: (batch, height, width, channels) of one dtype;
-    pixel_mask: (height, width) or (batch, height, width), set where it is not 0.
+    original, generated: (batch, height, width, channels) of one dtype; pixel_mask: ([batch,] height, width).
     Raises ValueError if shapes or dtypes differ.
     """
     original, generated = jnp.asarray(original), jnp.asarray(generated)
     mask = jnp.asarray(pixel_mask) != 0
     if original.shape != generated.shape or original.dtype != generated.dtype:
         raise ValueError(
-            f"original is {original.dtype}{original.shape} and generated {generated.dtype}{generated.shape}; they must be alike"
+            f"original is {original.dtype}{original.shape} and generated {generated.dtype}{generated.shape}; "
+            "they must be alike"
         )
     if mask.ndim not in (2, 3) or mask.shape[-2:] != original.shape[-3:-1]:
         raise ValueError(
-            f"pixel_mask has shape {mask.shape}; the pictures need ([batch,] {original.shape[-3]}, {original.shape[-2]})"
+            f"pixel_mask has shape {mask.shape}; it must be ([batch,] {original.shape[-3]}, {original.shape[-2]}), "
+            "as the pictures"
         )
     return jnp.where(mask[..., None], generated, original)
 
@@ -101,19 +102,18 @@ def composite(original: jax.Array, generated: jax.Array, pixel_mask: jax.Array) 
 def outpaint(
     picture: Any, size: int, *, left: float = 0.0, top: float = 0.0, right: float = 0.0, bottom: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A picture made smaller on a canvas whose margins are to be painted: ``image`` and ``mask_image`` of a pipeline's call.
+    """Return ``image`` and ``mask_image`` of a call that paints margins around a picture.
 
-    picture: PIL image, or uint8 (height, width, 3).  Its centre is cut to the
-    shape of what the margins leave of the canvas, and resized to it.
+    picture: PIL image, or uint8 (height, width, 3).  Its centre is cut to the shape that the margins leave and resized.
     size: side of the canvas in pixels, the codec's image_size.
     left, top, right, bottom: margins, as fractions of the canvas.
-    Returns the canvas, uint8 (size, size, 3), with the picture's edge repeated
-    in the margins, and the mask, (size, size) bool, True in the margins.
-    Raises ValueError if the margins are negative, all 0, or leave nothing.
+    Returns the canvas, uint8 (size, size, 3), with the picture's edge repeated in the margins, and the mask,
+    (size, size) bool, True in the margins.
+    Raises SettingError if the margins are negative, all 0, or leave nothing.
     """
     from PIL import Image
 
-    picture = picture if hasattr(picture, "convert") else Image.fromarray(np.asarray(picture))
+    whole: Image.Image = picture if hasattr(picture, "convert") else Image.fromarray(np.asarray(picture))
     margins = (left, top, right, bottom)
     x0, y0, x1, y1 = round(size * left), round(size * top), size - round(size * right), size - round(size * bottom)
     if not all(0.0 <= margin < 1.0 for margin in margins) or x1 <= x0 or y1 <= y0:
@@ -122,11 +122,11 @@ def outpaint(
     if (x0, y0, x1, y1) == (0, 0, size, size):
         raise SettingError("{outpaint} is {value}: at least one margin must be a pixel wide", value=margins)
     width, height = x1 - x0, y1 - y0
-    scale = min(picture.width / width, picture.height / height)
+    scale = min(whole.width / width, whole.height / height)
     across, down = width * scale, height * scale
-    corner = ((picture.width - across) / 2, (picture.height - down) / 2)
+    corner = ((whole.width - across) / 2, (whole.height - down) / 2)
     box = (*corner, corner[0] + across, corner[1] + down)
-    inside = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC, box=box))
+    inside = np.asarray(whole.convert("RGB").resize((width, height), Image.Resampling.BICUBIC, box=box))
     mask = np.ones((size, size), bool)
     mask[y0:y1, x0:x1] = False
     return np.pad(inside, ((y0, size - y1), (x0, size - x1), (0, 0)), mode="edge"), mask

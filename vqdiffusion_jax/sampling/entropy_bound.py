@@ -1,4 +1,7 @@
-"""Entropy-bounded unmasking (Ben-Hamu et al. 2025, "Accelerated Sampling from Masked Diffusion Models via Entropy Bounded Unmasking")."""
+"""Entropy-bounded unmasking.
+
+Ben-Hamu et al. 2025, "Accelerated Sampling from Masked Diffusion Models via Entropy Bounded Unmasking".
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,14 @@ from .strategy import Plan
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class EntropyBound:
-    """Reveal, least uncertain first, as many tokens a call as their entropies allow; as many calls as the picture needs.
+    """Reveal as many tokens a call as their entropies allow, the least uncertain first, until the picture is whole.
 
-    Tokens drawn together are drawn as if they were independent.  What that
-    costs, the sum of their entropies less the entropy of them all together, is
-    at most that sum less the largest: a call reveals so many that this stays within ``entropy_bound``.
-    At least one is revealed a call, and a revealed token is never drawn again.
-    The network is told, picture by picture, the timestep at which so many
-    tokens are masked in training.
+    Tokens revealed together are drawn as if they were independent.  The cost of that, the sum of their entropies less
+    their joint entropy, is at most that sum less its largest term.  A call reveals tokens as long as this bound stays
+    within ``entropy_bound``, and at least one; a revealed token is never drawn again.  The network is told, picture by
+    picture, the timestep at which as many tokens are masked in training.
 
-    entropy_bound: gamma of the paper, in nats, at least 0, traced data: 0 reveals one token a call, infinity all of them.
+    entropy_bound: the paper's gamma in nats, at least 0, traced data; 0 reveals one token a call, infinity all of them.
     Raises SettingError if it is negative.
     """
 
@@ -50,7 +51,7 @@ class EntropyBound:
         check_fields(self)
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
-        """The longest run there can be, one token a call."""
+        """Return the longest possible run, of one token a call."""
         mask_share = schedule.cum_mask[:-1].astype(np.float32)
         t = nearest_timestep(mask_share, np.arange(num_tokens, 0, -1) / num_tokens).astype(np.int32)
         extra = {
@@ -68,13 +69,16 @@ class EntropyBound:
         uncertainty = jnp.where(masked, entropy(log_x0), jnp.inf)
         by_entropy = jnp.argsort(uncertainty, axis=-1)
         ordered = jnp.take_along_axis(uncertainty, by_entropy, axis=-1)
-        # The largest of the first n is the nth: their sum less it is the sum of those before.
+        # In this order the largest of the first n is the nth, so their sum less the largest is the sum of those before.
         before = jnp.pad(jnp.cumsum(ordered, axis=-1)[:, :-1], ((0, 0), (1, 0)))
         allowed = jnp.take_along_axis(before <= self.entropy_bound, jnp.argsort(by_entropy, axis=-1), axis=-1)
         return jnp.where(masked & allowed, draw_codes(log_x0, noise, draw), tokens)
 
 
 def entropy(log_x0: LogProbs) -> TokenFloats:
-    """Entropy of each position's p(x_0) in nats: (batch, length, num_codes) -> (batch, length), renormalised after truncation."""
+    """Return the entropy of each position's p(x_0) in nats, renormalised after truncation: (batch, length) float32.
+
+    log_x0: (batch, length, num_codes) float32.
+    """
     log_prob = log_softmax(log_x0)
     return jnp.maximum(-jnp.sum(jnp.exp(log_prob) * log_prob, axis=-1), 0.0)

@@ -42,6 +42,7 @@ def _tokens_for(calls: int, num_tokens: int) -> int:
 def _reveal_plan(
     counts: tuple[int, ...] | None, tokens_per_call: int | None, schedule: Schedule, num_tokens: int
 ) -> Plan:
+    """Return the calls that reveal ``counts`` of each timestep, from the last down, and one at t = 0 that draws all."""
     num_timesteps = schedule.num_timesteps
     if counts is None:
         counts = default_counts(num_tokens, num_timesteps, tokens_per_call)
@@ -55,7 +56,7 @@ def _reveal_plan(
 
 
 def _reveal_or_draw(call, log_x0, tokens, noise, draw, score, log_value) -> jax.Array:
-    """Reveal call.reveal masked positions with codes from log_value; an ordinary posterior draw where it is 0."""
+    """Reveal call.reveal masked positions, chosen by score(), with codes from log_value(); at 0 draw the posterior."""
     num_codes = log_x0.shape[-1]
 
     def reveal() -> jax.Array:
@@ -71,14 +72,11 @@ def _reveal_or_draw(call, log_x0, tokens, noise, draw, score, log_value) -> jax.
 class FewerTokens:
     """Reveal a set number of masked tokens a call, at positions drawn evenly (improved VQ-Diffusion, Algorithm 1).
 
-    Codes are drawn from p(x_0) and stay until t = 0, where an ordinary
-    posterior draw makes every token anew.
+    Codes are drawn from p(x_0) and stay until t = 0, where a posterior draw replaces every token.
 
-    counts: entry t is how many tokens timestep t reveals (entry 0 is unused);
-    None: ``default_counts``.
-    tokens_per_call: the most one network call may reveal, several calls a
-    timestep making up the count; None: one call.
-    No more than the masked tokens are ever revealed.
+    counts: entry t is the number of tokens that timestep t reveals, entry 0 is unused; None for ``default_counts``.
+    tokens_per_call: the most tokens that a network call reveals, where a timestep takes several calls; None for one
+    call a timestep.
     """
 
     explanation: ClassVar[str] = "reveals a set number of tokens a call, anywhere"
@@ -105,12 +103,12 @@ class FewerTokens:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PurityPrior:
-    """Reveal the tokens the network is surest of first (improved VQ-Diffusion, Algorithm 2).
+    """Reveal the tokens first that the network is surest of (improved VQ-Diffusion, Algorithm 2).
 
-    As FewerTokens, but positions are drawn with probability proportional to
-    their purity, and codes from p(x_0)^(1 + purity_weight * purity).
+    As FewerTokens, but positions are drawn with probability proportional to their purity, and codes from
+    p(x_0)^(1 + purity_weight * purity), renormalised.
 
-    purity_weight: at least 0, traced data; 1 is the authors' choice for ITHQ.
+    purity_weight: r of Algorithm 2, at least 0, traced data; 1 is the authors' choice for ITHQ.
     counts, tokens_per_call: as for FewerTokens.
     """
 

@@ -26,13 +26,13 @@ class Setting:
 
     type: int, float, bool or str, of each value; None for what only Python can give, such as an array.
     help: one sentence for people.
-    many: the field holds a tuple of values; count: how many, None for any number.  repeated: its flag is repeated
-    instead of holding a list with commas.
-    choices: the texts allowed; least, most: bounds, included; above: a bound, excluded.
-    default_help: the default in words, where None stands for something.
-    formerly: the name of the field in older commands and files.
+    many: the field holds a tuple of values.  count: their number, None for any.  repeated: the flag is repeated, one
+    value each, instead of holding a list with commas.
+    choices: the texts allowed.  least, most: bounds, included.  above: a lower bound, excluded.
+    default_help: the default in words, where the field's default is None.
+    formerly: the field's name in older commands and files.
     group: the heading under which the field is shown.
-    check: a function of a value in place of the checks made from all these; it returns the value or raises ValueError.
+    check: a function that returns the value as the field holds it or raises SettingError, in place of all checks above.
     """
 
     type: type | None
@@ -51,7 +51,7 @@ class Setting:
 
     @property
     def allowed(self) -> str:
-        """The values allowed, in words that follow "it must be"."""
+        """The allowed values, in words that follow "it must be"."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         one = _TYPES[self.type or str]
@@ -68,7 +68,7 @@ class Setting:
         """
         if self.check is not None:
             return self.check(value)
-        if self.type is None:
+        if self.type is None and not self.choices:
             return value
         if not self.many:
             return self._one(name, value, value)
@@ -88,17 +88,18 @@ class Setting:
         return float(value) if self.type is float else value
 
     def _allows(self, value: Any) -> bool:
+        if self.choices:
+            return isinstance(value, str) and value in self.choices
         if self.type in (str, bool):
-            return isinstance(value, self.type) and (not self.choices or value in self.choices)
-        number = Integral if self.type is int else Real
-        if isinstance(value, bool) or not isinstance(value, number) or math.isnan(value):
+            return isinstance(value, self.type)
+        if isinstance(value, bool) or not isinstance(value, Integral if self.type is int else Real):
             return False
-        finite = math.isfinite(value) or value == self.most
+        number: Any = value  # numbers.Real declares no order
         return (
-            finite
-            and (self.least is None or value >= self.least)
-            and (self.most is None or value <= self.most)
-            and (self.above is None or value > self.above)
+            (math.isfinite(number) or number == self.most)
+            and (self.least is None or number >= self.least)
+            and (self.most is None or number <= self.most)
+            and (self.above is None or number > self.above)
         )
 
     def _refused(self, name: str, value: Any) -> SettingError:
@@ -106,10 +107,10 @@ class Setting:
 
 
 def setting(default: Any = None, *, static: bool = True, **about: Any) -> Any:
-    """Return a dataclass field described by ``Setting(**about)``.
+    """Return a dataclass field that ``Setting(**about)`` describes.
 
-    static: in a strategy, a field that shapes the plan or the program, so that another value compiles anew; other
-    fields are data.
+    static: in a strategy, the field shapes the plan or the program, so that another value compiles anew; a field that
+    is not static is traced data.
     """
     return dataclasses.field(default=default, metadata={"setting": Setting(**about), "static": static})
 
@@ -120,7 +121,7 @@ def settings_of(cls: Any) -> dict[str, Setting]:
 
 
 def check_fields(instance: Any) -> None:
-    """Check every described field of a frozen dataclass and put the checked value in its place; None stays None.
+    """Replace every described field of a frozen dataclass by its checked value; None stays where it is the default.
 
     Raises SettingError for the first value that is not allowed.
     """

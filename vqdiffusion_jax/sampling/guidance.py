@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Real
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from ..array_types import LogProbs
@@ -15,15 +16,13 @@ INACTIVE_WITHIN = 1e-3  # of 1: the reference runs no null forward there
 
 @jax.tree_util.register_pytree_node_class
 class Guidance:
-    """How strongly the condition is pushed, and at which timesteps.
+    """The strength of guidance, and the timesteps at which it acts.
 
-    scale: 1 is none; larger follows the condition more; below 1 is allowed.
-    interval: (lowest, highest) timestep, inclusive, outside which only the
-    conditional forward is run; None for every timestep.
+    scale: 1 is none; more follows the condition more closely; less than 1 is allowed.
+    interval: (lowest, highest) timestep, both included, outside which only the conditional forward runs; None for all.
 
-    Scale and interval bounds are traced data: other values recompile nothing.
-    ``active`` is decided on the host, from the scale given to the constructor,
-    and is static: an inactive Guidance compiles no null forward at all.
+    Scale and interval are traced data: other values recompile nothing.  ``active`` is decided on the host, from the
+    scale given to the constructor, and is static: an inactive Guidance compiles no null forward.
     Raises ValueError if the interval is empty or the scale is not finite.
     """
 
@@ -35,9 +34,8 @@ class Guidance:
         if interval is not None:
             low, high = interval
             if isinstance(low, Real) and isinstance(high, Real) and not 0 <= low <= high:
-                raise ValueError(
-                    f"Guidance.interval is ({low}, {high}); it must be (lowest, highest) timestep with 0 <= lowest <= highest"
-                )
+                told = "it must be (lowest, highest) timestep with 0 <= lowest <= highest"
+                raise ValueError(f"Guidance.interval is ({low}, {high}); {told}")
             interval = (low, high)
         self.scale = scale
         self.interval = interval
@@ -57,16 +55,18 @@ class Guidance:
         return new
 
     def applies_at(self, timestep: jax.Array) -> jax.Array:
-        """Whether ``timestep``, () or (batch,), lies inside the interval: bool of its shape."""
+        """Return True where ``timestep``, () or (batch,), lies inside the interval: bool of its shape."""
+        if self.interval is None:
+            return jnp.ones(jnp.shape(timestep), bool)
         low, high = self.interval
         return (timestep >= low) & (timestep <= high)
 
 
 def combine(log_cond: LogProbs, log_null: LogProbs, scale: float | jax.Array) -> LogProbs:
-    """Guided log p(x_0 | x_t), normalised: log_null + scale * (log_cond - log_null) - logsumexp.
+    """Return guided log p(x_0 | x_t): log_null + scale * (log_cond - log_null), normalised and clamped to [-70, 0].
 
-    log_cond, log_null: (..., num_codes) float32 log probabilities already clamped
-    to [-70, 0], as ``predict_start`` gives them.  Returns the same shape, clamped to [-70, 0].
+    log_cond, log_null: (..., num_codes) float32, clamped to [-70, 0], as ``predict_start`` gives them.
+    Returns the same shape.
     """
     mixed = log_null + jnp.asarray(scale, jnp.float32) * (log_cond - log_null)
     return jnp.clip(log_softmax(mixed), LOG_FLOOR, 0.0)

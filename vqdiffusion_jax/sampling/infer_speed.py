@@ -1,4 +1,4 @@
-"""The released inference script's speed setting as a strategy."""
+"""The released inference script's ``infer_speed`` as a strategy."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def strategy_from_infer_speed(
     num_timesteps: int = 100,
     num_tokens: int = REFERENCE_TOKENS,
 ) -> Strategy:
-    """The step rule that the released inference script's ``infer_speed`` and ``prior_rule`` select.
+    """Return the strategy that ``infer_speed`` and ``prior_rule`` select in the released inference script.
 
-    infer_speed: False, 0 or in [1, 2): every timestep; below 1: at most
-    int(tokens / timesteps * speed) tokens a call, several calls a timestep
-    (prior_rule 0 becomes 1); 2 or more: ReferenceFast(int(infer_speed - 1)),
-    which ignores the prior.  prior_rule: 0 posterior, 1 FewerTokens, 2 PurityPrior(prior_weight).
-    Raises ValueError for a speed too small to reveal one token a call (the
-    released code never ends there) and for an unknown prior_rule.
+    infer_speed: False, 0 or in [1, 2) calls every timestep.  Below 1, a call reveals at most
+    int(tokens // timesteps * speed) tokens, in several calls a timestep, and prior_rule 0 becomes 1.  From 2 on it is
+    ReferenceFast(int(infer_speed - 1)), without a prior.
+    prior_rule: 0 posterior, 1 FewerTokens, 2 PurityPrior(prior_weight).
+    Raises ValueError for a speed too small to reveal a token a call, where the released code never ends, and for an
+    unknown prior_rule.
     """
     if prior_rule not in (0, 1, 2):
         raise ValueError(f"prior_rule is {prior_rule!r}; allowed: 0 (posterior), 1 (fewer tokens), 2 (purity)")
@@ -37,9 +37,8 @@ def strategy_from_infer_speed(
         tokens_per_call = int(num_tokens // num_timesteps * speed)
         if tokens_per_call < 1:
             least = 1.0 / max(num_tokens // num_timesteps, 1)
-            raise ValueError(
-                f"infer_speed={infer_speed} would reveal no token a call; use {least:g} or more, or False for every timestep"
-            )
+            told = f"use {least:g} or more, or False for every timestep"
+            raise ValueError(f"infer_speed is {infer_speed}, which reveals no token a call; {told}")
         prior_rule = prior_rule or 1
     if prior_rule == 0:
         return Ancestral()

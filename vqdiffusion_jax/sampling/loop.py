@@ -1,8 +1,7 @@
-"""From logits to p(x_0 | x_t), and the sampling loop over a plan: one ``lax.scan``, or a ``while_loop`` that may end early.
+"""p(x_0 | x_t) from logits, and the loop over a plan: one ``lax.scan``, or a ``while_loop`` that may end early.
 
-Everything here is traceable and meant to run inside the caller's ``jax.jit``;
-strategies, guidance, truncation, plans and noise are pytrees, to be passed as
-arguments.
+Everything here is traceable and runs inside the caller's ``jax.jit``.  Strategies, guidance, truncation, plans and
+noise are pytrees, passed as arguments.
 """
 
 from __future__ import annotations
@@ -20,35 +19,38 @@ from .noise import Noise
 from .strategy import Adaptive, Plan, Strategy
 from .truncation import Truncation
 
-# (tokens (B, L) int32, timestep () or (B,) int32, guided) -> (conditional, null) logits (B, L, K); null is None unless guided
+# (tokens (B, L) int32, timestep () or (B,) int32, guided) -> (conditional, null) logits (B, L, K); null is None unless
+# guided.
 LogitsFn = Callable[[jax.Array, jax.Array, bool], tuple[jax.Array, jax.Array | None]]
-# (tokens (B, L) int32, timestep () or (B,) int32) -> log p(x_0 | x_t) (B, L, K) float32
+# (tokens (B, L) int32, timestep () or (B,) int32) -> log p(x_0 | x_t) (B, L, K) float32.
 LogX0Fn = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def pairs(first: jax.Array, second: jax.Array) -> jax.Array:
-    """Two arrays (batch, ...) as (2 * batch, ...): row i of the first at 2i, of the second at 2i + 1."""
+    """Interleave two arrays (batch, ...) as (2 * batch, ...): row i of the first at 2i, of the second at 2i + 1."""
     return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
 
 def unpaired(both: jax.Array, axis: int = 0) -> tuple[jax.Array, jax.Array]:
-    """The two arrays of ``pairs``, along ``axis``.  By reshaping, since a strided slice of a batch spread over devices moves it."""
+    """Return the two arrays that ``pairs`` interleaved along ``axis``.
+
+    By reshaping, since a strided slice of a batch that is spread over devices moves it between them.
+    """
     both = both.reshape(*both.shape[:axis], -1, 2, *both.shape[axis + 1 :])
-    return tuple(jax.lax.index_in_dim(both, i, axis + 1, keepdims=False) for i in range(2))
+    first, second = (jax.lax.index_in_dim(both, i, axis + 1, keepdims=False) for i in range(2))
+    return first, second
 
 
 def paired_logits(
     forward: Callable[[jax.Array, jax.Array, Any], jax.Array], conditional: Any, both: Any = None
 ) -> LogitsFn:
-    """A LogitsFn that runs the conditional and the null forward as ONE call on a doubled batch.
+    """Return a LogitsFn that runs the conditional and the null forward as one call on a doubled batch.
 
     forward: (tokens, timestep, conditioning) -> logits.
-    conditional: conditioning of the batch; both: of twice the batch, in
-    ``pairs``: each image's condition, then its null condition (None if guidance
-    is never active).  Both are made by the caller, once, before the loop.
+    conditional: conditioning of the batch.  both: of twice the batch, in ``pairs`` of each picture's condition and its
+    null condition; None if guidance is never active.  The caller makes both once, before the loop.
 
-    Pairs, because a batch is spread over devices in contiguous pieces: an
-    image's two rows of logits then meet without leaving theirs.
+    A batch is spread over devices in contiguous pieces, so the two rows of a pair meet without leaving their device.
     """
 
     def logits_fn(tokens, timestep, guided):
@@ -64,37 +66,36 @@ def paired_logits(
 
 
 def predictor(logits_fn: LogitsFn, guidance: Guidance | None = None, truncation: Truncation | None = None) -> LogX0Fn:
-    """log p(x_0 | x_t) as the strategies take it: log-softmax, then guidance (renormalised), then truncation.
+    """Return log p(x_0 | x_t) as strategies take it: log-softmax, then guidance (renormalised), then truncation.
 
-    logits_fn(tokens, timestep, guided) -> (conditional, null) logits; ``guided``
-    is a Python bool, so each case is traced once.  With False it runs the
-    conditional forward alone and returns None for null.  It is called with
-    True only if ``guidance.active``; with an interval both cases are compiled
-    and one of them runs at each timestep: with a timestep a picture, the guided
-    one where it applies to any of them.
+    logits_fn(tokens, timestep, guided) -> (conditional, null) logits; ``guided`` is a Python bool, so each case is
+    traced once.  With False it runs the conditional forward alone and returns None for null; True comes only if
+    ``guidance.active``.  With an interval both cases are compiled, and each timestep runs one of them; where pictures
+    have timesteps of their own, the guided one runs if any of them lies inside.
     """
 
     def plain(tokens, timestep):
         cond, _ = logits_fn(tokens, timestep, False)
         return predict_start(cond)
 
-    def guided(tokens, timestep):
-        cond, null = (predict_start(logits) for logits in logits_fn(tokens, timestep, True))
-        mixed = combine(cond, null, guidance.scale)
-        if guidance.interval is None or jnp.ndim(timestep) == 0:
-            return mixed
-        return jnp.where(guidance.applies_at(timestep)[:, None, None], mixed, cond)
+    def guided_by(guidance: Guidance) -> LogX0Fn:
+        def guided(tokens, timestep):
+            cond, null = logits_fn(tokens, timestep, True)
+            assert null is not None  # as LogitsFn says
+            cond, null = predict_start(cond), predict_start(null)
+            mixed = combine(cond, null, guidance.scale)
+            if guidance.interval is None or jnp.ndim(timestep) == 0:
+                return mixed
+            return jnp.where(guidance.applies_at(timestep)[:, None, None], mixed, cond)
 
-    def log_x0_fn(tokens, timestep):
-        if guidance is None or not guidance.active:
-            log_x0 = plain(tokens, timestep)
-        elif guidance.interval is None:
-            log_x0 = guided(tokens, timestep)
-        else:
-            log_x0 = jax.lax.cond(jnp.any(guidance.applies_at(timestep)), guided, plain, tokens, timestep)
-        return log_x0 if truncation is None else truncation(log_x0)
+        if guidance.interval is None:
+            return guided
+        return lambda tokens, timestep: jax.lax.cond(
+            jnp.any(guidance.applies_at(timestep)), guided, plain, tokens, timestep
+        )
 
-    return log_x0_fn
+    log_x0_fn = plain if guidance is None or not guidance.active else guided_by(guidance)
+    return log_x0_fn if truncation is None else lambda tokens, timestep: truncation(log_x0_fn(tokens, timestep))
 
 
 def denoise(
@@ -108,25 +109,22 @@ def denoise(
     first_call: int | jax.Array = 0,
     keep_trajectory: bool = False,
 ) -> tuple[Tokens, AnyInt | None]:
-    """Run the calls of ``plan``, in order, on tokens (batch, length) int32: all of them, or until every picture is clean.
+    """Run the calls of ``plan`` in order on tokens (batch, length) int32.
 
-    known: (mask, tokens), both (batch, length): where mask is True the tokens
-    are imposed before the first call and after every one (inpainting).
-    first_call: number of the noise draw that the plan's first call uses: 0
-    from a fresh start, 1 after ``noised_start``, and for the next piece of a
-    sliced plan as many more as calls were made, so that pieces run one after
-    the other (with progress in between) give what the whole plan gives.
+    known: (mask, tokens), both (batch, length); where mask is True, the tokens are imposed before the first call and
+    after every one (inpainting).
+    first_call: number of the noise draw that the plan's first call uses: 0 from a fresh start, 1 after
+    ``noised_start``.  Of a plan run in slices, each slice goes on from the draws before it and so gives the tokens of
+    the whole.
 
-    Returns the tokens (batch, length) and, if keep_trajectory, those after
-    every call, (calls, batch, length); else None.  Where the strategy has a
-    ``noise_level``, a clean picture stays as it is, the loop ends when all are
-    clean, and the trajectory repeats the last tokens.
+    Returns the tokens (batch, length) and, if keep_trajectory, those after every call, (calls, batch, length), else
+    None.  With an ``Adaptive`` strategy a clean picture stays as it is, the loop ends when all are clean, and the
+    trajectory repeats the last tokens.
     Raises ValueError if recorded noise has too few draws.
     """
     if noise.num_draws is not None and isinstance(first_call, int) and first_call + len(plan) > noise.num_draws:
-        raise ValueError(
-            f"the plan's calls use noise draws {first_call} to {first_call + len(plan) - 1}; {noise.num_draws} are recorded"
-        )
+        last = first_call + len(plan) - 1
+        raise ValueError(f"the plan uses noise draws {first_call} to {last}; {noise.num_draws} are recorded")
 
     def impose(tokens):
         if known is None:
@@ -148,8 +146,15 @@ def denoise(
     return jax.lax.scan(body, tokens, (plan, first_call + jnp.arange(len(plan))))
 
 
-def _until_clean(after, strategy, plan, tokens, first_call, keep_trajectory) -> tuple[jax.Array, jax.Array | None]:
-    """``denoise`` for a strategy that sees for itself how far each picture is."""
+def _until_clean(
+    after: Callable[..., jax.Array],
+    strategy: Adaptive,
+    plan: Plan,
+    tokens: jax.Array,
+    first_call: int | jax.Array,
+    keep_trajectory: bool,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Run ``denoise`` of an adaptive strategy, which tells each picture's timestep from its tokens."""
     plan = jax.tree.map(jnp.asarray, plan)
 
     def unfinished(state):
@@ -160,15 +165,15 @@ def _until_clean(after, strategy, plan, tokens, first_call, keep_trajectory) -> 
         calls, tokens, level, path = state
         call = plan[calls]
         drawn = after(call, jnp.maximum(level, 0), first_call + calls, tokens)
-        # Whatever a step does, what becomes of a picture must not depend on how long its neighbours take.
+        # A clean picture keeps its tokens, so that it does not depend on how long its neighbours take.
         tokens = jnp.where(level[:, None] >= 0, drawn, tokens)
-        path = path.at[calls].set(tokens) if keep_trajectory else None
+        path = None if path is None else path.at[calls].set(tokens)
         return calls + 1, tokens, strategy.noise_level(call, tokens), path
 
     path = jnp.zeros((len(plan), *tokens.shape), jnp.int32) if keep_trajectory else None
     calls, tokens, _, path = jax.lax.while_loop(
         unfinished, body, (0, tokens, strategy.noise_level(plan[0], tokens), path)
     )
-    if keep_trajectory:
-        path = jnp.where(jnp.arange(len(plan))[:, None, None] < calls, path, tokens)
-    return tokens, path
+    if path is None:
+        return tokens, None
+    return tokens, jnp.where(jnp.arange(len(plan))[:, None, None] < calls, path, tokens)

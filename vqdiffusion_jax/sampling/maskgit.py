@@ -1,4 +1,7 @@
-"""Confidence-based parallel decoding (Chang et al. 2022, "MaskGIT: Masked Generative Image Transformer", section 3.2)."""
+"""Confidence-based parallel decoding.
+
+Chang et al. 2022, "MaskGIT: Masked Generative Image Transformer", section 3.2.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,16 @@ MASK_SCHEDULES = ("cosine", "linear")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MaskGIT:
-    """Draw every masked token from p(x_0), keep those the network is surest of, and ask again about the rest.
+    """Draw every masked token from p(x_0), keep those of the highest confidence, and mask the rest again.
 
-    A revealed token is never drawn again.  Confidence is ln p(x_0 = the drawn
-    code) + temperature * (1 - i/N) * Gumbel noise at call i of N.  The network
-    is told the timestep at which so many tokens are masked in training.
+    Confidence is ln p(x_0 = the drawn code) + temperature * (1 - i/N) * Gumbel noise at call i of N.  A revealed token
+    is never drawn again.  The network is told the timestep at which as many tokens are masked in training.
 
     num_inference_steps: network calls N, at most one a token.
     temperature: at least 0, traced data; 0 always keeps the likeliest.
-    mask_schedule: "cosine" or "linear"; how the share that stays masked falls,
-    cos(pi i / 2N) or 1 - i/N.  At least one token is revealed a call; of a
-    start that is partly known, the same share of what is masked as of a whole picture.
+    mask_schedule: the share that stays masked after call i: "cosine" for cos(pi i / 2N), "linear" for 1 - i/N.  At
+    least one token is revealed a call.  Of a partly known start, a call reveals the same share of the masked tokens as
+    of a whole picture.
     Raises SettingError for values outside these, and in ``plan`` for more steps than tokens.
     """
 
@@ -61,7 +63,7 @@ class MaskGIT:
         progress = np.arange(1, self.num_inference_steps + 1) / self.num_inference_steps
         share = np.cos(progress * np.pi / 2) if self.mask_schedule == "cosine" else 1.0 - progress
         masked = [num_tokens]
-        for left in np.floor(share * num_tokens + 1e-9).astype(int):  # the sum forgives the rounding of the share
+        for left in np.floor(share * num_tokens + 1e-9).astype(int):  # 1e-9 undoes the rounding of the share
             masked.append(min(left, masked[-1] - 1))
         masked = np.asarray(masked, np.int32)
         t = nearest_timestep(schedule.cum_mask[:-1], masked[:-1] / num_tokens).astype(np.int32)
@@ -72,9 +74,8 @@ class MaskGIT:
         code = draw_codes(log_x0, noise, draw)
         log_prob = jnp.take_along_axis(log_x0, code[..., None], axis=-1)[..., 0]
         exponential = jnp.maximum(noise.exponential(draw, tokens.shape), jnp.finfo(jnp.float32).tiny)
-        confidence = log_prob - self.temperature * call.extra["heat"] * jnp.log(
-            exponential
-        )  # -ln Exponential(1) is Gumbel noise
+        # -ln Exponential(1) is Gumbel noise.
+        confidence = log_prob - self.temperature * call.extra["heat"] * jnp.log(exponential)
         masked = tokens == log_x0.shape[-1]
         share_of = jnp.sum(masked, axis=-1, keepdims=True) * call.reveal
         count = -(-share_of // call.extra["masked"])

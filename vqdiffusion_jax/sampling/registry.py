@@ -1,4 +1,4 @@
-"""Strategies by name, for flags, protocols, the page and recipes.  To offer a new one, add a line."""
+"""Strategies by name, for flags, recipes, protocols and the page.  A new strategy adds one line to ``STRATEGIES``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ STRATEGIES: dict[str, type[Strategy]] = {
 
 
 def name_of(strategy: Strategy | type[Strategy]) -> str:
-    """Return the name of a strategy, or of its class; that of the class where it has none here."""
+    """Return the name of a strategy or of a strategy's class: its key in ``STRATEGIES``, else the name of the class."""
     cls = strategy if isinstance(strategy, type) else type(strategy)
     return next((name for name, known in STRATEGIES.items() if known is cls), cls.__name__)
 
 
 def explanation_of(cls: type[Strategy]) -> str:
-    """Return what a strategy does, in one line."""
+    """Return one line about a strategy, for people."""
     return getattr(cls, "explanation", None) or (cls.__doc__ or "").strip().partition("\n")[0]

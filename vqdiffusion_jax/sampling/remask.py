@@ -1,4 +1,7 @@
-"""Remasking (Wang et al. 2025, "Remasking Discrete Diffusion Models with Inference-Time Scaling"), for mask-and-replace noise."""
+"""Remasking for mask-and-replace noise.
+
+Wang et al. 2025, "Remasking Discrete Diffusion Models with Inference-Time Scaling".
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,15 @@ REMASK_SCHEDULES = ("cap", "rescale")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Remask:
-    """The exact posterior, except that each call masks a share sigma of the codes again, so that later calls can mend them.
+    """The exact posterior, but each call masks a share sigma of the codes again, so that later calls can mend them.
 
-    A call from t to s draws from the posterior at a level with less noise than
-    s, and masks what it drew with probability sigma: together that gives
-    q(x_s) exactly (docs/strategies.md), and without replacement noise it is
-    the paper's remasking posterior.  ``remask_rate`` 0 is ``Ancestral``.
+    A call from t to s draws from the posterior at a level of less noise than s, and masks each code that it drew with
+    probability sigma.  Together this gives q(x_s) exactly (docs/strategies.md); without replacement noise it is the
+    paper's remasking posterior.  ``remask_rate`` 0 is ``Ancestral``.
 
-    remask_rate: in [0, 1], data; remask_schedule: "cap", sigma = min(remask_rate, sigma_max), or
-    "rescale", sigma = remask_rate * sigma_max, where sigma_max = min(1, C_s / (1 - C_t))
-    and C is the share of masked tokens (the paper's section 4.1); never more than C_s.
+    remask_rate: in [0, 1].
+    remask_schedule: "cap" for sigma = min(remask_rate, sigma_max), "rescale" for remask_rate * sigma_max, with
+    sigma_max = min(1, C_s / (1 - C_t)) and C the share of masked tokens (the paper's section 4.1); at most C_s.
     num_inference_steps, timesteps: as for ``Ancestral``.
     Raises SettingError for values outside these.
     """
@@ -82,8 +84,8 @@ class Remask:
 
 
 def _keeping(kernel: Kernel, log_factor: np.ndarray) -> Kernel:
-    """``kernel`` with the probability of not being masked times exp(log_factor), whatever the code becomes."""
-    log_not_mask = np.minimum(kernel.log_not_mask + log_factor, 0.0)  # rounding may exceed 0, where nothing is masked
+    """Return ``kernel`` with the probability of every outcome but [MASK] multiplied by exp(log_factor)."""
+    log_not_mask = np.minimum(kernel.log_not_mask + log_factor, 0.0)  # rounding may exceed 0 where nothing is masked
     with np.errstate(divide="ignore"):
         log_mask = np.log(-np.expm1(log_not_mask))
     tables = (kernel.log_keep + log_factor, kernel.log_uniform + log_factor, log_mask, log_not_mask)

@@ -1,4 +1,4 @@
-"""Seeds: the noise of the pictures of a call, from one number, one key, or one of them a picture."""
+"""Seeds, from which the noise of a call's pictures comes: a number, a key, or one of them a picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Seed = int | jax.Array  # a whole number from 0 to MAX_SEED, or a typed key of j
 
 
 def checked_seeds(seed: Any) -> Seed | tuple[Seed, ...]:
-    """Return one seed, or a tuple of one a picture.  Raises SettingError for what is neither."""
+    """Return one seed, or a tuple of one a picture.  Raises SettingError for anything else."""
     several = isinstance(seed, list | tuple)
     if isinstance(seed, np.ndarray | jax.Array):
         if isinstance(seed, jax.Array) and seed.dtype == jnp.uint32 and seed.ndim >= 1:
@@ -36,21 +36,21 @@ def checked_seed(seed: Any) -> Seed:
         return seed
     if isinstance(seed, np.ndarray | np.generic | jax.Array) and seed.ndim == 0:
         seed = seed.item()
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed <= MAX_SEED:
-        told = (
-            "{seed} is {value}; give a whole number from 0 to 2**63 - 1, a jax.random.key, or a list with one a picture"
-        )
-        raise SettingError(told, value=one_line(repr(seed)))
-    return int(seed)
+    number = -1 if isinstance(seed, bool) or not isinstance(seed, Integral) else int(seed)
+    if not 0 <= number <= MAX_SEED:
+        allowed = "a whole number from 0 to 2**63 - 1, a jax.random.key, or a list with one a picture"
+        raise SettingError("{seed} is {value}; give {allowed}", value=one_line(repr(seed)), allowed=allowed)
+    return number
 
 
 def noise_of(seed: Seed | Sequence[Seed], subjects: Sequence[Hashable], first_image: int) -> KeyNoise:
-    """Return a key a picture: of its own seed, or of the common one and the number of pictures before it that show the same.
+    """Return the noise of a call's pictures, a key each.
 
-    subjects: what each picture shows.  first_image: number of the first picture of each subject.
+    seed: one for each picture; or one for all, whose keys differ by a picture's number among those of its subject.
+    subjects: the subject of each picture.  first_image: number of the first picture of each subject.
     Raises SettingError for a list of seeds of another length.
     """
-    if isinstance(seed, tuple | list):
+    if not isinstance(seed, int | jax.Array):
         if len(seed) != len(subjects):
             told = "{seed} holds {value} seeds for {count} pictures; give one number, or one a picture"
             raise SettingError(told, value=len(seed), count=len(subjects))
@@ -60,7 +60,7 @@ def noise_of(seed: Seed | Sequence[Seed], subjects: Sequence[Hashable], first_im
 
 
 def occurrences(subjects: Iterable[Hashable]) -> list[int]:
-    """Return, for each subject, the number of equal ones before it."""
+    """Return the number of equal subjects before each."""
     seen: Counter = Counter()
     numbers = []
     for subject in subjects:

@@ -1,17 +1,19 @@
-"""``SamplingSettings``: everything that says which pictures are drawn, and how, in one frozen dataclass.
+"""``SamplingSettings``: everything that decides which pictures a call draws, and how, in one frozen dataclass.
 
-The call in Python, the flags of the command line, the JSON beside a picture, protocols of evaluation and the page all
-hold one of these, under the same names: diffusers' name where diffusers has one.
+The call in Python, the command line, the JSON beside a picture, protocols of evaluation and the page all hold one of
+these, under the same names: diffusers' name where diffusers has one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any, TypedDict
+
+import jax
 
 from ..errors import SettingError
 from .ancestral import Ancestral
@@ -25,21 +27,27 @@ NULLS = ("auto", "learnable", "text")
 OUTPUT_TYPES = ("pil", "np", "uint8", "tokens")
 ROUNDINGS = ("truncate", "round")
 WHAT, START, HOW, OUTPUT = "what", "start", "how", "output"
-# Two ways to say the same thing.
-EXCLUSIVE = (
+EXCLUSIVE = (  # pairs of fields that set the same thing
     ("truncation_rate", "top_k"),
     ("image", "latents"),
     ("mask_image", "outpaint"),
     ("noise", "seed"),
     ("negative_prompt", "negative_prompt_embeds"),
 )
+SCHEDULES = (("num_inference_steps", "timesteps"), ("first_timestep", "timesteps"))  # such pairs of strategies
+
+
+def _anything(value: Any) -> Any:
+    """Return the value: a file, a picture or an array, which ``call.starts`` checks against the model."""
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """The settings of one call.  None leaves a choice to the model or to the docstring's default.
+    """The settings of one call; ``VQDiffusionPipeline.__call__`` describes each.
 
-    Raises SettingError, one line, for a value that is not allowed or for settings that do not go together.
+    None leaves a choice to the model, or to the default that the field's help names.
+    Raises SettingError, one line, for a value that is not allowed and for settings that exclude each other.
     """
 
     prompt: str | Sequence[str] | None = setting(type=str, many=True, repeated=True, group=WHAT, help="Text to draw.")
@@ -64,13 +72,13 @@ class SamplingSettings:
 
     image: Any = setting(
         type=str,
-        check=lambda value: value,
+        check=_anything,
         group=START,
         help="Picture to start from (with strength) or to keep parts of (with mask_image or outpaint).",
     )
     mask_image: Any = setting(
         type=str,
-        check=lambda value: value,
+        check=_anything,
         group=START,
         formerly="mask",
         help="White where to paint; everything else of image comes back exactly.",
@@ -131,54 +139,45 @@ class SamplingSettings:
     def __post_init__(self):
         check_fields(self)
         if isinstance(self.strategy, type) or not isinstance(self.strategy, Strategy):
-            told = "{strategy} is {value!r}; give an instance of a class of vqdiffusion_jax.sampling, such as PurityPrior()"
-            raise SettingError(told, value=self.strategy)
-        if self.output_type not in OUTPUT_TYPES:
-            allowed = f"one of {', '.join(OUTPUT_TYPES)}"
-            raise SettingError(
-                "{output_type} is {value!r}; it must be {allowed}", value=self.output_type, allowed=allowed
-            )
+            allowed = "an instance of a class of vqdiffusion_jax.sampling, such as PurityPrior()"
+            raise SettingError("{strategy} is {value!r}; it must be {allowed}", value=self.strategy, allowed=allowed)
         for one, other in EXCLUSIVE:
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise SettingError(f"{{{one}}} and {{{other}}} are both given; give one")
         if self.guidance_interval is not None and self.guidance_interval[0] > self.guidance_interval[1]:
-            told = "{guidance_interval} is {value}; it must be low,high with low no higher than high"
-            raise SettingError(told, value=self.guidance_interval)
+            allowed = "low,high with low no higher than high"
+            told = "{guidance_interval} is {value}; it must be {allowed}"
+            raise SettingError(told, value=self.guidance_interval, allowed=allowed)
         self._check_start()
 
     def _check_start(self) -> None:
+        """Raise SettingError for an image without a way to start from it, and for such a way without an image."""
         if self.image is None:
             for name in ("mask_image", "outpaint", "strength"):
                 if getattr(self, name) is not None and not (name == "strength" and self.latents is not None):
                     raise SettingError(f"{{{name}}} is given without {{image}}")
         elif self.strength is None and self.mask_image is None and self.outpaint is None:
-            told = (
-                "{image} is given without {strength} (how far to noise it), {mask_image} (where to paint) or {outpaint};"
-                " give one of them"
-            )
-            raise SettingError(told)
+            told = "{image} is given without {strength} (how far to noise it), {mask_image} (where to paint) or "
+            raise SettingError(told + "{outpaint}; give one of them")
 
     @classmethod
     def of(cls, **fields: Any) -> SamplingSettings:
-        """Return settings from flat fields: a strategy's own settings stand beside the others.
+        """Return settings from flat fields, where a strategy's own settings stand beside the others.
 
-        strategy: an instance, or a name of ``STRATEGIES``, whose settings are then those among ``fields``; without it
-        they are the posterior's.  None leaves out a strategy's setting.
-        Raises SettingError for a name that is unknown, and for a setting of another strategy.
+        strategy: an instance, or a name of ``STRATEGIES`` with its settings among ``fields``; without it the posterior.
+        A strategy's setting of None is left out.
+        Raises SettingError for an unknown name and for a setting of another strategy.
         """
-        known = all_settings()
+        known = [*all_settings(), "strategy"]
         for name in fields:
-            if name not in known and name not in (own := [field.name for field in dataclasses.fields(cls)]):
-                near = difflib.get_close_matches(name, [*known, *own], n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise SettingError(f"there is no setting {name}{hint}".replace("{", "{{").replace("}", "}}"))
+            if name not in known:
+                raise SettingError("there is no setting {value!r}{hint}", value=name, hint=_hint(name, known))
         own = {name: value for name, value in fields.items() if name in settings_of(cls)}
         of_strategy = {name: value for name, value in fields.items() if name not in own and value is not None}
-        of_strategy.pop("strategy", None)
-        return cls(**own, strategy=strategy_of(fields.get("strategy"), of_strategy))
+        return cls(**own, strategy=strategy_of(of_strategy.pop("strategy", None), of_strategy))
 
     def flat(self) -> dict[str, Any]:
-        """Return every field that is not None, the strategy by name and its settings beside the others."""
+        """Return every field that is not None, with the strategy's name and its settings beside the others."""
         own = {name: getattr(self, name) for name in settings_of(type(self))}
         own |= {"strategy": name_of(self.strategy)}
         own |= {name: getattr(self.strategy, name) for name in settings_of(self.strategy)}
@@ -187,22 +186,21 @@ class SamplingSettings:
     def changed(self, **fields: Any) -> SamplingSettings:
         """Return these settings with flat fields in place of their own.
 
-        Another strategy drops the settings of the one before, and a field drops the one that says the same otherwise.
+        A field drops the one that it excludes, and another strategy drops the settings of the one before.
         """
-        kept = self.flat()
-        if isinstance(fields.get("strategy", ""), str):
-            if fields.get("strategy", kept["strategy"]) != kept["strategy"]:
-                kept = {name: value for name, value in kept.items() if name not in settings_of(self.strategy)}
-        else:
-            kept = {name: value for name, value in kept.items() if name not in settings_of(self.strategy)}
-        for pair in (*EXCLUSIVE, ("num_inference_steps", "timesteps")):
+        for pair in (*EXCLUSIVE, *SCHEDULES):
             for one, other in (pair, pair[::-1]):
-                if fields.get(one) is not None and fields.get(other) is None:
-                    kept.pop(other, None)
+                if fields.get(one) is not None:
+                    fields.setdefault(other, None)
+        if fields.keys() <= settings_of(type(self)).keys():
+            return dataclasses.replace(self, **fields)  # any strategy, one without a name too
+        kept = self.flat()
+        if fields.get("strategy", kept["strategy"]) != kept["strategy"]:
+            kept = {name: value for name, value in kept.items() if name not in settings_of(self.strategy)}
         return type(self).of(**(kept | fields))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON types, flat; ``from_dict`` reads them back.
+        """Return the settings as plain JSON types, flat; ``from_dict`` reads them.  ``output_type`` is left out.
 
         Raises SettingError for an array or a key, which JSON cannot hold.
         """
@@ -215,12 +213,28 @@ class SamplingSettings:
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> SamplingSettings:
-        """Return the settings that ``to_dict`` wrote; also reads the names of older files.  Raises SettingError."""
+        """Return the settings that ``to_dict`` wrote, also under the names of older files.  Raises SettingError."""
         return cls.of(**renamed(table))
 
 
-class SamplingFields(TypedDict, total=False):
-    """The fields of SamplingSettings as keyword arguments of a call; a test holds the two together."""
+class StrategyFields(TypedDict, total=False):
+    """Settings of the strategies of this package, beside a strategy's name in a call."""
+
+    first_timestep: int | None
+    timesteps: Sequence[int] | None
+    skip_step: int
+    counts: Sequence[int] | None
+    tokens_per_call: int | None
+    purity_weight: float | jax.Array
+    temperature: float | jax.Array
+    mask_schedule: str
+    entropy_bound: float | jax.Array
+    remask_rate: float
+    remask_schedule: str
+
+
+class SamplingFields(StrategyFields, total=False):
+    """The fields of SamplingSettings as keyword arguments of a call; a test compares the two."""
 
     class_labels: int | Sequence[int] | None
     negative_prompt: str | Sequence[str] | None
@@ -256,14 +270,14 @@ def all_settings() -> dict[str, Setting]:
 
 
 def takers(name: str) -> list[str]:
-    """Return the names of the strategies that have a setting."""
+    """Return the names of the strategies that have a setting of this name."""
     return [strategy for strategy, cls in STRATEGIES.items() if name in settings_of(cls)]
 
 
 def strategy_of(chosen: Strategy | str | None, fields: Mapping[str, Any]) -> Strategy:
-    """Return a strategy given, or the one of that name (None: the posterior) with ``fields`` as its settings.
+    """Return the strategy: an instance as it is, or of the class of that name (None: the posterior) with ``fields``.
 
-    Raises SettingError for an unknown name, for a setting of another strategy, and for settings beside a strategy given.
+    Raises SettingError for an unknown name, for a setting of another strategy, and for settings beside an instance.
     """
     if not isinstance(chosen, str | None):
         if fields:
@@ -272,20 +286,19 @@ def strategy_of(chosen: Strategy | str | None, fields: Mapping[str, Any]) -> Str
         return chosen
     chosen = chosen or "posterior"
     if chosen not in STRATEGIES:
-        near = difflib.get_close_matches(chosen, STRATEGIES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
         told = "{strategy} is {value!r}; it must be {allowed}{hint}"
-        raise SettingError(told, value=chosen, allowed=f"one of {', '.join(STRATEGIES)}", hint=hint)
+        allowed = f"one of {', '.join(STRATEGIES)}"
+        raise SettingError(told, value=chosen, allowed=allowed, hint=_hint(chosen, STRATEGIES))
     cls = STRATEGIES[chosen]
     for name in fields:
         if name not in settings_of(cls):
             told = f"{{{name}}} goes with {{strategy}}={{takers}}, not {{chosen}}"
-            raise SettingError(told, takers=" or ".join(takers(name)), chosen=chosen)
+            raise SettingError(told, value=fields[name], takers=" or ".join(takers(name)), chosen=chosen)
     return cls(**fields)
 
 
 def renamed(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table of settings with the names, and the lists of texts, of older files replaced by today's."""
+    """Return a table of settings in today's form: of an older file, former names and numbers written as texts."""
     known = all_settings()
     today = {about.formerly: name for name, about in known.items() if about.formerly}
     found = {today.get(name, name): value for name, value in table.items()}
@@ -293,7 +306,7 @@ def renamed(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(about: Setting, value: Any) -> Any:
-    """Return a list of numbers that an older file holds as texts; anything else as it is."""
+    """Return a list of texts as the numbers that they are; any other value as it is."""
     if about.type not in (int, float) or not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         return value
     try:
@@ -303,12 +316,18 @@ def _numbers(about: Setting, value: Any) -> Any:
 
 
 def _plain(name: str, value: Any, about: Setting) -> Any:
-    """Return a value as plain JSON types; a repeated setting of one value as that value."""
+    """Return a value as plain JSON types; of a repeated setting that holds one value, that value."""
     if isinstance(value, tuple | list):
         plain = [_plain(name, one, about) for one in value]
         return plain[0] if about.repeated and len(plain) == 1 else plain
     if isinstance(value, PathLike):
         return fspath(value)
     if not isinstance(value, bool | int | float | str):
-        raise SettingError(f"{{{name}}} is a {{value}}, which JSON cannot hold", value=type(value).__name__)
+        raise SettingError(f"{{{name}}} is of type {{value}}, which JSON cannot hold", value=type(value).__name__)
     return value
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """Return a question about the known name that is nearest to ``name``, or no text."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

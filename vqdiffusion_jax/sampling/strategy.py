@@ -1,22 +1,22 @@
-"""The protocol of a step rule: the timesteps at which the network is called, and the step that follows its answer.
+"""The protocol of a strategy: the timesteps at which the network is called, and the step after each call.
 
 A strategy is a frozen dataclass, a jax pytree, with two methods:
 
-    plan(schedule, num_tokens) -> Plan           on the host, in numpy
-    step(call, log_x0, tokens, noise, draw) -> tokens
+    plan(schedule, num_tokens) -> Plan                   on the host, in numpy
+    step(call, log_x0, tokens, noise, draw) -> tokens    traced
 
-``plan`` lays out every network call beforehand; ``denoise`` scans over it and ``step`` sees one call's row.  Three more
-members are optional; the protocols below say what each is:
+``plan`` lays out every network call beforehand; ``denoise`` scans over it, and ``step`` sees one call's row.  More
+members are optional; the protocols below describe the first three:
 
-    noise_level       the number of calls depends on the picture
-    starting_at       the run can begin at tokens that carry less noise
-    with_calls        settings can be chosen for a wanted number of calls
-    explanation       one line for people; the first line of the docstring stands in for it
-    usual_share       share of the plan's calls that a picture usually takes, 1 by default
+    noise_level       (Adaptive) the number of calls depends on the picture
+    starting_at       (StartsAnywhere) a run can begin at tokens that carry less noise
+    with_calls        (CountsCalls) settings for a given number of calls
+    explanation       one line for people; by default the first line of the docstring
+    usual_share       share of the plan's calls that a picture usually takes; by default 1
 
-Its settings are fields made by ``fields.setting``: from them come its flags, its inputs on the page, and its place in
-protocols and in the JSON beside a picture.  A new strategy is one file, here or in the caller's own code, and one line
-in ``registry``.
+Settings of a strategy are fields made by ``fields.setting``.  Its flags, its inputs on the page, and its entries in
+protocols and in the JSON beside a picture follow from them.  A new strategy is one file, here or in the caller's own
+code, and one line in ``registry``.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def check_timesteps(timesteps: tuple[int, ...] | None, **others: int | None) -> 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Plan:
-    """The N network calls of a run; slice it (``plan[:10]``) to run a part.
+    """The N network calls of a run; a slice (``plan[:10]``) is a part of the run.
 
-    timestep: (N,) int32 fed to the network.
-    jump: Jump of (N,) coefficients, from the noise level of the tokens to the next one.
-    reveal: (N,) int32 tokens to reveal; 0 where the call has no set number of them.
-    extra: any pytree with leading axis N that a strategy needs besides.
+    timestep: (N,) int32, given to the network.
+    jump: Jump of (N,) coefficients, from the noise level of the tokens to the next.
+    reveal: (N,) int32 tokens to reveal, 0 for a call without a set number.
+    extra: any other pytree with leading axis N that the strategy needs.
     """
 
     timestep: Any
@@ -78,7 +78,7 @@ class Plan:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """A step rule, as ``denoise`` uses it."""
+    """A strategy, as ``denoise`` uses it."""
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         """Return every network call, in order, as numpy arrays."""
@@ -96,18 +96,18 @@ class Strategy(Protocol):
 class Adaptive(Strategy, Protocol):
     """A strategy whose number of calls depends on the picture.
 
-    The network is told each picture's own timestep in place of the plan's, a clean picture stays as it is, and the loop
-    ends when all are clean or the plan is at its end.
+    The network is told each picture's own timestep in place of the plan's.  A clean picture stays as it is, and the
+    loop ends when all are clean, or with the plan.
     """
 
     def noise_level(self, call: Plan, tokens: jax.Array) -> jax.Array:
-        """Return the timestep of each picture, (batch,) int32, -1 for a clean one."""
+        """Return the timestep of each picture, (batch,) int32, or -1 for a clean one."""
         ...
 
 
 @runtime_checkable
 class StartsAnywhere(Strategy, Protocol):
-    """A strategy that can begin at tokens which carry less noise than the last timestep's."""
+    """A strategy that can begin at tokens with less noise than the last timestep's."""
 
     def starting_at(self, first_timestep: int) -> Self:
         """Return the strategy that begins at ``first_timestep``.  Raises SettingError if it cannot."""

@@ -1,8 +1,7 @@
-"""Truncation of p(x_0 | x_t): keep the likeliest codes, set the others to -70 ("truncation sampling" in the paper).
+"""Truncation of p(x_0 | x_t): keep the likeliest codes and set the others to -70 ("truncation sampling" in the paper).
 
-The kept probabilities are not renormalised; a Gumbel draw does not need it.
-Only the codes are truncated: the reference's mask row sits at -70, adds less
-than float32 can hold to any running sum and is -70 whether kept or dropped.
+The kept probabilities are not renormalised, which a Gumbel draw does not need.  Only codes are truncated: the
+reference's row for [MASK] is -70 whether kept or dropped, and adds less than float32 can hold to any running sum.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from ..array_types import LogProbs
 from ..diffusion.transitions import LOG_FLOOR
 
 _TURNS = 32  # halvings of the range of a float32
-_ROUNDING = 1e-5  # of a float32 sum of probabilities, with room to spare
+_ROUNDING = 1e-5  # more than the rounding of a float32 sum of probabilities
 
 
 def _in_order(x: jax.Array) -> jax.Array:
-    """float32 -> int32 in the same order, or back: halving between two such numbers ends after 32 times at most."""
+    """Return float32 as int32 of the same order, or back; bisection between two of these takes at most 32 turns."""
     bits = x if x.dtype == jnp.int32 else jax.lax.bitcast_convert_type(x, jnp.int32)
     flipped = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return flipped if x.dtype == jnp.float32 else jax.lax.bitcast_convert_type(flipped, jnp.float32)
@@ -33,10 +32,13 @@ def _middle(low: jax.Array, high: jax.Array) -> jax.Array:
 
 
 def _nth_index(of: jax.Array, count: jax.Array) -> jax.Array:
-    """Index of the ``count``-th True entry of each row, or of any later one before the next: (..., K), (..., 1) -> (..., 1) int32."""
+    """Return the index of the ``count``-th True entry of each row, or of any False one between it and the next.
+
+    of: (..., K) bool; count: (..., 1).  Returns (..., 1) int32.
+    """
     index = jnp.arange(of.shape[-1], dtype=jnp.int32)
     last = jnp.full_like(count, of.shape[-1] - 1, jnp.int32)
-    # Where no other comes after it, which is nearly always, there is nothing to halve.
+    # A row without a later True entry, as nearly all are, is settled at once.
     first = jnp.where(count < _count(of), -1, last)
 
     def unsettled(ends):
@@ -52,23 +54,24 @@ def _nth_index(of: jax.Array, count: jax.Array) -> jax.Array:
 
 
 def _count(of: jax.Array) -> jax.Array:
-    """How many are True in each row, float32: such sums are vectorised on a CPU, those of whole numbers are not."""
+    """Return the number of True entries of each row as float32, whose sums a CPU vectorises, unlike whole numbers'."""
     return jnp.sum(of, axis=-1, keepdims=True, dtype=jnp.float32)
 
 
 def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], budget: jax.Array | float) -> jax.Array:
-    """Keep an entry while those before it weigh less than ``budget``, from the largest down, equals by index as in a stable sort.
+    """Keep entries from the largest down, equals by index, each while those before it weigh less than ``budget``.
 
-    weigh: from an entry to its weight, which must not fall as the entry grows.
+    weigh: the weight of an entry; it must not fall as the entry grows.
+    log_x0: (..., num_codes) float32.  Returns the same shape, dropped entries at -70.
 
-    Nothing is sorted: the smallest kept value is found by halving, each time
-    weighing the entries above a cut in one read.  On a CPU that ends when no row has more than one value between two
-    cuts, and an array of 1024 x 4096 takes a tenth of the time of its sort; an accelerator, which would have to stop at
-    each turn and ask, and on a mesh to ask the others, takes all the turns there can be.  It asks once, whether a tie is split.
+    Nothing is sorted.  The smallest kept value is found by bisection, and each turn weighs the entries above a cut in
+    one read.  On a CPU the turns end when no row has more than one value between two cuts; an array of 1024 x 4096
+    takes a tenth of the time of its sort.  An accelerator would have to stop and ask at each turn, on a mesh across
+    devices, so there all 32 turns are made; it asks once, whether a tie is split.
     """
 
     def single(low, high, above_low, above_high):
-        """No room for a second entry: each of those above low weighs as much as low at least."""
+        """Return True for rows with room for one entry only: each entry above low weighs at least as much as low."""
         return (_middle(low, high) == low) | (above_low - above_high + _ROUNDING < 2.0 * weigh(_in_order(low)))
 
     def unsettled(state):
@@ -78,7 +81,7 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
         low, high, above_low, above_high = state
         at = _middle(low, high)
         above = jnp.sum(jnp.where(log_x0 > _in_order(at), weight, 0.0), axis=-1, keepdims=True)
-        reaches = (at != low) & (above < budget)  # the budget is not used up above this cut
+        reaches = (at != low) & (above < budget)  # the entries above this cut leave some of the budget
         ends = jnp.where(reaches, low, at), jnp.where(reaches, at, high)
         return *ends, jnp.where(reaches, above_low, above), jnp.where(reaches, above, above_high)
 
@@ -90,15 +93,14 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
         return jax.lax.while_loop(unsettled, lambda state: halve(state, weight), state)
 
     def all_turns(*state):
-        return jax.lax.fori_loop(
-            0, _TURNS, lambda _, state: halve(state, weigh(log_x0)), state
-        )  # weighed anew: half of the reading
+        # Weights computed anew in each turn halve the reading.
+        return jax.lax.fori_loop(0, _TURNS, lambda _, state: halve(state, weigh(log_x0)), state)
 
     state = (lowest - 1, highest, nothing + jnp.inf, nothing)
     low, high, _, above = jax.lax.platform_dependent(*state, cpu=until_settled, default=all_turns)
     weight = weigh(log_x0)
     larger = log_x0 > _in_order(high)
-    tied = (log_x0 > _in_order(low)) & ~larger  # one, or all of one value
+    tied = (log_x0 > _in_order(low)) & ~larger  # one entry, or several of one value
     each = jnp.max(jnp.where(tied, weight, 0.0), axis=-1, keepdims=True)
     room = jnp.clip(jnp.ceil((budget - above) / each), 1, _count(tied))
     index = jnp.arange(log_x0.shape[-1], dtype=jnp.int32)
@@ -108,32 +110,28 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TopR:
-    """Keep the fewest likeliest codes whose probabilities reach ``rate``; the one that crosses it is kept.
+    """Keep the fewest likeliest codes whose probabilities reach ``rate``, including the one that crosses it.
 
-    rate: in (0, 1], traced data (another rate recompiles nothing).  1.0 keeps
-    everything and, given as a number, compiles no search.  (The reference drops
-    what comes after its float32 running sum has reached 1, about 1e-7 in all.)
-    What is kept is what sorting and a running float32 sum would keep, except
-    that such sums depend on their order: where probabilities sum to ``rate``
-    within about 1e-6, the entry that crosses it may be one later or earlier.
+    rate: in (0, 1], traced data (another rate recompiles nothing).  1.0 keeps everything and, given as a number,
+    compiles no search.  (The reference drops what comes after its float32 running sum has reached 1, about 1e-7 in
+    all.)
+    The codes are those that sorting and a running float32 sum would keep.  Such sums depend on their order: where
+    probabilities sum to ``rate`` within about 1e-6, the code that crosses it may be one later or earlier.
     Raises ValueError if rate is outside (0, 1].
     """
 
     rate: float | jax.Array
-    keeps_all: bool = field(
-        default=False, repr=False, metadata={"static": True}
-    )  # decided anew wherever the rate is a number
+    # Whether the rate is 1; decided in the constructor if the rate is a number.
+    keeps_all: bool = field(default=False, repr=False, metadata={"static": True})
 
     def __post_init__(self):
         if isinstance(self.rate, Real) and not 0.0 < self.rate <= 1.0:
-            raise ValueError(
-                f"TopR.rate is {self.rate}; it must lie in (0, 1] (leave truncation out to keep everything)"
-            )
+            raise ValueError(f"TopR.rate is {self.rate}; it must lie in (0, 1] (1 keeps everything)")
         if isinstance(self.rate, Real):
             object.__setattr__(self, "keeps_all", self.rate == 1.0)
 
     def __call__(self, log_x0: LogProbs) -> LogProbs:
-        """log_x0: (..., num_codes) float32 -> the same shape, dropped codes at -70."""
+        """Return log_x0, (..., num_codes) float32, with dropped codes at -70."""
         if self.keeps_all:
             return log_x0
         return _keep_largest(log_x0, jnp.exp, jnp.where(self.rate < 1.0, self.rate, jnp.inf))
@@ -142,7 +140,7 @@ class TopR:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TopK:
-    """Keep the ``k`` likeliest codes (all of them where k >= num_codes).
+    """Keep the ``k`` likeliest codes, or all of them if k >= num_codes.
 
     k: at least 1, static.  Raises ValueError otherwise.
     """
@@ -154,7 +152,7 @@ class TopK:
             raise ValueError(f"TopK.k is {self.k!r}; it must be a whole number of at least 1")
 
     def __call__(self, log_x0: LogProbs) -> LogProbs:
-        """log_x0: (..., num_codes) float32 -> the same shape, dropped codes at -70."""
+        """Return log_x0, (..., num_codes) float32, with dropped codes at -70."""
         if self.k >= log_x0.shape[-1]:
             return log_x0
         return _keep_largest(log_x0, jnp.ones_like, self.k)
