@@ -78,5 +78,5 @@ def test_raw_weights_where_there_are_no_averaged_ones(golden_root, tmp_path):
 
 def test_imagenet_cf_needs_a_null_class(golden_root):
     folder = recorded(golden_root, "text")
-    with pytest.raises(ValueError, match="imagenet_cf=True"):
+    with pytest.raises(ValueError, match="imagenet_cf is True"):
         VQ_Diffusion(config=str(folder / "config.yaml"), path=str(folder / "checkpoint.pth"), imagenet_cf=True)

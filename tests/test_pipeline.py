@@ -508,7 +508,7 @@ MISTAKES = [
     ("text", {"prompt": "a", "num_inference_steps": 2.5}, "num_inference_steps is 2.5"),
     ("text", {"prompt": "a", "num_inference_steps": "3"}, "num_inference_steps is '3'"),
     ("text", {"prompt": "a", "strategy": "puritas"}, "strategy is 'puritas'.*did you mean purity"),
-    ("text", {"prompt": "a", "strategy": PurityPrior}, "give an instance"),
+    ("text", {"prompt": "a", "strategy": PurityPrior}, "must be an instance"),
     ("text", {"prompt": "a", "image": np.zeros((16, 16, 3), np.uint8), "strength": "x"}, "strength is 'x'"),
     ("text", {"prompt": "a", "guidance_scale": "x"}, "guidance_scale is 'x'"),
     ("text", {"prompt": "a", "guidance_scale": 2, "guidance_interval": (0, 10)}, "highest <= 9"),

@@ -52,7 +52,7 @@ def test_help_lists_every_flag_of_every_mode_with_its_default(said):
     assert (
         listed["seed"].endswith("[0]")
         and listed["split"].endswith("[train,validation]")
-        and listed["mask"].endswith("[none]")
+        and listed["mask_image"].endswith("[none]")
     )
     assert "--strategy=posterior|fast|" in printed
     for mode in MODES:

@@ -60,9 +60,9 @@ def test_one_masked_pixel_masks_its_whole_cell():
     np.testing.assert_array_equal(np.flatnonzero(token_mask(pixels.astype(np.uint8) * 255, (2, 3))), [0, 5])
     batch = np.stack([pixels, np.zeros_like(pixels)])
     assert token_mask(batch, (2, 3)).sum(-1).tolist() == [2, 0]
-    with pytest.raises(ValueError, match="divisible"):
+    with pytest.raises(ValueError, match="divide into"):
         token_mask(pixels, (3, 3))
-    with pytest.raises(ValueError, match="divisible"):
+    with pytest.raises(ValueError, match="divide into"):
         token_mask(pixels[0], (2, 3))
 
 

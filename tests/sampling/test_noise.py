@@ -51,7 +51,7 @@ def test_recorded_noise_replays_and_may_be_traced():
 
 
 def test_wrong_shapes_are_one_line_errors():
-    with pytest.raises(ValueError, match="one key an image"):
+    with pytest.raises(ValueError, match="one key a picture"):
         KeyNoise(image_keys(0, 0, 2)).gumbel(0, (3, 4, 5))
     with pytest.raises(ValueError, match="holds draws of shape"):
         RecordedNoise(np.zeros((1, 2, 4, 5), np.float32)).gumbel(0, (2, 4, 6))

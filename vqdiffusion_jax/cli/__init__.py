@@ -1,4 +1,4 @@
-"""The command line: one file a mode, each with its own flags, so that ``--help`` is grouped by mode."""
+"""The command line: one file a mode, which defines the mode's flags, so that ``--help`` is grouped by mode."""
 
 import sys
 
@@ -8,5 +8,5 @@ __all__ = ["console", "run"]
 
 
 def console() -> None:
-    """What the installed command ``vqdiffusion-jax`` calls; the same as ``python main.py``."""
+    """Run the installed command ``vqdiffusion-jax``, which is ``python main.py``."""
     sys.exit(run(sys.argv))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from jax.sharding import AbstractMesh
 
 from ..call import Call
 from ..config import ComputeConfig, ModelConfig, dtype_of
+from ..errors import SettingError
 from ..flops import decoder_flops, denoiser_flops, text_encoder_flops
 from ..models.shapes import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
@@ -74,12 +76,14 @@ def _sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
     Sizes without -1 may be those of another machine.
     """
     if sizes.count(-1) > 1 or any(size != -1 and size < 1 for size in sizes):
-        raise ValueError(f"--mesh is {','.join(map(str, sizes))}; sizes must be at least 1, and only one may be -1")
+        told = "{mesh} is {value}; sizes must be at least 1, and only one may be -1"
+        raise SettingError(told, value=",".join(map(str, sizes)))
     rest = max(jax.device_count() // math.prod(size for size in sizes if size != -1), 1)
     return tuple(rest if size == -1 else size for size in sizes)
 
 
-def _bytes_a_device(part, mesh: AbstractMesh | None) -> int:
+def _bytes_a_device(part: Any, mesh: AbstractMesh | None) -> int:
+    """Return the bytes of a module's arrays on each device of the mesh, or in all without one."""
     leaves = jax.tree.leaves(part)
     shapes = [leaf.shape for leaf in leaves]
     if mesh is not None:

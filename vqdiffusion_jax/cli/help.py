@@ -1,7 +1,7 @@
-"""What ``--help`` prints, and what is said of a flag that no mode takes, or another one.
+"""The text of ``--help``, and the errors about flags that no mode, or only another mode, takes.
 
-A mode takes the flags of its own groups ("mode NAME", "mode NAME: what they are about"), those that its module names in
-``SHARED``, and --mode.
+A mode takes the flags of its own groups ("mode NAME", "mode NAME: SUBJECT"), those that its module lists in ``SHARED``,
+and --mode.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 from absl import flags
+
+from ..errors import UsageError
 
 WIDTH = 120
 _COLUMN = 24  # where descriptions begin
@@ -26,11 +28,14 @@ EXAMPLES = {
     "demo": "--port=8080",
     "step_schedule": "--report=eval/emoji/report.json --steps=10",
 }
-_COMMON = ("all modes", "checkpoints", "several processes")  # groups that belong to no one mode
+_COMMON = ("all modes", "checkpoints", "several processes")  # groups of several modes
 
 
 def usage(modules: Mapping[str, ModuleType], mode: str | None = None) -> str:
-    """The flags of ``mode``, or those of every mode, each with its default; ``modules``: the module of every mode."""
+    """Return the flags of ``mode``, or those of every mode, each with its default.
+
+    modules: the module of every mode.
+    """
     groups = _groups()
     lines = [f"python main.py --mode={mode or 'MODE'} [--flag=value ...]", ""]
     if mode:
@@ -56,18 +61,17 @@ def usage(modules: Mapping[str, ModuleType], mode: str | None = None) -> str:
 
 
 def check_taken(modules: Mapping[str, ModuleType], mode: str) -> None:
-    """Raise ValueError, naming it, for a flag given that ``mode`` does not take."""
+    """Raise UsageError for the first given flag that ``mode`` does not take."""
     taken = {one: _taken(one, module) for one, module in modules.items()}
     for flag in _ours():
         if flag.present and flag.name not in taken[mode]:
             others = " or ".join(one for one, names in taken.items() if flag.name in names)
-            raise ValueError(
-                f"--{flag.name} goes with --mode={others}, not {mode}; python main.py --mode={mode} --help lists its flags"
-            )
+            hint = f"python main.py --mode={mode} --help lists its flags"
+            raise UsageError(f"--{flag.name} goes with --mode={others}, not {mode}; {hint}")
 
 
 def unknown_flag(name: str) -> str:
-    """One line about a flag that is not there, with the nearest one that is."""
+    """Return one line about a flag that does not exist, with the nearest one that does."""
     known = [flag.name for flag in _ours()]
     known += [f"no{flag.name}" for flag in _ours() if flag.boolean]
     near = difflib.get_close_matches(name, known, n=1)
@@ -77,34 +81,39 @@ def unknown_flag(name: str) -> str:
 
 
 def _groups() -> dict[str, list[flags.Flag]]:
-    """Our flags by group; every library's are left out."""
+    """Return the package's flags by group, without those of libraries."""
     found = flags.FLAGS.flags_by_module_dict()
     return {name: members for name, members in found.items() if name in _COMMON or name.startswith("mode ")}
 
 
 def _ours() -> list[flags.Flag]:
+    """Return all flags of the package."""
     return [flag for members in _groups().values() for flag in members]
 
 
 def _is_of(group: str, mode: str) -> bool:
+    """Return True if a group of flags is one of the mode's."""
     return group.partition(":")[0] == f"mode {mode}"
 
 
 def _taken(mode: str, module: ModuleType) -> set[str]:
+    """Return the names of the flags that a mode takes."""
     own = {flag.name for name, members in _groups().items() if _is_of(name, mode) for flag in members}
     return own | set(module.SHARED) | {"mode"}
 
 
 def _summary(module: ModuleType) -> str:
-    """What the mode is for, from the first line of its module's docstring."""
-    return module.__doc__.partition("``: ")[2].splitlines()[0]
+    """Return the purpose of a mode, from the first line of its module's docstring."""
+    return (module.__doc__ or "").partition("``: ")[2].splitlines()[0]
 
 
 def _section(title: str, members: Iterable[flags.Flag]) -> list[str]:
+    """Return the lines about a group of flags."""
     return ["", f"{title}:", *(line for flag in members for line in _entry(_typed(flag), _described(flag)))]
 
 
 def _entry(name: str, description: str) -> list[str]:
+    """Return the lines about one flag."""
     text = textwrap.wrap(description, WIDTH - _COLUMN, break_on_hyphens=False)
     name = f"  {name}"
     first = [f"{name:<{_COLUMN}}{text.pop(0)}"] if len(name) < _COLUMN else [name]
@@ -112,17 +121,17 @@ def _entry(name: str, description: str) -> list[str]:
 
 
 def _typed(flag: flags.Flag) -> str:
-    """The flag as it is typed, with the values it is confined to."""
+    """Return the flag as it is typed, with the values that it may have."""
     values = getattr(flag.parser, "enum_values", None)
     return f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}" + (f"={'|'.join(values)}" if values else "")
 
 
 def _described(flag: flags.Flag) -> str:
-    """Its help, without what absl puts before and after it, and its default, which may also be told in the help's own words."""
+    """Return the help of a flag, without absl's additions, and its default, unless the help names that."""
     words = flag.help.partition(";\n")[0]
     if getattr(flag.parser, "enum_values", None):
         words = words.partition(">: ")[2]
     default = flag.default
     if default is None or default == []:
-        return words if "default" in words.lower() else f"{words} [none]"
+        return words if "default" in words.lower() or words.endswith("]") else f"{words} [none]"
     return f"{words} [{','.join(map(str, default)) if isinstance(default, list) else default}]"

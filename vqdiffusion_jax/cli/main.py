@@ -1,4 +1,4 @@
-"""Flags to one function per mode, and every expected mistake to one line on stderr."""
+"""``run``: parse the flags, run the module of their mode, and tell an expected error in one line on stderr."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from types import ModuleType
 
 from absl import app, flags, logging
 
-from ..errors import UsageError
+from ..errors import UsageError, one_line
 from ..exit_status import status_of
 from ..extensions import trust
 from .compiled import keep_compiled
 from .help import check_taken, unknown_flag, usage
 from .setting_flags import spell, with_todays_names
 
-# Mode: the module of this package that runs it.  It has main(), flags in groups of the mode's name, and in SHARED the names of others.
+# Each mode's module in this package.  It has main(), defines its flags in groups named after the mode, and lists in
+# SHARED the flags that it has in common with other modes.
 MODES = {
     "sample": "sample",
     "convert": "convert",
@@ -33,7 +34,7 @@ flags.DEFINE_enum("mode", "sample", list(MODES), "What to do.", module_name="all
 
 
 def run(argv: list[str]) -> int:
-    """Parse ``argv`` and run its mode; returns the exit status."""
+    """Parse ``argv``, run its mode and return the exit status."""
     modules = mode_modules()
     if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
         modes = [argument for argument in argv[1:] if argument.startswith(("--mode=", "-mode="))]
@@ -41,7 +42,7 @@ def run(argv: list[str]) -> int:
         if mode is None or mode in MODES:
             print(usage(modules, mode))
             return 0
-        argv = [argv[0], *modes]  # whose mistake is told below
+        argv = [argv[0], *modes]  # an unknown mode, which parsing refuses
     status = []
     try:
         app.run(lambda rest: status.append(dispatch(rest)), argv, flags_parser=parse)
@@ -51,12 +52,15 @@ def run(argv: list[str]) -> int:
 
 
 def mode_modules() -> dict[str, ModuleType]:
-    """The module of every mode; importing it defines its flags."""
+    """Import and return the module of every mode, which defines its flags."""
     return {mode: importlib.import_module(f".{name}", __package__) for mode, name in MODES.items()}
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Set the flags from ``argv``; returns what is no flag.  A mistake is told in one line and ends the program with status 1."""
+    """Set the flags from ``argv`` and return the other arguments.
+
+    A mistake is told in one line on stderr and ends the program with status 1.
+    """
     try:
         return flags.FLAGS(with_todays_names(argv))
     except (flags.Error, ValueError, OSError, AttributeError, KeyError) as error:
@@ -65,23 +69,24 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    """Why the flags, or a --config file, cannot be taken, in one line."""
+    """Return one line about flags, or a --config file, that cannot be used."""
     if isinstance(error, flags.UnrecognizedFlagError):
         return unknown_flag(error.flagname)
-    if isinstance(
-        error, AttributeError | KeyError
-    ):  # a field that the --config file does not have, as ml_collections wraps it
+    if isinstance(error, AttributeError | KeyError):  # ml_collections: no such field in the --config file
         cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
-        return f"the --config file has no field {' '.join(str(cause.args[0] if isinstance(cause, KeyError) else cause).split())}"
+        return f"the --config file has no field {one_line(cause.args[0] if isinstance(cause, KeyError) else cause)}"
     said = str(error)
-    if "Traceback (most recent call last)" in said:  # from within a --config file: its last line is what went wrong
+    if "Traceback (most recent call last)" in said:  # an error inside the --config file, told by its last line
         said = "the --config file: " + said.strip().splitlines()[-1].partition(": ")[2]
-    return " ".join(said.split())
+    return one_line(said)
 
 
 def dispatch(rest: list[str]) -> int:
-    """Run the mode that the flags name; returns the exit status.  ``rest``: what ``parse`` returned."""
-    from .processes import fail_together  # here, so that --mode is the first flag of the help
+    """Run the mode that the flags name and return the exit status.
+
+    rest: the program's name and the arguments that are no flags.
+    """
+    from .processes import fail_together  # imported here, so that --mode is the first flag of the help
 
     mode = flags.FLAGS.mode
     if not flags.FLAGS["verbosity"].present:
@@ -90,13 +95,12 @@ def dispatch(rest: list[str]) -> int:
 
 
 def _run_mode(mode: str, rest: list[str]) -> None:
+    """Run the main function of a mode.  Raises UsageError for arguments and flags that the mode does not take."""
     if len(rest) > 1:
         raise UsageError(f"unexpected argument {rest[1]!r}; every setting is a flag, --name=value")
     modules = mode_modules()
     check_taken(modules, mode)
     keep_compiled()
-    warnings.formatwarning = lambda message, *where, **more: (
-        f"warning: {message}\n"
-    )  # what, not from which line of ours
+    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"  # without a line of the package
     trust(*flags.FLAGS.trust)
     modules[mode].main()

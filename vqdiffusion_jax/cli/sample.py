@@ -1,21 +1,26 @@
-"""``--mode=sample``: pictures, a grid of them, and beside each picture what makes it again."""
+"""``--mode=sample``: pictures, a grid of them, and beside each picture the JSON that makes it again."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from ..config import dtype_of
+from ..errors import UsageError
 from ..sampling.settings import SamplingSettings
 from . import setting_flags
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, open_checkpoint
 from .processes import PROCESSES, join_processes
 from .replay import origin, recipe, take_again
 from .tools import read_prompts
+
+if TYPE_CHECKING:
+    import jax
+    from jax.sharding import Mesh
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype", *PROCESSES)
 _WHAT, _WHERE, _OUT = "mode sample: what", "mode sample: where", "mode sample: output"
@@ -29,7 +34,7 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "mesh",
     None,
-    "data,fsdp,tensor: sizes of the device mesh; -1 takes what is left.  Default one device, or all of several processes.",
+    "data,fsdp,tensor: sizes of the device mesh; -1 takes the rest.  Default one device, or all of several processes.",
     module_name=_WHERE,
 )
 flags.DEFINE_bool("faithful", False, "Full float32 everywhere, to match the reference's numbers.", module_name=_WHERE)
@@ -41,12 +46,11 @@ flags.DEFINE_string(
 flags.DEFINE_bool("progress", True, "Show a progress bar.", module_name=_OUT)
 
 FLAGS = flags.FLAGS
-
-
-UPDATES = 20  # of the progress bar, at most about so many a picture: each stops the device for a moment
+UPDATES = 20  # of the progress bar a picture, at most about; each stops the device for a moment
 
 
 def main() -> None:
+    """Draw the pictures that the flags ask for."""
     import jax
 
     from ..call import settle
@@ -57,16 +61,15 @@ def main() -> None:
     from .pictures import Writer, first_free
 
     join_processes()
-    # All that can be wrong is found before the weights are read.
+    # Every mistake in the flags is found before the weights are read.
     settings = settings_given()
     if settings.return_trajectory and jax.process_count() > 1:
-        raise ValueError(
-            "--return_trajectory goes with one process; leave it out, or leave out --distributed and --coordinator"
-        )
+        told = "leave it out, or leave out --distributed and --coordinator"
+        raise UsageError(f"--return_trajectory goes with one process; {told}")
     compute = chosen_compute()
     out = Path(FLAGS.out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out={out} is a file; name a folder")
+        raise UsageError(f"--out={out} is a file; name a folder")
     opened = open_checkpoint()
     config = opened.config
     call = settle(config, make_schedule(config.schedule), opened.tokenizer, settings)
@@ -76,7 +79,7 @@ def main() -> None:
     mesh = device_mesh()
     model = opened.load(compute=compute, mesh=mesh, clip_dtype=FLAGS.clip_dtype)
     pipeline = VQDiffusionPipeline(model, opened.tokenizer, mesh=mesh)
-    del opened  # and with it whatever of the files it holds
+    del opened  # with the parts of files that it holds
     out.mkdir(parents=True, exist_ok=True)
     together = pipeline.pictures_together(len(call.subjects), settings.batch_size)
     sizes = None if mesh is None or FLAGS.mesh is None else [str(size) for size in mesh.shape.values()]
@@ -86,14 +89,14 @@ def main() -> None:
     precision = jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
     calls = len(call.plan)
     with precision, progress_bar(FLAGS.progress, calls, -(-len(call.subjects) // together)) as callback:
-        # What is drawn is on disk, whatever happens later.
+        # Each batch is written before the next is drawn, so that it stays if the run fails later.
         for batch in pipeline.draw(call, callback=callback, callback_steps=calls_a_piece(calls, UPDATES)):
             writer.add(batch, pipeline)
     writer.finish()
 
 
 def settings_given() -> SamplingSettings:
-    """Return the settings that the flags give, over those of --again."""
+    """Return the settings of --again, if it is given, changed by those of the other flags."""
     fields = setting_flags.given()
     if FLAGS.prompts_file:
         fields["prompt"] = [*fields.get("prompt", []), *read_prompts(FLAGS.prompts_file)]
@@ -102,7 +105,7 @@ def settings_given() -> SamplingSettings:
 
 
 def subjects(settings: SamplingSettings) -> list[dict[str, Any]]:
-    """Return the settings that tell each picture from the others, in the order they come, but for its number."""
+    """Return each picture's own prompt or label, and its own negative prompt if there are several, in order."""
     name = "prompt" if settings.prompt is not None else "class_labels"
     shown = [{name: value} for value in getattr(settings, name) or ()] or [{}]
     negative = settings.negative_prompt or ()
@@ -112,7 +115,7 @@ def subjects(settings: SamplingSettings) -> list[dict[str, Any]]:
 
 
 def mesh_sizes() -> tuple[int, ...] | None:
-    """Return the sizes of the mesh that --mesh names; without it None, or those of all devices of several processes."""
+    """Return the sizes of the mesh that --mesh names; without it None, or, of several processes, all devices."""
     import jax
 
     if FLAGS.mesh is None:
@@ -122,11 +125,12 @@ def mesh_sizes() -> tuple[int, ...] | None:
     except ValueError:
         sizes = ()
     if len(sizes) != 3:
-        raise ValueError(f"--mesh is {','.join(FLAGS.mesh)!r}; it must be 3 whole numbers with commas between")
+        raise UsageError(f"--mesh is {','.join(FLAGS.mesh)!r}; it must be 3 whole numbers with commas between")
     return sizes
 
 
-def device_mesh():
+def device_mesh() -> Mesh | None:
+    """Return the mesh of ``mesh_sizes``, or None for one device.  Raises SettingError if the devices do not fill it."""
     from ..sharding import make_mesh
 
     sizes = mesh_sizes()
@@ -135,7 +139,7 @@ def device_mesh():
 
 @contextlib.contextmanager
 def progress_bar(shown: bool, calls: int, batches: int) -> Iterator[Any]:
-    """Show a bar of the network calls of all batches, at most ``calls`` each; give the pipeline's callback, or None."""
+    """Show a bar of the network calls of all batches, at most ``calls`` each, and yield its callback, or None."""
     if not shown:
         yield None
         return
@@ -144,14 +148,14 @@ def progress_bar(shown: bool, calls: int, batches: int) -> Iterator[Any]:
     with tqdm(total=calls * batches, unit="step", desc="denoising", delay=0.2) as bar:
         begun, last = 0, 0
 
-        def callback(done: int, timestep: int, tokens) -> None:
+        def callback(done: int, timestep: int, tokens: jax.Array) -> None:
             nonlocal begun, last
             tokens.block_until_ready()
-            if done <= last:  # another batch
+            if done <= last:  # a new batch
                 begun += calls
             last = done
             bar.set_postfix(timestep=timestep, refresh=False)
             bar.update(begun + done - bar.n)
 
         yield callback
-        bar.update(bar.total - bar.n)  # calls that a strategy did not need
+        bar.update(bar.total - bar.n)  # calls that an adaptive strategy did not need

@@ -1,4 +1,4 @@
-"""Flags made from the fields of ``SamplingSettings`` and of every strategy: ``--name`` for the field ``name``."""
+"""Flags made from the fields of ``SamplingSettings`` and of the strategies: ``--name`` for the field ``name``."""
 
 from __future__ import annotations
 
@@ -19,44 +19,41 @@ GROUPS = {
     OUTPUT: "mode sample: output",
 }
 FLAGS = flags.FLAGS
-_NEAREST = {"prompt_embeds": "--prompts_file"}
+_NEAREST = {"prompt_embeds": "--prompts_file"}  # flags in place of fields that cannot be typed
 
 
 def define() -> None:
-    """Define the flag of every setting that can be typed; its default is None, which stands for the field's own."""
+    """Define the flag of every setting that can be typed.  Its value is None unless it is given."""
     own = settings_of(SamplingSettings)
     for name, about in own.items():
         if about.type is not None:
-            _define(name, about, _told(about.help, _default(SamplingSettings, name, about)))
-    flags.DEFINE_enum(
-        "strategy",
-        None,
-        list(STRATEGIES),
-        "Step rule; see docs/strategies.md.  Default posterior.",
-        module_name=GROUPS[HOW],
-    )
+            _define(name, about, about.help, _default(SamplingSettings, name, about))
+    told = "Order and number of tokens that each network call reveals; see docs/strategies.md. [posterior]"
+    flags.DEFINE_enum("strategy", None, list(STRATEGIES), told, module_name=GROUPS[HOW])
     for name, about in all_settings().items():
         if name not in own:
             defaults = {one: _default(STRATEGIES[one], name, about) for one in takers(name)}
             alike = len(set(defaults.values())) == 1
-            default = next(iter(defaults.values())) if alike else ", ".join(f"{one} {d}" for one, d in defaults.items())
-            _define(name, about, _told(f"{', '.join(defaults)}: {about.help}", default))
+            each = ", ".join(f"{one} {default}" for one, default in defaults.items())
+            _define(
+                name, about, f"{', '.join(defaults)}: {about.help}", next(iter(defaults.values())) if alike else each
+            )
 
 
 def given() -> dict[str, Any]:
-    """Return the settings whose flags are given, as ``SamplingSettings.of`` takes them."""
+    """Return the settings whose flags are given, as ``SamplingSettings.changed`` takes them."""
     names = ["strategy", *(name for name, about in all_settings().items() if about.type is not None)]
     values = {name: FLAGS[name].value for name in names if FLAGS[name].present}
     return {name: _parsed(name, value) for name, value in values.items()}
 
 
 def spell(field: str) -> str:
-    """Return a field as it is typed; of one that only Python has, what comes nearest."""
+    """Return the spelling of a field on the command line; of one that cannot be typed, the nearest flag."""
     return _NEAREST.get(field, f"--{field}")
 
 
 def with_todays_names(argv: list[str]) -> list[str]:
-    """Return the arguments with former names of flags replaced, and say so on stderr."""
+    """Return the arguments with former names of flags replaced by today's, each of which is told on stderr."""
     today = {about.formerly: name for name, about in all_settings().items() if about.formerly}
     return [_with_todays_name(argument, today) for argument in argv]
 
@@ -72,11 +69,13 @@ def _with_todays_name(argument: str, today: dict[str, str]) -> str:
     return f"--{no}{today[former]}{equals}{value}"
 
 
-def _define(name: str, about: Setting, words: str) -> None:
+def _define(name: str, about: Setting, words: str, default: str) -> None:
+    """Define the flag of one setting, whose help ends with the default in brackets."""
     group = GROUPS[about.group or HOW]
+    words = f"{words}{'  Repeat the flag for more.' if about.repeated else ''} [{default or 'none'}]"
     if about.repeated:
         define = flags.DEFINE_multi_integer if about.type is int else flags.DEFINE_multi_string
-        define(name, None, f"{words}  Repeat the flag for more.", module_name=group)
+        define(name, None, words, module_name=group)
     elif about.many:
         flags.DEFINE_list(name, None, words, module_name=group)
     elif about.choices:
@@ -87,7 +86,7 @@ def _define(name: str, about: Setting, words: str) -> None:
 
 
 def _parsed(name: str, value: Any) -> Any:
-    """Return the values of a list with commas as numbers; texts that are none are left for the field's own check."""
+    """Return a list with commas as numbers, or, for the field's own check to refuse, as the text that was typed."""
     about = all_settings().get(name)
     if about is None or not about.many or about.repeated or about.type is None:
         return value
@@ -98,9 +97,6 @@ def _parsed(name: str, value: Any) -> Any:
 
 
 def _default(cls: Any, name: str, about: Setting) -> str:
+    """Return the default of a setting of a dataclass in words, or no text for None without a meaning."""
     default = next(field.default for field in dataclasses.fields(cls) if field.name == name)
     return about.default_help if default is None else str(default).lower() if about.type is bool else str(default)
-
-
-def _told(words: str, default: str) -> str:
-    return f"{words}  Default {default}." if default else words

@@ -1,4 +1,4 @@
-"""Values that several modes read from flags."""
+"""Readers of flags that several modes share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from pathlib import Path
 
 
 def read_prompts(file: str) -> list[str]:
-    """Return the prompts of --prompts_file, one a line.  Raises ValueError for a file that cannot be read or is empty."""
+    """Return the prompts of --prompts_file, one a line.
+
+    Raises ValueError for a file that cannot be read or holds none.
+    """
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or f"byte {error.start} is not UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else f"byte {error.start} is not UTF-8"
         raise ValueError(f"--prompts_file={file} cannot be read: {reason}; give a text file in UTF-8") from error
     prompts = [line for line in lines if line.strip()]
     if not prompts:
