@@ -34,7 +34,7 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "mesh",
     None,
-    "data,fsdp,tensor: sizes of the device mesh; -1 takes the rest.  Default one device, or all of several processes.",
+    "data,fsdp,tensor: sizes of the device mesh; -1 takes the rest. [one device, or all of several processes]",
     module_name=_WHERE,
 )
 flags.DEFINE_bool("faithful", False, "Full float32 everywhere, to match the reference's numbers.", module_name=_WHERE)
