@@ -124,7 +124,9 @@ def test_one_s_own_train_and_load_again(own, tmp_path):
 
 def test_a_model_of_somebody_else_s_imports_nothing_unless_it_is_trusted(own, tmp_path):
     config = train_config(table_of({"name": f"{own}:Power", "options": {"power": 2.0}}, {}))
-    write_folder(tmp_path / "model", make_model(config), None)
+    model = jax.tree.map(lambda leaf: leaf, make_model(config))  # a copy, of the preset's configuration
+    model.config = config.model
+    write_folder(tmp_path / "model", model, None)
     assert own not in sys.modules  # a configuration is data until it is used
     extensions._trusted.clear()
     with pytest.raises(
