@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -67,7 +68,7 @@ def spread(tree: Any, mesh: Mesh | None) -> Any:
         return tree
 
     def place(array):
-        if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(place(jax.random.key_data(array)), impl=jax.random.key_impl(array))
         if mesh.is_multi_process and not (isinstance(array, jax.Array) and not array.is_fully_addressable):
             array = np.asarray(array)  # a host array may go to devices of any process, one on a local device may not

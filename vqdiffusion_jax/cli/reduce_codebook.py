@@ -30,6 +30,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
+    import jax.numpy as jnp
     import numpy as np
     from tqdm import tqdm
 
@@ -77,7 +78,7 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(out) as file, open(file, "wb") as stream:
         np.save(stream, table)
-    share, perplexity = codebook_use(counts.astype(np.float32))
+    share, perplexity = codebook_use(jnp.asarray(counts, jnp.float32))
     print(
         f"{counts.sum()} tokens use {100 * float(share):.1f} % of {len(table)} codes, perplexity {float(perplexity):.1f}"
     )

@@ -1,7 +1,27 @@
-"""Pictures, captions and labels from disk to batches; nothing here is imported by ``import vqdiffusion_jax``."""
+"""Pictures, captions and labels from disk to batches; nothing here is imported by ``import vqdiffusion_jax``.
+
+``make_loader`` reads a data set or a token cache in batches, and ``open_source`` a data set record by record.  A data
+set of one's own is a ``Source`` of ``Record``s, named ``module:Class`` in a ``DataConfig``.
+"""
 
 from ..errors import BrokenRecord, DataError
 from .config import DataConfig
-from .loader import make_loader
+from .examples import CachedExamples, PictureExamples
+from .loader import Loader, make_loader
+from .records import Batch, Example, Record, Source
+from .sources import open_source
 
-__all__ = ["BrokenRecord", "DataConfig", "DataError", "make_loader"]
+__all__ = [
+    "Batch",
+    "BrokenRecord",
+    "CachedExamples",
+    "DataConfig",
+    "DataError",
+    "Example",
+    "Loader",
+    "PictureExamples",
+    "Record",
+    "Source",
+    "make_loader",
+    "open_source",
+]

@@ -18,7 +18,7 @@ from ..files import write_whole
 from ..models.vqgan import VQGAN, encode_exactly, images_to_float
 from ..text.tokenizer import Tokenizer
 from .config import DataConfig
-from .examples import captions_of, cut, label_of, read_record
+from .examples import captions_of, cut, label_of, read_record, tokenizer_config
 from .extras import needed
 from .loader import check_classes, check_examples, too_many
 from .read_ahead import read_ahead
@@ -87,7 +87,7 @@ def write_cache(
     source = open_source(config, split)
     check_classes(source, config, model)
     if model.denoiser.condition == "text":
-        tokenizer = tokenizer or Tokenizer(model.tokenizer)
+        tokenizer = tokenizer or Tokenizer(tokenizer_config(model))
         check_tokenizer(model, tokenizer.config)
     pictures = _Pictures(source, model, tokenizer, crops, seed, split)
     check_examples(pictures.read, len(source), f"{config.source} at {config.root}")
@@ -175,7 +175,7 @@ class _Pictures:
             np.random.default_rng((self._seed, index, crop)) if self._train else None for crop in range(self._crops)
         ]
         example = {"index": index, "name": record["id"], "images": np.stack([cut(record, size, rng) for rng in rngs])}
-        if condition == "text":
+        if condition == "text" and self._tokenizer is not None:
             example["captions"] = [_ids(self._tokenizer, caption) for caption in captions_of(record)]
         if condition == "class":
             example["label"] = int(label_of(record, self._model, 0.0, None))

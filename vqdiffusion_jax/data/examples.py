@@ -7,8 +7,8 @@ import functools
 import numpy as np
 from PIL import Image
 
-from ..config import ModelConfig, VQGANConfig
-from ..errors import BrokenRecord, one_line
+from ..config import ModelConfig, TokenizerConfig, VQGANConfig
+from ..errors import BrokenRecord, ConfigError, one_line
 from ..text.tokenizer import Tokenizer
 from .captions import choose, choose_label, usable_captions
 from .records import Example, Record, Source
@@ -57,11 +57,19 @@ def label_of(
 ) -> np.int32:
     """The record's label, or the null label if it is dropped.  Raises BrokenRecord if there is none the model knows."""
     try:
-        if record.get("label") is None:
+        label = record.get("label")
+        if label is None:
             raise ValueError("it has no label")
-        return np.int32(choose_label(record["label"], model.denoiser.null_label, drop_rate, rng))
+        return np.int32(choose_label(label, model.denoiser.null_label, drop_rate, rng))
     except ValueError as error:
         raise BrokenRecord(record["id"], error) from error
+
+
+def tokenizer_config(model: ModelConfig) -> TokenizerConfig:
+    """Return the settings of a text model's tokenizer.  Raises ConfigError for a model without one."""
+    if model.tokenizer is None:
+        raise ConfigError("ModelConfig.tokenizer is None; a model that reads text needs one")
+    return model.tokenizer
 
 
 class PictureExamples:
@@ -80,17 +88,18 @@ class PictureExamples:
         drop_rate: float = 0.0,
         tokenizer: Tokenizer | None = None,
     ):
-        self.source, self._model, self._drop_rate, self._given_tokenizer = source, model, drop_rate, tokenizer
-        alone = isinstance(model, VQGANConfig)
-        self._size = model.image_size if alone else model.codec.image_size
-        self._condition = "none" if alone else model.denoiser.condition
+        self.source, self._drop_rate, self._given_tokenizer = source, drop_rate, tokenizer
+        self._model = None if isinstance(model, VQGANConfig) else model
+        self._size = (model if isinstance(model, VQGANConfig) else model.codec).image_size
 
     def __len__(self) -> int:
         return len(self.source)
 
     @functools.cached_property
-    def _tokenizer(self) -> Tokenizer:
-        return self._given_tokenizer or Tokenizer(self._model.tokenizer)
+    def _tokenizer(self) -> Tokenizer | None:
+        if self._model is None or self._model.denoiser.condition != "text":
+            return None
+        return self._given_tokenizer or Tokenizer(tokenizer_config(self._model))
 
     def __getstate__(self) -> dict:
         return {
@@ -99,13 +108,15 @@ class PictureExamples:
 
     def __call__(self, index: int, rng: np.random.Generator | None) -> Example:
         record = read_record(self.source, index)
-        example = {"id": record["id"], "images": cut(record, self._size, rng)}
-        if self._condition == "text":
+        example = Example(id=record["id"], images=cut(record, self._size, rng))
+        if self._model is None:
+            return example
+        if self._tokenizer is not None:
             captions = captions_of(record)
             choice = choose(len(captions), self._drop_rate, rng)
             ids, mask = self._tokenizer(["" if choice is None else captions[choice]])
-            example |= {"text_ids": ids[0], "text_mask": mask[0]}
-        elif self._condition == "class":
+            example["text_ids"], example["text_mask"] = ids[0], mask[0]
+        elif self._model.denoiser.condition == "class":
             example["labels"] = label_of(record, self._model, self._drop_rate, rng)
         return example
 
@@ -122,15 +133,16 @@ class CachedExamples:
     def __call__(self, index: int, rng: np.random.Generator | None) -> Example:
         record = self.source[index]
         crops = record["tokens"]
-        example = {"id": record["id"], "tokens": crops[0 if rng is None else rng.integers(len(crops))].astype(np.int32)}
+        tokens = crops[0 if rng is None else rng.integers(len(crops))].astype(np.int32)
+        example = Example(id=record["id"], tokens=tokens)
         condition = self._model.denoiser.condition
         if condition == "text":
             choice = choose(len(record["captions"]), self._drop_rate, rng)
             tokens = self.source.empty_text if choice is None else record["captions"][choice]
-            settings = self._model.tokenizer
+            settings = tokenizer_config(self._model)
             ids = np.full(settings.context_length, settings.pad_token, np.int32)
             ids[: len(tokens)] = tokens
-            example |= {"text_ids": ids, "text_mask": np.arange(len(ids)) < len(tokens)}
+            example["text_ids"], example["text_mask"] = ids, np.arange(len(ids)) < len(tokens)
         elif condition == "class":
             example["labels"] = label_of(record, self._model, self._drop_rate, rng)
         return example

@@ -72,11 +72,11 @@ def make_loader(
         )
     check_installed("grain", "reading a data set")  # which begins with the first batch
     drop_rate = config.drop_rate if split == "train" else 0.0
-    if config.cache and isinstance(model_config, VQGANConfig):
-        raise ConfigError(
-            f"data.cache is {config.cache}, which holds tokens; a codec is trained on pictures: give source and root instead"
-        )
     if config.cache:
+        if isinstance(model_config, VQGANConfig):
+            raise ConfigError(
+                f"data.cache is {config.cache}, which holds tokens; a codec is trained on pictures: give source and root"
+            )
         cache = TokenCache(Path(config.cache), split, model_config, codec_fingerprint)
         examples = CachedExamples(cache, model_config, drop_rate=drop_rate)
     else:
@@ -96,7 +96,9 @@ def make_loader(
 
 def check_classes(source: Source, config: DataConfig, model: ModelConfig | VQGANConfig) -> None:
     """Raise DataError if the data set has more classes than the model can tell apart."""
-    count = None if isinstance(model, VQGANConfig) else getattr(source, "num_classes", None)
+    if isinstance(model, VQGANConfig):
+        return
+    count = getattr(source, "num_classes", None)
     if count is not None and model.denoiser.condition == "class" and count > model.denoiser.null_label:
         kept = " besides the null class" if model.denoiser.learnable_null else ""
         raise DataError(

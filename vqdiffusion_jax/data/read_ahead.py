@@ -1,16 +1,23 @@
-"""Elements of a random-access sequence in order, prepared ahead of time by threads and worker processes (grain)."""
+"""Elements of a random-access sequence in order, prepared ahead of time by grain's threads and worker processes."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from .extras import needed
 
 
-def read_ahead(elements: Sequence[Any], *, start: int = 0, threads: int, ahead: int, workers: int):
-    """Grain's iterator over ``elements[start]``, ``elements[start + 1]``, ...; its ``close()`` ends threads and processes.
+class RandomAccess(Protocol):
+    """Elements by number, from 0."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+def read_ahead(elements: RandomAccess, *, start: int = 0, threads: int, ahead: int, workers: int):
+    """Return grain's iterator over ``elements`` from ``start`` on; its ``close()`` ends threads and processes.
 
     Args:
       threads, ahead: threads, and elements prepared before they are asked for, in each process.
@@ -31,5 +38,5 @@ def read_ahead(elements: Sequence[Any], *, start: int = 0, threads: int, ahead: 
 
 
 def _leave_interrupts_to_the_parent(worker: int, workers: int) -> None:
-    """A terminal sends Ctrl-C to workers too, but training still needs its batches to end in order; who reads ends its workers."""
+    """Make a worker ignore Ctrl-C, which a terminal sends to it too; training, which ends its workers, still needs batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

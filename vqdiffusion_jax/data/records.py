@@ -57,6 +57,14 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Record: ...
 
 
+class DividedSource(Source, Protocol):
+    """A data set in one piece, of which a part can be held out."""
+
+    def group(self, index: int) -> str:
+        """Return the name under which record ``index`` is held out; records of equal names go together."""
+        ...
+
+
 class HoldOut:
     """The part of a data set without splits that belongs to ``split``.
 
@@ -64,7 +72,7 @@ class HoldOut:
     the division does not change when records are added or reordered.
     """
 
-    def __init__(self, source: Source, split: str, fraction: float):
+    def __init__(self, source: DividedSource, split: str, fraction: float):
         held_out = np.fromiter((_share(source.group(i)) < fraction for i in range(len(source))), bool, len(source))
         self.source = source
         self.indices = np.flatnonzero(held_out == (split == "validation"))

@@ -125,7 +125,7 @@ def make_manifest(
     **settings: Any,
 ) -> dict[str, Any]:
     """The manifest of a cache for ``model`` (tokenizer: for text, its own) made by the codec of that fingerprint."""
-    text = model.denoiser.condition == "text"
+    text = tokenizer if model.denoiser.condition == "text" else None
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -133,9 +133,9 @@ def make_manifest(
         "codec_fingerprint": fingerprint,
         "num_codes": model.codec.num_codes,
         "condition": model.denoiser.condition,
-        "tokenizer": to_dict(tokenizer.config) if text else None,
-        "vocab_size": tokenizer.vocab_size if text else 0,
-        "empty_text": tokenizer.encode("") if text else None,
+        "tokenizer": to_dict(text.config) if text else None,
+        "vocab_size": text.vocab_size if text else 0,
+        "empty_text": text.encode("") if text else None,
         "num_examples": num_examples,
         "shard_size": shard_size,
         "num_shards": -(-num_examples // shard_size),

@@ -79,14 +79,15 @@ class ChunkStore:
         """Compute this process's missing chunks; ``rows(pictures)`` returns arrays of one row a picture."""
         for chunk in progress(self.missing(process_index, process_count)):
             begun = time.perf_counter()
-            found = dict(rows(self.pictures(chunk)))
+            found: dict[str, Any] = dict(rows(self.pictures(chunk)))
             for name, array in found.items():
                 if len(array) != len(self.pictures(chunk)):
                     raise EvaluationError(
                         f"{name} has {len(array)} rows for {len(self.pictures(chunk))} pictures of chunk {chunk}"
                     )
+            found[SECONDS] = np.float64(time.perf_counter() - begun)
             with write_whole(self.path(chunk)) as place, place.open("wb") as file:
-                np.savez(file, **found, **{SECONDS: np.float64(time.perf_counter() - begun)})
+                np.savez(file, **found)
 
     def stream(self, name: str) -> Iterator[np.ndarray]:
         """Yield the rows of ``name``, chunk by chunk, in the order of the pictures.

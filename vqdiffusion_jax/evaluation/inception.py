@@ -8,6 +8,8 @@ block pools the maximum, and there are 1008 classes.  Pictures are (batch, 299,
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -24,7 +26,9 @@ _EPSILON = 1e-3
 class ConvNorm(nnx.Module):
     """Convolution without bias, batch norm with stored statistics, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel, *, strides: int = 1, padding=0, rngs: nnx.Rngs):
+    def __init__(
+        self, inputs: int, outputs: int, kernel, *, strides: int = 1, padding: int | tuple[int, int] = 0, rngs: nnx.Rngs
+    ):
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         rows, columns = (padding, padding) if isinstance(padding, int) else padding
         self.conv = nnx.Conv(
@@ -47,12 +51,14 @@ class ConvNorm(nnx.Module):
 
 def max_pool(x: jax.Array, *, strides: int = 2, padding: int = 0) -> jax.Array:
     """The largest of every 3 x 3 pixels."""
-    return nnx.max_pool(x, (3, 3), (strides, strides), ((padding, padding),) * 2)
+    pads: Any = ((padding, padding),) * 2  # flax takes pairs, and declares a str
+    return nnx.max_pool(x, (3, 3), (strides, strides), pads)
 
 
 def mean_pool(x: jax.Array) -> jax.Array:
     """The mean of every 3 x 3 pixels, of those that exist at the border."""
-    return nnx.avg_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)), count_include_pad=False)
+    pads: Any = ((1, 1), (1, 1))  # flax takes pairs, and declares a str
+    return nnx.avg_pool(x, (3, 3), (1, 1), pads, count_include_pad=False)
 
 
 class BlockA(nnx.Module):
@@ -91,7 +97,8 @@ class BlockC(nnx.Module):
     """17 x 17: 7 x 7 convolutions as rows and columns, ``width`` channels between them."""
 
     def __init__(self, inputs: int, width: int, *, rngs: nnx.Rngs):
-        row, column = {"kernel": (1, 7), "padding": (0, 3)}, {"kernel": (7, 1), "padding": (3, 0)}
+        row: dict[str, Any] = {"kernel": (1, 7), "padding": (0, 3)}
+        column: dict[str, Any] = {"kernel": (7, 1), "padding": (3, 0)}
         self.branch1x1 = ConvNorm(inputs, 192, 1, rngs=rngs)
         self.branch7x7_1 = ConvNorm(inputs, width, 1, rngs=rngs)
         self.branch7x7_2 = ConvNorm(width, width, **row, rngs=rngs)
@@ -130,7 +137,8 @@ class BlockE(nnx.Module):
     """8 x 8; the last one pools the maximum."""
 
     def __init__(self, inputs: int, *, pools_maximum: bool, rngs: nnx.Rngs):
-        row, column = {"kernel": (1, 3), "padding": (0, 1)}, {"kernel": (3, 1), "padding": (1, 0)}
+        row: dict[str, Any] = {"kernel": (1, 3), "padding": (0, 1)}
+        column: dict[str, Any] = {"kernel": (3, 1), "padding": (1, 0)}
         self.pools_maximum = pools_maximum
         self.branch1x1 = ConvNorm(inputs, 320, 1, rngs=rngs)
         self.branch3x3_1 = ConvNorm(inputs, 384, 1, rngs=rngs)

@@ -32,7 +32,7 @@ def inception_score(batches: Iterable[np.ndarray], count: int, *, splits: int = 
         np.add.at(entropy, part, (p * log_p).sum(axis=1))
         np.add.at(marginal, part, p)
         seen += len(log_p)
-    if seen != count:
+    if marginal is None or seen != count:
         raise EvaluationError(f"there are {seen} rows of logits where {count} were announced")
     sizes = np.diff(edges)
     mean = marginal / sizes[:, None]

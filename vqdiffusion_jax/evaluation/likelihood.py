@@ -13,6 +13,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,8 +66,8 @@ def _terms(model: VQDiffusionModel, batch: dict, numbers: jax.Array, key: jax.Ar
         x0 = model.codec.encode(
             images_to_float(batch["images"]), key=jax.vmap(jax.random.fold_in, (0, None))(keys, _ENCODER_DRAW)
         )
-    condition = batch.get("labels")
-    if config.denoiser.condition == "text":
+    condition: Any = batch.get("labels")
+    if model.text_encoder is not None and config.text_embedding is not None:
         condition = text_embedding(model.text_encoder, batch["text_ids"], config.text_embedding)
 
     def draw(number):

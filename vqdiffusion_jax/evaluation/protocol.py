@@ -216,7 +216,8 @@ def with_settings(protocol: Protocol, settings: Mapping[str, str]) -> Protocol:
 
 def todays_name(name: str) -> str:
     """Return the name that a setting of sampling has today, with a warning if that is another."""
-    today = next((new for new, about in all_settings().items() if about.formerly == name), name)
+    former = {about.formerly: new for new, about in all_settings().items() if about.formerly}
+    today = former.get(name, name)
     if today != name:
         warnings.warn(f"{name} is now {today}; the next release drops the former name", stacklevel=3)
     return today
@@ -226,13 +227,13 @@ def _split(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a table of today's names in two: fields of Protocol or of nothing, and settings of sampling."""
     table = dict(table)
     options = table.pop("strategy_options", None)
-    flat = {todays_name(name): value for name, value in table.items()}
+    flat: dict[str, Any] = {todays_name(name): value for name, value in table.items()}
     if options is not None:
         if not isinstance(options, Mapping):
             raise ConfigError(f"strategy_options is {options!r}; it must be a table of the strategy's settings")
         if options:
             warnings.warn("a strategy's settings now stand beside it, without strategy_options", stacklevel=3)
-        flat |= {_FORMER_OPTIONS.get(name, name): value for name, value in options.items()}
+        flat |= {_FORMER_OPTIONS.get(str(name), str(name)): value for name, value in options.items()}
     known = {field.name for field in dataclasses.fields(Protocol)}
     settings = {"strategy", *all_settings()} - known  # ``seed`` is the protocol's own
     own = {name: value for name, value in flat.items() if name not in settings}

@@ -138,10 +138,9 @@ def write_sweep(
             f"{scores[c]:.6g}" if c in scores else "" for c in columns
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    x = [settings.get(names[0]) for settings, _ in points]
-    is_line = all(isinstance(value, int | float) and not isinstance(value, bool) for value in x) and len(set(x)) == len(
-        x
-    )
+    values = [settings.get(names[0]) for settings, _ in points]
+    x = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    is_line = len(set(x)) == len(points)
     for column in (c for c in columns if len(points) > 1 and all(c in scores for _, scores in points)):
         y = [scores[column] for _, scores in points]
         if is_line:

@@ -227,7 +227,7 @@ def _examples(pipeline: VQDiffusionPipeline, source: Source, indices: np.ndarray
     """Return pictures of the records, and first captions or labels, as the model was trained on them."""
     config = pipeline.config
     batch = Batch(images=read_pictures(source, indices, config.codec.image_size))
-    if config.denoiser.condition == "text":
+    if config.denoiser.condition == "text" and pipeline.tokenizer is not None:
         batch["text_ids"], _ = pipeline.tokenizer([captions_of(read_record(source, int(i)))[0] for i in indices])
     elif config.denoiser.condition == "class":
         batch["labels"] = np.stack([label_of(read_record(source, int(i)), config, 0.0, None) for i in indices])

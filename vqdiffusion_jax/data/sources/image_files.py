@@ -21,5 +21,5 @@ def image_files(root: Path) -> list[str]:
 
 def split_folder(root: Path, split: str) -> tuple[Path, bool]:
     """(folder of the split, True) if ``root`` has a folder for train and one for validation, else (root, False)."""
-    folders = {name: next((root / f for f in names if (root / f).is_dir()), None) for name, names in _FOLDERS.items()}
-    return (folders[split], True) if all(folders.values()) else (root, False)
+    there = {name: [root / f for f in names if (root / f).is_dir()] for name, names in _FOLDERS.items()}
+    return (there[split][0], True) if all(there.values()) else (root, False)

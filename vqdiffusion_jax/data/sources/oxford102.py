@@ -37,7 +37,7 @@ class Oxford102:
         self._labels = None if labels is None else labels[np.array(numbers, int) - 1].astype(int) - 1
         held_out = _mat(root / "setid.mat", "valid")
         self.has_splits = held_out is not None
-        if self.has_splits:
+        if held_out is not None:
             keep = np.flatnonzero(np.isin(numbers, held_out) == (split == "validation"))
             self._names = [self._names[i] for i in keep]
             self._labels = None if self._labels is None else self._labels[keep]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickletools
 from pathlib import Path
+from typing import Any
 
 from ...errors import DataError
 
@@ -31,6 +32,7 @@ def read_string_list(path: Path) -> list[str]:
     remembered: dict[int, str | None] = {}  # what the pickle's memo holds: a string, or None for the list
     lists, last = 0, None
     try:
+        argument: Any  # a string or a number, as the opcode says
         for opcode, argument, _ in pickletools.genops(path.read_bytes()):
             name = opcode.name
             if name in _STRINGS:
@@ -42,9 +44,9 @@ def read_string_list(path: Path) -> list[str]:
                     raise DataError(f"{path} holds a list within a list; expected one flat list of names")
             elif name in _STORES or name == "MEMOIZE":
                 remembered[len(remembered) if name == "MEMOIZE" else argument] = last
-            elif name in _RECALLS and remembered.get(argument) is not None:
-                last = remembered[argument]
-                strings.append(last)
+            elif name in _RECALLS and (recalled := remembered.get(argument)) is not None:
+                last = recalled
+                strings.append(recalled)
             elif name not in _HARMLESS:
                 shown = f"{name} {argument}" if argument is not None else name
                 raise DataError(

@@ -6,6 +6,7 @@ import json
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -118,7 +119,7 @@ def _read_index(file: Path, shards: list[str], facts: np.ndarray) -> dict[str, n
     return table if fits else None
 
 
-def _write_index(file: Path, table: dict[str, np.ndarray]) -> None:
+def _write_index(file: Path, table: dict[str, Any]) -> None:
     """Keep the index for next time; a folder that cannot be written to only costs that time."""
     try:
         with write_whole(file) as place, place.open("wb") as out:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,9 +22,10 @@ _CONFIG = "config"
 
 def save_judge(judge: Judge, file: str | Path) -> None:
     """Write ``file``, whole or not at all."""
-    arrays = {path: np.asarray(leaf) for path, leaf in leaves_by_path(judge).items()}
+    arrays: dict[str, Any] = {path: np.asarray(leaf) for path, leaf in leaves_by_path(judge).items()}
+    arrays[_CONFIG] = np.array(json.dumps(asdict(judge.config)))
     with write_whole(file) as place, place.open("wb") as out:
-        np.savez(out, **arrays, **{_CONFIG: np.array(json.dumps(asdict(judge.config)))})
+        np.savez(out, **arrays)
 
 
 def load_judge(file: str | Path) -> Judge:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from ...data.scenes.questions import is_for_judging
 from ...data.scenes.render import render
 from ...data.scenes.scene import Scene
 from ...data.sources.scenes import Scenes
-from ...models.shapes import Keys
+from ...models.shapes import make_rngs
 from .model import Judge, JudgeConfig
 from .verdict import agreement, judge_pictures, truth
 
@@ -66,11 +67,11 @@ def train_judge(
     concepts: the first so many of scenes/concepts.txt (0: all), or names.
     """
     source, scenes = scenes_of(data, concepts, test=False, seed=seed)
-    judge = Judge(JudgeConfig(concepts=source.drawings.concepts), rngs=Keys(seed))
+    judge = Judge(JudgeConfig(concepts=source.drawings.concepts), rngs=make_rngs(seed))
     warmup = min(200, steps // 10)
     rate = optax.warmup_cosine_decay_schedule(0.0, peak_rate, warmup, steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=1e-2))
-    state = optimizer.init(judge)
+    state = optimizer.init(cast(Any, judge))  # a module is a pytree, which optax takes
     key = jax.random.key(seed)
     for step in range(1, steps + 1):
         batch = [next(scenes) for _ in range(batch_size)]
