@@ -1,4 +1,4 @@
-"""Pictures in and out of files."""
+"""Files of a run: a PNG, a JSON and perhaps a GIF a picture, and a grid."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from ..files import write_whole
 from ..sampling.seeds import occurrences
+
+if TYPE_CHECKING:
+    from ..pipeline import VQDiffusionOutput, VQDiffusionPipeline
 
 GIF_FRAMES = 50  # at most; longer runs are thinned
 FRAME_MS = 80
@@ -21,7 +25,7 @@ GRID_PICTURES = 64  # at most; the first ones
 
 
 def grid(pictures: np.ndarray, columns: int | None = None) -> Image.Image:
-    """Pictures (n, height, width, 3) uint8 side by side, in about as many rows as columns."""
+    """Return pictures (n, height, width, 3) uint8 side by side, by default in about as many rows as columns."""
     count, height, width, _ = pictures.shape
     columns = columns or math.ceil(math.sqrt(count))
     sheet = Image.new("RGB", (columns * width, math.ceil(count / columns) * height), "white")
@@ -31,14 +35,14 @@ def grid(pictures: np.ndarray, columns: int | None = None) -> Image.Image:
 
 
 class Writer:
-    """Writes pictures as they come: one PNG, one JSON and, if there is a trajectory, one GIF each; in the end a grid of the first.
+    """The writer of a run's pictures: one PNG, one JSON and, with a trajectory, one GIF each; at the end a grid.
 
-    Each file appears whole or not at all, a picture's PNG last; only its JSON is empty for a moment, by which the number is taken.
-    The grid has the number of the run's first picture.  Where another run has come first to a number, this one's go on after it.
-    Over several processes each writes its own pictures, and no grid.
+    Each file appears whole or not at all, a picture's PNG last.  Only its JSON is empty for a moment, which reserves the
+    number; a number that another run has reserved is left out.  The grid shows the run's first pictures and has the
+    number of the first.  Of several processes each writes its own pictures, and none a grid.
 
-    out: folder; start: number of the first picture's files; subjects: what every picture of the run shows;
-    record: settings that all of them share; first_image: number of the first picture of each subject.
+    out: folder.  start: number of the first picture's files.  subjects: the settings of each picture's own.
+    record: the recipe that all share.  first_image: number of the first picture of each subject.
     """
 
     def __init__(self, out: Path, start: int, subjects: list[dict], record: dict, first_image: int):
@@ -47,8 +51,8 @@ class Writer:
         self.written: list[str] = []
         self.shown: list[np.ndarray] = []
 
-    def add(self, result, pipeline) -> None:
-        """Write some of the run's pictures, as ``VQDiffusionPipeline.stream`` gives them."""
+    def add(self, result: VQDiffusionOutput, pipeline: VQDiffusionPipeline) -> None:
+        """Write a batch of the run's pictures."""
         import vqdiffusion_jax
 
         for i, (index, picture) in enumerate(zip(result.indices, result.images, strict=True)):
@@ -73,7 +77,7 @@ class Writer:
 
     @contextmanager
     def _number(self, index: int) -> Iterator[str]:
-        """The number of picture ``index``, which is this run's from now on; given back if its files cannot be written."""
+        """Reserve a number for the picture ``index`` and yield it; release it if the picture's files cannot be written."""
         while True:
             name = f"{self.start + index:06d}"
             try:
@@ -89,7 +93,7 @@ class Writer:
             raise
 
     def finish(self) -> None:
-        """Write the grid and print where everything is."""
+        """Write the grid, and print the numbers and the folder of the run's files."""
         count, done = len(self.subjects), self.written
         if len(done) == count:
             with write_whole(self.out / f"{GRID}{done[0]}.png") as place:
@@ -99,18 +103,21 @@ class Writer:
 
 
 def first_free(out: Path) -> int:
-    """The first number that no file has, nor any after it, as every process sees the folder.  All processes call this."""
+    """Return the first number above those of all files, as any process sees the folder.  All processes call this."""
     from ..multihost import all_gather
 
     numbers = [path.stem.removeprefix(GRID) for path in out.iterdir() if path.suffix in (".png", ".json", ".gif")]
-    taken = [
-        int(number) for number in numbers if number.isdecimal() and len(number) < 10
-    ]  # longer ones are dates, and not ours
-    return int(all_gather(np.int32(max(taken, default=-1))).max()) + 1  # nobody writes before all have looked
+    # Longer numbers are dates in the names of other files.
+    taken = [int(number) for number in numbers if number.isdecimal() and len(number) < 10]
+    # Gathering also waits for every process, so that none writes before all have looked.
+    return int(all_gather(np.array(max(taken, default=-1), np.int32)).max()) + 1
 
 
-def frames(trajectory: np.ndarray, pipeline, count: int) -> np.ndarray:
-    """The denoising of one picture, (calls, length) tokens, as at most ``count`` pictures uint8; places still [MASK] are grey."""
+def frames(trajectory: np.ndarray, pipeline: VQDiffusionPipeline, count: int) -> np.ndarray:
+    """Return at most ``count`` pictures of a trajectory, uint8 (n, height, width, 3), with [MASK] in grey.
+
+    trajectory: (calls, length) tokens of one picture.
+    """
     keep = np.unique(np.linspace(0, len(trajectory) - 1, min(len(trajectory), count)).round().astype(int))
     masked = trajectory[keep] == pipeline.config.denoiser.mask_token
     cell = pipeline.config.codec.downsampling
@@ -118,7 +125,8 @@ def frames(trajectory: np.ndarray, pipeline, count: int) -> np.ndarray:
     return np.where(hidden[..., None], np.uint8(128), pipeline.decode(np.where(masked, 0, trajectory[keep])))
 
 
-def _write_gif(path: Path, trajectory: np.ndarray, pipeline) -> None:
+def _write_gif(path: Path, trajectory: np.ndarray, pipeline: VQDiffusionPipeline) -> None:
+    """Write the GIF of a trajectory, (calls, length) tokens of one picture."""
     shown = [Image.fromarray(picture) for picture in frames(trajectory, pipeline, GIF_FRAMES)]
     shown[0].save(
         path,

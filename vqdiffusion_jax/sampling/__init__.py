@@ -1,9 +1,10 @@
-"""Sampling: strategies, guidance and truncation as data, and one loop that runs them."""
+"""Sampling: settings of a call, strategies, guidance and truncation as data, and one loop that runs them."""
 
 from .ancestral import Ancestral, ReferenceFast
 from .editing import all_mask_start, composite, first_timestep_of, inpainting_start, noised_start, outpaint, token_mask
 from .entropy_bound import EntropyBound
 from .fewer_tokens import FewerTokens, PurityPrior
+from .fields import check_fields, setting
 from .guidance import Guidance, combine
 from .infer_speed import strategy_from_infer_speed
 from .loop import denoise, paired_logits, pairs, predictor
@@ -39,6 +40,7 @@ __all__ = [
     "all_mask_start",
     "best_timesteps",
     "bound_of",
+    "check_fields",
     "combine",
     "composite",
     "default_counts",
@@ -54,6 +56,7 @@ __all__ = [
     "pairs",
     "predictor",
     "reference_counts",
+    "setting",
     "strategy_from_infer_speed",
     "token_mask",
 ]
