@@ -22,7 +22,7 @@ _TARGETS = {
 HUES = tuple(_TARGETS)
 _COLOURED = 0.05  # chroma from which a pixel counts as coloured
 _NEAR, _FAR = 40 / 360, 75 / 360  # hue distances within which a pixel moves with the dominant hue, fully and at all
-_VISIBLE = 0.1  # Oklab distance from the background
+_VISIBLE = 0.16  # Oklab distance from the background
 _TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
                     [0.0883024619, 0.2817188376, 0.6299787005]])  # fmt: skip
 _TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
