@@ -8,6 +8,7 @@ configurations by name.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -23,7 +24,8 @@ MLPS = ("dense", "conv")
 ACTIVATIONS = ("gelu2", "gelu")
 EMBEDDINGS = ("learned", "sinusoidal")
 CLASS_NORMS = ("layer", "instance")
-QUANTIZERS = ("gumbel", "vq", "ema")
+QUANTIZERS = ("gumbel", "vq", "ema", "fsq")
+CODEC_NETWORKS = ("conv", "dense")
 DENOMINATORS = ("num_codes", "num_codes_plus_one")
 AUXILIARY_WEIGHTINGS = ("decreasing", "increasing", "constant")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -197,7 +199,7 @@ class DenoiserConfig:
 class VQGANConfig:
     """Image codec: convolutional encoder and decoder around a codebook (taming transformers)."""
 
-    quantizer: str  # "gumbel": f8 OpenImages; "vq": f16; "ema": ITHQ
+    quantizer: str  # "gumbel": f8 OpenImages; "vq": f16; "ema": ITHQ; "fsq": the embedded model
     codebook_size: int
     embed_dim: int  # width of a code
     image_size: int = 256
@@ -213,11 +215,27 @@ class VQGANConfig:
     # Pixels a side of the squares that the encoder sees one at a time; None: the whole picture.
     encoder_window: int | None = None
 
+    levels: tuple[int, ...] = ()  # fsq: values of each number of a code; their product is codebook_size
+    # "dense": matrix products on cells of encoder_window pixels (models/dense_codec.py), ``channels`` wide.
+    network: str = "conv"
+
     def __post_init__(self):
         whole(self, 1, "codebook_size", "embed_dim", "image_size", "channels", "num_res_blocks")
         whole(self, 1, "z_channels", "image_channels", "norm_groups")
         one_of(self, "quantizer", QUANTIZERS)
+        one_of(self, "network", CODEC_NETWORKS)
         fraction(self, "dropout")
+        if self.quantizer == "fsq" and not (
+            min(self.levels, default=0) >= 2
+            and math.prod(self.levels) == self.codebook_size
+            and len(self.levels) == self.embed_dim
+        ):
+            raise ConfigError(
+                f"VQGANConfig.levels={self.levels} must be embed_dim={self.embed_dim} numbers of at least 2 whose product "
+                f"is codebook_size={self.codebook_size}"
+            )
+        if self.network == "dense" and self.encoder_window is None:
+            raise ConfigError("VQGANConfig.network is 'dense', which needs encoder_window, the side of its cells")
         if not self.channel_multipliers:
             raise ConfigError("VQGANConfig.channel_multipliers is empty; give one whole number a level")
         if self.image_size % self.downsampling:
@@ -245,6 +263,11 @@ class VQGANConfig:
             raise ConfigError(
                 f"VQGANConfig.reduced_codebook_size={self.reduced_codebook_size} must lie in 1..{self.codebook_size}"
             )
+
+    @property
+    def cell(self) -> int:
+        """Pixels a side of what the encoder sees at a time."""
+        return self.encoder_window or self.image_size
 
     @property
     def downsampling(self) -> int:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqdiffusion_jax.config import VQGANConfig
+from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept, reduction_from_full
 from vqdiffusion_jax.models.quantizers import (
     codebook_norms,
@@ -192,3 +193,23 @@ def test_released_reductions_have_one_catch_all(reference_root, name, num_codes,
     counts = np.bincount(full_to_reduced)
     assert counts[0] == table.size - num_codes + 1 and (counts[1:] == 1).all()
     assert (np.diff(reduced_to_full) > 0).all()
+
+
+def test_fsq_counts_every_combination_of_levels_once_and_rounds_to_the_nearest():
+    levels = (4, 3, 5)
+    q = make_quantizer(VQGANConfig(quantizer="fsq", codebook_size=60, embed_dim=3, levels=levels), rngs=nnx.Rngs(0))
+    codes = np.asarray(q.lookup(jnp.arange(60)))
+    assert codes.shape == (60, 3) and len(np.unique(codes, axis=0)) == 60
+    assert [sorted(set(column)) for column in codes.T] == [[-1, -0.5, 0, 0.5], [-1, 0, 1], [-1, -0.5, 0, 0.5, 1]]
+    np.testing.assert_array_equal(codes[:6, 2], [-1, -0.5, 0, 0.5, 1, -1])  # the last number counts fastest
+    latents = jnp.asarray(np.random.default_rng(0).normal(size=(500, 3)) * 2, jnp.float32)
+    rounded = np.round(np.asarray(q.bound(latents))) / (np.array(levels) // 2)
+    np.testing.assert_allclose(q.lookup(q.tokens(latents)), rounded, atol=1e-6)
+    assert set(np.asarray(q.tokens(latents * 10))) <= set(range(60)) and len(set(np.asarray(q.tokens(latents)))) > 40
+    assert jnp.isnan(q.lookup(jnp.asarray([60, -1]))).all()
+
+
+@pytest.mark.parametrize("levels, size, width", [((4, 4), 15, 2), ((16,), 16, 2), ((), 16, 2), ((16, 1), 16, 2)])
+def test_levels_must_make_the_codebook(levels, size, width):
+    with pytest.raises(ConfigError, match="levels"):
+        VQGANConfig(quantizer="fsq", codebook_size=size, embed_dim=width, levels=levels)

@@ -2,14 +2,17 @@
 
 Each family of released codecs chooses the code in its own way: the nearest one (``vq``; van den Oord et al. 2017), the
 nearest one in a codebook that follows its latents by moving averages (``ema``; ibid., appendix A.1), and a draw from
-predicted logits (``gumbel``).  Codebooks, logits and distances are float32 in every compute dtype: a rounded codebook
-is another codebook.
+predicted logits (``gumbel``).  A fourth way is rounding (``fsq``; Mentzer et al. 2023).  Codebooks, logits and
+distances are float32 in every compute dtype: a rounded codebook is another codebook.
 """
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from ..array_types import AnyFloat, AnyInt, Codebook, CodeIndices, Key, Latents, Scalar
@@ -163,10 +166,48 @@ class GumbelQuantizer(nnx.Module):
         return lookup(self.codebook[...], tokens)
 
 
-_QUANTIZERS = {"gumbel": GumbelQuantizer, "vq": VQQuantizer, "ema": EMAQuantizer}
+class FSQQuantizer(nnx.Module):
+    """Finite scalar quantization: each number of a latent is rounded to one of a few values (Mentzer et al. 2023).
+
+    There is no codebook to train.  A code is these values scaled to [-1, 1]; its index is their number in mixed radix,
+    the last digit the fastest.
+    """
+
+    def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
+        self.levels = config.levels
+
+    def bound(self, latents: Latents) -> Latents:
+        """Return latents (..., embed_dim) squeezed so that rounding to integers leaves ``levels`` values each."""
+        levels = np.asarray(self.levels)
+        half = (levels - 1) * (1 + 1.0e-3) / 2
+        offset = np.where(levels % 2 == 0, 0.5, 0.0)
+        return jnp.tanh(latents.astype(jnp.float32) + np.arctanh(offset / half).astype(np.float32)) * half - offset
+
+    def scale(self, values: AnyFloat | AnyInt) -> Latents:
+        """Return codes in [-1, 1] of integer values around 0."""
+        return (values / (np.asarray(self.levels) // 2)).astype(jnp.float32)
+
+    def tokens(self, latents: Latents, *, gumbel: AnyFloat | None = None, temperature: float = 1.0) -> CodeIndices:
+        """Return the indices of the codes nearest to latents; the noise of a GumbelQuantizer is ignored."""
+        digits = jnp.round(self.bound(latents)).astype(jnp.int32) + np.asarray(self.levels, np.int32) // 2
+        return jnp.sum(digits * self._radix(), axis=-1, dtype=jnp.int32)
+
+    def lookup(self, tokens: CodeIndices) -> Latents:
+        """Return the codes of indices; NaN for an index that is no code."""
+        levels = np.asarray(self.levels, np.int32)
+        codes = self.scale(tokens[..., None] // self._radix() % levels - levels // 2)
+        known = (tokens >= 0) & (tokens < math.prod(self.levels))
+        return jnp.where(known[..., None], codes, jnp.nan)
+
+    def _radix(self) -> np.ndarray:
+        return np.append(np.cumprod(self.levels[:0:-1])[::-1], 1).astype(np.int32)
 
 
-def make_quantizer(config: VQGANConfig, *, rngs: nnx.Rngs) -> VQQuantizer | EMAQuantizer | GumbelQuantizer:
+Quantizer = VQQuantizer | EMAQuantizer | GumbelQuantizer | FSQQuantizer
+_QUANTIZERS = {"gumbel": GumbelQuantizer, "vq": VQQuantizer, "ema": EMAQuantizer, "fsq": FSQQuantizer}
+
+
+def make_quantizer(config: VQGANConfig, *, rngs: nnx.Rngs) -> Quantizer:
     """Return a new quantizer of the kind that ``config.quantizer`` names."""
     return _QUANTIZERS[config.quantizer](config, rngs=rngs)
 

@@ -36,8 +36,20 @@ def encoder_flops(config: VQGANConfig) -> int:
     return total + _conv(area, wide, config.z_channels) + _conv(area, config.z_channels, config.embed_dim, 1)
 
 
+def network_flops(config: VQGANConfig) -> int:
+    """Return the operations of encoder and decoder for one picture."""
+    if config.network == "conv":
+        return encoder_flops(config) + decoder_flops(config)
+    pixels = config.cell**2 * config.image_channels
+    codes = (config.cell // config.downsampling) ** 2 * config.z_channels
+    weights = (2 * pixels + 10 * codes) * config.channels + 8 * config.num_res_blocks * config.channels**2
+    return 2 * weights * (config.image_size // config.cell) ** 2
+
+
 def quantizer_flops(config: VQGANConfig) -> int:
     """Return the operations of comparing one picture's latents with every code, or projecting them to logits."""
+    if config.quantizer == "fsq":
+        return 0
     return 2 * config.grid[0] * config.grid[1] * config.embed_dim * config.codebook_size
 
 
@@ -56,5 +68,5 @@ def training_flops(codec: VQGANConfig, discriminator: DiscriminatorConfig) -> in
     The discriminator runs forward and backward on the reconstruction for the decoder (one backward product a layer),
     and on picture and reconstruction for itself.
     """
-    total = 3 * (encoder_flops(codec) + quantizer_flops(codec) + decoder_flops(codec))
+    total = 3 * (network_flops(codec) + quantizer_flops(codec))
     return total + (7 * discriminator_flops(discriminator, codec.image_size) if discriminator.weight else 0)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ...models.quantizers import EMAQuantizer, GumbelQuantizer, VQQuantizer, commitment_loss, gumbel_noise
+from ...models.quantizers import EMAQuantizer, FSQQuantizer, GumbelQuantizer, Quantizer, commitment_loss, gumbel_noise
 from .config import CodebookConfig
 
 
@@ -27,7 +27,7 @@ def straight_through(latents: Array, codes: Array) -> Array:
 
 
 def quantize(
-    quantizer: VQQuantizer | EMAQuantizer | GumbelQuantizer,
+    quantizer: Quantizer,
     latents: Array,
     config: CodebookConfig,
     *,
@@ -38,6 +38,11 @@ def quantize(
     if isinstance(quantizer, GumbelQuantizer):
         return _gumbel(quantizer, latents, config, temperature_at(config, step), key)
     batch = latents.shape[0]
+    if isinstance(quantizer, FSQQuantizer):
+        values = quantizer.bound(latents)
+        codes = quantizer.scale(straight_through(values, jnp.round(values)))
+        tokens = quantizer.tokens(jax.lax.stop_gradient(latents))
+        return Quantized(codes, jnp.zeros((), jnp.float32), tokens.reshape(batch, -1))
     tokens = quantizer.tokens(jax.lax.stop_gradient(latents))
     codes = quantizer.lookup(tokens)
     penalty = config.commitment * commitment_loss(latents, codes)
