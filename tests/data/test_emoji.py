@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vqdiffusion_jax.data.emoji import build as build_module
-from vqdiffusion_jax.data.emoji import packages
+from vqdiffusion_jax.data.emoji import packages, signs
 from vqdiffusion_jax.data.scenes.concepts import all_concepts, choose_concepts
 from vqdiffusion_jax.data.scenes.drawings import Drawings
 from vqdiffusion_jax.data.scenes.held_out import is_held_out
@@ -37,6 +37,7 @@ def tarball(folder: Path, package: str, files: dict[str, bytes]) -> None:
 @pytest.fixture
 def tarballs(tmp_path, monkeypatch):
     monkeypatch.setattr(build_module, "all_concepts", lambda: ["red heart", "cat"])
+    monkeypatch.setattr(signs, "_letters", lambda folder: iter(()))  # no font here
     folder = tmp_path / "tarballs"
     folder.mkdir()
     square = np.zeros((32, 32, 4), np.uint8)
@@ -53,6 +54,9 @@ def tarballs(tmp_path, monkeypatch):
     icons(packages.TWEMOJI, ["heart"], {"2764": "heart"})
     icons(packages.FXEMOJI, ["cat"], {})
     icons(packages.FLUENT_COLOR, ["red-heart"], {})
+    icons(packages.FLUENT_FLAT, ["red-heart", "cat"], {"2764": "red-heart", "1f408": "cat"})
+    icons(packages.EMOJIONE, ["cat"], {})
+    tarball(folder, packages.LETTERS, {})
     labels = [("red heart", "2764-FE0F", 0, 1, ["love"]), ("cat", "1F408", 3, 2, ["pet"]), ("dog", "1F415", 3, 2, [])]
     data = [dict(zip(("label", "hexcode", "group", "subgroup", "tags"), row)) for row in labels]
     orders = {"groups": ((0, "smileys"), (3, "animals")), "subgroups": ((1, "hearts"), (2, "mammals"))}
@@ -67,16 +71,21 @@ def tarballs(tmp_path, monkeypatch):
 
 def test_drawings_and_their_lines(tmp_path, tarballs):
     pytest.importorskip("resvg_py")
-    assert build_module.build(tmp_path / "out", size=16, tarballs=tarballs) == 6
+    assert build_module.build(tmp_path / "out", size=16, tarballs=tarballs) == 9 + len(signs._SHAPES)
     rows = [json.loads(line) for line in (tmp_path / "out/captions.jsonl").read_text().splitlines()]
-    assert [(row["style"], row["codepoint"]) for row in rows] == [
+    assert [(row["style"], row["codepoint"]) for row in rows[:9]] == [
         ("fluent-3d", "2764"),
         ("noto", "1f408"),
         ("noto", "2764"),
         ("twemoji", "2764"),
         ("fxemoji", "1f408"),
         ("fluent-color", "2764"),
+        ("fluent-flat", "1f408"),
+        ("fluent-flat", "2764"),
+        ("emojione", "1f408"),
     ]
+    assert [row["i"] for row in rows] == list(range(len(rows)))
+    assert {row["style"] for row in rows[9:]} == {"plain"} and {row["license"] for row in rows[9:]} == {"MIT"}
     assert rows[1] == {
         "i": 1,
         "caption": "cat",
@@ -89,9 +98,12 @@ def test_drawings_and_their_lines(tmp_path, tarballs):
         "license": "Apache-2.0",
     }
     images = np.load(tmp_path / "out/emoji.npz")["images"]
-    assert images.shape == (6, 16, 16, 4) and images.dtype == np.uint8
+    assert images.shape == (len(rows), 16, 16, 4) and images.dtype == np.uint8
     assert images[0, 8, 8].tolist() == [0, 0, 255, 255] and images[0, 0, 0, 3] == 0
-    for image in images[1:]:
+    circle = images[9]
+    assert circle[8, 8, 3] == 255 and circle[0, 0, 3] == 0
+    assert abs(circle[..., 3].sum() / 255 - np.pi * 6.8**2) < 2
+    for image in images[1:9]:
         assert image[8, 8].tolist() == [255, 0, 0, 255] and image[0, 0, 3] == 0
         assert abs(image[..., 3].sum() / 255 - np.pi * 16) < 0.5  # the disc's area, its edge smoothed
 

@@ -1,7 +1,8 @@
 """Encoder and decoder of matrix products alone, in place of convolutions: what a CPU computes fastest.
 
-Both see a picture as square cells of ``encoder_window`` pixels.  The encoder makes the tokens of a cell from its pixels,
-the decoder makes the pixels of a cell from the codes of the cell and its eight neighbours, zeros beyond the border.
+Both see a picture as square cells of ``encoder_window`` pixels.  The encoder makes the tokens of a cell from its
+pixels; the decoder makes the pixels of a cell from the codes of the cell and its eight neighbours, zeros beyond the
+border.
 """
 
 from __future__ import annotations

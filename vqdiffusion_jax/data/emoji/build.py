@@ -72,7 +72,11 @@ def _list_drawings(styles: Iterable[Style], names: list[dict[str, Any]]) -> tupl
 
 
 def _names(folder: Path) -> list[dict[str, Any]]:
-    """Caption, tags, group, subgroup and code points of every concept, by code points.  Raises DataError if one is unknown."""
+    """Return caption, tags, group, subgroup and code points of every concept, sorted by code points.
+
+    Raises:
+      DataError: a concept is unknown.
+    """
     table = {entry["label"]: entry for entry in packages.read_json(folder, packages.NAMES, "package/en/data.json")}
     words = packages.read_json(folder, packages.NAMES, "package/en/messages.json")
     groups, subgroups = (

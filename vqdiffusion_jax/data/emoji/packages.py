@@ -44,7 +44,11 @@ def fetch(folder: Path) -> None:
 
 
 def read_files(folder: Path, package: str, ending: str) -> dict[str, bytes]:
-    """Base name -> bytes of a package's files with this ending.  Raises DataError if the tarball is missing or damaged."""
+    """Return base name -> bytes of a package's files with this ending.
+
+    Raises:
+      DataError: the tarball is missing or damaged.
+    """
     path = folder / tarball(package)
     try:
         with tarfile.open(path) as tar:

@@ -46,9 +46,13 @@ _SHAPES = {
 
 
 def signs(folder: Path) -> Iterator[tuple[dict[str, Any], Draw]]:
-    """A line of captions.jsonl and a way to draw it for every shape, letter and digit; the font is in ``folder``."""
+    """Yield a line of captions.jsonl and a way to draw it for each shape, letter and digit; ``folder`` has the font."""
     for name, body in _SHAPES.items():
         yield _line(name, "shapes", f"shape-{name.replace(' ', '-')}", "MIT"), vector(_svg(body))
+    yield from _letters(folder)
+
+
+def _letters(folder: Path) -> Iterator[tuple[dict[str, Any], Draw]]:
     font = packages.read_files(folder, packages.LETTERS, _FONT_FILE)[_FONT_FILE]
     for sign in string.ascii_uppercase + string.digits:
         kind = "digit" if sign.isdigit() else "letter"

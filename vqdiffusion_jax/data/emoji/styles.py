@@ -34,7 +34,11 @@ class Style:
 
 
 def read_styles(folder: Path) -> tuple[Style, ...]:
-    """All styles from the packages in ``folder``.  Raises DataError if resvg-py is not installed or a package is not as expected."""
+    """Return all styles from the packages in ``folder``.
+
+    Raises:
+      DataError: resvg-py is not installed, or a package is not as expected.
+    """
     needed("resvg_py", "drawing the vector styles", extra="emoji")
     rasters = packages.read_files(folder, packages.FLUENT_3D, ".webp")
     rasters = {without_variation(name.removesuffix(".webp")): data for name, data in rasters.items()}

@@ -11,7 +11,7 @@ EMBEDDED = 16  # the first so many are what the embedded model draws
 
 
 def all_concepts() -> list[str]:
-    """The lines of concepts.txt: CLDR names as they are written there, everyday things that look like nothing else first."""
+    """Return the lines of concepts.txt: CLDR names, everyday things that look like nothing else first."""
     return files(__package__).joinpath("concepts.txt").read_text(encoding="utf-8").splitlines()
 
 
@@ -38,6 +38,7 @@ def choose_concepts(wanted: int | str | Sequence[str]) -> list[str]:
     names = [name.lower() for name in names]
     if len(names) < 2 or len(set(names)) < len(names):
         raise DataError(
-            f"concepts names {len(names)} things, {len(set(names))} of them different; at least two are needed, each once"
+            f"concepts names {len(names)} things, {len(set(names))} of them different; "
+            "at least two are needed, each once"
         )
     return names

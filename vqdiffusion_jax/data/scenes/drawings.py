@@ -1,4 +1,4 @@
-"""The drawings that ``python -m vqdiffusion_jax.data.emoji`` wrote, by concept and style, at the sizes that scenes need."""
+"""The drawings that ``python -m vqdiffusion_jax.data.emoji`` wrote, by concept and style, at the sizes of scenes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Drawings:
         self._images = self._load()
         if len(rows) != len(self._images):
             raise DataError(
-                f"{root / TABLE} has {len(rows)} lines but {self._path} {len(self._images)} images; build the folder again"
+                f"{root / TABLE} has {len(rows)} lines but {self._path} {len(self._images)} images; "
+                "build the folder again"
             )
         self._rows: dict[str, dict[str, int]] = {}
         for number, row in enumerate(rows):
@@ -75,8 +76,10 @@ class Drawings:
         return self._rows[concept]
 
     def layers(self, row: int, size: str) -> tuple[np.ndarray, np.ndarray]:
-        """A drawing at a size of words.SIZES, kept once made: colour times alpha, and 255 - alpha; (pixels, pixels, 3) and
-        (pixels, pixels, 1), both uint16."""
+        """Return a drawing at a size of words.SIZES, kept once made: colour times alpha, and 255 - alpha.
+
+        Both are uint16: (pixels, pixels, 3) and (pixels, pixels, 1).
+        """
         if (row, size) not in self._resized:
             pixels = SIZES[size]
             # Pillow resizes colours weighted by their alpha, so that what is invisible does not bleed into edges.

@@ -23,7 +23,7 @@ def is_for_judging(scene: Scene) -> bool:
 
 @dataclass(frozen=True)
 class Kind:
-    """drawings: 1 or 2; held_out: the one kind of combination that is held out ("style", "background", "relation"), or "" for none."""
+    """A kind of question: how many drawings (1 or 2), and which one kind of combination is held out ("": none)."""
 
     drawings: int
     held_out: str

@@ -41,7 +41,7 @@ POSITIONS = {
     "bottom right": (1, 1),
 }
 
-# A step, in pixels: drawings of one size always lie alike on a grid of 8 pixels, so that a codec sees each in one way only.
+# A step, in pixels.  Drawings of one size lie alike on a grid of 8 pixels, so that a codec sees each in one way only.
 STEPS = {"small": 16, "medium": 8}  # a large drawing fills the canvas and is always in the middle
 
 # Of two drawings in reading order (left before right, above before below).

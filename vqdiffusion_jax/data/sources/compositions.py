@@ -23,9 +23,9 @@ _PICTURE, _CAPTION = 0, 1  # streams of random numbers, so that a picture does n
 
 
 class Compositions:
-    """64 x 64 pictures of the drawings that ``python -m vqdiffusion_jax.data.emoji`` put into ``root``, with a caption each.
+    """64 x 64 pictures with captions, composed of drawings from ``python -m vqdiffusion_jax.data.emoji`` in ``root``.
 
-    Example i is drawn with a generator of (seed, split, i), so access is random and nothing is kept.  Training never shows
+    Example i is drawn with a generator of (seed, split, i): access is random and nothing is kept.  Training never shows
     a held-out combination (``scenes.held_out``).
 
     Args:
@@ -33,7 +33,8 @@ class Compositions:
       concepts: the first so many of compositions/vocabulary.txt (0: all), or names.
       styles: styles of the drawings; all by default.
       length: examples of the split; by default four million for training, 10,000 for validation.
-      combinations: ``"seen"``, ``"held_out"`` (at least one of the picture's is) or ``"both"``; training takes ``"seen"``.
+      combinations: ``"seen"``, ``"held_out"`` (at least one in each picture is) or ``"both"``; training takes
+        ``"seen"``.
       grammar: shares of kinds of pictures, as in ``compositions.grammar.Grammar``.
     """
 

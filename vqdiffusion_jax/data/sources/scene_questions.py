@@ -19,11 +19,11 @@ _TRIES = 2000  # scenes looked at for each question
 class SceneQuestions:
     """64 x 64 pictures of the drawings in ``root`` with captions that tell everything, in fixed numbers of each kind.
 
-    Half are of combinations that training shows, half of held-out ones (``scenes.questions.ROUND``); all colours of the background
-    are equally frequent.
+    Half are of combinations that training shows, half of held-out ones (``scenes.questions.ROUND``); all colours of the
+    background are equally frequent.
 
     Args:
-      concepts: the first so many of scenes/concepts.txt (0: all), a file of names, or names; those the model was trained on.
+      concepts: the first so many of scenes/concepts.txt (0: all), a file of names, or names; those of the model.
       length: how many questions.
       seed: of the scenes.
     Raises DataError for the split "train", or if the drawings do not make scenes of every kind.

@@ -24,16 +24,16 @@ _SCENE, _CAPTION = 0, 1  # streams of random numbers, so that a scene does not d
 
 
 class Scenes:
-    """64 x 64 pictures with captions, composed of the drawings that ``python -m vqdiffusion_jax.data.emoji`` put into ``root``.
+    """64 x 64 pictures with captions, composed of drawings from ``python -m vqdiffusion_jax.data.emoji`` in ``root``.
 
-    Example i is drawn with a generator of (seed, split, i), so access is random and nothing is kept.  Training never shows a
-    held-out combination (``scenes.held_out``).
+    Example i is drawn with a generator of (seed, split, i): access is random and nothing is kept.  Training never shows
+    a held-out combination (``scenes.held_out``).
 
     Args:
       size: pixels a side; only 64.
       concepts: the first so many of scenes/concepts.txt (0: all), a file of names, or names.
       length: examples of the split; by default a million for training, 10,000 for validation.
-      combinations: ``"seen"``, ``"held_out"`` (at least one of the scene's is) or ``"both"``; training takes ``"seen"`` only.
+      combinations: ``"seen"``, ``"held_out"`` (at least one of the scene's is) or ``"both"``; training: ``"seen"``.
       complete_rate: share of the captions that tell everything in one wording; the others vary and leave things out.
       label: ``"background"`` or ``"concept"`` (then every scene has one drawing), for models with classes.
       pair_rate, plain_rate, white_rate, same_style_rate, jitter: see ``scenes.grammar.Grammar``.
