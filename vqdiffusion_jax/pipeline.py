@@ -6,9 +6,7 @@ pictures.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .batching import ambient, batch_devices, in_batches, spread
 from .call import Call, Given, pictures_of, planned, rows_of, settle
 from .call.noise import noise_rows
 from .config import ModelConfig
@@ -41,7 +40,6 @@ from .sampling import (
 from .sampling.fields import Setting, settings_of
 from .sampling.seeds import Seed, checked_seed
 from .sampling.settings import SamplingFields, SamplingSettings
-from .sharding import batch_sharding
 from .text.tokenizer import Tokenizer
 
 PICTURES_A_DEVICE = 16  # drawn together by default on an accelerator; more hardly raises the rate and may not fit
@@ -244,7 +242,7 @@ class VQDiffusionPipeline:
                 # The last batch is filled up, so that every batch has the one compiled shape.
                 rows = np.arange(first, first + together)
                 request = self._request(call, start, noise, np.minimum(rows, count - 1))
-                with self._on_mesh():
+                with ambient(self.mesh):
                     if callback is None:
                         made = generate(self.model, request, **options)
                     else:
@@ -307,25 +305,12 @@ class VQDiffusionPipeline:
 
     def _devices_of_batch(self) -> int:
         """Return the number of devices over which the pictures of a batch are spread."""
-        return 1 if self.mesh is None else self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-
-    def _on_mesh(self):
-        """Return a context in which the mesh is the ambient one, over which models spread their activations."""
-        return contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
+        return batch_devices(self.mesh)
 
     def _in_batches(self, function: Callable, *arrays: Any) -> np.ndarray:
-        """Return ``function(model, *arrays)``, computed batch by batch and whole in every process.
-
-        arrays: with a leading axis of pictures, or None.
-        """
-        count = len(arrays[0])
-        together, made = self.pictures_together(count), []
-        for first in range(0, count, together):
-            rows = np.minimum(np.arange(first, first + together), count - 1)
-            with self._on_mesh():
-                chosen = jax.tree.map(operator.itemgetter(rows), arrays)
-                made.append(np.asarray(function(self.model, *self._spread(chosen))))
-        return np.concatenate(made)[:count]
+        """Return ``function(model, *arrays)`` in bounded memory, whole in every process; arrays lead with pictures, or are None."""
+        share = self.pictures_together(len(arrays[0])) // self._devices_of_batch()
+        return in_batches(lambda batch: function(self.model, *batch), arrays, share, mesh=self.mesh)
 
     def _request(self, call: Call, given: Given, noise: Noise, rows: np.ndarray) -> Request:
         """Return the request of the pictures ``rows``, one batch, spread over the mesh if there is one."""
@@ -352,7 +337,7 @@ class VQDiffusionPipeline:
         if given.tokens is None and given.images is None:
             return self._spread(all_mask_start(len(rows), denoiser.num_tokens, denoiser.num_codes)), None
         given = self._spread(jax.tree.map(lambda leaf: rows_of(leaf, rows), given))
-        with self._on_mesh():
+        with ambient(self.mesh):
             tokens = given.tokens
             if tokens is None:
                 keys = _encoder_keys(noise.keys) if isinstance(noise, KeyNoise) else None
@@ -367,19 +352,8 @@ class VQDiffusionPipeline:
         return Given(tokens=self._in_batches(_encode, given.images, None), mask=given.mask)
 
     def _spread(self, tree: Any) -> Any:
-        """Return arrays with a leading batch axis spread over the mesh, or as they are without one."""
-        mesh = self.mesh
-        if mesh is None:
-            return tree
-
-        def place(array):
-            if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-                return jax.random.wrap_key_data(place(jax.random.key_data(array)), impl=jax.random.key_impl(array))
-            # Every process holds the whole request; as an array of the host it may go to devices of any process.
-            array = array if isinstance(array, jax.Array) and not array.is_fully_addressable else np.asarray(array)
-            return jax.device_put(array, batch_sharding(mesh, len(array)))
-
-        return jax.tree.map(place, tree)
+        """Return arrays with a leading batch axis, each process's part on its own devices; as they are without a mesh."""
+        return spread(tree, self.mesh)
 
 
 @jax.jit
