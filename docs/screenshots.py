@@ -1,6 +1,6 @@
 """Take the screenshots in docs/images: ``python -m docs.screenshots --checkpoint=MODEL``, from the repository's root.
 
-Needs what the tests of the page need: NiceGUI, Playwright and Chromium (``make test`` installs them).
+The tests of the page need the same: NiceGUI, Playwright and Chromium (``make test`` installs them).
 """
 
 import argparse
@@ -12,11 +12,13 @@ VIEW = {"width": 1360, "height": 900}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--checkpoint", default="emoji")
     parser.add_argument("--prompt", default="a red apple to the left of a dog face")
     parser.add_argument(
-        "--other", default="a red apple to the left of a star", help="to paint over the right side of the first"
+        "--other",
+        default="a red apple to the left of a star",
+        help="for the right side of the first picture, painted over",
     )
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     given = parser.parse_args()

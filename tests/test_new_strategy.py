@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.demo.form import drawn, offered
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.evaluation.protocol import DRAWING, Protocol, from_table, to_table, with_settings
@@ -136,3 +137,13 @@ def test_a_protocol_holds_it(checkerboard):
     assert from_table(json.loads(json.dumps(to_table(protocol))), where="here") == protocol
     assert protocol.identity(DRAWING)["first"] == "odd"
     assert protocol.identity(DRAWING) != protocol.changed(rounds=2).identity(DRAWING)
+
+
+def test_the_page_offers_it_with_its_settings_and_draws_by_it(place, checkerboard):
+    pipeline = VQDiffusionPipeline.from_pretrained(place / "model")
+    inputs = offered(pipeline, "checkerboard")
+    assert (inputs["first"].choices, inputs["rounds"].least) == (("even", "odd"), 1)
+    job, frames = drawn(pipeline, prompt="a dog", seed=3, strategy="checkerboard", first="odd", rounds=2.0)
+    assert job.settings.strategy == checkerboard(first="odd", rounds=2) and frames[-1].calls == 4
+    assert (job.recipe["strategy"], job.recipe["first"], job.recipe["rounds"]) == ("checkerboard", "odd", 2)
+    assert not frames[-1].snapshots[0].masked.any()

@@ -33,12 +33,11 @@ SECONDS = 120  # to load a model, or to compile and draw, on a busy machine
 
 @contextlib.contextmanager
 def served(*flags: str) -> Iterator[str]:
-    """The address of a page served by a process of its own, until the end of the block."""
+    """Serve the page from a process of its own until the end of the block; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
-    }  # NiceGUI looks for them
+    # NiceGUI behaves otherwise where it finds variables of pytest.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     command = [sys.executable, str(REPO / "main.py"), "--mode=demo", f"--port={port}", *flags]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -63,7 +62,7 @@ def _wait_for(server: subprocess.Popen, port: int) -> None:
 
 @contextlib.contextmanager
 def launched():
-    """A headless Chromium: one that is installed, or else Playwright's own."""
+    """Launch a headless Chromium, an installed one or else Playwright's own."""
     from playwright.sync_api import sync_playwright
 
     installed = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -76,7 +75,7 @@ def launched():
 
 
 def open_page(context, address: str):
-    """The page in a new tab of a browser or of one of its contexts."""
+    """Return the page in a new tab of a browser or of one of its contexts."""
     page = context.new_page()
     page.set_default_timeout(SECONDS * 1000)
     page.goto(address)
@@ -98,12 +97,12 @@ def press(page, name: str):
 
 
 def source(page, which: str = ".picture") -> str:
-    """The first picture of a kind, as the page has it."""
+    """Return the source of the first picture of a kind."""
     return page.locator(f"{which} img").first.get_attribute("src")
 
 
 def draw(page, **fields) -> str:
-    """Draw with these fields; returns the picture as the page has it."""
+    """Draw with these inputs, by label, and return the source of the first picture."""
     kept = page.locator(".kept").count()
     fill(page, **fields)
     press(page, "Draw")
@@ -112,27 +111,27 @@ def draw(page, **fields) -> str:
 
 
 def upload(page, picture: np.ndarray):
-    """Give the page a picture, (height, width, 3) uint8, to start from, where that part of it is open, and wait until it is shown."""
-    before = source(page, ".easel")
+    """Upload a picture, (height, width, 3) uint8, to start from, and wait until it is shown; that part must be open."""
+    before = source(page, ".mask-editor")
     file = {"name": "picture.png", "mimeType": "image/png", "buffer": as_png(picture)}
     page.locator("input[type=file]").set_input_files(file)
-    wait_for_another(page, ".easel", before)
+    wait_for_another(page, ".mask-editor", before)
 
 
 def wait_for_another(page, which: str, before: str):
-    """Wait until the first picture of a kind is not what it was."""
+    """Wait until the source of the first picture of a kind is not ``before``."""
     picture = page.locator(f"{which} img").first.element_handle()
     page.wait_for_function("([picture, before]) => picture.src != before", arg=[picture, before])
 
 
 def paint(page, *points: tuple[float, float]):
     """Brush over the picture to start from, through points given as fractions of its width and height."""
-    canvas = page.locator(".easel img")
-    canvas.scroll_into_view_if_needed()
-    before, box = source(page, ".easel"), canvas.bounding_box()
+    editor = page.locator(".mask-editor img")
+    editor.scroll_into_view_if_needed()
+    before, box = source(page, ".mask-editor"), editor.bounding_box()
     for i, (x, y) in enumerate(points):
         page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y, steps=3)
         if i == 0:
             page.mouse.down()
     page.mouse.up()
-    wait_for_another(page, ".easel", before)
+    wait_for_another(page, ".mask-editor", before)

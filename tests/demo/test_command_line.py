@@ -1,7 +1,6 @@
 import json
 import socket
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +10,8 @@ from absl.testing import flagsaver
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli import demo, main
 from vqdiffusion_jax.cli.replay import take_again
+from vqdiffusion_jax.demo.job import job_of
 from vqdiffusion_jax.demo.limits import Limits
-from vqdiffusion_jax.demo.requests import default_form, read_form
 from vqdiffusion_jax.sampling import STRATEGIES
 
 
@@ -27,13 +26,13 @@ def command_line():
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_recipe_means_what_the_arguments_mean(command_line, tmp_path, strategy):
     pipeline = VQDiffusionPipeline(SimpleNamespace(config=preset("tiny_text")))
-    form = replace(default_form(pipeline.config), prompt="a dog", seed=3, num_images=2, strategy=strategy, steps=5)
-    order = read_form(form, pipeline, Limits(), {"mode": "sample", "checkpoint": "somewhere", "dtype": "float32"})
-    (tmp_path / "again.json").write_text(json.dumps(order.recipe_of(1)))
+    form = {"prompt": "a dog", "seed": 3, "num_images_per_prompt": 2, "strategy": strategy, "calls": 5}
+    job = job_of(form, pipeline, Limits(), {"checkpoint": "somewhere", "dtype": "float32"})
+    (tmp_path / "again.json").write_text(json.dumps(job.recipe_of(1)))
     settings = take_again(tmp_path / "again.json")
     assert settings.prompt == ("a dog",) and (settings.num_images_per_prompt, settings.first_image) == (1, 1)
     for name in ("strategy", "guidance_scale", "truncation_rate", "seed"):
-        assert getattr(settings, name) == getattr(order.call.settings, name), name
+        assert getattr(settings, name) == getattr(job.settings, name), name
 
 
 def test_pictures_lie_beside_the_json(command_line, tmp_path):
@@ -49,7 +48,7 @@ def test_only_this_machine_is_listened_to_unless_asked_otherwise(command_line):
 
 def test_without_nicegui_the_extra_is_named(command_line, monkeypatch):
     monkeypatch.setitem(sys.modules, "nicegui", None)
-    monkeypatch.delitem(sys.modules, "vqdiffusion_jax.demo.view", raising=False)
+    monkeypatch.delitem(sys.modules, "vqdiffusion_jax.demo.page", raising=False)
     with pytest.raises(ValueError, match=r'^--mode=demo needs NiceGUI; install it with pip install -e "\.\[demo\]"$'):
         demo.main()
 

@@ -37,7 +37,7 @@ from vqdiffusion_jax.sampling import outpaint
 
 
 def slow(model):
-    """The same model over more timesteps, so that there is time to stop a run."""
+    """Return the same model over more timesteps, so that there is time to stop a run."""
     return replace(
         model, denoiser=replace(model.denoiser, num_timesteps=100), schedule=replace(model.schedule, num_timesteps=100)
     )
@@ -71,7 +71,7 @@ def address(browser, pipeline, tmp_path_factory):
 
 @pytest.fixture
 def visit_at(browser):
-    """Opens the page at an address, each time as another visitor; in the end nothing may have been asked of any other host."""
+    """Open the page at an address, each time as another visitor; no other host may be asked for anything."""
     addresses, asked, contexts = set(), [], []
 
     def visitor(address):
@@ -88,7 +88,7 @@ def visit_at(browser):
 
 @pytest.fixture
 def visit(visit_at, address):
-    """Opens the page of the small text model."""
+    """Open the page of the small text model."""
 
     def visitor():
         page = visit_at(address)
@@ -103,7 +103,7 @@ def state(page, text):
 
 
 def saved(name, folder):
-    """A random model of that preset, in a folder; with numbers so large that a class makes a difference."""
+    """Save a random model of a preset, with weights so large that a class makes a difference; return the folder."""
     model = random_network(VQDiffusionModel, preset(name))
     model.denoiser = jax.tree.map(lambda leaf: 4 * leaf, model.denoiser)
     VQDiffusionPipeline(model).save_pretrained(folder / "model")
@@ -111,7 +111,7 @@ def saved(name, folder):
 
 
 def colours():
-    """A picture of the small models' size, of which no part is like another."""
+    """Return a picture of the small models' size without two equal parts."""
     return np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
@@ -136,7 +136,7 @@ def test_two_strategies_side_by_side(visit):
     choose(page, "Compare with", "maskgit")
     draw(page, Steps=4, Images=2)
     assert (
-        page.locator(".panel:visible").count() == 2
+        page.locator(".job:visible").count() == 2
         and page.locator(".picture").count() == 4 == page.locator(".kept").count()
     )
     assert [label.split(",")[0] for label in page.locator(".caption").all_inner_texts()] == ["call 8 of 8"] * 2
@@ -177,7 +177,7 @@ def test_an_upload_is_drawn_over_as_the_pipeline_does(visit, pipeline):
     page, picture = visit(), colours()
     page.get_by_text("Start from a picture").click()
     upload(page, picture)
-    np.testing.assert_array_equal(pixels(page, ".easel"), picture)
+    np.testing.assert_array_equal(pixels(page, ".mask-editor"), picture)
     draw(page, Seed=3, Steps=10, Strength=0.5)
     drawn = pipeline(
         "a red apple", 10, seed=3, image=picture, strength=0.5, output_type="uint8", callback=lambda *_: None
@@ -194,9 +194,9 @@ def test_outpainting_keeps_the_whole_picture_and_draws_the_margin(visit, side, m
     press(page, side)
     page.locator(".mistake", has_text="there is no picture to extend; upload one first").wait_for()
     upload(page, picture)
-    before = source(page, ".easel")
+    before = source(page, ".mask-editor")
     press(page, side)
-    wait_for_another(page, ".easel", before)
+    wait_for_another(page, ".mask-editor", before)
     smaller, mask = outpaint(picture, len(picture), **{side: 0.25})
     assert mask[margin].all() and mask[margin].size == mask.sum()
     drawn = []
@@ -221,7 +221,7 @@ def test_the_page_starts_on_the_embedded_model(visit_at):
 def test_a_model_of_classes_is_asked_for_one(visit_at, tmp_path):
     with served(f"--checkpoint={saved('tiny_class', tmp_path)}") as address:
         page = visit_at(address)
-        page.get_by_text("number of the class to draw, 0 to 4").wait_for()
+        page.get_by_text("Class to draw. Up to 4.").wait_for()
         assert [page.get_by_label(label, exact=True).count() for label in ("Prompt", "Class", "Guidance")] == [0, 1, 1]
         first = draw(page, Class=1, Steps=3)
         assert page.locator(".kept").inner_text().startswith("1, seed 0, posterior")
@@ -229,7 +229,7 @@ def test_a_model_of_classes_is_asked_for_one(visit_at, tmp_path):
         assert draw(page, Class=1) == first
         fill(page, Class=5)
         press(page, "Draw")
-        page.locator(".mistake", has_text="class is 5; give a whole number from 0 to 4").wait_for()
+        page.locator(".mistake", has_text="Class is 5; it must be a whole number from 0 to 4").wait_for()
 
 
 def test_an_unconditional_model_is_asked_for_nothing(visit_at, tmp_path):
@@ -260,11 +260,11 @@ def test_a_run_waits_for_its_turn_and_stops_when_told_to(visit):
 def test_absurd_numbers_are_refused_with_a_message(visit):
     page = visit()
     for field, value, message in (
-        ("Images", 1_000_000, "images is 1000000; give a whole number from 1 to 8"),
-        ("Steps", -3, "steps is -3; give a whole number from 1 to 100"),
-        ("Seed", "", "seed is empty"),
-        ("Guidance", "1e99", "guidance is 1e+99; give a number from 0 to 30"),
-        ("Prompt", "apple " * 1000, "prompt has 5,999 characters; give at most 300"),
+        ("Images", 1_000_000, "Images is 1000000; it must be a whole number from 1 to 8"),
+        ("Steps", -3, "Steps is -3; it must be a whole number from 1 to 100"),
+        ("Seed", 1.5, "Seed is 1.5; it must be a whole number from 0 to 4294967295"),
+        ("Guidance", "1e99", "Guidance is 1e+99; it must be a finite number from -30 to 30"),
+        ("Prompt", "apple " * 1000, "Prompt has 5,999 characters; give at most 300"),
     ):
         before = page.get_by_label(field, exact=True).input_value()
         fill(page, **{field: value})

@@ -24,7 +24,7 @@ def test_the_grid_shows_what_is_masked_and_how_sure_it_is():
 def test_an_archive_holds_all_that_draws_the_picture_again():
     picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     mask = np.eye(4, dtype=bool)
-    recipe = {"prompt": "a café", "image": "image.png", "mask": "mask.png"}
+    recipe = {"prompt": "a café", "image": "image.png", "mask_image": "mask.png"}
     with zipfile.ZipFile(
         BytesIO(archive("000001", picture, recipe, {"image": picture + 1, "mask_image": mask}))
     ) as file:

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from vqdiffusion_jax.demo.queue import DONE, DRAWING, FAILED, STOPPED, WAITING, Line, Run
+from vqdiffusion_jax.demo.queue import DONE, DRAWING, FAILED, STOPPED, WAITING, Queue, Run
 
 SECONDS = 10  # more than any of this takes
 
@@ -32,11 +32,11 @@ def ended(run) -> str:
 
 
 def test_runs_go_one_at_a_time_in_the_order_they_came():
-    line, (first, second, third) = Line(5), (Held() for _ in range(3))
+    queue, (first, second, third) = Queue(5), (Held() for _ in range(3))
     for held in (first, second, third):
-        line.join(held.run)
+        queue.join(held.run)
     assert first.begun.wait(SECONDS)
-    assert [line.before(held.run) for held in (first, second, third)] == [0, 1, 2]
+    assert [queue.before(held.run) for held in (first, second, third)] == [0, 1, 2]
     assert (first.run.state, second.run.state) == (DRAWING, WAITING)
     first.go.set()
     assert second.begun.wait(SECONDS) and first.run.state == DONE and not third.begun.is_set()
@@ -47,47 +47,47 @@ def test_runs_go_one_at_a_time_in_the_order_they_came():
 
 
 def test_a_waiting_run_stops_at_once_and_never_begins():
-    line, (first, second) = Line(5), (Held() for _ in range(2))
-    line.join(first.run)
-    line.join(second.run)
+    queue, (first, second) = Queue(5), (Held() for _ in range(2))
+    queue.join(first.run)
+    queue.join(second.run)
     second.run.stop()
     assert second.run.state == STOPPED
     first.go.set()
     last = Held()
-    line.join(last.run)
+    queue.join(last.run)
     assert last.begun.wait(SECONDS) and not second.begun.is_set()
     last.go.set()
 
 
-def test_a_line_that_is_full_says_so():
-    line, (first, second, third) = Line(1), (Held() for _ in range(3))
-    line.join(first.run)
-    line.join(second.run)
-    with pytest.raises(ValueError, match="the line is full, with 1 waiting"):
-        line.join(third.run)
+def test_a_queue_that_is_full_says_so():
+    queue, (first, second, third) = Queue(1), (Held() for _ in range(3))
+    queue.join(first.run)
+    queue.join(second.run)
+    with pytest.raises(ValueError, match="the queue is full, with 1 waiting"):
+        queue.join(third.run)
     first.go.set(), second.go.set()
 
 
 def test_a_run_that_was_stopped_while_it_waited_takes_no_place():
-    line, first = Line(1), Held()
-    line.join(first.run)
+    queue, first = Queue(1), Held()
+    queue.join(first.run)
     for _ in range(3):
         waiting = Held()
-        line.join(waiting.run)
+        queue.join(waiting.run)
         waiting.run.stop()
     last = Held()
-    line.join(last.run)
-    assert line.before(last.run) == 1
+    queue.join(last.run)
+    assert queue.before(last.run) == 1
     first.go.set(), last.go.set()
     assert ended(last.run) == DONE
 
 
 def test_a_run_that_is_stopped_is_before_nobody():
-    line, (first, second, third) = Line(5), (Held() for _ in range(3))
+    queue, (first, second, third) = Queue(5), (Held() for _ in range(3))
     for held in (first, second, third):
-        line.join(held.run)
+        queue.join(held.run)
     second.run.stop()
-    assert line.before(third.run) == 1
+    assert queue.before(third.run) == 1
     first.go.set(), third.go.set()
     assert ended(third.run) == DONE
 
@@ -99,8 +99,8 @@ def test_a_run_that_fails_says_why_and_the_next_one_is_drawn(error, logged, capl
     def fail(run):
         raise error
 
-    line, failing, after = Line(5), Run(1, fail), Run(1, lambda run: True)
-    line.join(failing)
-    line.join(after)
-    assert ended(failing) == FAILED and failing.message == str(error).splitlines()[0]
+    queue, failing, after = Queue(5), Run(1, fail), Run(1, lambda run: True)
+    queue.join(failing)
+    queue.join(after)
+    assert ended(failing) == FAILED and failing.message == " ".join(str(error).split())
     assert ended(after) == DONE and bool(caplog.records) == logged

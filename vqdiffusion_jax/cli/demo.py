@@ -1,4 +1,4 @@
-"""``--mode=demo``: a page to play on, on this machine: draw, watch, compare, paint over, and take pictures home."""
+"""``--mode=demo``: a page on this machine to draw pictures, watch them form, compare strategies and paint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main() -> None:
     from ..pipeline import VQDiffusionPipeline
 
     try:
-        from ..demo.view import serve
+        from ..demo.page import serve
     except ModuleNotFoundError as error:
         if error.name != "nicegui":
             raise
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def check_free(host: str, port: int) -> None:
-    """Raise ValueError, naming the flag, if the address cannot be listened on; before any weight is read."""
+    """Raise ValueError that names the flags if the address cannot be listened on."""
     try:
         with socket.create_server((host, port)):
             pass

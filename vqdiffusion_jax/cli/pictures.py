@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..files import write_whole
+from ..recipe import recipe_of_one
 from ..sampling.seeds import occurrences
 
 if TYPE_CHECKING:
@@ -53,16 +54,10 @@ class Writer:
 
     def add(self, result: VQDiffusionOutput, pipeline: VQDiffusionPipeline) -> None:
         """Write a batch of the run's pictures."""
-        import vqdiffusion_jax
-
         for i, (index, picture) in enumerate(zip(result.indices, result.images, strict=True)):
             # python main.py --mode=sample --again=THIS.json draws this very picture.
-            again = (
-                self.record
-                | self.subjects[index]
-                | {"num_images_per_prompt": 1, "first_image": self.first_image + self.occurrences[index]}
-            )
-            again |= {"version": vqdiffusion_jax.__version__}
+            number = self.first_image + self.occurrences[index]
+            again = recipe_of_one(self.record, number, **self.subjects[index])
             with self._number(index) as name:
                 with write_whole(self.out / f"{name}.json") as place:
                     place.write_text(json.dumps(again, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

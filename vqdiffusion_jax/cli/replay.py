@@ -9,28 +9,13 @@ from typing import Any
 from absl import flags
 
 from ..embedded import is_embedded
+from ..recipe import ORIGIN, settings_of_recipe, with_paths
+from ..recipe import recipe as recipe_of_call
 from ..sampling.settings import SamplingSettings
 
 FLAGS = flags.FLAGS
 
-# Flags besides the settings that a picture depends on.
-ORIGIN = (
-    "checkpoint",
-    "reference_config",
-    "codec_config",
-    "mapping",
-    "codec",
-    "clip",
-    "weights",
-    "clip_weights",
-    "clip_dtype",
-    "dtype",
-    "faithful",
-    "mesh",
-)
 _PATHS = ("checkpoint", "reference_config", "codec_config", "mapping", "codec", "clip")
-_PICTURES = ("image", "mask_image", "mask")  # settings that name a file, which may lie beside the JSON
-_ABOUT = ("mode", "version")
 
 
 def origin(**settled: Any) -> dict[str, Any]:
@@ -47,12 +32,8 @@ def origin(**settled: Any) -> dict[str, Any]:
 
 
 def recipe(origin: dict[str, Any], settings: SamplingSettings) -> dict[str, Any]:
-    """Return the JSON beside a picture of these settings, flat, with absolute paths."""
-    table = settings.to_dict()
-    for name in _PICTURES:
-        if name in table:
-            table[name] = _map(lambda path: str(Path(path).absolute()), table[name])
-    return {"mode": "sample"} | origin | table
+    """Return the JSON beside a picture of these settings, with absolute paths."""
+    return with_paths(recipe_of_call(origin, settings), lambda path: str(Path(path).absolute()))
 
 
 def take_again(file: Path) -> SamplingSettings:
@@ -70,14 +51,8 @@ def take_again(file: Path) -> SamplingSettings:
     for name in ORIGIN:
         if name in table and not FLAGS[name].present:
             _set(file, name, table[name])
-    settings = {name: value for name, value in table.items() if name not in (*ORIGIN, *_ABOUT)}
-    for name in _PICTURES:
-        if name in settings:
-            settings[name] = _map(
-                lambda path: str(file.parent / path) if isinstance(path, str) else path, settings[name]
-            )
     try:
-        return SamplingSettings.from_dict(settings)
+        return settings_of_recipe(table, file.parent)
     except ValueError as error:
         raise ValueError(f"--again={file}: {error}") from error
 
@@ -94,7 +69,3 @@ def _set(file: Path, name: str, value: Any) -> None:
         flag.parse(str(value).lower() if kind is bool else ",".join(items))
     except (flags.Error, ValueError) as error:
         raise ValueError(f"--again={file}: {' '.join(str(error).split())}") from error
-
-
-def _map(function: Any, value: Any) -> Any:
-    return [function(one) for one in value] if isinstance(value, list) else function(value)

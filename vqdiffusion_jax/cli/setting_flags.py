@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from typing import Any
 
 from absl import flags
 
-from ..sampling.fields import Setting, settings_of
+from ..sampling.fields import Setting, default_in_words, settings_of
 from ..sampling.registry import STRATEGIES
 from ..sampling.settings import HOW, OUTPUT, START, WHAT, SamplingSettings, all_settings, takers
 
@@ -27,12 +26,12 @@ def define() -> None:
     own = settings_of(SamplingSettings)
     for name, about in own.items():
         if about.type is not None:
-            _define(name, about, about.help, _default(SamplingSettings, name, about))
+            _define(name, about, about.help, default_in_words(SamplingSettings, name))
     told = "Order and number of tokens that each network call reveals; see docs/strategies.md. [posterior]"
     flags.DEFINE_enum("strategy", None, list(STRATEGIES), told, module_name=GROUPS[HOW])
     for name, about in all_settings().items():
         if name not in own:
-            defaults = {one: _default(STRATEGIES[one], name, about) for one in takers(name)}
+            defaults = {one: default_in_words(STRATEGIES[one], name) for one in takers(name)}
             alike = len(set(defaults.values())) == 1
             each = ", ".join(f"{one} {default}" for one, default in defaults.items())
             _define(
@@ -94,9 +93,3 @@ def _parsed(name: str, value: Any) -> Any:
         return tuple(about.type(one) for one in value)
     except ValueError:
         return ",".join(value)
-
-
-def _default(cls: Any, name: str, about: Setting) -> str:
-    """Return the default of a setting of a dataclass in words, or no text for None without a meaning."""
-    default = next(field.default for field in dataclasses.fields(cls) if field.name == name)
-    return about.default_help if default is None else str(default).lower() if about.type is bool else str(default)

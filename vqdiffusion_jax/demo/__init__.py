@@ -1,1 +1,4 @@
-"""A page to play on: what a visitor asks for, how it is drawn step by step, and the page itself (``view``, which alone knows NiceGUI)."""
+"""The page of ``--mode=demo``: a form becomes jobs, jobs are drawn step by step.
+
+``page``, ``mask_editor``, ``job_view`` and ``widgets`` alone know NiceGUI; all else works without a browser.
+"""

@@ -1,4 +1,4 @@
-"""An order drawn step by step: after every few network calls a ``Frame`` of where its pictures are."""
+"""A job drawn step by step: after every few network calls a ``Frame`` of its pictures."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..pipeline import VQDiffusionPipeline
-from .requests import Order
+from .job import Job
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Where one picture is.
+class Snapshot:
+    """One picture on its way.
 
-    picture: (height, width, 3) uint8, with the likeliest codes where tokens are still [MASK]; grey before the first call.
+    picture: (height, width, 3) uint8, with the likeliest codes in place of [MASK]; grey before the first call.
     masked: (rows, columns) bool, which tokens are still [MASK].
-    confidence: (rows, columns) float32, the largest p(x_0 | x_t) of each token, guided and truncated: its purity, before that
-    is divided by the picture's largest (improved VQ-Diffusion, Algorithm 2); 0 before the first call.
+    confidence: (rows, columns) float32, the largest p(x_0 | x_t) of each token, guided and truncated: its purity before
+    the division by the picture's largest (improved VQ-Diffusion, Algorithm 2); 0 before the first call.
     """
 
     picture: np.ndarray
@@ -28,12 +28,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where all the pictures of an order are; those that did not move since the last frame are the same objects.
+    """All the pictures of a job; one that did not change since the frame before is the same object.
 
-    calls, of: network calls made, and all that are to be made at most; timestep: of the last one.
+    calls: network calls made; of: those of the whole job, at most; timestep: of the last one.
     """
 
-    moments: tuple[Moment, ...]
+    snapshots: tuple[Snapshot, ...]
     calls: int
     of: int
     timestep: int
@@ -41,47 +41,45 @@ class Frame:
     @property
     def caption(self) -> str:
         """The frame in words; the confidence is the mean over all tokens."""
-        masked, confidence = (
-            np.stack([getattr(moment, name) for moment in self.moments]) for name in ("masked", "confidence")
-        )
+        masked = np.stack([snapshot.masked for snapshot in self.snapshots])
+        confidence = np.mean([snapshot.confidence for snapshot in self.snapshots])
         return (
             f"call {self.calls} of {self.of}, timestep {self.timestep}: {masked.sum()} of {masked.size} tokens masked,"
-            f" confidence {confidence.mean():.2f}"
+            f" confidence {confidence:.2f}"
         )
 
 
-def draw(pipeline: VQDiffusionPipeline, order: Order, show: Callable[[Frame], bool]) -> bool:
-    """Draw an order, ``order.together`` pictures at a time; returns whether it came to the end.
+def draw(pipeline: VQDiffusionPipeline, job: Job, show: Callable[[Frame], bool | None]) -> bool:
+    """Draw a job, ``job.together`` pictures at a time, and return whether it came to the end.
 
-    show: takes a frame after every ``order.every`` network calls and returns whether to stop.
-
+    show: takes a frame after every ``job.every`` network calls and returns whether to stop.
     """
     config = pipeline.config
     size, grid, mask_token = config.codec.image_size, config.codec.grid, config.denoiser.mask_token
-    blank = Moment(np.full((size, size, 3), 128, np.uint8), np.ones(grid, bool), np.zeros(grid, np.float32))
-    moments = [blank] * order.count
-    of = -(-order.count // order.together) * order.calls
+    blank = Snapshot(np.full((size, size, 3), 128, np.uint8), np.ones(grid, bool), np.zeros(grid, np.float32))
+    snapshots = [blank] * job.count
+    of = -(-job.count // job.together) * job.calls
     batch, stopped = 0, False
 
     def watch(done: int, timestep: int, tokens, codes, purity) -> bool:
         nonlocal stopped
-        here = slice(batch * order.together, min((batch + 1) * order.together, order.count))
+        here = slice(batch * job.together, min((batch + 1) * job.together, job.count))
         tokens, codes, purity = (np.asarray(part)[: here.stop - here.start] for part in (tokens, codes, purity))
         masked = tokens == mask_token
-        pictures = _kept(order, pipeline.decode(np.where(masked, codes, tokens)))
-        moments[here] = map(Moment, pictures, masked.reshape(-1, *grid), purity.reshape(-1, *grid))
-        calls = batch * order.calls + done
-        stopped = show(Frame(tuple(moments), calls, of, timestep)) and calls < of
+        pictures = _pasted(job, pipeline.decode(np.where(masked, codes, tokens)))
+        snapshots[here] = map(Snapshot, pictures, masked.reshape(-1, *grid), purity.reshape(-1, *grid))
+        calls = batch * job.calls + done
+        stopped = bool(show(Frame(tuple(snapshots), calls, of, timestep))) and calls < of
         return stopped
 
-    for _ in pipeline.draw(order.call, callback=watch, callback_steps=order.every, callback_prediction=True):
+    for _ in pipeline.draw(job.call, callback=watch, callback_steps=job.every, callback_prediction=True):
         if stopped:
             return False
         batch += 1
     return True
 
 
-def _kept(order: Order, pictures: np.ndarray) -> np.ndarray:
-    """The pictures, but where a mask is given with what it keeps."""
-    mask = order.call.given.mask
-    return pictures if mask is None else np.where(mask[..., None], pictures, order.call.given.images)
+def _pasted(job: Job, pictures: np.ndarray) -> np.ndarray:
+    """Return the pictures with the given picture around a mask, if there is one."""
+    images, mask = job.call.given.images, job.call.given.mask
+    return pictures if images is None or mask is None else np.where(mask[..., None], pictures, images)

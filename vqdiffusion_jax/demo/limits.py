@@ -1,20 +1,55 @@
-"""What a visitor of the page may ask for at most."""
+"""Upper bounds of what a visitor of the page may ask for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from ..sampling.fields import Setting
+
+# By name of the setting: values of numbers, characters of texts.
+MOST: Mapping[str, float] = MappingProxyType(
+    {
+        "prompt": 300,  # most text towers read about that many
+        "num_images_per_prompt": 8,
+        "seed": 2**32 - 1,  # browsers hold whole numbers exactly up to 2**53
+        "guidance_scale": 30.0,
+        "counts": 1024,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Upper bounds, each included."""
+    """Upper bounds, each included.
 
-    num_images: int = 8  # of a run
-    prompt_length: int = 300  # characters; most text towers read about that many
-    seed: int = 2**32 - 1  # browsers hold whole numbers exactly up to 2**53
-    guidance_scale: float = 30.0
+    most: of the settings that it names; number, text: of all others, values and characters.
+    """
+
+    most: Mapping[str, float] = field(default_factory=lambda: MOST)
+    number: float = 10_000
+    text: int = 2_000
+    calls: int = 4_096  # network calls of a picture
     upload_bytes: int = 10 * 2**20
     upload_pixels: int = 24_000_000  # width times height, known before a picture is unpacked
     runs_waiting: int = 8  # of all visitors
     frames: int = 25  # of a picture's denoising, shown and kept
     gallery: int = 48  # pictures of a visit; the oldest go
+
+    def length_of(self, name: str, about: Setting) -> int:
+        """Return the number of characters that may be typed for a setting."""
+        return int(self.most.get(name, self.text)) if about.type is str else self.text
+
+    def narrowed(self, name: str, about: Setting) -> Setting:
+        """Return a setting as the page takes it: one value of those that may be repeated, and bounded numbers.
+
+        A number without a lower bound is bounded by the same amount below.
+        """
+        one = replace(about, many=about.many and not about.repeated, repeated=False, check=None)
+        if about.type not in (int, float):
+            return one
+        most = self.most.get(name, self.number)
+        most = most if about.most is None else min(most, about.most)
+        unbounded = about.least is None and about.above is None
+        return replace(one, most=most, least=-most if unbounded else about.least)

@@ -1,4 +1,4 @@
-"""Frames as files and as pictures that a browser shows."""
+"""Pictures as files, and token grids as pictures, for a browser."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import numpy as np
 from PIL import Image
 
 CELL = 16  # pixels of a token in the picture of the grid, on each side
-_DOT = slice(6, 10)  # what is coloured of a masked one
-_SQUARE = slice(1, 15)  # and of another: cells are a little apart
+_DOT = slice(6, 10)  # the coloured part of a masked token
+_SQUARE = slice(1, 15)  # the coloured part of any other; cells are a little apart
 _BETWEEN = np.array((70, 74, 82), np.uint8)
-# Confidences and their colours, dark to bright; what lies between is mixed.
+# Confidences and their colours, dark to bright; those between are mixed.
 _LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _COLOURS = np.array(((68, 1, 84), (59, 82, 139), (33, 144, 141), (93, 201, 99), (253, 231, 37)))
 
 
 def token_grid(masked: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """A picture of the tokens: a square each, in the colour of its confidence, and a dot for what is still [MASK].
+    """Return a picture of the tokens: a square each in the colour of its confidence, a dot for one still [MASK].
 
-    masked: (rows, columns) bool; confidence: (rows, columns) in [0, 1].  Returns (rows * CELL, columns * CELL, 3) uint8.
+    masked: (rows, columns) bool; confidence: (rows, columns) in [0, 1].
+    Returns (rows * CELL, columns * CELL, 3) uint8.
     """
     colours = (
         np.stack([np.interp(confidence, _LEVELS, channel) for channel in _COLOURS.T], axis=-1).round().astype(np.uint8)
@@ -36,27 +37,27 @@ def token_grid(masked: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 
 
 def as_png(picture: np.ndarray) -> bytes:
-    """The PNG file of a picture, (height, width, 3) uint8, or of a mask, (height, width) bool, white where it is set."""
+    """Return a PNG file of a picture, (height, width, 3) uint8, or a mask, (height, width) bool, white if True."""
     file = BytesIO()
     Image.fromarray(picture.astype(np.uint8) * 255 if picture.dtype == bool else picture).save(file, format="PNG")
     return file.getvalue()
 
 
 def as_url(picture: np.ndarray) -> str:
-    """A picture, as ``as_png`` takes it, in the form of an address."""
+    """Return a picture, as ``as_png`` takes it, as a data URL."""
     return "data:image/png;base64," + base64.b64encode(as_png(picture)).decode()
 
 
-def archive(name: str, picture: np.ndarray, recipe: dict[str, Any], given: dict[str, np.ndarray]) -> bytes:
-    """A zip file of a picture, the JSON that draws it again, and what it starts from.
+def archive(name: str, picture: np.ndarray, recipe: dict[str, Any], start: dict[str, np.ndarray]) -> bytes:
+    """Return a zip file of a picture, its recipe, and the pictures that it starts from.
 
-    recipe: as ``Order.recipe_of`` gives it; given: the pictures it starts from, by the settings that name them.
+    recipe, start: as ``Job.recipe_of`` and ``Job.start`` give them.
     """
     files = {
         f"{name}.png": as_png(picture),
         f"{name}.json": (json.dumps(recipe, indent=2, ensure_ascii=False) + "\n").encode(),
     }
-    files |= {recipe[flag]: as_png(content) for flag, content in given.items()}
+    files |= {recipe[setting]: as_png(content) for setting, content in start.items()}
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
         for path, content in files.items():

@@ -1,4 +1,4 @@
-"""The queue: one run at a time, in the order in which they came."""
+"""The queue of runs: one is drawn at a time, in the order in which they came."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import threading
 from collections.abc import Callable
 
 from .drawing import Frame
+from .wording import told
 
 WAITING, DRAWING, DONE, STOPPED, FAILED = "waiting", "drawing", "done", "stopped", "failed"
 
 
 class Run:
-    """A visitor's run of one or more orders; written by the line's thread, read by the page.
+    """A visitor's run of one or more jobs; the queue's thread writes it, the page reads it.
 
-    orders: how many; work: draws them, shows the run their frames, and returns whether it came to the end.
-    frames: of each order, the moments so far; state: one of those above; message: why it failed.
+    jobs: their number; work: draws them, shows the run their frames, and returns whether it came to the end.
+    frames: so far, of each job; state: one of those above; message: the reason of a failure.
     """
 
-    def __init__(self, orders: int, work: Callable[[Run], bool]):
-        self.frames: list[list[Frame]] = [[] for _ in range(orders)]
+    def __init__(self, jobs: int, work: Callable[[Run], bool]):
+        self.frames: list[list[Frame]] = [[] for _ in range(jobs)]
         self.state = WAITING
         self.message = ""
         self._work = work
@@ -31,55 +32,54 @@ class Run:
 
     @property
     def progress(self) -> float:
-        """How much is done, in [0, 1]."""
+        """The share that is done, in [0, 1]."""
         return sum(frames[-1].calls / frames[-1].of for frames in self.frames if frames) / len(self.frames)
 
     def stop(self) -> None:
-        """End after the network calls under way, or, if it waits, at once."""
+        """End after the network calls under way, or at once if the run waits."""
         self._stop.set()
         if self.state == WAITING:
             self.state = STOPPED
 
-    def show(self, order: int, frame: Frame) -> bool:
-        """Take the next frame of an order, by its number; returns whether to stop, as a pipeline's callback does."""
-        self.frames[order].append(frame)
+    def show(self, job: int, frame: Frame) -> bool:
+        """Take the next frame of a job, by its number; returns whether to stop, as a pipeline's callback does."""
+        self.frames[job].append(frame)
         return self._stop.is_set()
 
     def __call__(self) -> None:
+        """Draw the jobs, unless the run was stopped before; no error leaves this."""
         if self._stop.is_set():
             return
         self.state = DRAWING
         try:
             self.state = DONE if self._work(self) else STOPPED
-        except Exception as error:  # whatever it is, the runs behind it go on
+        except Exception as error:  # of any kind: the runs behind it go on
             if not isinstance(error, ValueError):
                 logging.exception("a run of the page failed")
-            self.message = (str(error).splitlines() or [type(error).__name__])[0]
+            self.message = told(error)
             self.state = FAILED
 
 
-class Line:
-    """Runs that wait for the one thread that draws."""
+class Queue:
+    """Runs that wait for the one thread that draws; at most ``most`` wait."""
 
     def __init__(self, most: int):
         self._most = most
         self._runs: list[Run] = []
         self._changed = threading.Condition()
-        threading.Thread(target=self._serve, name="line", daemon=True).start()
+        threading.Thread(target=self._serve, name="queue", daemon=True).start()
 
     def join(self, run: Run) -> None:
-        """Put a run at the end.  Raises ValueError if ``most`` are waiting."""
+        """Put a run at the end.  Raises ValueError if the queue is full."""
         with self._changed:
-            self._runs = [
-                one for one in self._runs if not one.ended
-            ]  # a run that is stopped while it waits gives up its place
+            self._runs = [one for one in self._runs if not one.ended]  # one stopped while it waits gives up its place
             if len(self._runs) > self._most:  # one of them is being drawn
-                raise ValueError(f"the line is full, with {self._most} waiting; try again when some have been drawn")
+                raise ValueError(f"the queue is full, with {self._most} waiting; try again when some have been drawn")
             self._runs.append(run)
             self._changed.notify()
 
     def before(self, run: Run) -> int:
-        """How many runs come before this one and have not ended."""
+        """Return the number of runs before this one that have not ended."""
         with self._changed:
             return sum(not one.ended for one in self._runs[: self._runs.index(run)]) if run in self._runs else 0
 

@@ -58,7 +58,8 @@ class Setting:
         if self.above is not None:
             one += f" above {self.above:g}" + ("" if self.most is None else f", up to {self.most:g}")
         elif self.least is not None:
-            one += f" of at least {self.least:g}" if self.most is None else f" from {self.least:g} to {self.most:g}"
+            least, most = f"{self.least:.12g}", "" if self.most is None else f"{self.most:.12g}"
+            one += f" from {least} to {most}" if most else f" of at least {least}"
         return f"{self.count or 'one or more'} values, each {one}" if self.many else one
 
     def checked(self, name: str, value: Any) -> Any:
@@ -134,3 +135,11 @@ def check_fields(instance: Any) -> None:
             object.__setattr__(instance, name, about.checked(name, value))
         elif field.default is not None:
             raise SettingError(f"{{{name}}} is None; it must be {{allowed}}", value=None, allowed=about.allowed)
+
+
+def default_in_words(cls: Any, name: str) -> str:
+    """Return the default of a described field for people, "" if there are no words for it."""
+    field = next(field for field in dataclasses.fields(cls) if field.name == name)
+    if field.default is None:
+        return field.metadata["setting"].default_help
+    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)

@@ -7,7 +7,7 @@ from .entropy_bound import EntropyBound
 from .fewer_tokens import FewerTokens, PurityPrior
 from .maskgit import MaskGIT
 from .remask import Remask
-from .strategy import Strategy
+from .strategy import Explained, Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "posterior": Ancestral,
@@ -28,4 +28,5 @@ def name_of(strategy: Strategy | type[Strategy]) -> str:
 
 def explanation_of(cls: type[Strategy]) -> str:
     """Return one line about a strategy, for people."""
-    return getattr(cls, "explanation", None) or (cls.__doc__ or "").strip().partition("\n")[0]
+    explained = cls.explanation if isinstance(cls, Explained) else cls.__doc__ or ""
+    return explained.strip().partition("\n")[0]

@@ -61,7 +61,7 @@ class SamplingSettings:
         1, type=int, least=1, group=WHAT, formerly="num_images", help="Pictures for each prompt or class."
     )
     seed: Seed | Sequence[Seed] | None = setting(
-        type=int, check=checked_seeds, group=WHAT, default_help="0", help="Same seed, same pictures."
+        type=int, least=0, check=checked_seeds, group=WHAT, default_help="0", help="Same seed, same pictures."
     )
     first_image: int = setting(
         0, type=int, least=0, group=WHAT, help="Number of each prompt's first picture, to go on from before."

@@ -6,13 +6,13 @@ A strategy is a frozen dataclass, a jax pytree, with two methods:
     step(call, log_x0, tokens, noise, draw) -> tokens    traced
 
 ``plan`` lays out every network call beforehand; ``denoise`` scans over it, and ``step`` sees one call's row.  More
-members are optional; the protocols below describe the first three:
+members are optional; the protocols below describe them:
 
     noise_level       (Adaptive) the number of calls depends on the picture
     starting_at       (StartsAnywhere) a run can begin at tokens that carry less noise
     with_calls        (CountsCalls) settings for a given number of calls
-    explanation       one line for people; by default the first line of the docstring
-    usual_share       share of the plan's calls that a picture usually takes; by default 1
+    explanation       (Explained) one line for people; by default the first line of the docstring
+    usual_share       (EndsEarly) share of the plan's calls that a picture usually takes; by default 1
 
 Settings of a strategy are fields made by ``fields.setting``.  Its flags, its inputs on the page, and its entries in
 protocols and in the JSON beside a picture follow from them.  A new strategy is one file, here or in the caller's own
@@ -22,7 +22,7 @@ code, and one line in ``registry``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import jax
 
@@ -122,6 +122,25 @@ class CountsCalls(Strategy, Protocol):
     def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> Self:
         """Return the strategy that takes about ``calls`` network calls a picture."""
         ...
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """A class of strategies with a line about them for people."""
+
+    explanation: ClassVar[str]
+
+
+@runtime_checkable
+class EndsEarly(Protocol):
+    """A class of strategies whose pictures usually take fewer calls than the plan has."""
+
+    usual_share: ClassVar[float]  # of the plan's calls
+
+
+def usual_calls(strategy: Strategy, plan: Plan) -> int:
+    """Return the number of network calls that a picture usually takes."""
+    return max(1, round(len(plan) * strategy.usual_share)) if isinstance(strategy, EndsEarly) else len(plan)
 
 
 def noise_level(strategy: Strategy, call: Plan, tokens: jax.Array) -> jax.Array:

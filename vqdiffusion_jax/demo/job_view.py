@@ -1,0 +1,56 @@
+"""The part of the page that shows a job on its way: each picture, and its tokens beside it."""
+
+from __future__ import annotations
+
+from nicegui import ui
+
+from .drawing import Frame
+from .job import Job
+from .pictures import as_url, token_grid
+from .widgets import CRISP
+
+_WIDTHS = {1: "w-72", 2: "w-48"}  # of a picture, by the number of pictures on the page; narrower for more
+
+
+class JobView:
+    """A view of one job, empty at first."""
+
+    def __init__(self):
+        with ui.column().classes("job grow basis-0 gap-2") as self.box:
+            self.title = ui.label().classes("text-lg")
+            self.rows = ui.row().classes("gap-4")
+            self.caption = ui.label().classes("caption text-sm")
+        self.end()
+
+    def end(self) -> None:
+        """Show nothing."""
+        self.box.set_visibility(False)
+        self.rows.clear()
+        self.places: list[tuple[ui.interactive_image, ui.interactive_image]] = []
+        self.shown: Frame | None = None
+        self.caption.text = ""
+
+    def begin(self, job: Job, beside: int) -> None:
+        """Make place for the pictures of a job, one of ``beside`` jobs on the page."""
+        self.end()
+        self.box.set_visibility(True)
+        self.title.text = job.strategy
+        width = _WIDTHS.get(job.count * beside, "w-32")
+        with self.rows:
+            for _ in range(job.count):
+                with ui.row().classes("gap-1 no-wrap"):
+                    picture = ui.interactive_image(size=(1, 1)).classes(f"picture {width}").style(CRISP)
+                    tokens = ui.interactive_image(size=(1, 1)).classes(f"tokens {width}").style(CRISP)
+                    self.places.append((picture, tokens))
+
+    def show(self, frame: Frame) -> None:
+        """Show a frame of the job; one that is shown already costs nothing."""
+        if frame is self.shown:
+            return
+        before = self.shown.snapshots if self.shown else [None] * len(frame.snapshots)
+        for (picture, tokens), snapshot, shown in zip(self.places, frame.snapshots, before):
+            if snapshot is not shown:
+                picture.set_source(as_url(snapshot.picture))
+                tokens.set_source(as_url(token_grid(snapshot.masked, snapshot.confidence)))
+        self.shown = frame
+        self.caption.text = frame.caption

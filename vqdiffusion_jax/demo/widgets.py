@@ -1,0 +1,28 @@
+"""Inputs of the page from the descriptions of settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nicegui import ui
+from nicegui.elements.mixins.value_element import ValueElement
+
+from ..sampling.fields import Setting
+from .wording import label_of
+
+CRISP = "image-rendering: pixelated"  # pixels and tokens as squares at any size
+
+
+def input_for(name: str, about: Setting, value: Any = None, *, words: str = "") -> ValueElement:
+    """Add the input of a setting, with its help and further ``words`` below it; None shows it empty."""
+    label = label_of(name)
+    if about.choices or about.type is bool:
+        options = list(about.choices) or {True: "yes", False: "no"}
+        element = ui.select(options, label=label, value=value, clearable=value is None)
+    elif about.type in (int, float) and not about.many:
+        element = ui.number(label, value=value)
+    else:
+        element = ui.input(label, value=value)
+    element.classes("w-full")
+    ui.label(" ".join(filter(None, (about.help, words)))).classes("text-xs opacity-70 -mt-2")
+    return element
