@@ -175,7 +175,7 @@ def test_runs_into_one_folder_keep_out_of_each_others_way(tmp_path, capsys):
     ]
     for path in tmp_path.glob("0*"):
         path.unlink()
-    assert first_free(tmp_path) == 5  # a sheet is not written over either
+    assert first_free(tmp_path) == 5  # a grid is not overwritten either
 
 
 def test_expected_mistakes_are_one_line(capsys):

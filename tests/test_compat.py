@@ -10,7 +10,7 @@ from vqdiffusion_jax.compat import VQ_Diffusion
 
 
 def recorded(golden_root, kind: str):
-    """Folder of a recorded checkpoint of that kind."""
+    """Return the folder of a recorded checkpoint of that kind."""
     folders = [case.path for case in find_cases(golden_root) if case.kind == kind]
     return folders[0] if folders else missing(f"golden case of kind {kind}", golden_root)
 

@@ -1,4 +1,4 @@
-"""The model that comes with the package draws what it is asked for: pictures are looked at, not only their shapes."""
+"""The embedded model draws what its prompts say, which is seen in the pixels."""
 
 import json
 import subprocess
@@ -33,14 +33,14 @@ def draw(pipeline, prompts, **options):
 
 
 def background(picture: np.ndarray) -> np.ndarray:
-    """The commonest colour along the edge, as scenes leave it free."""
+    """Return the commonest colour along the edge, which scenes leave free."""
     edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     return np.median(edge, axis=0)
 
 
 @pytest.fixture(scope="module")
 def apples(pipeline):
-    """A small red apple in the middle, on each background."""
+    """Return a small red apple in the middle on each background."""
     return draw(pipeline, [f"a small red apple in the middle on a {colour} background" for colour in BACKGROUNDS])
 
 

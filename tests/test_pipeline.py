@@ -162,7 +162,7 @@ def test_strategies_that_are_faster_than_exact_end_without_masks(text, strategy)
 
 
 def test_a_run_of_as_many_calls_as_the_pictures_need(text):
-    """Ends before its plan does, in pieces as in one; a callback sees each piece and may stop the run."""
+    """A run may end before its plan, in pieces as in one; a callback sees each piece and may stop it."""
     arguments = {
         "prompt": ["a dog", "a cat"],
         "strategy": EntropyBound(6.0),
@@ -309,7 +309,7 @@ def test_every_bit_of_a_seed_counts(text):
     assert np.any(tokens(2**32 + 5) != tokens(2**33 + 5))
     assert image_keys(5, 0, 1)[0] == jax.random.fold_in(
         jax.random.key(5), 0
-    )  # seeds that one word holds are as they were
+    )  # as without the second word, which seeds below 2**32 do not have
 
 
 def test_recorded_noise_must_be_all_there(text):
@@ -366,7 +366,7 @@ def test_inpainting_keeps_the_outside(text):
 
 @pytest.fixture
 def requests(monkeypatch):
-    """The requests that calls make, one a batch."""
+    """Return a list of the requests that calls make, one a batch."""
     seen = []
     monkeypatch.setattr(
         pipeline_module,
@@ -377,7 +377,7 @@ def requests(monkeypatch):
 
 
 def started(requests: list, count: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
-    """What ``count`` pictures started from, and what is kept of it; empties ``requests``."""
+    """Return the start of ``count`` pictures and the tokens known of it, and empty ``requests``."""
     start = np.concatenate([one.start for one in requests])[:count]
     known = (
         None
@@ -402,14 +402,14 @@ def test_image_to_image_starts_from_the_image(text, requests):
     assert np.all(np.mean(started(requests, 2)[0] == encoded, axis=1) > 0.9)
     assert draw(1.0).shape[1] == 10
     assert np.mean(started(requests, 2)[0] == mask_token) > 0.9
-    # Of a picture noised but a little, the first calls leave most as it is.
+    # The first calls leave most of a little noised picture as it is.
     path = draw(0.3)
     assert np.mean(path[:, 0] == encoded) > np.mean(path[:, 0] == encoded[::-1]) + 0.2
 
 
 @pytest.mark.parametrize("name", ["text", "classes", "unconditional"])
 def test_a_start_in_batches_is_that_of_all_at_once(request, requests, monkeypatch, name):
-    """All tokens noised together, as the definition says, with each quantizer; what is given once is encoded once, unless it is drawn."""
+    """Given pictures are noised together, with each quantizer; a common one is encoded once unless its codes are drawn."""
     pipeline = request.getfixturevalue(name)
     codec, codes, draws = (
         pipeline.config.codec,

@@ -1,4 +1,4 @@
-"""``--help`` is grouped by mode, and a flag that is not there, or not this mode's, is named."""
+"""``--help`` groups flags by mode, and errors name a flag that does not exist or belongs to another mode."""
 
 import shlex
 import sys
@@ -14,7 +14,7 @@ from vqdiffusion_jax.cli.main import MODES, mode_modules, parse
 
 @pytest.fixture
 def said(capsys, monkeypatch):
-    """Runs the command line in this process: (exit status, what it printed, what it said on stderr)."""
+    """Return a function that runs the command line in this process and returns its status, stdout and stderr."""
     mode_modules()
 
     def attempt(*arguments: str):
@@ -28,7 +28,7 @@ def said(capsys, monkeypatch):
 
 
 def entries(printed: str) -> dict[str, str]:
-    """Flag -> its whole entry, from lines as they are printed."""
+    """Return the entry of each flag, joined to one line."""
     found, name = {}, None
     for line in printed.splitlines():
         if line.startswith("  --"):

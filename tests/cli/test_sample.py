@@ -1,4 +1,4 @@
-"""``--mode=sample``: what is read and settled before there are weights is not read and settled again for the pictures."""
+"""``--mode=sample`` plans a file and settles a call once, before it reads the weights."""
 
 import sys
 from pkgutil import resolve_name
@@ -28,7 +28,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A text model as the reference saves it, and its companion."""
+    """Return a text model as the reference saves it, and its companion."""
     folder = tmp_path_factory.mktemp("checkpoint")
     model = perturbed(random_network(VQDiffusionModel, model_config("text", num_layers=1)))
     tensors = tensors_of(model)
@@ -40,7 +40,7 @@ def checkpoint(tmp_path_factory):
 
 
 def counted(monkeypatch, place: str) -> list:
-    """A list that grows with every call of what is at ``place``."""
+    """Return a list that grows with every call of the function at ``place``."""
     function, calls = resolve_name(place), []
     monkeypatch.setattr(place, lambda *args, **options: calls.append(args) or function(*args, **options))
     return calls

@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("step_schedule") / "model"
     VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_unconditional"))).save_pretrained(folder)
     reports = {
-        # ten timesteps, each of which masks as many tokens; what is known at timestep 6 is known ever after
+        # Ten timesteps, each of which masks as many tokens; a guess at timestep 6 is as good as any later one.
         "report": {"likelihood": {"prior": 0.5, "by_timestep": [0.1] * 7 + [0.4] * 3}},
         "short": {"likelihood": {"prior": 0.5, "by_timestep": [0.1] * 9}},
         "samples": {"scores": {"fid": 3.0}},
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def said(folder, capsys, monkeypatch):
-    """Runs the mode in this process: (exit status, what it printed, what it said on stderr)."""
+    """Return a function that runs the mode in this process and returns its status, stdout and stderr."""
     mode_modules()
 
     def attempt(*arguments: str):
@@ -49,7 +49,8 @@ def test_a_flag_and_the_bounds_are_printed(said, folder):
     first, second = printed.splitlines()
     assert first == "--timesteps=9,6"
     bits = [float(word) for word in second.split() if word[0].isdigit()]
-    # the best two cost as much as all; of two evenly spaced ones the first guess, 0.4 a timestep, serves for all but the last
+    # The best two cost as much as all; of two evenly spaced ones the first guess, 0.4 a timestep, serves all but the
+    # last.
     assert bits == pytest.approx([2.4, 4.2, 2.4], abs=0.02)
 
 

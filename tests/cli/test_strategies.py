@@ -1,4 +1,4 @@
-"""--strategy and the flags that go with it: what they make, what is refused, and what a picture's JSON brings back."""
+"""--strategy and its flags: the strategy that they make, the errors, and the strategy that a JSON makes again."""
 
 import json
 from pathlib import Path

@@ -95,7 +95,7 @@ def test_outpainting_leaves_the_picture_in_the_middle():
     kept = np.zeros((16, 16), bool)
     kept[:8, 4:12] = True
     np.testing.assert_array_equal(mask, ~kept)
-    assert (canvas[:, :5] == 0).all() and (canvas[:, 11:] == 200).all()  # its edges go on into the margins
+    assert (canvas[:, :5] == 0).all() and (canvas[:, 11:] == 200).all()  # the margins repeat its edges
     for margins in ({}, {"left": -0.1}, {"left": 0.5, "right": 0.5}, {"top": 1.0}):
         with pytest.raises(ValueError, match="outpaint is .*margin|outpaint is .*must lie in"):
             outpaint(picture, 16, **margins)

@@ -22,7 +22,7 @@ from vqdiffusion_jax.sampling.entropy_bound import entropy
 
 HUNDRED = make_schedule(ScheduleConfig(num_codes=NUM_CODES))
 LENGTH = 10
-# the later the position, the less certain; the first two are quite certain
+# Later positions are less certain; the first two are nearly certain.
 ROWS = jax.nn.log_softmax(jnp.asarray([8.0, 0.0, -0.5, -2.0]) / (0.4 + jnp.arange(LENGTH))[:, None])
 
 
@@ -41,7 +41,7 @@ def run(gamma, start, *, first=0, schedule=HUNDRED, predict=log_x0_fn, known=Non
 
 
 def calls_made(path) -> np.ndarray:
-    """How many calls it took until each picture was whole."""
+    """Return the number of calls until each picture was whole."""
     return np.asarray((path == NUM_CODES).any(-1).sum(0)) + 1
 
 
@@ -174,7 +174,7 @@ def test_one_token_a_call_samples_correlated_data_exactly():
     schedule, data = make_schedule(RELEASED), joint(3, 4)
     exact = exact_log_x0(schedule, data)
 
-    def predict(tokens, timestep):  # without replacement noise the answer does not depend on the timestep
+    def predict(tokens, timestep):  # the same at every timestep, as without replacement noise
         return exact(tokens, 5)
 
     tokens, _ = run(0.0, all_mask_start(20_000, 3, NUM_CODES), schedule=schedule, predict=predict)

@@ -66,7 +66,7 @@ def test_inactive_guidance_runs_no_null_forward():
 
 
 def _paired():
-    """cond and null conditioning are per-sample biases; the doubled forward must keep them apart."""
+    """The doubled forward keeps conditional and null conditioning, here biases of each sample, apart."""
 
     def forward(tokens, timestep, bias):
         return bias[:, None, :] + jax.nn.one_hot(tokens, 4) * (1.0 + timestep)

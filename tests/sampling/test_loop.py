@@ -30,7 +30,7 @@ def _run(log_x0_fn, strategy, schedule, tokens, *, seed=0, **options):
 @pytest.mark.parametrize("num_steps", STRIDES)
 @pytest.mark.parametrize("config", [NOISY, RELEASED], ids=["noisy", "released"])
 def test_any_stride_passes_through_the_exact_marginals(num_steps, config):
-    """One token, exact predictor: q(x_s) must follow from q(x_t) by the matrix of the jump, down to the data itself."""
+    """With one token and an exact predictor, each jump's matrix leads from q(x_t) to q(x_s), down to the data."""
     schedule, data = make_schedule(config), joint(1)
     log_x0_fn = exact_log_x0(schedule, data)
     plan = Ancestral(num_steps).plan(schedule, 1)
@@ -104,7 +104,7 @@ def test_a_partly_known_start_reveals_no_more_than_is_masked(make):
     np.testing.assert_array_equal(trajectory[1][0, :2], [0, 1])
 
 
-# one of each step: ReferenceFast steps as Ancestral does, and FewerTokens as PurityPrior
+# One strategy for each step: ReferenceFast steps as Ancestral does, and FewerTokens as PurityPrior
 STRATEGIES = [Ancestral(4), PurityPrior(1.0)]
 IDS = ["ancestral", "purity"]
 

@@ -17,7 +17,7 @@ LENGTH = 12
 
 
 def log_x0_fn(tokens, timestep):
-    """The same random answer at every call, another one for each position."""
+    """Return a random answer for each position, the same at every call."""
     return jnp.broadcast_to(
         jax.nn.log_softmax(jax.random.normal(jax.random.key(3), (LENGTH, NUM_CODES))), (*tokens.shape, NUM_CODES)
     )
@@ -43,7 +43,7 @@ def test_every_call_reveals_and_the_last_leaves_none(num_tokens, mask_schedule, 
     progress = np.arange(1, steps + 1) / steps
     share = np.cos(np.pi / 2 * progress) if mask_schedule == "cosine" else 1 - progress
     stay = num_tokens - np.cumsum(plan.reveal)
-    # the share rounded down, unless that would have revealed nothing at some call before
+    # The share rounded down, unless an earlier call would have revealed nothing.
     assert (stay <= share * num_tokens + 1e-6).all()
     ahead = np.minimum(np.arange(num_tokens - 1, num_tokens - steps - 1, -1), share * num_tokens)
     assert (stay > ahead - 1 - 1e-6).all()
@@ -75,7 +75,7 @@ def test_a_partly_known_start_reveals_the_same_share():
 
 @pytest.mark.parametrize("mask_schedule", ["cosine", "linear"])
 def test_one_token_a_call_without_noise_takes_the_likeliest_draw(mask_schedule):
-    """With as many calls as tokens and temperature 0 the order is that of the probabilities of the codes drawn."""
+    """With as many calls as tokens and temperature 0, tokens appear in the order of their codes' probabilities."""
     peaked = jnp.log(jnp.linspace(0.3, 0.95, LENGTH))[:, None] + jnp.where(jnp.arange(NUM_CODES) == 1, 0.0, -50.0)
     start = all_mask_start(2, LENGTH, NUM_CODES)
     _, path = run(
@@ -96,7 +96,7 @@ def test_temperature_shuffles_the_order_and_recompiles_nothing():
     first = jax.jit(lambda s: denoise(predict, s, plan, noise, start, keep_trajectory=True)[1][0] != NUM_CODES)
     calm, hot = (np.asarray(first(MaskGIT(4, temperature))) for temperature in (0.0, 1e6))
     assert len(traces) == 1
-    # all noise: every position alike; no noise: those with likely codes
+    # With noise alone all positions are alike; without noise likely codes come first.
     spread = hot.mean(0).max() - hot.mean(0).min()
     assert spread < 0.12 < calm.mean(0).max() - calm.mean(0).min()
 

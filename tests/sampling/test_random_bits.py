@@ -1,4 +1,4 @@
-"""Bits and Gumbel noise against JAX's own generator, and the draw against the classes laid out."""
+"""Bits and Gumbel noise are those of JAX's own generator, and a draw by them is the plain one."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from vqdiffusion_jax.sampling.random_bits import gumbel, random_bits, threefry_2
 
 
 def test_the_cipher_gives_the_published_answers():
-    """The known answers of threefry2x32 with 20 rounds in the authors' Random123 library."""
+    """The known answers of threefry2x32 with 20 rounds, from the authors' Random123 library."""
     for key, counter, expected in (
         ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
         ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),

@@ -1,4 +1,4 @@
-"""Remasking keeps the marginals of any mask-and-replace noise, and is the paper's where nothing is replaced."""
+"""Remasking keeps the marginals of mask-and-replace noise, and is the paper's without replacement."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from vqdiffusion_jax.config import ScheduleConfig
 from vqdiffusion_jax.diffusion import make_schedule, posterior
 from vqdiffusion_jax.sampling import Ancestral, KeyNoise, Remask, all_mask_start, denoise, image_keys
 
-ABSORBING = ScheduleConfig(  # all but 1e-9 of what is not masked is kept
+ABSORBING = ScheduleConfig(  # replaces 1e-9 of the tokens that it does not mask
     num_codes=NUM_CODES,
     num_timesteps=10,
     keep_start=0.95 - 1e-10,
@@ -23,7 +23,7 @@ jitted_posterior = jax.jit(posterior)
 
 
 def step_matrix(call, log_x0, states) -> np.ndarray:
-    """p(x_s | x_t) of one call, state by state: (states, num_codes + 1)."""
+    """Return p(x_s | x_t) of one call for every state: (states, num_codes + 1)."""
     drawn = np.exp(np.asarray(jitted_posterior(log_x0, states, call.jump), np.float64))[:, 0]
     remasked = -np.expm1(-np.float64(call.extra))
     masked = np.arange(NUM_CODES + 1) == NUM_CODES
@@ -49,7 +49,9 @@ def test_any_rate_passes_through_the_exact_marginals(strategy, config):
 
 @pytest.mark.parametrize(("rate", "remask_schedule"), [(0.1, "cap"), (0.4, "rescale")])
 def test_without_replacement_it_is_the_papers_posterior(rate, remask_schedule):
-    """alpha_t = 1 - C_t: a code stays with 1 - sigma; [MASK] becomes k with (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t) p(k)."""
+    """A code stays with probability 1 - sigma; with alpha_t = 1 - C_t, [MASK] becomes k with
+    (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t) p(k).
+    """
     schedule, data = make_schedule(ABSORBING), joint(1)
     plan = Remask(rate, remask_schedule, num_inference_steps=5).plan(schedule, 1)
     alpha = 1 - np.append(schedule.cum_mask[plan.timestep], 0.0)
@@ -58,7 +60,7 @@ def test_without_replacement_it_is_the_papers_posterior(rate, remask_schedule):
         sigma = min(rate, most) if remask_schedule == "cap" else rate * most
         sigma = min(sigma, 1 - alpha_s)
         assert sigma > 0 or alpha_s == 1
-        # where x_t is no mask the network knows: p(x_0) is certain there, as the paper's carry-over makes it
+        # p(x_0) is certain where x_t is no mask, as the paper's carry-over makes it.
         log_x0 = jnp.log(jnp.concatenate([jnp.eye(NUM_CODES) + 1e-12, jnp.asarray(data)[None]]))[:, None]
         found = step_matrix(plan[call], log_x0, jnp.arange(NUM_CODES + 1)[:, None])
         revealed = (alpha_s - (1 - sigma) * alpha_t) / (1 - alpha_t)
@@ -96,7 +98,7 @@ def test_revealed_tokens_are_masked_again_at_the_rate_and_none_is_left():
         assert abs((path[call] == NUM_CODES).mean() - schedule.cum_mask[t]) < 0.03
     np.testing.assert_array_equal(
         run(Remask(0.25), start[:1], schedule, log_x0_fn, first=7)[0], tokens[7:8]
-    )  # neighbours do not matter
+    )  # independent of neighbours
 
 
 def test_a_new_rate_recompiles_nothing():

@@ -81,7 +81,7 @@ def test_choose_positions_draws_in_proportion_to_score():
     both = np.asarray(
         choose_positions(jnp.broadcast_to(score, (40_000, 4)), jnp.ones((40_000, 4), bool), jnp.int32(2), exponential)
     )
-    # without replacement: i first, or j first and then i
+    # Without replacement: i first, or j first and then i.
     expected = score + sum(np.where(np.arange(4) == j, 0, score[j] * score / (1 - score[j])) for j in range(4))
     np.testing.assert_allclose(both.mean(0), expected, atol=0.012)
 

@@ -10,7 +10,7 @@ from vqdiffusion_jax.config import ScheduleConfig
 from vqdiffusion_jax.diffusion import make_schedule, posterior
 from vqdiffusion_jax.sampling import Ancestral, best_timesteps, bound_of
 
-ABSORBING = make_schedule(  # as the released ones, with even less replaced
+ABSORBING = make_schedule(  # as released, with even less replacement
     ScheduleConfig(
         num_codes=NUM_CODES,
         num_timesteps=8,
@@ -26,7 +26,10 @@ jitted_posterior = jax.jit(posterior)
 
 
 def bound_terms(schedule, log_x0_fn, data, timesteps) -> np.ndarray:
-    """Nats of each jump, KL(q(x_s | x_t, x_0) || p(x_s | x_t)), in expectation over x_0 and x_t; -ln p(x_0 | x_t) where s is clean."""
+    """Return the nats of each jump in expectation over x_0 and x_t.
+
+    KL(q(x_s | x_t, x_0) || p(x_s | x_t)), or -ln p(x_0 | x_t) for a jump to clean data.
+    """
     length, terms = data.ndim, []
     pictures = np.asarray(list(itertools.product(range(NUM_CODES), repeat=length)))
     states = np.asarray(list(itertools.product(range(NUM_CODES + 1), repeat=length)))
@@ -47,7 +50,7 @@ def bound_terms(schedule, log_x0_fn, data, timesteps) -> np.ndarray:
 
 
 def test_the_bound_of_a_run_is_what_its_jumps_cost():
-    """From the terms of the run that visits every timestep, against each jump's own KL."""
+    """The bound from the terms of a run that visits every timestep is the sum of the jumps' own KL."""
     data = joint(2, 6)
     log_x0_fn = exact_log_x0(ABSORBING, data)
     terms = bound_terms(ABSORBING, log_x0_fn, data, range(7, -1, -1))[::-1]
@@ -70,7 +73,7 @@ def test_no_run_of_as_many_steps_has_a_smaller_bound(num_steps, seed):
 
 
 def test_steps_are_put_where_the_guess_improves():
-    """A guess that is as good at timestep 5 as ever after is worth a step there, and none is worth one further down."""
+    """A guess at timestep 5 that is as good as any later one is worth a step, and no later guess is."""
     terms = np.where(np.arange(8) > 5, 4.0, 1.0) / 7  # each timestep but 0 masks as many tokens
     assert best_timesteps(terms, ABSORBING, 2) == (7, 5)
     assert bound_of((7, 5), terms, ABSORBING) == pytest.approx(8 / 7 + 5 / 7 + 1 / 7, rel=1e-4)

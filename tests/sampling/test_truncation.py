@@ -12,7 +12,7 @@ from vqdiffusion_jax.sampling import Guidance, TopK, TopR, combine, predictor
 
 @pytest.fixture(autouse=True, scope="module", params=["cpu", "accelerator"])
 def form(request):
-    """What runs on a CPU, and, in the same tests, what an accelerator takes in its place."""
+    """Run a test with the code for a CPU and with that for an accelerator."""
     if request.param == "cpu":
         yield request.param
         return
@@ -25,7 +25,7 @@ def form(request):
 
 
 def _sorted_reference(log_x0, rate):
-    """One row, the plain way: sort, running float32 sum, keep the entry that crosses."""
+    """Truncate one row the plain way: sort, sum in float32, keep the entry that crosses."""
     order = np.argsort(-log_x0, kind="stable")
     total = np.cumsum(np.exp(log_x0[order]), dtype=np.float32)
     keep = np.concatenate([[True], total[:-1] < np.float32(rate)])
@@ -40,7 +40,7 @@ def test_the_entry_that_crosses_the_rate_is_kept():
 
 
 def _row_cases():
-    """Rows of 300 codes that a search for a cut-off could get wrong, by name: unnormalised log p, float64."""
+    """Return hard rows of 300 codes by name: unnormalised log p, float64."""
     draw = np.random.default_rng(0)
     k = 300
     return {
@@ -59,7 +59,7 @@ def _row_cases():
 
 @pytest.mark.parametrize("rate", [0.05, 0.5, 0.86, 0.999, 1.0])
 def test_cut_without_sorting_keeps_what_sorting_keeps(rate):
-    """Row by row; where a float64 running sum crosses ``rate`` within rounding, one more or one fewer of the entries there."""
+    """Compare row by row; where a float64 sum crosses ``rate`` within rounding, one entry more or fewer is right."""
     for name, rows in _row_cases().items():
         log_x0 = np.maximum(np.asarray(jax.nn.log_softmax(jnp.asarray(rows, jnp.float32))), -70)
         for row, out in zip(log_x0, np.asarray(TopR(rate)(jnp.asarray(log_x0)))):
@@ -100,7 +100,7 @@ def test_accelerators_are_not_asked_whether_they_are_done(form):
 
 
 def test_any_floats_are_ordered():
-    """Positive numbers, both zeros and infinities too: the search walks over int32 images of float32."""
+    """The search over int32 images of float32 also finds positive numbers, both zeros and infinities."""
     row = jnp.asarray([[3.0, -jnp.inf, 0.0, -2.5, 1e-30, -0.0, 70.0]])
     for k, kept in ((1, [6]), (2, [0, 6]), (3, [0, 4, 6]), (6, [0, 2, 3, 4, 5, 6])):
         np.testing.assert_array_equal(np.flatnonzero(np.asarray(TopK(k)(row))[0] != -70), kept)

@@ -38,7 +38,7 @@ def grid(pictures: np.ndarray, columns: int | None = None) -> Image.Image:
 class Writer:
     """The writer of a run's pictures: one PNG, one JSON and, with a trajectory, one GIF each; at the end a grid.
 
-    Each file appears whole or not at all, a picture's PNG last.  Only its JSON is empty for a moment, which reserves the
+    Each file appears whole or not at all, a picture's PNG last.  Only its JSON is empty for a moment, to reserve the
     number; a number that another run has reserved is left out.  The grid shows the run's first pictures and has the
     number of the first.  Of several processes each writes its own pictures, and none a grid.
 
@@ -72,7 +72,7 @@ class Writer:
 
     @contextmanager
     def _number(self, index: int) -> Iterator[str]:
-        """Reserve a number for the picture ``index`` and yield it; release it if the picture's files cannot be written."""
+        """Reserve a number for picture ``index`` and yield it; release it if the picture's files cannot be written."""
         while True:
             name = f"{self.start + index:06d}"
             try:
