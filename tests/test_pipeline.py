@@ -1,3 +1,6 @@
+"""The pipeline: pictures from settings, alone and in batches, and mistakes told before anything is computed."""
+
+import dataclasses
 import inspect
 
 import jax
@@ -7,9 +10,9 @@ import pytest
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax import pipeline as pipeline_module
-from vqdiffusion_jax.call.call import settle
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.pipeline import Watching
 from vqdiffusion_jax.sampling import (
     Ancestral,
     EntropyBound,
@@ -20,12 +23,14 @@ from vqdiffusion_jax.sampling import (
     RecordedNoise,
     ReferenceFast,
     Remask,
+    SamplingSettings,
     first_timestep_of,
     image_keys,
     inpainting_start,
     noised_start,
     token_mask,
 )
+from vqdiffusion_jax.sampling.settings import SamplingFields, StrategyFields
 from vqdiffusion_jax.sharding import make_mesh
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -84,39 +89,43 @@ def test_a_picture_depends_on_seed_and_prompt_alone(text):
 
 def test_a_stream_gives_each_batch_when_it_is_drawn_and_a_call_joins_them(text):
     seen = []
-    arguments = {
+    fields = {
         "num_images_per_prompt": 3,
         "num_inference_steps": 4,
         "batch_size": 2,
         "output_type": "uint8",
         "return_trajectory": True,
     }
-    arguments |= {"callback": lambda done, *_: seen.append(done) or len(seen) == 3, "callback_steps": 2}
-    stream = text.stream("a dog", **arguments)
+    watching = {"callback": lambda done, *_: seen.append(done) or len(seen) == 3, "callback_steps": 2}
+    stream = text.stream(SamplingSettings.of(prompt="a dog", **fields), **watching)
     assert seen == []
     first = next(stream)
     assert seen == [2, 4] and first.images.shape == (2, 16, 16, 3) and first.trajectory.shape == (2, 4, 16)
     (second,) = stream
     assert seen == [2, 4, 2] and second.indices.tolist() == [2] and second.trajectory.shape == (1, 2, 16)
     seen.clear()
-    called = text("a dog", **arguments)
+    called = text("a dog", **fields, **watching)
     np.testing.assert_array_equal(called.images, np.concatenate([first.images, second.images]))
     np.testing.assert_array_equal(called.trajectory[:2], first.trajectory)
     np.testing.assert_array_equal(called.trajectory[2], second.trajectory[0, [0, 1, 1, 1]])
     assert called.indices.tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match="output_type is 'jpg'"):
-        text.stream("a dog", output_type="jpg")
+        text.stream(SamplingSettings.of(prompt="a dog", output_type="jpg"))
+    with pytest.raises(ValueError, match="class_labels is given"):  # before the first batch is asked for
+        text.stream(SamplingSettings(class_labels=1))
 
 
 def test_stream_and_call_take_the_same():
-    call, stream = (
-        inspect.signature(method).parameters for method in (VQDiffusionPipeline.__call__, VQDiffusionPipeline.stream)
+    call, draw = (
+        inspect.signature(method).parameters for method in (VQDiffusionPipeline.__call__, VQDiffusionPipeline.draw)
     )
-    settled = inspect.signature(settle).parameters
-    for name, parameter in call.items():
-        if name != "return_dict":
-            assert (stream if name in stream else settled)[name].default == parameter.default, name
-    assert set(stream) <= set(call) | {"settings"}
+    assert set(Watching.__annotations__) == set(draw) - {"self", "call"}
+    for name in Watching.__annotations__:
+        assert call[name].default == draw[name].default, name
+    settings = set(call) - set(Watching.__annotations__) - {"self", "generator", "return_dict", "fields"}
+    ours = {field.name for field in dataclasses.fields(SamplingSettings)} | {"num_inference_steps"}
+    assert settings | set(SamplingFields.__annotations__) == ours | set(StrategyFields.__annotations__)
+    assert all(call[name].default is None for name in settings)
 
 
 @pytest.mark.parametrize("batch_size", [2, 3])
@@ -409,7 +418,7 @@ def test_image_to_image_starts_from_the_image(text, requests):
 
 @pytest.mark.parametrize("name", ["text", "classes", "unconditional"])
 def test_a_start_in_batches_is_that_of_all_at_once(request, requests, monkeypatch, name):
-    """Given pictures are noised together, with each quantizer; a common one is encoded once unless its codes are drawn."""
+    """Given pictures are noised together, with each quantizer; a common one is encoded once, unless codes are drawn."""
     pipeline = request.getfixturevalue(name)
     codec, codes, draws = (
         pipeline.config.codec,

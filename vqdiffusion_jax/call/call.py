@@ -60,7 +60,8 @@ def settle(config: ModelConfig, schedule: Schedule, tokenizer: Tokenizer | None,
     given = given_start(config, settings, first_timestep, len(subjects))
     noise = settings.noise
     if noise is None:
-        noise = noise_of(settings.seed or 0, subjects, settings.first_image)
+        assert settings.seed is not None  # after with_defaults
+        noise = noise_of(settings.seed, subjects, settings.first_image)
     check_noise(noise, len(subjects), config, plan, first_calls=0 if first_timestep is None else 1)
     return Call(
         settings=settings,
