@@ -25,9 +25,15 @@ class Tower(nnx.Module):
     ):
         def linear(features_in, features_out, scale=1.0):
             init = nnx.initializers.variance_scaling(scale, "fan_in", "normal")
-            options = dict(dtype=compute.dtype, param_dtype=compute.param_dtype, preferred_element_type=jnp.float32)
             return nnx.Linear(
-                features_in, features_out, kernel_init=init, dot_general=dot_general, rngs=rngs, **options
+                features_in,
+                features_out,
+                kernel_init=init,
+                dtype=compute.dtype,
+                param_dtype=compute.param_dtype,
+                preferred_element_type=jnp.float32,
+                dot_general=dot_general,
+                rngs=rngs,
             )
 
         self.first = linear(inputs, width)

@@ -47,13 +47,13 @@ _TELL_WHITE, _USUAL_NAME, _ARTICLE = 0.15, 0.6, 0.65
 def caption(
     composition: Composition, library: Library, names: Mapping[str, Sequence[Name]], rng: np.random.Generator
 ) -> str:
-    """One way to say what ``composition`` shows.
+    """Return one way to say what ``composition`` shows.
 
     A plain prompt leaves open what people leave open: a drawing's own colour, its style, white, how A and B lie.
     What departs from the usual is told: another colour, another background, a small drawing (by size or place).
     """
     articles = rng.random() < _ARTICLE
-    several = len(composition.things) > 1 or composition.things[0].count > 1
+    several = len(composition.cells) > 1
     style_told = rng.random() < _TELL_STYLE
     small = not several and composition.cells[0].side == SMALL
     size_told = small and (composition.place == "centre" or rng.random() < 0.5)

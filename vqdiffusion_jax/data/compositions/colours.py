@@ -6,6 +6,7 @@ Lightness L, chroma C and hue h (in turns) are those of Oklab (Ottosson 2020), i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def palette_of(rgba: np.ndarray) -> Palette:
         word = "" if coloured > 0.1 else "black" if lightness < 0.42 else "white" if lightness > 0.85 else "grey"
         return Palette(lightness, 0.0, 0.0, word, False)
     histogram = np.bincount((hue * 72).astype(int).ravel() % 72, weight.ravel(), 72)
-    window = sum(np.roll(histogram, shift) for shift in range(-4, 5))
+    window = np.sum([np.roll(histogram, shift) for shift in range(-4, 5)], axis=0)
     centre = (int(window.argmax()) + 0.5) / 72
     distance = _turn(hue - centre)
     near = weight * (np.abs(distance) < _NEAR)
@@ -113,7 +114,7 @@ def visible_share(rgba: np.ndarray, background: tuple[int, int, int]) -> float:
     return float((alpha * (distance > _VISIBLE)).sum() / max(alpha.sum(), 1e-9))
 
 
-def _turn(difference: np.ndarray | float):
+def _turn(difference: Any) -> Any:
     """A difference of hues in [-0.5, 0.5)."""
     return (difference + 0.5) % 1.0 - 0.5
 

@@ -47,7 +47,7 @@ class Grammar:
 
 
 def draw_composition(grammar: Grammar, library: Library, rng: np.random.Generator) -> Composition:
-    """A composition as ``grammar.combinations`` says whose drawings stand out from their background.
+    """Return a composition as ``grammar.combinations`` says whose drawings stand out from their background.
 
     Raises:
       DataError: none is found.

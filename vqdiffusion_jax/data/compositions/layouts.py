@@ -25,7 +25,7 @@ def _cells(side: int, *corners: tuple[int, int]) -> tuple[Cell, ...]:
 
 
 FULL = _cells(LARGE, (4, 4))
-PLACES = {
+PLACES: dict[str, tuple[Cell, ...]] = {
     "centre": _cells(SMALL, (18, 18)),
     "left": _cells(SMALL, (2, 18)),
     "right": _cells(SMALL, (34, 18)),

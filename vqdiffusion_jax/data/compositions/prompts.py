@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,11 @@ class Prompt:
 
 def read_prompts() -> list[Prompt]:
     """The 200 prompts of prompts.jsonl, written before any model was trained on these pictures."""
-    text = files(__package__).joinpath("prompts.jsonl").read_text(encoding="utf-8")
+    text = files("vqdiffusion_jax.data.compositions").joinpath("prompts.jsonl").read_text(encoding="utf-8")
     return [_prompt(json.loads(line)) for line in text.splitlines()]
 
 
-def _prompt(row: dict) -> Prompt:
+def _prompt(row: dict[str, Any]) -> Prompt:
     objects = tuple(Wanted(**(thing | {"concepts": tuple(thing["concepts"])})) for thing in row["objects"])
-    return Prompt(**(row | {"objects": objects}))
+    facts = {key: value for key, value in row.items() if key != "objects"}
+    return Prompt(objects=objects, **facts)

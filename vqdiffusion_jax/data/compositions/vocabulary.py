@@ -38,7 +38,7 @@ class Name:
 
 def read_vocabulary() -> dict[str, tuple[Name, ...]]:
     """Concept -> its names, the usual one first; the most recognisable concepts first, as in vocabulary.txt."""
-    text = files(__package__).joinpath("vocabulary.txt").read_text(encoding="utf-8")
+    text = files("vqdiffusion_jax.data.compositions").joinpath("vocabulary.txt").read_text(encoding="utf-8")
     entries = (line.split(": ", 1) for line in text.splitlines())
     return {concept: tuple(map(Name.parse, names.split(", "))) for concept, names in entries}
 

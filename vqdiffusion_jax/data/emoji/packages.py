@@ -53,7 +53,8 @@ def read_files(folder: Path, package: str, ending: str) -> dict[str, bytes]:
     try:
         with tarfile.open(path) as tar:
             members = [member for member in tar if member.isfile() and member.name.endswith(ending)]
-            return {Path(member.name).name: tar.extractfile(member).read() for member in members}
+            files = ((member, tar.extractfile(member)) for member in members)
+            return {Path(member.name).name: file.read() for member, file in files if file is not None}
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it to have it fetched again") from error
 

@@ -42,7 +42,11 @@ def read_styles(folder: Path) -> tuple[Style, ...]:
     needed("resvg_py", "drawing the vector styles", extra="emoji")
     rasters = packages.read_files(folder, packages.FLUENT_3D, ".webp")
     rasters = {without_variation(name.removesuffix(".webp")): data for name, data in rasters.items()}
-    styles = [("fluent-3d", "3d", "MIT", lambda code, name: _raster(rasters[code]) if code in rasters else None)]
+
+    def find_raster(code: str, name: str) -> Draw | None:
+        return _raster(rasters[code]) if code in rasters else None
+
+    styles = [Style(name="fluent-3d", word="3d", license="MIT", find=find_raster)]
     for style, word, license, package in (
         ("noto", "flat shaded", "Apache-2.0", packages.NOTO),
         ("twemoji", "flat", "CC-BY-4.0", packages.TWEMOJI),
@@ -53,8 +57,8 @@ def read_styles(folder: Path) -> tuple[Style, ...]:
     ):
         icons = packages.read_json(folder, package, "/icons.json")
         codes = packages.read_json(folder, package, "/chars.json")  # empty where icons are known by name alone
-        styles.append((style, word, license, _finder(icons, codes)))
-    return tuple(Style(name=n, word=w, license=lic, find=find) for n, w, lic, find in styles)
+        styles.append(Style(name=style, word=word, license=license, find=_finder(icons, codes)))
+    return tuple(styles)
 
 
 def without_variation(code: str) -> str:
@@ -65,7 +69,7 @@ def without_variation(code: str) -> str:
 def _finder(icons: Mapping[str, Any], codes: Mapping[str, str]) -> Callable[[str, str], Draw | None]:
     def find(code: str, name: str) -> Draw | None:
         key = codes.get(code) if codes else re.sub("[^a-z0-9]+", "-", name.lower().replace("’", "")).strip("-")
-        return vector(_svg(icons, key)) if key in icons["icons"] else None
+        return vector(_svg(icons, key)) if key is not None and key in icons["icons"] else None
 
     return find
 
