@@ -15,7 +15,7 @@ from vqdiffusion_jax.data.compositions.layouts import CANVAS, FULL, GROUPS, PAIR
 from vqdiffusion_jax.data.compositions.prompts import read_prompts
 from vqdiffusion_jax.data.compositions.render import render
 from vqdiffusion_jax.data.compositions.tokens import TokenLibrary
-from vqdiffusion_jax.data.compositions.vocabulary import Name, choose_concepts, read_vocabulary, with_article
+from vqdiffusion_jax.data.compositions.vocabulary import Name, choose_concepts, names_of, read_vocabulary, with_article
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.scenes.held_out import is_held_out
 from vqdiffusion_jax.data.scenes.words import COLOURS
@@ -139,7 +139,7 @@ def test_captions_say_only_what_is_so(source):
 def test_relations_are_said_either_way_round(source):
     things = tuple(Thing(drawing=0, concept=c, style="noto") for c in ("red apple", "star"))
     composition = Composition(things=things, cells=PAIRS["horizontal"], background="white", arrangement="horizontal")
-    words = {caption(composition, source.library, read_vocabulary(), np.random.default_rng(i)) for i in range(400)}
+    words = {caption(composition, source.library, np.random.default_rng(i)) for i in range(400)}
     assert any(re.search(r"apple.* left of .*star", w) for w in words)
     assert any(re.search(r"star.* right of .*apple", w) for w in words)
     assert not any(re.search(r"star.* left of|apple.* right of", w) for w in words)
@@ -155,6 +155,23 @@ def test_training_never_shows_what_is_held_out(root, source):
         assert {bool(f) for f in found} == wanted
         kinds |= {c[0] for f in found for c in f}
     assert {"background", "relation"} <= kinds
+
+
+def test_larger_pictures_are_the_same_larger(root, source):
+    large = opened(root, size=128)
+    for i in range(20):
+        assert large.composition(i) == source.composition(i)
+        means = large[i]["image"].reshape(64, 2, 64, 2, 3).mean((1, 3))
+        assert means.shape == source[i]["image"].shape
+        assert np.abs(means - source[i]["image"]).mean() < 6
+
+
+def test_all_concepts():
+    concepts = choose_concepts("all")
+    assert len(concepts) == len(set(concepts)) > 1002 and concepts[:2] == ["red apple", "cat face"]
+    names = names_of(concepts)
+    assert names["woman’s hat"] == (Name("woman's hat", "woman's hats"),)
+    assert names["skis"][0].kind == "plural" and names["cat face"][0].text == "cat"
 
 
 def test_the_vocabulary():
@@ -212,10 +229,11 @@ def test_mistakes_are_named(root):
             opened(root, **options)
         assert "\n" not in str(raised.value)
 
-    refused("size is 128", size=128)
+    refused("size is 96", size=96)
+    refused("concepts is 'every'", concepts="every")
     refused("training shows 'seen' ones only", combinations="both")
     refused("no drawings in the style 'none'", styles=["none"])
-    refused("'flying pig', which vocabulary.txt does not have", concepts=["star", "flying pig"])
+    refused("'flying pig', which neither", concepts=["star", "flying pig"])
     refused("must sum to 1", ConfigError, grammar={"large": 0.9})
     with pytest.raises(ConfigError, match="white_rate is 2"):
         Grammar(white_rate=2)

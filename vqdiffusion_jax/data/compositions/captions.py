@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,9 +44,7 @@ _TELL_STYLE, _TELL_NATURAL_COLOUR, _TELL_ANY_COLOUR = 0.15, 0.25, 0.6
 _TELL_WHITE, _USUAL_NAME, _ARTICLE = 0.15, 0.6, 0.65
 
 
-def caption(
-    composition: Composition, library: Library, names: Mapping[str, Sequence[Name]], rng: np.random.Generator
-) -> str:
+def caption(composition: Composition, library: Library, rng: np.random.Generator) -> str:
     """Return one way to say what ``composition`` shows.
 
     A plain prompt leaves open what people leave open: a drawing's own colour, its style, white, how A and B lie.
@@ -61,7 +59,7 @@ def caption(
     if not several and not small and rng.random() < 0.05:
         size = _pick(("big", "large"), rng)
     phrases = [
-        _phrase(thing, library, names[thing.concept], rng, articles=articles, style_told=style_told, size=size)
+        _phrase(thing, library, library.names[thing.concept], rng, articles=articles, style_told=style_told, size=size)
         for thing in composition.things
     ]
     parts = [_joined(composition, phrases, rng)]

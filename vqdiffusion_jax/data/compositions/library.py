@@ -15,7 +15,7 @@ from ..scenes.drawings import ARRAY, TABLE
 from ..scenes.words import COLOURS
 from ..sources.folder import read_rows
 from .colours import HUES, Palette, palette_of, recoloured, visible_share
-from .vocabulary import read_vocabulary
+from .vocabulary import names_of
 
 _LEAST_COVER, _LEAST_VISIBLE = 0.12, 0.3
 ANY_COLOUR = "plain"  # the style of shapes and letters, which have no colour of their own
@@ -51,8 +51,8 @@ class Library:
         self._rows = {concept: styled for concept, styled in found.items() if styled}
         if len(self._rows) < 2:
             raise DataError(f"{root} has drawings of {len(self._rows)} of {len(concepts)} concepts; two are needed")
-        names = read_vocabulary()
-        self._countable = {c for c in self._rows if any(name.kind == "count" for name in names.get(c, ()))}
+        self.names = names_of(tuple(self._rows))
+        self._countable = {c for c, names in self.names.items() if any(name.kind == "count" for name in names)}
         self._layers: dict[tuple[int, int, str], tuple[np.ndarray, np.ndarray]] = {}
         self._palettes: dict[int, Palette] = {}
         self._visible: dict[tuple[int, str, str], bool] = {}

@@ -10,11 +10,12 @@ from .layouts import CANVAS
 from .library import Library
 
 
-def render(composition: Composition, library: Library) -> np.ndarray:
-    """The picture, (64, 64, 3) uint8."""
-    picture = np.full((CANVAS, CANVAS, 3), COLOURS[composition.background], np.uint8)
+def render(composition: Composition, library: Library, scale: int = 1) -> np.ndarray:
+    """Return the picture, (64 scale, 64 scale, 3) uint8."""
+    picture = np.full((CANVAS * scale, CANVAS * scale, 3), COLOURS[composition.background], np.uint8)
     drawn = (thing for thing in composition.things for _ in range(thing.count))
-    for thing, (x, y, side) in zip(drawn, composition.cells, strict=True):
+    for thing, cell in zip(drawn, composition.cells, strict=True):
+        x, y, side = (scale * number for number in cell)
         colour, behind = library.layers(thing.drawing, side, thing.colour)
         if thing.mirrored:
             colour, behind = colour[:, ::-1], behind[:, ::-1]

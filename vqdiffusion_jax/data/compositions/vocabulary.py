@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from ...errors import DataError
+from ..scenes.concepts import all_concepts
 
 _SAME_LETTER_ENDINGS = ("s", "x", "z", "ch", "sh")
 _VOWELS = "aeiou"
@@ -43,20 +44,31 @@ def read_vocabulary() -> dict[str, tuple[Name, ...]]:
     return {concept: tuple(map(Name.parse, names.split(", "))) for concept, names in entries}
 
 
-def choose_concepts(wanted: int | Sequence[str]) -> list[str]:
-    """The first ``wanted`` concepts of the vocabulary (0: all), or the ones named.
+def names_of(concepts: Sequence[str]) -> dict[str, tuple[Name, ...]]:
+    """Concept -> names; of a concept that vocabulary.txt does not have, the concept itself is its only name."""
+    known = read_vocabulary()
+    return {concept: known.get(concept) or (_name_of(concept),) for concept in concepts}
+
+
+def choose_concepts(wanted: int | str | Sequence[str]) -> list[str]:
+    """The first ``wanted`` concepts of the vocabulary (0: all), ``"all"`` with scenes/concepts.txt, or the ones named.
 
     Raises:
       DataError: fewer than two concepts, or one that the vocabulary does not have.
     """
     known = list(read_vocabulary())
+    if wanted == "all":
+        return list(dict.fromkeys([*known, *(concept.lower() for concept in all_concepts())]))
+    if isinstance(wanted, str):
+        raise DataError(f"concepts is {wanted!r}; it must be 'all', a number, or a list of names")
     if isinstance(wanted, int):
         if not (wanted == 0 or 2 <= wanted <= len(known)):
             raise DataError(f"concepts is {wanted}; it must be 0 (all), 2 to {len(known)}, or a list of names")
         return known[: wanted or None]
     names = [name.lower() for name in wanted]
-    if unknown := [name for name in names if name not in known]:
-        raise DataError(f"concepts names {unknown[0]!r}, which vocabulary.txt does not have")
+    everything = {*known, *(concept.lower() for concept in all_concepts())}
+    if unknown := [name for name in names if name not in everything]:
+        raise DataError(f"concepts names {unknown[0]!r}, which neither vocabulary.txt nor concepts.txt has")
     if len(names) < 2 or len(set(names)) < len(names):
         raise DataError(f"concepts names {len(names)} things, {len(set(names))} of them different; give two or more")
     return names
@@ -66,6 +78,11 @@ def with_article(words: str) -> str:
     """``words`` after "a" or "an"."""
     vowel = words[0] in _VOWELS and not words.startswith(_SPOKEN_AS_CONSONANT)
     return f"{'an' if vowel or words.startswith(_SPOKEN_AS_VOWEL) else 'a'} {words}"
+
+
+def _name_of(concept: str) -> Name:
+    words = concept.replace("’", "'")
+    return Name(words, words, "plural") if words.endswith("s") and not words.endswith("ss") else Name.parse(words)
 
 
 def _plural_of(word: str) -> str:

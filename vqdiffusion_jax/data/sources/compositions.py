@@ -14,7 +14,7 @@ from ..compositions.grammar import Grammar, draw_composition
 from ..compositions.layouts import CANVAS
 from ..compositions.library import Library
 from ..compositions.render import render
-from ..compositions.vocabulary import choose_concepts, read_vocabulary
+from ..compositions.vocabulary import choose_concepts
 from ..config import SPLITS
 from ..records import Record
 
@@ -23,14 +23,15 @@ _PICTURE, _CAPTION = 0, 1  # streams of random numbers, so that a picture does n
 
 
 class Compositions:
-    """64 x 64 pictures with captions, composed of drawings from ``python -m vqdiffusion_jax.data.emoji`` in ``root``.
+    """Pictures with captions, composed of drawings from ``python -m vqdiffusion_jax.data.emoji`` in ``root``.
 
     Example i is drawn with a generator of (seed, split, i): access is random and nothing is kept.  Training never shows
     a held-out combination (``scenes.held_out``).
 
     Args:
-      size: pixels a side; only 64.
-      concepts: the first so many of compositions/vocabulary.txt (0: all), or names.
+      size: pixels a side, a multiple of 64; build the drawings at that size.
+      concepts: the first so many of compositions/vocabulary.txt (0: all), ``"all"`` with those of scenes/concepts.txt,
+        or names.
       styles: styles of the drawings; all by default.
       length: examples of the split; by default four million for training, 10,000 for validation.
       combinations: ``"seen"``, ``"held_out"`` (at least one in each picture is) or ``"both"``; training takes
@@ -46,22 +47,22 @@ class Compositions:
         split: str,
         *,
         size: int = CANVAS,
-        concepts: int | Sequence[str] = 0,
+        concepts: int | str | Sequence[str] = 0,
         styles: Sequence[str] = (),
         length: int = 0,
         seed: int = 0,
         combinations: str = "seen",
         grammar: dict[str, float] | None = None,
     ):
-        if size != CANVAS:
-            raise DataError(f"compositions: size is {size}; they are {CANVAS} pixels a side")
+        if size < CANVAS or size % CANVAS:
+            raise DataError(f"compositions: size is {size}; it must be a multiple of {CANVAS} pixels")
         if length < 0 or seed < 0:
             raise DataError(f"compositions: length is {length} and seed is {seed}; neither may be negative")
         if split == "train" and combinations != "seen":
             raise DataError(f"compositions: combinations is {combinations!r}; training shows 'seen' ones only")
         self.library = Library(root, choose_concepts(concepts), tuple(styles))
         self.grammar = Grammar(combinations=combinations, **(grammar or {}))
-        self._names = read_vocabulary()
+        self._scale = size // CANVAS
         self._split, self._seed, self._length = SPLITS.index(split), seed, length or _LENGTHS[split]
 
     def __len__(self) -> int:
@@ -73,8 +74,8 @@ class Compositions:
 
     def __getitem__(self, index: int) -> Record:
         composition = self.composition(index)
-        words = caption(composition, self.library, self._names, self._rng(index, _CAPTION))
-        return Record(id=f"composition {index}", image=render(composition, self.library), captions=[words])
+        words = caption(composition, self.library, self._rng(index, _CAPTION))
+        return Record(id=f"composition {index}", image=render(composition, self.library, self._scale), captions=[words])
 
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._split, int(index), stream))
