@@ -117,7 +117,7 @@ def test_a_batch_draws_what_it_drew_again_and_files_are_named_from_the_root(fold
     drawn = np.asarray(Image.open(out / "000002.png"))
     assert np.all(drawn[:8, 4:12] == 255) and np.all(drawn[8:, 4:12] == 0)
     record = json.loads((out / "000002.json").read_text())
-    assert record["batch_size"] == 2 and record["mesh"] == ["1", "1", "1"] and record["timesteps"] == ["9", "5", "2"]
+    assert record["batch_size"] == 2 and record["mesh"] == ["1", "1", "1"] and record["timesteps"] == [9, 5, 2]
     assert record["checkpoint"] == str(folder) and record["image"] == str(tmp_path / "picture.png")
     again = run("--mode=sample", f"--again={out / '000002.json'}", f"--out={out}")
     assert again.returncode == 0, again.stderr
@@ -250,7 +250,7 @@ MISTAKES = [
     ),
     (
         ("--checkpoint={folder}", "--prompt=a", "--strategy=purity", "--tokens_per_call=0"),
-        "--tokens_per_call is 0; it must be at least 1",
+        "--tokens_per_call is 0; it must be a whole number of at least 1",
     ),
     (("--checkpoint={folder}", "--prompt=a", "--truncation_rate=2"), "--truncation_rate is 2.0"),
     (("--checkpoint={folder}", "--prompt=a", "--mesh=99,1,1"), "--mesh of data, fsdp, tensor"),

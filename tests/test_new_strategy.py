@@ -147,3 +147,5 @@ def test_the_page_offers_it_with_its_settings_and_draws_by_it(place, checkerboar
     assert job.settings.strategy == checkerboard(first="odd", rounds=2) and frames[-1].calls == 4
     assert (job.recipe["strategy"], job.recipe["first"], job.recipe["rounds"]) == ("checkerboard", "odd", 2)
     assert not frames[-1].snapshots[0].masked.any()
+    expected = pipeline("a dog", seed=3, strategy=checkerboard("odd", 2), output_type="uint8").images[0]
+    np.testing.assert_array_equal(frames[-1].snapshots[0].picture, expected)

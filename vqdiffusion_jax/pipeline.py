@@ -263,7 +263,7 @@ class VQDiffusionPipeline:
 
         return batches()
 
-    def encode(self, images: Any, *, seed: int | None = None) -> np.ndarray:
+    def encode(self, images: Any, *, seed: Seed | None = None) -> np.ndarray:
         """Return the tokens (n, length) int32 of pictures: PIL images, or uint8 (n, height, width, 3).
 
         seed: draw the tokens of a "gumbel" codec, as in training; None takes the likeliest.
@@ -308,7 +308,10 @@ class VQDiffusionPipeline:
         return batch_devices(self.mesh)
 
     def _in_batches(self, function: Callable, *arrays: Any) -> np.ndarray:
-        """Return ``function(model, *arrays)`` in bounded memory, whole in every process; arrays lead with pictures, or are None."""
+        """Return ``function(model, *arrays)``, computed in batches and whole in every process.
+
+        arrays: with a leading axis of pictures, or None.
+        """
         share = self.pictures_together(len(arrays[0])) // self._devices_of_batch()
         return in_batches(lambda batch: function(self.model, *batch), arrays, share, mesh=self.mesh)
 
@@ -352,7 +355,7 @@ class VQDiffusionPipeline:
         return Given(tokens=self._in_batches(_encode, given.images, None), mask=given.mask)
 
     def _spread(self, tree: Any) -> Any:
-        """Return arrays with a leading batch axis, each process's part on its own devices; as they are without a mesh."""
+        """Return arrays with a leading batch axis spread over the mesh, or as they are without one."""
         return spread(tree, self.mesh)
 
 

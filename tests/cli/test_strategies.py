@@ -8,10 +8,11 @@ from absl import flags
 from absl.testing import flagsaver
 
 from vqdiffusion_jax.cli.main import mode_modules
-from vqdiffusion_jax.cli.replay import recipe, take_again
+from vqdiffusion_jax.cli.replay import take_again
 from vqdiffusion_jax.cli.sample import settings_given
 from vqdiffusion_jax.cli.setting_flags import spell, with_todays_names
 from vqdiffusion_jax.errors import SettingError
+from vqdiffusion_jax.recipe import recipe
 from vqdiffusion_jax.sampling import (
     STRATEGIES,
     Ancestral,

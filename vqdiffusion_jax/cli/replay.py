@@ -1,4 +1,4 @@
-"""The JSON beside a picture, which ``--again`` reads: where the model came from, and the settings of the call."""
+"""``--again``: flags and settings from the JSON beside a picture."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from absl import flags
 
 from ..embedded import is_embedded
-from ..recipe import ORIGIN, settings_of_recipe, with_paths
-from ..recipe import recipe as recipe_of_call
+from ..errors import UsageError, one_line
+from ..recipe import ORIGIN, settings_of_recipe
 from ..sampling.settings import SamplingSettings
 
 FLAGS = flags.FLAGS
@@ -19,11 +19,11 @@ _PATHS = ("checkpoint", "reference_config", "codec_config", "mapping", "codec", 
 
 
 def origin(**settled: Any) -> dict[str, Any]:
-    """Return where the run's model comes from: the flags given, and ``settled`` where not None.
+    """Return the origin of the run's model: the flags given, and in their place those of ``settled`` that are not None.
 
-    Paths are absolute, so that the JSON works from anywhere.
+    Paths are absolute, so that the JSON can be read in any folder.
     """
-    values = {name: FLAGS[name].value for name in ORIGIN if FLAGS[name].value != FLAGS[name].default}
+    values: dict[str, Any] = {name: FLAGS[name].value for name in ORIGIN if FLAGS[name].value != FLAGS[name].default}
     values |= {name: value for name, value in settled.items() if value is not None}
     for name in _PATHS:
         if name in values:
@@ -31,41 +31,36 @@ def origin(**settled: Any) -> dict[str, Any]:
     return values
 
 
-def recipe(origin: dict[str, Any], settings: SamplingSettings) -> dict[str, Any]:
-    """Return the JSON beside a picture of these settings, with absolute paths."""
-    return with_paths(recipe_of_call(origin, settings), lambda path: str(Path(path).absolute()))
-
-
 def take_again(file: Path) -> SamplingSettings:
-    """Set the flags of origin that a picture's JSON names and the command line does not; return its settings.
+    """Set the flags of origin of a picture's JSON, unless they are given, and return its settings.
 
-    Raises ValueError, one line that names the file, for what is no such JSON.
+    Raises UsageError, one line that names the file, for a file that is not such a JSON.
     """
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or f"it is not JSON ({error})"
-        raise ValueError(f"--again={file} cannot be read: {reason}; give the JSON beside a picture") from error
+        raise UsageError(f"--again={file} cannot be read: {reason}; give the JSON beside a picture") from error
     if not isinstance(table, dict) or table.get("mode", "sample") != "sample":
-        raise ValueError(f"--again={file} is not about a picture; give the JSON beside one")
+        raise UsageError(f"--again={file} is not about a picture; give the JSON beside one")
     for name in ORIGIN:
         if name in table and not FLAGS[name].present:
             _set(file, name, table[name])
     try:
         return settings_of_recipe(table, file.parent)
     except ValueError as error:
-        raise ValueError(f"--again={file}: {error}") from error
+        raise UsageError(f"--again={file}: {error}") from error
 
 
 def _set(file: Path, name: str, value: Any) -> None:
-    """Give the flag the value through its own parser, as if it had been typed."""
+    """Set a flag through its own parser, as if the value had been typed."""
     flag = FLAGS[name]
     listed = isinstance(flag.parser, flags.ListParser) and isinstance(value, list)
-    items = value if listed else [value]
+    items: list[Any] = value if listed else [value]
     kind = bool if flag.boolean else str
     if not items or not all(isinstance(item, kind) for item in items):
-        raise ValueError(f"--again={file}: {name} is {json.dumps(value)}, which --{name} does not take")
+        raise UsageError(f"--again={file}: {name} is {json.dumps(value)}, which --{name} does not take")
     try:
         flag.parse(str(value).lower() if kind is bool else ",".join(items))
     except (flags.Error, ValueError) as error:
-        raise ValueError(f"--again={file}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"--again={file}: {one_line(error)}") from error

@@ -11,11 +11,12 @@ from absl import flags
 
 from ..config import dtype_of
 from ..errors import UsageError
+from ..recipe import recipe, with_absolute_paths
 from ..sampling.settings import SamplingSettings
 from . import setting_flags
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, open_checkpoint
 from .processes import PROCESSES, join_processes
-from .replay import origin, recipe, take_again
+from .replay import origin, take_again
 from .tools import read_prompts
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def main() -> None:
     together = pipeline.pictures_together(len(call.subjects), settings.batch_size)
     sizes = None if mesh is None or FLAGS.mesh is None else [str(size) for size in mesh.shape.values()]
     came_from = origin(checkpoint=checkpoint_or_embedded(), dtype=dtype_of(compute), mesh=sizes)
-    shared = recipe(came_from, call.settings.changed(batch_size=together))
+    shared = with_absolute_paths(recipe(came_from, call.settings.changed(batch_size=together)))
     writer = Writer(out, first_free(out), subjects(call.settings), shared, settings.first_image)
     precision = jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
     calls = len(call.plan)
