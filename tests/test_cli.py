@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
         "list": [1],
         "strategy": {"strategy": "purityy"},
         "steps": {"steps": "3"},
-        "seed": {"seed": [1]},
+        "seed": {"seed": ["1"]},
         "out": {"out": "elsewhere"},
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
@@ -253,7 +253,10 @@ MISTAKES = [
         "--tokens_per_call is 0; it must be a whole number of at least 1",
     ),
     (("--checkpoint={folder}", "--prompt=a", "--truncation_rate=2"), "--truncation_rate is 2.0"),
-    (("--checkpoint={folder}", "--prompt=a", "--mesh=99,1,1"), "--mesh of data, fsdp, tensor"),
+    (
+        ("--checkpoint={folder}", "--prompt=a", "--mesh=99,1,1"),
+        "--mesh is (99, 1, 1) (data, fsdp, tensor), which needs 99",
+    ),
     (("--checkpoint={folder}", "--prompt=a", "--skip_step=2"), "--skip_step goes with --strategy=fast"),
     (("--checkpoint={folder}", "--prompt=a", "--mapping=x.pt"), "already converted"),
     (("--checkpoint={folder}", "--prompt=a", "--mesh=2,2"), "3 whole numbers"),
@@ -280,7 +283,10 @@ MISTAKES = [
         "--class_labels is given, but this model is conditioned on text; it takes --prompt or",
     ),
     (("--checkpoint={folder}", "--prompt=a", "--timesteps=3,5"), "--timesteps is (3, 5); it must strictly decrease"),
-    (("--checkpoint={folder}", "--prompt=a", "--timesteps=10,5"), "--timesteps: cannot go from t=10"),
+    (
+        ("--checkpoint={folder}", "--prompt=a", "--timesteps=10,5"),
+        "--timesteps is (10, 5); it must be timesteps from 9 down to 0",
+    ),
     (
         ("--checkpoint={folder}", "--prompt=a", "--timesteps=5,3", "--num_inference_steps=2"),
         "--timesteps and --num_inference_steps are both given",
@@ -295,9 +301,9 @@ MISTAKES = [
     (("--again={folder}/list.json",), "is not about a picture"),
     (("--again={folder}",), "cannot be read: Is a directory"),
     (("--again={folder}/strategy.json",), "purityy"),
-    (("--again={folder}/steps.json",), 'steps is "3"'),
-    (("--again={folder}/seed.json",), "seed is [1]"),
-    (("--again={folder}/out.json",), "'out' is no setting of a picture"),
+    (("--again={folder}/steps.json",), "num_inference_steps is '3'"),
+    (("--again={folder}/seed.json",), "seed is '1'"),
+    (("--again={folder}/out.json",), "there is no setting 'out'"),
 ]
 
 
