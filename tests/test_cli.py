@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
         "list": [1],
         "strategy": {"strategy": "purityy"},
         "steps": {"steps": "3"},
-        "seed": {"seed": ["1"]},
+        "seed": {"seed": ["x"]},
         "out": {"out": "elsewhere"},
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
@@ -302,7 +302,7 @@ MISTAKES = [
     (("--again={folder}",), "cannot be read: Is a directory"),
     (("--again={folder}/strategy.json",), "purityy"),
     (("--again={folder}/steps.json",), "num_inference_steps is '3'"),
-    (("--again={folder}/seed.json",), "seed is '1'"),
+    (("--again={folder}/seed.json",), "seed is 'x'"),
     (("--again={folder}/out.json",), "there is no setting 'out'"),
 ]
 
