@@ -199,3 +199,6 @@ class Nameless:
 def test_a_strategy_without_a_name_stays_when_other_settings_change():
     made = SamplingSettings(strategy=Nameless(3)).changed(guidance_scale=2.0, seed=1)
     assert made.strategy == Nameless(3) and made.guidance_scale == 2.0
+    table = made.to_dict()  # a record, though no name leads back to the class
+    assert (table["strategy"], table["pace"]) == ("Nameless", 3)
+    assert refused(lambda: SamplingSettings.from_dict({"strategy": "Nameless"})).field == "strategy"

@@ -204,7 +204,7 @@ class SamplingSettings:
 
         Raises SettingError for an array or a key, which JSON cannot hold.
         """
-        known = all_settings()
+        known = settings_of(type(self)) | settings_of(self.strategy)
         return {
             name: value if name == "strategy" else _plain(name, value, known[name])
             for name, value in self.flat().items()
