@@ -106,10 +106,10 @@ def _with_calls(cls: type[Strategy], calls: int | None, config: ModelConfig, str
 def _checked(name: str, about: Setting, value: Any, limits: Limits) -> Any:
     """Return a value as the setting holds it, or None for an empty one."""
     if isinstance(value, str):
+        value = " ".join(value.split())
         if len(value) > limits.length_of(name, about):
             told = f"{{{name}}} has {{value:,}} characters; give at most {{most}}"
             raise SettingError(told, value=len(value), most=limits.length_of(name, about))
-        value = " ".join(value.split())
     if value is None or value == "":
         return None
     return about.checked(name, _parsed(about, value))
