@@ -142,6 +142,20 @@ def test_two_strategies_side_by_side(visit):
     assert [label.split(",")[0] for label in page.locator(".caption").all_inner_texts()] == ["call 8 of 8"] * 2
 
 
+def test_the_settings_of_a_strategy_are_inputs(visit):
+    page = visit()
+    page.get_by_text("Settings of the strategy").click()
+    choose(page, "Strategy", "maskgit")
+    page.get_by_label("Temperature", exact=True).wait_for()
+    fill(page, Temperature=-1)
+    press(page, "Draw")
+    page.locator(".mistake", has_text="Temperature is -1.0; it must be a finite number from 0 to 10000").wait_for()
+    fill(page, Temperature=2)
+    choose(page, "Mask schedule", "linear")
+    draw(page, Steps=6)
+    page.locator(".caption", has_text="call 6 of 6").wait_for()
+
+
 def test_inpainting_changes_the_inside_alone_and_the_download_draws_it_again(visit, tmp_path):
     page = visit()
     draw(page, Steps=10)
