@@ -37,7 +37,8 @@ def one_value(about: Setting) -> some.SearchStrategy:
         return some.integers(least, least + 50)
     if about.type is float:
         least = about.above if about.least is None else about.least
-        return some.floats(least, about.most, exclude_min=about.above is not None, allow_nan=False, width=64)
+        least, most = -3.4e38 if least is None else least, 3.4e38 if about.most is None else about.most
+        return some.floats(least, most, exclude_min=about.above is not None, allow_nan=False, width=64)
     return some.booleans() if about.type is bool else some.text(min_size=1)
 
 

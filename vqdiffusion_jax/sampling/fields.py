@@ -6,7 +6,6 @@ Flags of the command line, inputs of the page, JSON files and the checks of a ca
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -17,6 +16,8 @@ import numpy as np
 
 from ..errors import SettingError
 
+# Of the arrays that settings become, unless a field allows more.
+_LARGEST: dict[Any, float] = {int: 2**31 - 1, float: 3.4028235e38}
 _TYPES = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
 
 
@@ -97,14 +98,17 @@ class Setting:
             return False
         number: Any = value  # numbers.Real declares no order
         return (
-            (math.isfinite(number) or number == self.most)
+            (self.most == float("inf") or abs(number) <= _LARGEST[self.type])
             and (self.least is None or number >= self.least)
             and (self.most is None or number <= self.most)
             and (self.above is None or number > self.above)
         )
 
     def _refused(self, name: str, value: Any) -> SettingError:
-        return SettingError(f"{{{name}}} is {{value!r}}; it must be {{allowed}}", value=value, allowed=self.allowed)
+        allowed = self.allowed
+        if self.type is int and isinstance(value, Integral) and value > _LARGEST[int]:
+            allowed += ", below 2**31"
+        return SettingError(f"{{{name}}} is {{value!r}}; it must be {{allowed}}", value=value, allowed=allowed)
 
 
 def setting(default: Any = None, *, static: bool = True, **about: Any) -> Any:
