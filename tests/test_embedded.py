@@ -108,7 +108,7 @@ def test_the_first_command_of_the_readme_draws(tmp_path):
     picture = np.asarray(Image.open(tmp_path / "out" / "000000.png"))
     assert picture.shape == (64, 64, 3) and picture.std() > 10
     recipe = json.loads((tmp_path / "out" / "000000.json").read_text())
-    expected = {"checkpoint": "emoji", "prompt": "a red apple", "steps": 4, "seed": 0, "mode": "sample"}
+    expected = {"checkpoint": "emoji", "prompt": "a red apple", "num_inference_steps": 4, "seed": 0, "mode": "sample"}
     assert {name: recipe[name] for name in expected} == expected
 
 
