@@ -44,7 +44,7 @@ def main() -> None:
         run("drawings", ["-m", "vqdiffusion_jax.data.emoji", f"--out={drawings}", "--size=128", *packages])
     data = f"--config.data.root={drawings}"
     short = ["--config.steps=2", "--config.batch_size=4", "--config.workers=0", "--config.watch.eval_every=0"]
-    short += ["--config.watch.sample_every=0", "--config.checkpoint.every=2", "--config.data.options.concepts=8"]
+    short += ["--config.watch.sample_every=0", "--config.checkpoint.every=2"]
     tiny_codec = [f"--config.codec.{change}" for change in _TRIAL_CODEC] if options.trial else []
     tiny_model = [f"--config.model.codec.{change}" for change in _TRIAL_CODEC] if options.trial else []
     tiny_model += [f"--config.model.{change}" for change in _TRIAL_MODEL] if options.trial else []
