@@ -1,4 +1,4 @@
-"""Batches have one shape, and rows and results keep their order; on several devices see tests/evaluation/test_likelihood.py."""
+"""Batches have one shape, and rows and results keep their order; see tests/evaluation/test_likelihood.py for 4 devices."""
 
 import jax
 import numpy as np

@@ -28,9 +28,9 @@ def in_batches(
     Args:
       function: of a pytree of arrays with a leading batch axis, to such a pytree; whole in every process.
       rows: a pytree of arrays with one leading axis; None among them stays None.
-      batch_size: rows in a batch, on each device that takes different rows.  The last batch is filled up with the last row, and
-        its results are dropped.
-      mesh: the ambient mesh of ``function``, over whose devices a batch is spread; None leaves arrays where JAX puts them.
+      batch_size: rows in a batch, on each device that takes different rows.  The last batch is filled up with copies of
+        the last row, whose results are dropped.
+      mesh: the ambient mesh of ``function``, over whose devices a batch is spread; None leaves the placement to JAX.
       prepare: on the host, from a batch of rows to what ``function`` takes.
     """
     count, results = len(jax.tree.leaves(rows)[0]), []

@@ -231,8 +231,8 @@ class VQGANConfig:
             and len(self.levels) == self.embed_dim
         ):
             raise ConfigError(
-                f"VQGANConfig.levels={self.levels} must be embed_dim={self.embed_dim} numbers of at least 2 whose product "
-                f"is codebook_size={self.codebook_size}"
+                f"VQGANConfig.levels={self.levels} must be embed_dim={self.embed_dim} numbers of at least 2"
+                f" whose product is codebook_size={self.codebook_size}"
             )
         if self.network == "dense" and self.encoder_window is None:
             raise ConfigError("VQGANConfig.network is 'dense', which needs encoder_window, the side of its cells")

@@ -1,4 +1,4 @@
-"""How near one picture is to another: PSNR and SSIM, picture by picture.
+"""PSNR and SSIM of pairs of pictures.
 
 Pictures are (batch, height, width, channels), uint8 or float, pixels 0..255.
 """
@@ -17,9 +17,10 @@ K1, K2 = 0.01, 0.03
 
 
 def psnr(a: Array, b: Array) -> Array:
-    """Peak signal-to-noise ratio in decibels: (batch,) float32, 10 log10(255^2 / mean squared error); infinite for equal pictures.
+    """Return the peak signal-to-noise ratio in decibels, 10 log10(255^2 / mean squared error): (batch,) float32.
 
-    Raises ValueError if the shapes differ or are not (batch, height, width, channels).
+    It is infinite for equal pictures.  Raises ValueError if the shapes differ or are not (batch, height, width,
+    channels).
     """
     a, b = _pair(a, b)
     error = jnp.mean(jnp.square(a - b), axis=(1, 2, 3))
@@ -27,10 +28,11 @@ def psnr(a: Array, b: Array) -> Array:
 
 
 def ssim(a: Array, b: Array) -> Array:
-    """Structural similarity: (batch,) float32 of at most 1, the mean over channels and over all places where the window fits.
+    """Return the structural similarity (Wang et al. 2004): (batch,) float32, at most 1.
 
-    Wang et al. 2004: an 11 x 11 Gaussian window of deviation 1.5, K1 = 0.01, K2 = 0.03, every channel on its own, no padding.
-    Raises ValueError if the shapes differ, are not (batch, height, width, channels), or the pictures are smaller than the window.
+    The window is an 11 x 11 Gaussian of standard deviation 1.5; K1 = 0.01, K2 = 0.03.  The mean is over the channels,
+    each on its own, and over all positions where the window fits, without padding.  Raises ValueError if the shapes
+    differ, are not (batch, height, width, channels), or if the pictures are smaller than the window.
     """
     a, b = _pair(a, b)
     if min(a.shape[1:3]) < WINDOW:
@@ -51,13 +53,14 @@ def ssim(a: Array, b: Array) -> Array:
 def _pair(a: Array, b: Array) -> tuple[Array, Array]:
     if jnp.shape(a) != jnp.shape(b) or jnp.ndim(a) != 4:
         raise ValueError(
-            f"pictures have shapes {jnp.shape(a)} and {jnp.shape(b)}; both must be the same (batch, height, width, channels)"
+            f"pictures have shapes {jnp.shape(a)} and {jnp.shape(b)};"
+            " both must be the same (batch, height, width, channels)"
         )
     return jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
 
 
 def _blur(x: Array) -> Array:
-    """The Gaussian window over every place where it fits, one axis after the other."""
+    """Return the Gaussian-weighted mean at every position where the window fits; one pass an axis."""
     offsets = np.arange(WINDOW) - WINDOW // 2
     window = np.exp(-0.5 * (offsets / SIGMA) ** 2)
     window = jnp.asarray(window / window.sum(), jnp.float32)

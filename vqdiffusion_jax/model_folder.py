@@ -68,7 +68,7 @@ transformers MIT (CompVis), CLIP MIT (OpenAI).
 def read_config(folder: Path) -> ModelConfig:
     """Read the ModelConfig of a model folder.
 
-    Raises CheckpointError or ConfigError naming the file, also for a noise schedule outside the package that is not trusted.
+    Raises CheckpointError or ConfigError, which name the file, also for a noise schedule that is not trusted.
     """
     where = f"{folder / 'config.json'}: model"
     config = from_dict(ModelConfig, _read_head(folder, "model"), where=where)

@@ -33,7 +33,7 @@ def put(path: Path, data: bytes | str) -> None:
 
 
 def drawings(root: Path, concepts, styles, size: int = 8) -> Path:
-    """What ``python -m vqdiffusion_jax.data.emoji`` writes: a plain square of its own colour for each concept and style."""
+    """Write drawings as ``python -m vqdiffusion_jax.data.emoji`` does: each a plain square of its own colour."""
     rows = [
         {"caption": concept, "style": style, "style_word": word, "codepoint": f"u{number}"}
         for style, word in styles.items()
@@ -128,7 +128,7 @@ def parquet(root: Path) -> Path:
 
 
 def tfds(root: Path) -> Path:
-    """What TFDS would have prepared, as preparing takes TensorFlow and reading does not."""
+    """Write a data set in TFDS's layout, since TFDS itself needs TensorFlow to prepare one."""
     import tensorflow_datasets
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.proto import tf_example_pb2

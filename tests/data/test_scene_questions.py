@@ -1,4 +1,4 @@
-"""Questions for judging: fixed numbers of each kind, never seen by a judge, the same ones at the start of every longer list."""
+"""Questions for judging: fixed numbers of each kind, never seen by a judge; longer lists begin with the same ones."""
 
 import pickle
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A token cache holds what the codec and the tokenizer give, can be stopped anywhere, and is refused where it does not belong."""
+"""Token caches hold the codec's tokens and the tokenizer's ids, resume, and are refused by models they do not fit."""
 
 import dataclasses
 import json
@@ -178,10 +178,23 @@ def test_continues_after_an_interruption(write, tmp_path):
     assert same(records(tmp_path / "cache"), records(tmp_path / "at once"))
 
 
-def test_parts_make_the_whole(write, tmp_path):
-    assert [write(part=i, parts=3)["shards"] for i in range(3)] == [2, 1, 1]
+def test_processes_write_the_whole_cache(write, tmp_path):
+    assert [write(process_index=i, process_count=3)["shards"] for i in range(3)] == [2, 1, 1]
     write(out="at once")
     assert same(records(tmp_path / "cache"), records(tmp_path / "at once"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shard_size": 0}, "shard_size is 0; it must be at least 1"),
+        ({"workers": -1}, "workers is -1; it must be at least 0"),
+        ({"process_index": 3, "process_count": 3}, "process_index is 3; it must be below process_count, 3"),
+    ],
+)
+def test_settings_out_of_range_are_named(write, settings, message):
+    with pytest.raises(DataError, match=message):
+        write(**settings)
 
 
 def test_broken_pictures_are_left_out_and_named(write, data, tmp_path):

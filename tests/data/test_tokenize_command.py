@@ -58,7 +58,7 @@ def ended(process: subprocess.Popen) -> str:
 
 @pytest.fixture(scope="module")
 def alone(place):
-    """What one process says that writes the cache ``alone``."""
+    """Return the output of one process that writes the cache ``alone``."""
     return ended(start(place, f"--checkpoint={place / 'model'}", f"--out={place / 'alone'}"))
 
 

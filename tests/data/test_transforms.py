@@ -92,7 +92,7 @@ def test_validation_resizes_the_short_side_and_cuts_the_middle(shape, resized, o
 
 
 def test_the_centre_is_floored_for_data_and_rounded_for_clip():
-    """Pictures whose short side needs no resizing, so that a pixel tells where it was: the reference's and CLIP's formulas."""
+    """The reference's and CLIP's formulas, on pictures whose short side needs no resizing: a pixel tells its place."""
     differ = 0
     for spare in range(12):
         for shape in ((16, 16 + spare), (16 + spare, 16)):

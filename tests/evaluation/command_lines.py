@@ -1,7 +1,7 @@
-"""Run by test_eval_command.py in a process of its own: main.py with each of the command lines in a JSON list, one after the other.
+"""The process of its own in which test_eval_command.py runs main.py with each command line of a JSON list, in turn.
 
-For the file of --inception stands a network that takes no time.  Prints JSON: of each run its status, output and errors, and how
-many rows of a batch there were at last and how many of them each device computed.
+A network that takes no time replaces the file of --inception.  Prints JSON: the status, output and errors of each run,
+the rows of its last batch, and the number of them that each device computed.
 """
 
 import contextlib

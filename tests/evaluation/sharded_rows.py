@@ -1,6 +1,6 @@
-"""Run by test_likelihood.py in a process of its own, which sees 4 devices: rows on meshes of them and on one, into an .npz.
+"""The process with 4 devices in which test_likelihood.py computes rows on several meshes and on one device.
 
-Prints JSON: for each mesh, how many rows of a batch there were and how many of them each device computed.
+Writes them to an .npz.  Prints JSON: for each mesh the rows of a batch, and the number that each device computed.
 """
 
 import json

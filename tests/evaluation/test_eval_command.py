@@ -58,7 +58,7 @@ def whole_evaluation(folders, out):
 
 @pytest.fixture(scope="module")
 def alone(folders):
-    """What one process that evaluates all of it said, and the folder it wrote."""
+    """Return the output of one process that evaluates everything, and the folder it wrote."""
     done = run(*whole_evaluation(folders, folders / "alone"))
     assert done.returncode == 0, done.stderr
     return done.stdout, folders / "alone"
@@ -244,8 +244,9 @@ def test_a_sweep_leaves_out_what_the_model_cannot_draw(told):
     assert {path.name for path in (out / "null").glob("null=*")} == {"null=auto"}
     assert said["nothing"]["status"] == 1
     assert said["nothing"]["err"] == (
-        "error: no point of the sweep can be drawn (null=learnable is left out: this model has no learnable null condition; "
-        "null=text is left out: this model reads no text, so that it has no empty prompt either); name other values\n"
+        "error: no point of the sweep can be drawn (null=learnable is left out: this model has no learnable null "
+        "condition; null=text is left out: this model reads no text, so that it has no empty prompt either); "
+        "name other values\n"
     )
 
 

@@ -64,7 +64,7 @@ def pictures(count, height=70, width=50, seed=0):
 
 @pytest.fixture(scope="module")
 def features():
-    """pytorch-fid's features of pictures, with its own resize, and our extractor, with equal weights; batches of one shape."""
+    """Our extractor against pytorch-fid's features, with its own resize and equal weights; batches of one shape."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("pytorch_fid")
     from tests.evaluation.torchvision_stub import pytorch_fid
@@ -115,8 +115,9 @@ def fid(sets):
 
 @pytest.mark.filterwarnings("ignore:Matrix is")  # singular, of which pytorch-fid takes the root all the same
 def test_fid_is_that_of_pytorch_fid(two_sets):
-    """Their resize, network and distance against ours, in the space that all these features span: roots of 2048 x 2048 numbers
-    take a minute of a core, and no distance depends on the coordinates.
+    """Their resize, network and distance against ours, in the space that all these features span.
+
+    Roots of 2048 x 2048 numbers take a minute of a core, and no distance depends on the coordinates.
     """
     theirs, ours = two_sets
     basis, _ = np.linalg.qr(np.concatenate([*theirs, *ours]).T)

@@ -520,7 +520,7 @@ def test_what_a_model_lacks_is_told():
 
 
 def test_the_metric_of_the_document_works_as_it_says(pipeline, folder, tmp_path, monkeypatch):
-    """What docs/evaluation.md shows of an extractor and a metric is what ``run`` calls."""
+    """``run`` calls extractors and metrics as docs/evaluation.md shows."""
     page = (REPO / "docs" / "evaluation.md").read_text(encoding="utf-8")
     code = page.split("# brightness.py\n")[1].split("```")[0]
     shown: dict = {}

@@ -1,4 +1,4 @@
-"""KID, precision and recall, Inception Score, quality and diversity against independent formulas on known distributions."""
+"""KID, precision, recall, Inception Score, quality and diversity against independent formulas."""
 
 import itertools
 

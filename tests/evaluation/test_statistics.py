@@ -1,4 +1,4 @@
-"""Streaming statistics and the Frechet distance against one-shot formulas, closed forms and pytorch-fid's own function."""
+"""Streaming statistics and the Frechet distance against one-shot formulas, closed forms and pytorch-fid."""
 
 import numpy as np
 import pytest

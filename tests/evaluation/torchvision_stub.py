@@ -1,7 +1,7 @@
-"""The part of torchvision that pytorch-fid imports, written from the published architecture (Szegedy et al. 2016, figures 5 to 7).
+"""The part of torchvision that pytorch-fid imports, written from Szegedy et al. 2016, figures 5 to 7.
 
-torchvision itself is not among the test requirements; pytorch-fid takes only
-these blocks' submodules from it and overrides their forward passes.
+torchvision itself is not among the test requirements; pytorch-fid takes only these blocks' submodules from it and
+overrides their forward passes.
 """
 
 import contextlib

@@ -171,7 +171,10 @@ def _shared_settings() -> Settings:
 
 
 def _pipeline(weights: str):
-    """Return a function that opens --checkpoint with its companions; ``weights``: of a .pth file unless --weights is given."""
+    """Return a function that opens --checkpoint with its companions.
+
+    weights: the weights to read of a .pth file unless --weights is given.
+    """
 
     def opened(mesh: Mesh | None) -> VQDiffusionPipeline:
         from ..pipeline import VQDiffusionPipeline

@@ -1,4 +1,4 @@
-"""``--mode=reduce_codebook``: which codes a data set uses, as a table that drops the others, and a codec without them."""
+"""``--mode=reduce_codebook``: write a table of the codes that a data set uses, and a codec with these alone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def main() -> None:
     codec = load_codec(place, config=FLAGS.codec_config, image_size=size, compute=codec_compute())
     if codec.config.reduced_codebook_size is not None:
         raise ValueError(
-            f"{place} keeps {codec.config.num_codes} of its {codec.config.codebook_size} codes already; give the whole codec"
+            f"{place} keeps {codec.config.num_codes} of its {codec.config.codebook_size} codes already;"
+            " give the whole codec"
         )
 
     data = config["data"] | {"cache": ""}
@@ -80,7 +81,8 @@ def main() -> None:
         np.save(stream, table)
     share, perplexity = codebook_use(jnp.asarray(counts, jnp.float32))
     print(
-        f"{counts.sum()} tokens use {100 * float(share):.1f} % of {len(table)} codes, perplexity {float(perplexity):.1f}"
+        f"{counts.sum()} tokens use {100 * float(share):.1f} % of {len(table)} codes,"
+        f" perplexity {float(perplexity):.1f}"
     )
     print(f"written: {out}: {table.max() + 1} codes are kept, 0 standing for all others")
     if FLAGS.reduced_codec:

@@ -1,4 +1,4 @@
-"""``--mode=tokenize``: the pictures of a --config as codec tokens, and captions as ids, on disk for training."""
+"""``--mode=tokenize``: write a token cache, the data set of a --config as codec tokens and text ids."""
 
 from __future__ import annotations
 
@@ -54,9 +54,12 @@ def main() -> None:
     out = Path(FLAGS.out if FLAGS["out"].present else data.cache)
     if FLAGS.part is not None and jax.process_count() > 1:
         raise ValueError(
-            f"--part={FLAGS.part}, but the {jax.process_count()} processes of this run share by themselves; leave it out"
+            f"--part={FLAGS.part}, but the {jax.process_count()} processes of this run divide the shards themselves;"
+            " leave it out"
         )
-    part, parts = part_of(FLAGS.part) if FLAGS.part is not None else (jax.process_index(), jax.process_count())
+    process_index, process_count = jax.process_index(), jax.process_count()
+    if FLAGS.part is not None:
+        process_index, process_count = part_of(FLAGS.part)
     codec, tokenizer = _codec_and_tokenizer(config.model)
     for split in FLAGS.split:
         done = write_cache(
@@ -69,8 +72,8 @@ def main() -> None:
             seed=FLAGS.seed or 0,
             batch_size=FLAGS.batch_size or 32,
             shard_size=FLAGS.shard_size,
-            part=part,
-            parts=parts,
+            process_index=process_index,
+            process_count=process_count,
             workers=config.workers,
             tokenizer=tokenizer,
             progress=lambda items, total, split=split: tqdm(
@@ -78,13 +81,14 @@ def main() -> None:
             ),
         )
         print(
-            f"written: {out / split}: {done['shards']} shards, {done['examples']} examples, {done['broken']} broken ones left out"
+            f"written: {out / split}: {done['shards']} shards, {done['examples']} examples,"
+            f" {done['broken']} broken ones left out"
         )
     barrier("shards are written")  # JAX ends all processes soon after the first has ended
 
 
 def _codec_and_tokenizer(model):
-    """From --checkpoint, or the codec alone from --codec."""
+    """Return the codec and tokenizer of --checkpoint, or the codec of --codec and no tokenizer."""
     from ..loading import load_codec, load_model
 
     compute = codec_compute()
@@ -93,7 +97,8 @@ def _codec_and_tokenizer(model):
         return source.codec, tokenizer
     if not FLAGS.codec:
         raise ValueError(
-            "a codec is needed: --checkpoint=MODEL, or --codec=FILE_OR_FOLDER, with --codec_config and --mapping for a file"
+            "a codec is needed: --checkpoint=MODEL, or --codec=FILE_OR_FOLDER,"
+            " with --codec_config and --mapping for a file"
         )
     size = None if Path(FLAGS.codec).is_dir() else model.codec.image_size  # files do not tell it, converted folders do
     codec = load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, image_size=size, compute=compute)

@@ -1,7 +1,8 @@
-"""Pictures, captions and labels from disk to batches; nothing here is imported by ``import vqdiffusion_jax``.
+"""Data sets: pictures, captions and labels from disk to batches.
 
-``make_loader`` reads a data set or a token cache in batches, and ``open_source`` a data set record by record.  A data
-set of one's own is a ``Source`` of ``Record``s, named ``module:Class`` in a ``DataConfig``.
+``make_loader`` reads a data set or a token cache in batches, and ``open_source`` reads a data set record by record.
+Your own data set is a ``Source`` of ``Record``s, named ``module:Class`` in a ``DataConfig``.  The package
+vqdiffusion_jax does not import this one by itself.
 """
 
 from ..errors import BrokenRecord, DataError

@@ -1,4 +1,4 @@
-"""Writing a token cache: shard by shard, each there whole or not at all, so that a run that was stopped goes on where it was."""
+"""The writer of token caches.  Shards are written whole or not at all, so an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -54,32 +54,39 @@ def write_cache(
     seed: int = 0,
     batch_size: int = 32,
     shard_size: int = SHARD_SIZE,
-    part: int = 0,
-    parts: int = 1,
+    process_index: int = 0,
+    process_count: int = 1,
     workers: int = 0,
     tokenizer: Tokenizer | None = None,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> dict[str, int]:
-    """Write ``out / split``, or this part's share of its shards; shards that are there already are kept.
+    """Write the token cache ``out / split``, or this process's share of its shards.  Existing shards are kept.
 
     Args:
-      config, split: the pictures.  Training pictures are cut as in training, ``crops`` times each; validation pictures once, in
-        the middle.
-      codec: a Gumbel codec's tokens are drawn, as in the reference, with a key of (seed, example, crop).
+      config, split: the data set.  Training pictures get ``crops`` random crops, validation pictures the central one.
+      model: the model that the cache is for; its condition decides whether captions or labels are stored.
+      codec: the encoder.  A Gumbel codec's tokens are drawn, as in the reference, with a key of (seed, example, crop).
       batch_size: pictures encoded together, spread over this process's devices.
-      part, parts: this process writes every ``parts``-th shard, from ``part`` on.
-      progress: wraps the stream of examples, whose length it is told, as tqdm does.
+      shard_size: examples a shard.
+      process_index, process_count: this process writes every ``process_count``-th shard, from ``process_index`` on.
+      workers: processes that prepare pictures; 0: threads of this one.
+      tokenizer: the model's, if it is not CLIP's.
+      progress: a wrapper of the stream of examples that also takes its length, like tqdm.
 
     Returns:
       ``shards``, ``examples`` and ``broken`` (examples left out) of this call.
     Raises:
-      DataError: if ``out / split`` was begun with other settings, or more than ``config.max_broken`` examples are broken.
+      DataError: ``out / split`` was begun with other settings, or more than ``config.max_broken`` examples are broken.
     """
-    if not (crops >= 1 and seed >= 0 and batch_size >= 1 and shard_size >= 1 and workers >= 0 and 0 <= part < parts):
-        raise DataError(
-            f"crops={crops}, seed={seed}, batch_size={batch_size}, shard_size={shard_size}, workers={workers}, part {part} of {parts}:"
-            " sizes must be at least 1, seed and workers at least 0, and part one of parts"
-        )
+    sizes = {"crops": crops, "batch_size": batch_size, "shard_size": shard_size, "process_count": process_count}
+    for name, value in sizes.items():
+        if value < 1:
+            raise DataError(f"{name} is {value}; it must be at least 1")
+    for name, value in {"seed": seed, "workers": workers, "process_index": process_index}.items():
+        if value < 0:
+            raise DataError(f"{name} is {value}; it must be at least 0")
+    if process_index >= process_count:
+        raise DataError(f"process_index is {process_index}; it must be below process_count, {process_count}")
     if split != "train" and crops != 1:
         raise DataError(f"crops is {crops}, but validation pictures are cut once, in the middle; set crops to 1")
     if changed := differences(codec_settings(codec.config), codec_settings(model.codec)):
@@ -108,7 +115,9 @@ def write_cache(
     folder = out / split
     _claim(folder, manifest)
     names = shard_names(manifest)
-    shards = [shard for shard in range(part, len(names), parts) if not (folder / names[shard]).exists()]
+    shards = [
+        shard for shard in range(process_index, len(names), process_count) if not (folder / names[shard]).exists()
+    ]
     spans = [np.arange(shard * shard_size, min((shard + 1) * shard_size, len(source))) for shard in shards]
     pictures.indices = np.concatenate([np.zeros(0, int), *spans])
     stream = read_ahead(pictures, threads=config.read_threads, ahead=_AHEAD, workers=workers)
@@ -132,7 +141,7 @@ def write_cache(
 
 
 def _claim(folder: Path, manifest: dict[str, Any]) -> None:
-    """Put the manifest into ``folder``, or make sure that the one there says the same.  Every process may do this."""
+    """Write the manifest to ``folder``, or check that the one there is equal.  Every process may do this."""
     if (folder / MANIFEST).exists():
         if changed := differences(read_manifest(folder), manifest):
             raise DataError(
@@ -149,7 +158,10 @@ def _write_json(path: Path, table: dict[str, Any]) -> None:
 
 
 class _Pictures:
-    """What is to be encoded of the examples ``indices``: all crops, captions' ids and label; of broken ones, (name, reason)."""
+    """The examples ``indices``, ready to encode: all crops, the captions' ids and the label.
+
+    A broken example is ``{"broken": (name, reason)}``.
+    """
 
     def __init__(
         self, source: Source, model: ModelConfig, tokenizer: Tokenizer | None, crops: int, seed: int, split: str
@@ -168,7 +180,7 @@ class _Pictures:
             return {"broken": (error.name, error.reason)}
 
     def read(self, index: int) -> dict[str, Any]:
-        """Raises BrokenRecord."""
+        """Return example ``index``.  Raises BrokenRecord."""
         record = read_record(self._source, index)
         size, condition = self._model.codec.image_size, self._model.denoiser.condition
         rngs = [
@@ -183,13 +195,13 @@ class _Pictures:
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """The ids of a caption, cut as the model sees them but not padded."""
+    """Return the ids of a caption, cut to the model's context but not padded."""
     ids, mask = tokenizer([text])
     return ids[mask]
 
 
 def _note_broken(items: Iterable[dict], left_out: dict[str, str], broken: dict[str, str], limit: int) -> Iterator[dict]:
-    """The good examples; the others are noted in both tables.  Raises DataError when these are too many."""
+    """Yield the usable examples, and note the broken ones in both dicts.  Raises DataError beyond ``limit`` of them."""
     for item in items:
         if "broken" not in item:
             yield item
@@ -203,7 +215,10 @@ def _note_broken(items: Iterable[dict], left_out: dict[str, str], broken: dict[s
 def _records(
     examples: Iterator[dict], encode: _Encode, at_once: int, dtypes: tuple[np.dtype, np.dtype]
 ) -> Iterator[bytes]:
-    """Packed records, ``at_once`` examples encoded together; the last batch is filled up, so that one program serves all."""
+    """Yield packed records, encoding ``at_once`` examples together.
+
+    The last batch is filled up to the same size, so that one compiled program serves all.
+    """
     while batch := list(itertools.islice(examples, at_once)):
         crops = len(batch[0]["images"])
         filled = batch + [batch[-1]] * (at_once - len(batch))
@@ -217,7 +232,7 @@ def _records(
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> int:
-    """One shard; returns how many records it has."""
+    """Write one shard and return its number of records."""
     array_record = needed("array_record.python.array_record_module", "writing a token cache")
     writer, count = array_record.ArrayRecordWriter(str(path), "group_size:1"), 0
     try:
@@ -230,9 +245,10 @@ def write_records(path: Path, records: Iterable[bytes]) -> int:
 
 
 def _encoder(codec: VQGAN, seed: int) -> _Encode:
-    """Return a function of images (n, size, size, 3) uint8, example numbers (n,) and crop numbers (n,) to tokens (n, length).
+    """Return a function from images (n, size, size, 3) uint8 to tokens (n, length).
 
-    Each device of this process encodes its share of the images.
+    Its other arguments are the numbers of example and crop, (n,) each.  Each device of this process encodes its share
+    of the images.
     """
     mesh = local_mesh()
     codec = replicate(codec, mesh)

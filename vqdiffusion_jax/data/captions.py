@@ -1,4 +1,4 @@
-"""Which caption or label an example gets this time."""
+"""The choice of one caption of an example, and the dropping of captions and labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import numpy as np
 
 
 def usable_captions(captions: Sequence[str]) -> list[str]:
-    """The captions that say something, stripped and in lower case, as the reference feeds them.  Raises ValueError if none does."""
+    """Return the captions that are not blank, stripped and in lower case, as in the reference.
+
+    Raises ValueError if there is none.
+    """
     kept = [caption.strip().lower() for caption in captions if caption.strip()]
     if not kept:
         raise ValueError("it has no caption")
@@ -16,7 +19,10 @@ def usable_captions(captions: Sequence[str]) -> list[str]:
 
 
 def choose(count: int, drop_rate: float, rng: np.random.Generator | None) -> int | None:
-    """Which of ``count`` captions to use, or None to drop it; without ``rng`` (validation) always the first."""
+    """Return the number of a random one of ``count`` captions, or None to drop it.
+
+    Without ``rng`` (validation) it is always the first.
+    """
     if rng is None:
         return 0
     choice = int(rng.integers(count))
@@ -24,7 +30,7 @@ def choose(count: int, drop_rate: float, rng: np.random.Generator | None) -> int
 
 
 def choose_label(label: int, null_label: int, drop_rate: float, rng: np.random.Generator | None) -> int:
-    """``label``, or ``null_label`` if it is dropped.  Raises ValueError if it is not below ``null_label``."""
+    """Return ``label``, or ``null_label`` to drop it.  Raises ValueError for a label outside [0, ``null_label``)."""
     if not 0 <= label < null_label:
         raise ValueError(f"its label is {label}, outside the model's 0..{null_label - 1}")
     return null_label if choose(1, drop_rate, rng) is None else label

@@ -1,4 +1,4 @@
-"""What to train on, as one frozen dataclass that checks itself."""
+"""The configuration of a data set: a frozen dataclass that checks itself."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ SOURCES = {
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """One data set and how it is read; ``from_dict(DataConfig, table)`` reads a plain table of these fields."""
+    """A data set and the way it is read.  ``from_dict(DataConfig, table)`` makes one of a plain dict of fields."""
 
-    source: str = (
-        ""  # one of SOURCES, or package.module:Class of a data set of your own; not needed to train from a cache
-    )
+    # One of SOURCES, or package.module:Class of your own data set; not needed to train from a cache.
+    source: str = ""
     root: str = ""  # folder (or, for npz, file) of the data set
     options: Mapping[str, Any] = field(default_factory=dict)  # keyword arguments of the source's class
     cache: str = ""  # folder that --mode=tokenize wrote; if given, tokens are read from it instead of pictures
-    # How much is held out for validation by data sets without splits of their own; 0: none.
+    # The share held out for validation of a data set without splits of its own; 0: none.
     validation_fraction: float = 0.0
-    drop_rate: float = 0.0  # training: how often a caption becomes '' or a label the null label
-    max_broken: int = 100  # more broken pictures or captions than this stop the run with their names
+    drop_rate: float = 0.0  # training: the share of captions replaced by '', and of labels by the null label
+    max_broken: int = 100  # broken examples that are replaced; more of them end the run, and the error names some
     read_threads: int = 4  # batches read at once, in each worker process
     prefetch_batches: int = 4  # batches held ready, in each worker process
 
@@ -54,7 +53,7 @@ class DataConfig:
                 "DataConfig needs source and root (a data set), or cache (a folder that --mode=tokenize wrote)"
             )
         if not isinstance(self.options, Mapping):
-            raise ConfigError(f"DataConfig.options is {self.options!r}; it must be a table of the source's options")
+            raise ConfigError(f"DataConfig.options is {self.options!r}; it must be a dict of the source's options")
         fraction(self, "validation_fraction", "drop_rate")
         whole(self, 0, "max_broken", "read_threads")
         whole(self, 1, "prefetch_batches")

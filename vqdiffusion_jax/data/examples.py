@@ -1,4 +1,4 @@
-"""From a data set's index to the arrays of one example."""
+"""The arrays of one example, from a data set or from a token cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .transforms import centre_crop, decode, train_crop
 
 
 def read_record(source: Source, index: int) -> Record:
-    """Return ``source[index]``.  Raises BrokenRecord, naming the index, for whatever the source raises."""
+    """Return ``source[index]``.  Any exception of the source becomes a BrokenRecord that names the index."""
     try:
         return source[index]
     except (BrokenRecord, MemoryError):
@@ -45,7 +45,7 @@ def cut(record: Record, size: int, rng: np.random.Generator | None) -> np.ndarra
 
 
 def captions_of(record: Record) -> list[str]:
-    """The record's usable captions.  Raises BrokenRecord if there is none."""
+    """Return the record's usable captions.  Raises BrokenRecord if there is none."""
     try:
         return usable_captions(record.get("captions", ()))
     except ValueError as error:
@@ -55,7 +55,10 @@ def captions_of(record: Record) -> list[str]:
 def label_of(
     record: Record | CachedRecord, model: ModelConfig, drop_rate: float, rng: np.random.Generator | None
 ) -> np.int32:
-    """The record's label, or the null label if it is dropped.  Raises BrokenRecord if there is none the model knows."""
+    """Return the record's label, or the null label to drop it.
+
+    Raises BrokenRecord if the record has no label, or one that the model does not know.
+    """
     try:
         label = record.get("label")
         if label is None:
@@ -73,11 +76,11 @@ def tokenizer_config(model: ModelConfig) -> TokenizerConfig:
 
 
 class PictureExamples:
-    """Pictures of a data set, with tokenised captions or labels as the model's condition asks; a codec's config asks for none.
+    """Examples of a data set: a crop, and the tokenised caption or the label if the model takes one.
 
-    Calling it with an index and a random generator (None: validation, nothing random) gives ``id``, ``images`` (size, size, 3)
-    uint8 and, for text, ``text_ids`` (length,) int32 and ``text_mask`` (length,) bool, or, for classes, ``labels`` () int32.
-    Raises BrokenRecord.
+    A call takes an index and a random generator (None for validation: central crop, first caption, nothing dropped) and
+    returns ``id``, ``images`` (size, size, 3) uint8 and the condition: for text ``text_ids`` (length,) int32 and
+    ``text_mask`` (length,) bool, for classes ``labels`` () int32, for a codec's config nothing.  Raises BrokenRecord.
     """
 
     def __init__(
@@ -122,7 +125,7 @@ class PictureExamples:
 
 
 class CachedExamples:
-    """The same of a token cache: ``tokens`` (length,) int32 of one of an example's crops instead of ``images``."""
+    """Examples of a token cache: as ``PictureExamples``, but with ``tokens`` (length,) int32 of one of the crops."""
 
     def __init__(self, cache: TokenCache, model: ModelConfig, *, drop_rate: float = 0.0):
         self.source, self._model, self._drop_rate = cache, model, drop_rate

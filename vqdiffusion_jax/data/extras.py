@@ -10,7 +10,11 @@ from ..errors import DataError
 
 
 def needed(module: str, what: str, *, extra: str = "train") -> ModuleType:
-    """``module``, which ``what`` needs.  Raises DataError, one line naming our ``extra``, if its package is not installed."""
+    """Import and return ``module``.
+
+    Raises DataError if its package is not installed; the message says that ``what`` needs it, and which ``extra`` of
+    this project installs it.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -18,7 +22,7 @@ def needed(module: str, what: str, *, extra: str = "train") -> ModuleType:
 
 
 def check_installed(package: str, what: str, *, extra: str = "train") -> None:
-    """Raise what ``needed`` would raise, without the seconds that an import may take."""
+    """Raise the DataError of ``needed`` if ``package`` is not installed, without the seconds that an import takes."""
     if importlib.util.find_spec(package) is None:
         raise _absent(package, what, extra)
 

@@ -1,9 +1,8 @@
-"""Batches without end, the same for a seed whatever the number of workers, processes or restarts.
+"""An endless stream of batches that depends on the seed alone, not on the number of workers, processes or restarts.
 
-Position p of the stream is example ``order(p)`` of epoch ``p // num_examples``.
-The global batch ``s`` is positions [s G, (s + 1) G), of which process k takes
-its own stretch of ``batch_size``; so the stream of global batches does not
-depend on how many processes read it, and its state is one number.
+Position p of the stream is example ``order(p)`` of epoch ``p // num_examples``.  Global batch s consists of positions
+[s G, (s + 1) G), where G is the global batch size, and process k reads its own stretch of ``batch_size`` positions.  So
+the state of the stream is one number, and any number of processes reads the same global batches.
 """
 
 from __future__ import annotations
@@ -44,21 +43,21 @@ def make_loader(
     codec_fingerprint: str | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Loader:
-    """A loader of one split, from pictures or from the token cache; every mistake that can be known is found here.
+    """Return a loader of one split, from pictures or from a token cache.  Its settings are all checked here.
 
     Args:
-      data_config: what to read; a plain table of DataConfig's fields will do.
-      model_config: what the batches are for; a codec's alone gives pictures and nothing else.
-      split: ``"train"`` (shuffled anew each epoch, random crops and captions, without end) or ``"validation"`` (in order, central
-        crops, first captions, once; what does not fill a global batch is left out).
+      data_config: the data set; a plain dict of DataConfig's fields will do.
+      model_config: the model that the batches are for.  A codec's config gives pictures without a condition.
+      split: ``"train"`` (endless, shuffled anew each epoch, random crops and captions) or ``"validation"`` (one pass in
+        order, central crops, first captions; a last incomplete global batch is left out).
       batch_size: examples a batch of this process.
-      process_index, process_count: which part of each global batch this process reads.
+      process_index, process_count: this process's place among the processes that share each global batch.
       workers: processes that prepare batches; 0: threads of this one.
-      codec_fingerprint: ``token_cache.codec_fingerprint`` of the codec trained with; a cache made by another one is refused.
-      tokenizer: that of the model, if it is not CLIP's.
+      codec_fingerprint: ``token_cache.codec_fingerprint`` of the model's codec; a cache of another codec is refused.
+      tokenizer: the model's, if it is not CLIP's.
 
     Raises:
-      ConfigError, DataError, FileNotFoundError: one line.
+      ConfigError, DataError, FileNotFoundError: the settings or the data set cannot be used.
     """
     config = (
         data_config if isinstance(data_config, DataConfig) else from_dict(DataConfig, dict(data_config), where="data")
@@ -67,15 +66,16 @@ def make_loader(
         raise DataError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
     if not (batch_size >= 1 and workers >= 0 and seed >= 0 and 0 <= process_index < process_count):
         raise ConfigError(
-            f"batch_size={batch_size}, workers={workers}, seed={seed}, process {process_index} of {process_count}: batch_size must be at"
-            " least 1, workers and seed at least 0, and the process one of process_count"
+            f"batch_size={batch_size}, workers={workers}, seed={seed}, process {process_index} of {process_count}:"
+            " batch_size must be at least 1, workers and seed at least 0, and the process one of process_count"
         )
     check_installed("grain", "reading a data set")  # which begins with the first batch
     drop_rate = config.drop_rate if split == "train" else 0.0
     if config.cache:
         if isinstance(model_config, VQGANConfig):
             raise ConfigError(
-                f"data.cache is {config.cache}, which holds tokens; a codec is trained on pictures: give source and root"
+                f"data.cache is {config.cache}, which holds tokens;"
+                " a codec is trained on pictures: give source and root"
             )
         cache = TokenCache(Path(config.cache), split, model_config, codec_fingerprint)
         examples = CachedExamples(cache, model_config, drop_rate=drop_rate)
@@ -89,7 +89,8 @@ def make_loader(
     loader = Loader(examples, config, split, batch_size, seed, process_index, process_count, workers)
     if loader.num_batches == 0:
         raise DataError(
-            f"{split} has {len(examples)} examples, fewer than a global batch of {batch_size * process_count}; lower batch_size"
+            f"{split} has {len(examples)} examples, fewer than a global batch of {batch_size * process_count};"
+            " lower batch_size"
         )
     return loader
 
@@ -107,7 +108,7 @@ def check_classes(source: Source, config: DataConfig, model: ModelConfig | VQGAN
 
 
 def check_examples(example: Callable[[int], Any], count: int, where: str) -> None:
-    """Raise DataError if not one of the first examples can be used: then the settings are wrong, not the pictures."""
+    """Raise DataError if none of the first examples can be used: then the settings are wrong, not the pictures."""
     troubles = []
     for index in range(min(_LOOKED_AT, count)):
         try:
@@ -119,7 +120,10 @@ def check_examples(example: Callable[[int], Any], count: int, where: str) -> Non
 
 
 class Batches:
-    """Batch s of this process, for any s; what grain reads from.  ``[s]`` holds ``broken`` too: (name, reason) of those replaced."""
+    """The batches of this process by number, as grain reads them.
+
+    Beside the arrays a batch holds ``broken``: (name, reason) of each example that was replaced.
+    """
 
     def __init__(
         self, examples, *, shuffle: bool, batch_size: int, seed: int, process: tuple[int, int], max_broken: int
@@ -143,7 +147,7 @@ class Batches:
         return batch | {"ids": np.array([e["id"] for e in examples]), _BROKEN: list(broken.items())}
 
     def _example(self, position: int, broken: dict[str, str]) -> dict[str, Any]:
-        """The example at a position; a broken one is replaced by the next good one of the data set."""
+        """Return the example at a position of the stream, or the next usable one of the data set if it is broken."""
         size = len(self._examples)
         chosen = self._chosen(position)
         for step in range(min(size, self._max_broken + 1)):
@@ -158,7 +162,7 @@ class Batches:
         if not self._shuffle:
             return position
         if self._order is None:
-            # Grain's shuffle finds one place of a permutation without making the rest, and takes another one each epoch.
+            # Grain's shuffle computes one element of a permutation without the rest, and permutes anew each epoch.
             self._order = (
                 needed("grain", "shuffling a data set")
                 .MapDataset.range(len(self._examples))
@@ -170,12 +174,13 @@ class Batches:
 def too_many(broken: Mapping[str, str], limit: int) -> DataError:
     names = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
     return DataError(
-        f"{len(broken)} broken examples, more than max_broken={limit}; repair or remove them, or raise the limit: {names}"
+        f"{len(broken)} broken examples, more than max_broken={limit};"
+        f" repair or remove them, or raise the limit: {names}"
     )
 
 
 class Loader:
-    """Made by ``make_loader``; ``iter(loader)`` starts at the beginning."""
+    """Batches of a split, made by ``make_loader``; every ``iter(loader)`` starts at the beginning."""
 
     def __init__(self, examples, config, split, batch_size, seed, process_index, process_count, workers):
         self.num_examples = len(examples)  # of the whole split, over all processes
@@ -194,14 +199,14 @@ class Loader:
 
     @property
     def num_batches(self) -> int | None:
-        """Batches of one pass over a validation split; None for training, which has no end."""
+        """The number of batches of a validation split; None for training, which has no end."""
         return None if self.split == "train" else len(self._batches)
 
     def __iter__(self) -> BatchIterator:
         return BatchIterator(self)
 
     def open(self, start: int):
-        """The batches from ``start`` on."""
+        """Return grain's iterator over the batches from number ``start`` on."""
         config = self._config
         return read_ahead(
             self._batches, start=start, threads=config.read_threads, ahead=config.prefetch_batches, workers=self.workers
@@ -209,11 +214,12 @@ class Loader:
 
 
 class BatchIterator:
-    """Dicts of numpy arrays with a leading axis of ``batch_size``: ``images`` or ``tokens``, ``text_ids`` and ``text_mask`` or
-    ``labels``, and ``ids``.
+    """An iterator over batches: dicts of numpy arrays with a leading axis of ``batch_size``.
 
-    ``get_state()`` (plain JSON types) and ``set_state(state)`` continue it exactly, also with other numbers of workers or, for one
-    global batch size, of processes.  Raises DataError when more than ``max_broken`` examples turned out broken.
+    They hold ``ids``, ``images`` or ``tokens``, and ``text_ids`` and ``text_mask``, or ``labels``, or no condition.
+    ``get_state()`` (plain JSON types) and ``set_state(state)`` continue the stream exactly, also with another number of
+    workers or, at the same global batch size, of processes.  Raises DataError once more than ``max_broken`` examples
+    are broken.
     """
 
     def __init__(self, loader: Loader):
@@ -230,7 +236,7 @@ class BatchIterator:
         batch = next(self._inner)
         self._taken += 1
         self._note(dict(batch.pop(_BROKEN)))
-        # Worker processes hand over views of shared memory, which is given back only when the last view is gone; hence copies.
+        # Arrays of worker processes are views of shared memory, which is freed only with the last view; hence copies.
         return {name: np.array(value) for name, value in batch.items()} if self._loader.workers else batch
 
     def _note(self, broken: dict[str, str]) -> None:
@@ -252,7 +258,8 @@ class BatchIterator:
         for name, value in _identity(self._loader).items():
             if state.get(name) != value:
                 raise DataError(
-                    f"the saved data position has {name} {state.get(name)}, now it is {value}; set it back to continue there"
+                    f"the saved data position has {name} {state.get(name)}, now it is {value};"
+                    " set it back to continue there"
                 )
         self.close()
         self._taken, self.broken = int(state["batches"]), dict(state["broken"])
@@ -265,7 +272,7 @@ class BatchIterator:
 
 
 def _identity(loader: Loader) -> dict[str, Any]:
-    """What must be equal for a position to mean the same batch."""
+    """Return the settings under which a position means the same batch."""
     return {
         "split": loader.split,
         "seed": loader.seed,

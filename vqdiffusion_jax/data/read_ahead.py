@@ -20,14 +20,14 @@ def read_ahead(elements: RandomAccess, *, start: int = 0, threads: int, ahead: i
     """Return grain's iterator over ``elements`` from ``start`` on; its ``close()`` ends threads and processes.
 
     Args:
-      threads, ahead: threads, and elements prepared before they are asked for, in each process.
-      workers: processes; 0: this one.
+      threads, ahead: threads, and elements prepared in advance, in each process.
+      workers: worker processes; 0: this process alone.
     """
     from absl import flags
 
     grain = needed("grain", "reading a data set")
     if workers and not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # grain asks for a flag of its own; where nobody parses flags, its default is meant
+        flags.FLAGS.mark_as_parsed()  # grain reads a flag of its own; without a command line its default holds
     dataset = grain.MapDataset.source(elements)[start:]
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead, threads)))
     if workers:
@@ -38,5 +38,8 @@ def read_ahead(elements: RandomAccess, *, start: int = 0, threads: int, ahead: i
 
 
 def _leave_interrupts_to_the_parent(worker: int, workers: int) -> None:
-    """Make a worker ignore Ctrl-C, which a terminal sends to it too; training, which ends its workers, still needs batches."""
+    """Make a worker ignore Ctrl-C, which a terminal sends to it too.
+
+    Training needs batches until its step is finished, and ends its workers itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)

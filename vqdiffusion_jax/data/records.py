@@ -1,4 +1,4 @@
-"""What a data set hands out, and how it says that something is wrong."""
+"""Records of data sets, the arrays made of them, and the protocol of a data set."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..errors import BrokenRecord
 
 
 class Record(TypedDict):
-    """One example as it lies on disk."""
+    """One example as a data set stores it."""
 
-    id: str  # names it in messages
+    id: str  # its name in messages
     image: bytes | np.ndarray  # an image file's bytes, or (height, width, 3) uint8
-    captions: NotRequired[list[str]]  # one is chosen each time
+    captions: NotRequired[list[str]]  # one is chosen each time it is read
     label: NotRequired[int]
 
 
 class Example(TypedDict):
-    """The arrays that training or an evaluation takes of one record: pixels or tokens, and the model's condition."""
+    """The arrays of one record for training or evaluation: pixels or tokens, and the model's condition."""
 
     id: str
     images: NotRequired[np.ndarray]  # (size, size, 3) uint8; absent where there are tokens
@@ -43,13 +43,12 @@ class Batch(TypedDict):
 
 
 class Source(Protocol):
-    """A data set: random access, picklable (worker processes get a copy), files opened when first needed.
+    """A data set with random access, picklable because worker processes get a copy.
 
-    Classes take ``(root: Path, split: str, *, options...)`` with split
-    ``"train"`` or ``"validation"`` and raise DataError or FileNotFoundError
-    if there is nothing to read.  ``source[i]`` raises BrokenRecord (or OSError)
-    for a record that cannot be read.  Data sets that come in one piece have
-    ``group(i)``: records with equal groups are held out together.
+    A class takes ``(root: Path, split: str, *, options...)``, where split is ``"train"`` or ``"validation"``, and
+    raises DataError or FileNotFoundError if there is nothing to read.  ``source[i]`` raises BrokenRecord (or OSError)
+    for a record that cannot be read.  A data set without splits has ``group(i)``: records of equal groups are held out
+    together.
     """
 
     def __len__(self) -> int: ...
@@ -58,7 +57,7 @@ class Source(Protocol):
 
 
 class DividedSource(Source, Protocol):
-    """A data set in one piece, of which a part can be held out."""
+    """A data set without splits, some of whose records can be held out."""
 
     def group(self, index: int) -> str:
         """Return the name under which record ``index`` is held out; records of equal names go together."""
@@ -66,10 +65,10 @@ class DividedSource(Source, Protocol):
 
 
 class HoldOut:
-    """The part of a data set without splits that belongs to ``split``.
+    """The records of a data set without splits that belong to ``split``.
 
-    A record is held out if the hash of its group falls below ``fraction``, so
-    the division does not change when records are added or reordered.
+    A record is held out if the hash of its group falls below ``fraction``, so it stays in its split when records are
+    added or reordered.
     """
 
     def __init__(self, source: DividedSource, split: str, fraction: float):
@@ -90,14 +89,14 @@ def _share(group: str) -> float:
 
 
 def existing(path: Path, what: str) -> Path:
-    """``path``.  Raises FileNotFoundError saying ``what`` was expected there."""
+    """Return ``path``.  Raises FileNotFoundError, which says that ``what`` was expected, if nothing is there."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; expected {what}")
     return path
 
 
 def read_bytes(path: Path, name: str) -> bytes:
-    """A file's bytes.  Raises BrokenRecord(name) if it cannot be read."""
+    """Return a file's bytes.  Raises BrokenRecord(name) if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

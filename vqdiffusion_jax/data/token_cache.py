@@ -1,8 +1,8 @@
-"""A data set as codec tokens and text ids on disk: its format, and reading it.
+"""The token cache, a data set as codec tokens and text ids on disk: its format and its reader.
 
-A cache is a folder a split with ``manifest.json`` (what it was made from and by
-which codec), shards ``00000-of-00010.array_record`` and beside each shard a
-.json that names the examples left out.  ``cache_writer`` writes it.
+Each split is a folder.  ``manifest.json`` tells the data set, settings and codec that it was made with; a shard
+``00000-of-00010.array_record`` holds examples, and the .json beside it names those left out.  ``cache_writer`` is the
+writer.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class CachedRecord(TypedDict):
 
 
 def codec_fingerprint(codec: VQGAN) -> str:
-    """sha256 (hex) of what decides which tokens a picture gets: the codec's config and its encoding weights.
+    """Return the sha256 (hex) of the codec's config and encoding weights, which decide a picture's tokens.
 
-    Weights count as rounded to bfloat16, so that one checkpoint has one fingerprint whatever precision it is loaded in.
+    Weights are rounded to bfloat16 first, so that a checkpoint has one fingerprint in every precision it is loaded in.
     """
     digest = hashlib.sha256(json.dumps(codec_settings(codec.config), sort_keys=True).encode())
     leaves = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(codec)}
@@ -59,19 +59,19 @@ def codec_fingerprint(codec: VQGAN) -> str:
 
 
 def codec_settings(config: VQGANConfig) -> dict[str, Any]:
-    """The config as JSON holds it."""
+    """Return the config in plain JSON types."""
     settings = json.loads(json.dumps(to_dict(config)))
-    del settings["dropout"]  # a matter of the codec's own training
+    del settings["dropout"]  # it matters to the codec's own training alone
     return settings
 
 
 def crop_settings(split: str) -> dict[str, str]:
-    """Return what a manifest says about the crops of ``split``: of validation, where the central one lies."""
+    """Return a manifest's entries about the crops of ``split``: for validation, the offset of the central crop."""
     return {} if split == "train" else {"centre_crop": CENTRE_CROP}
 
 
 def record_dtypes(manifest: dict[str, Any]) -> tuple[np.dtype, np.dtype]:
-    """How codec tokens and text ids are stored: as few bytes as they need."""
+    """Return the dtypes that codec tokens and text ids are stored in, the smallest that hold them."""
     return _smallest(manifest["num_codes"]), _smallest(manifest["vocab_size"])
 
 
@@ -86,7 +86,7 @@ def pack(
     label: int | None,
     dtypes: tuple[np.dtype, np.dtype],
 ) -> bytes:
-    """A record's bytes; tokens (crops, length), ``dtypes`` those of tokens and of text ids."""
+    """Return a record's bytes, from tokens (crops, length); ``dtypes`` are those of tokens and of text ids."""
     encoded = name.encode()[:65535]
     return b"".join(
         [
@@ -100,7 +100,7 @@ def pack(
 
 
 def unpack(data: bytes, dtypes: tuple[np.dtype, np.dtype]) -> CachedRecord:
-    """What ``pack`` packed."""
+    """Return the record of bytes that ``pack`` made."""
     crops, length, num_captions, name_size, label = _HEAD.unpack_from(data)
     at = _HEAD.size
     name = data[at : at + name_size].decode(errors="replace")
@@ -124,7 +124,10 @@ def make_manifest(
     shard_size: int,
     **settings: Any,
 ) -> dict[str, Any]:
-    """The manifest of a cache for ``model`` (tokenizer: for text, its own) made by the codec of that fingerprint."""
+    """Return the manifest of a cache for ``model``, made by the codec with ``fingerprint``.
+
+    tokenizer: a text model's own.
+    """
     text = tokenizer if model.denoiser.condition == "text" else None
     return {
         "format": FORMAT,
@@ -144,7 +147,7 @@ def make_manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """A cache's manifest.  Raises FileNotFoundError or DataError naming the file."""
+    """Return a cache's manifest.  Raises FileNotFoundError or DataError, which name the file."""
     file = folder / MANIFEST
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; a token cache is written by --mode=tokenize")
@@ -167,8 +170,8 @@ def shard_names(manifest: dict[str, Any]) -> list[str]:
 class TokenCache:
     """Random access to the records of ``folder / split``; picklable.
 
-    Raises FileNotFoundError or DataError if there is no cache, if it is not finished, or if it is not for ``model``: another
-    codec, another number of codes, another condition, other tokenizer settings, or another ``fingerprint`` (None: not compared).
+    Raises FileNotFoundError or DataError if there is no cache, if it is unfinished, or if it was made for another
+    codec, number of codes, condition, tokenizer or ``fingerprint`` (None: not compared) than ``model``'s.
     """
 
     def __init__(self, folder: Path, split: str, model: ModelConfig, fingerprint: str | None = None):
@@ -179,7 +182,8 @@ class TokenCache:
         missing = [shard for shard in shards if not shard.is_file()]
         if missing:
             raise DataError(
-                f"{folder} lacks {len(missing)} of {len(shards)} shards, {missing[0].name} first; run --mode=tokenize again to finish it"
+                f"{folder} lacks {len(missing)} of {len(shards)} shards, {missing[0].name} first;"
+                " run --mode=tokenize again to finish it"
             )
         self._open([str(shard) for shard in shards])
         if not len(self):
@@ -204,7 +208,7 @@ class TokenCache:
         return len(self._records)
 
     def raw(self, index: int) -> bytes:
-        """A record as it is stored; ``unpack`` reads it."""
+        """Return the bytes of a record, which ``unpack`` reads."""
         return self._records[index]
 
     def __getitem__(self, index: int) -> CachedRecord:
@@ -215,7 +219,8 @@ def _check(folder: Path, manifest: dict[str, Any], model: ModelConfig, fingerpri
     again = "make another with --mode=tokenize, or train with what made it"
     if manifest["num_codes"] != model.denoiser.num_codes:
         raise DataError(
-            f"{folder} holds tokens of {manifest['num_codes']} codes but the model has {model.denoiser.num_codes}; {again}"
+            f"{folder} holds tokens of {manifest['num_codes']} codes but the model has {model.denoiser.num_codes};"
+            f" {again}"
         )
     if changed := differences(manifest["codec"], codec_settings(model.codec)):
         raise DataError(f"{folder} was made by another codec ({changed}); {again}")
@@ -238,7 +243,7 @@ def _check(folder: Path, manifest: dict[str, Any], model: ModelConfig, fingerpri
 
 
 def differences(theirs: dict[str, Any] | None, ours: dict[str, Any] | None) -> str:
-    """``field 1, not 2`` for every field that differs; empty if none does."""
+    """Return ``field 1, not 2`` for every field that differs; an empty text if none does."""
     theirs, ours = theirs or {}, ours or {}
     names = sorted(theirs.keys() | ours.keys())
     return ", ".join(

@@ -1,9 +1,8 @@
-"""Image files to squares of pixels, as the reference prepares them.
+"""The reference's crops, from image files to squares of pixels.
 
-Training: a square cut near the centre, resized to between the codec's size and
-9/8 of it, and a random square of the codec's size from that.  Validation: the
-short side resized, and the centre cut out (``CENTRE_CROP``).  No flips; pixels
-stay 0..255.
+Training: a square near the centre is resized to between the codec's size and 9/8 of it, and a random square of the
+codec's size is cut from that.  Validation: the short side is resized, and the centre is cut out (``CENTRE_CROP``).
+Nothing is flipped; pixels stay 0..255.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 RESIZE_RANGE = 9 / 8  # the reference resizes to 256..288 before it crops 256
-# The offset of ``centre_crop``, part of the identity of whatever is computed from central crops.  Earlier versions rounded
-# (side - size) / 2, as CLIP's preprocessing does.
+# The offset of ``centre_crop``.  It identifies what is computed from central crops, as earlier versions rounded
+# (side - size) / 2 like CLIP's preprocessing.
 CENTRE_CROP = "(side - size) // 2"
 
 _BICUBIC = Image.Resampling.BICUBIC
 
 
 def decode(image: bytes | np.ndarray) -> Image.Image:
-    """An image file's bytes, or pixels (height, width, 3) uint8, as an RGB picture.
+    """Return an RGB picture of an image file's bytes or of pixels (height, width, 3) uint8.
 
-    Raises ValueError, OSError or SyntaxError (Pillow's) if it is no picture or only part of one.
+    Raises ValueError, OSError or SyntaxError (Pillow's) if it is no picture or a truncated one.
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -32,18 +31,18 @@ def decode(image: bytes | np.ndarray) -> Image.Image:
         return Image.fromarray(image)
     try:
         picture = Image.open(io.BytesIO(image))
-    except UnidentifiedImageError as error:  # its message names the buffer, which tells nobody anything
+    except UnidentifiedImageError as error:  # its own message names a buffer in memory
         raise ValueError("it is in no format that Pillow knows") from error
-    picture.load()  # reads to the end, so that a cut file is found here
+    picture.load()  # reads to the end, so that a truncated file fails here
     return picture.convert("RGB")
 
 
 def train_crop(picture: Image.Image, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random square of ``picture``: (size, size, 3) uint8.
+    """Return a random square of ``picture``: (size, size, 3) uint8.
 
-    The square that is cut first starts, on each axis, at int(U(3d//8, max(3d//8 + 1, 5d//8))) where d is how much
-    longer that axis is than the short side.  It becomes t x t with t = int(U(size, most + 1)), most = the short side
-    clamped to [size, round(9/8 size)].
+    The first square has the short side's length and starts on each axis at int(U(3d//8, max(3d//8 + 1, 5d//8))), where
+    d is the axis's length less the short side's.  It is resized to t x t with t = int(U(size, most + 1)), where most is
+    the short side clamped to [size, round(9/8 size)].  The result is a random square of that.
     """
     side = min(picture.size)
     left, top = (_near_centre(length - side, rng) for length in picture.size)
@@ -60,10 +59,10 @@ def _near_centre(spare: int, rng: np.random.Generator) -> int:
 
 
 def centre_crop(picture: Image.Image, size: int) -> np.ndarray:
-    """Return the middle of ``picture``, its short side resized to ``size``: (size, size, 3) uint8.
+    """Return the centre of ``picture``, its short side resized to ``size``: (size, size, 3) uint8.
 
-    Every data set's validation crop: the long side becomes int(size * long / short), and the square begins at
-    (side - size) // 2, as in the reference.
+    This is the validation crop of every data set.  The long side becomes int(size * long / short), and the square
+    begins at (side - size) // 2, as in the reference.
     """
     side = min(picture.size)
     width, height = (size if length == side else int(size * length / side) for length in picture.size)

@@ -1,4 +1,4 @@
-"""Data sets by name, one small file each, or by the name of a class that lies elsewhere."""
+"""Data sets, one file each, opened by name or as ``module:Class``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..records import HoldOut, Source, existing
 
 
 def open_source(config: DataConfig, split: str) -> Source:
-    """The data set that ``config`` names, or its part for ``split``.
+    """Return the records of ``split`` of the data set that ``config`` names.
 
-    Raises DataError for a class that cannot be imported or is no ``Source``, an unknown option or split, a data set that cannot be
-    divided, or one that is empty; FileNotFoundError if a path is not there.
+    Raises DataError for a class that cannot be imported or is no ``Source``, an unknown option or split, a data set
+    without the split, or an empty one; FileNotFoundError for a path that does not exist.
     """
     if split not in SPLITS:
         raise DataError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")

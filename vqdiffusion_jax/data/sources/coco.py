@@ -36,7 +36,7 @@ class Coco:
         return len(self._captions)
 
     def picture(self, index: int) -> str:
-        """The picture's name, which several captions share."""
+        """Return the name of the picture, which several captions share."""
         return f"COCO_{self.phase}2014_{self._images[index]:012d}.jpg"
 
     def __getitem__(self, index: int) -> Record:

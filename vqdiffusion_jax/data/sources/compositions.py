@@ -69,7 +69,7 @@ class Compositions:
         return self._length
 
     def composition(self, index: int) -> Composition:
-        """What example ``index`` shows."""
+        """Return the composition that example ``index`` shows."""
         return draw_composition(self.grammar, self.library, self._rng(index, _PICTURE))
 
     def __getitem__(self, index: int) -> Record:

@@ -1,4 +1,4 @@
-"""CUB-200 as text-to-image work arranges it: pickled lists of names, ten captions an image."""
+"""CUB-200 in the layout of text-to-image work: pickled lists of names, ten captions an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ PHASES = {"train": "train", "validation": "test"}
 
 
 class Cub200:
-    """``{train,test}/filenames.pickle`` lists names; its files are ``images/NAME.jpg``, ``text/text/NAME.txt`` (or ``text/NAME.txt``)."""
+    """The images ``images/NAME.jpg``, for each NAME in the list ``{train,test}/filenames.pickle``.
+
+    Their captions are in ``text/text/NAME.txt`` or ``text/NAME.txt``, one a line.
+    """
 
     def __init__(self, root: Path, split: str):
         self.root = root

@@ -1,4 +1,4 @@
-"""FFHQ and its like: a folder of images and nothing else."""
+"""FFHQ, or any other folder of images without captions and labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from .image_files import image_files, split_folder
 
 
 class Ffhq:
-    """Every image below ``root`` (FFHQ keeps a thousand a folder), or below its train and validation folders if it has both."""
+    """Every image below ``root``, or below its train and validation folders if it has both.
+
+    FFHQ keeps a thousand images a folder.
+    """
 
     def __init__(self, root: Path, split: str):
         self.root, self.has_splits = split_folder(root, split)

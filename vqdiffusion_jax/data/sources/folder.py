@@ -1,4 +1,7 @@
-"""Any folder of images, with a captions file (JSONL or CSV), a .txt beside each image, a class folder a label, or nothing."""
+"""A folder of images, with or without captions and labels.
+
+Captions come from one file (JSONL or CSV) or from a .txt beside each image, labels from class folders.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,12 @@ class Folder:
     """Images below ``root``, or below its train and validation folders if it has both.
 
     Args:
-      captions: a .jsonl or .csv file, relative to the split's folder: one line a caption, naming an image relative to that folder.
-        Several lines may name one image.  Without it, ``NAME.txt`` beside an image holds its captions, one a line.
+      captions: a .jsonl or .csv file, relative to the split's folder.  Each line holds a caption and names its image,
+        relative to that folder; several lines may name one image.  Without the file, ``NAME.txt`` beside an image holds
+        its captions, one a line.
       image_field, caption_field: columns of that file; ``caption_field`` may hold a list.
-      labels: ``"folders"``: the sorted names of the first folder level are the classes; those of the train folder, for both splits.
+      labels: ``"folders"`` for class folders: the classes of both splits are the sorted names of the first folder level
+        of the training images.
     """
 
     def __init__(
@@ -44,7 +49,7 @@ class Folder:
         self._classes = None
         if labels:
             train, own = split_folder(root, "train")[0], class_folders(self._names)
-            # A validation folder may lack a class; numbered by itself, it would give the later ones other labels than in training.
+            # A validation folder may lack a class.  Its own numbering would give later classes other labels.
             known = own if train == self.root else class_folders(captions_in(train) if captions else image_files(train))
             if unknown := sorted(own - known):
                 raise DataError(
@@ -78,12 +83,12 @@ class Folder:
 
 
 def class_folders(names: Iterable[str]) -> set[str]:
-    """The folders of the first level that images of these relative names lie in."""
+    """Return the first folder of each relative image path that has one."""
     return {name.split("/")[0] for name in names if "/" in name}
 
 
 def read_lines(path: Path, name: str) -> list[str]:
-    """The lines of a caption file.  Raises BrokenRecord(name) if it cannot be read."""
+    """Return the lines of a caption file.  Raises BrokenRecord(name) if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -91,7 +96,7 @@ def read_lines(path: Path, name: str) -> list[str]:
 
 
 def read_captions(path: Path, image_field: str, caption_field: str) -> dict[str, list[str]]:
-    """Image name -> captions, in the file's order.  Raises DataError naming the file and line."""
+    """Return a dict from image name to captions, in the file's order.  Raises DataError, naming file and line."""
     captions: dict[str, list[str]] = {}
     for line, row in read_rows(path):
         for name in (image_field, caption_field):
@@ -107,7 +112,7 @@ def read_captions(path: Path, image_field: str, caption_field: str) -> dict[str,
 
 
 def read_rows(path: Path):
-    """(line number, table) of every row of a .jsonl or .csv file.  Raises DataError naming the file and line."""
+    """Yield (line number, dict) for every row of a .jsonl or .csv file.  Raises DataError, naming file and line."""
     if path.suffix not in (".jsonl", ".csv"):
         raise DataError(f"{path} is neither .jsonl nor .csv; a captions file has one of these endings")
     try:

@@ -1,4 +1,4 @@
-"""Finding image files, and the folder of a split."""
+"""The image files of a folder, and the folder of a split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _FOLDERS = {"train": ("train", "training"), "validation": ("validation", "val", 
 
 
 def image_files(root: Path) -> list[str]:
-    """Paths of all images below ``root``, relative to it, with forward slashes, sorted; hidden files and folders are left out."""
+    """Return the sorted paths of all images below ``root``, relative to it and with forward slashes.
+
+    Hidden files and folders are left out.
+    """
     found = []
     for folder, folders, files in os.walk(root, followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
@@ -20,6 +23,6 @@ def image_files(root: Path) -> list[str]:
 
 
 def split_folder(root: Path, split: str) -> tuple[Path, bool]:
-    """(folder of the split, True) if ``root`` has a folder for train and one for validation, else (root, False)."""
+    """Return (folder of the split, True) if ``root`` has folders for train and validation, else (root, False)."""
     there = {name: [root / f for f in names if (root / f).is_dir()] for name, names in _FOLDERS.items()}
     return (there[split][0], True) if all(there.values()) else (root, False)

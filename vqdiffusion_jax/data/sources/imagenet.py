@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC2012): the class of an image is the place of its synset among the sorted ones."""
+"""ImageNet (ILSVRC2012)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ PHASES = {"train": "train", "validation": "val"}
 
 
 class ImageNet:
-    """``{train,val}/nXXXXXXXX/*.JPEG``, all of them or those that ``ILSVRC2012_name_{train,val}.txt`` lists if it is there.
+    """The images ``{train,val}/nXXXXXXXX/*.JPEG``.
+
+    The file ``ILSVRC2012_name_{train,val}.txt``, if it exists, selects some of them.  A class is the place of its
+    synset among the sorted folders of the training images, or of the split's own without those; this is the order of
+    ImageNet's class index.
 
     Args:
-      list_file: another list, relative to ``root``: one ``nXXXXXXXX/file.JPEG`` a line.
-
-    Classes are counted over the folders of the training images, where these are there, so that both splits agree; ImageNet's own
-    class index is this very order.
+      list_file: another list, relative to ``root``, with one ``nXXXXXXXX/file.JPEG`` a line.
     """
 
     def __init__(self, root: Path, split: str, *, list_file: str = ""):

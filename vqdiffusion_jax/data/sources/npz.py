@@ -1,4 +1,4 @@
-"""Small pictures in one array: an .npz file with ``images`` and a captions.jsonl with one line a picture."""
+"""Small pictures in one array of an .npz file, with a captions.jsonl of one line a picture."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .folder import read_rows
 
 
 class Npz:
-    """``images`` (n, height, width, 3) uint8 of ``root`` (a file, or a folder with one .npz) and the lines of ``captions``.
+    """The array ``images`` (n, height, width, 3) uint8 of ``root``, a file or a folder with one .npz.
 
-    With a fourth channel, alpha, they are shown on white.
+    A fourth channel is alpha; such pictures are shown on white.
 
     Args:
-      captions: file beside the array; ``""`` for none.
-      caption_template: how a caption is made of a line's fields, for instance ``"{caption}, {style_word}"``.
+      captions: a .jsonl file beside the array, with one line a picture; ``""`` for none.
+      caption_template: a caption in terms of a line's fields, for instance ``"{caption}, {style_word}"``.
       label_field: the field whose sorted values are the classes.
-      group_field: records with one value of it are held out together (the same thing drawn twice, say).
+      group_field: records of equal values in this field are held out together, for instance two drawings of one thing.
     """
 
     has_splits = False
@@ -45,7 +45,8 @@ class Npz:
             rows = [row for _, row in read_rows(file)]
             if len(rows) != len(self._images):
                 raise DataError(
-                    f"{file} has {len(rows)} lines but {self._path} has {len(self._images)} images; it must have one a picture"
+                    f"{file} has {len(rows)} lines but {self._path} has {len(self._images)} images;"
+                    " it must have one a picture"
                 )
         elif label_field or group_field:
             raise DataError("npz: label_field and group_field are fields of the captions file, but captions is ''")
@@ -68,7 +69,8 @@ class Npz:
             raise DataError(f"{self._path} holds no array 'images' that can be read ({error})") from error
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (3, 4):
             raise DataError(
-                f"{self._path}: images is {images.dtype} {images.shape}; it must be uint8 (n, height, width, 3) or (.., 4)"
+                f"{self._path}: images is {images.dtype} {images.shape};"
+                " it must be uint8 (n, height, width, 3) or (.., 4)"
             )
         return images
 
@@ -109,6 +111,6 @@ def _only(folder: Path) -> Path:
 
 
 def on_white(image: np.ndarray) -> np.ndarray:
-    """(height, width, 4) uint8 with straight alpha -> (height, width, 3) uint8 on white."""
+    """Return (height, width, 4) uint8 with straight alpha as (height, width, 3) uint8 on white."""
     colour, alpha = image[..., :3].astype(np.uint16), image[..., 3:].astype(np.uint16)
     return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Oxford-102 flowers: images, and labels or captions, whichever are there."""
+"""Oxford-102 flowers, with labels, captions or both, as its files allow."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CAPTIONS = ("text_c10", "captions", "text")
 
 
 class Oxford102:
-    """``jpg/image_XXXXX.jpg``; classes from ``imagelabels.mat``; ten captions an image from ``image_XXXXX.txt`` anywhere below
-    ``text_c10``, ``captions`` or ``text``.
+    """The images ``jpg/image_XXXXX.jpg``.
 
-    With ``setid.mat``, its ``valid`` images are the validation split and all others are trained on; without it the data set comes
-    in one piece.  The .mat files need scipy.
+    Classes come from ``imagelabels.mat``, and ten captions an image from ``image_XXXXX.txt`` anywhere below
+    ``text_c10``, ``captions`` or ``text``.  The ``valid`` images of ``setid.mat`` are the validation split and all
+    others the training split; without this file the data set has no splits.  Reading .mat files needs scipy.
     """
 
     def __init__(self, root: Path, split: str):
@@ -71,7 +71,7 @@ def _number(name: str) -> int:
 
 
 def _mat(path: Path, variable: str) -> np.ndarray | None:
-    """One variable of a MATLAB file, flat; None if there is no such file."""
+    """Return one variable of a MATLAB file, flattened; None if the file does not exist."""
     if not path.exists():
         return None
     try:
@@ -82,7 +82,7 @@ def _mat(path: Path, variable: str) -> np.ndarray | None:
         ) from None
     try:
         return np.asarray(loadmat(path)[variable]).ravel()
-    except Exception as error:  # scipy raises whatever its parser trips over
+    except Exception as error:  # scipy's parser raises errors of many classes
         raise DataError(
             f"{path} holds no variable {variable!r} that can be read ({type(error).__name__}: {error})"
         ) from error

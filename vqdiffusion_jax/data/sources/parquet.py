@@ -1,4 +1,4 @@
-"""Parquet files with images inside, as img2dataset (or a Hugging Face data set) writes them."""
+"""Parquet files that hold images, as img2dataset or a Hugging Face data set writes them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _GROUPS_KEPT = 4  # row groups held in memory a process; img2dataset's have abou
 
 
 class Parquet:
-    """Rows of ``root/*.parquet`` that hold an image; a row group is read to get one of its rows.
+    """The rows of ``root/*.parquet`` that hold an image.  Reading a row reads its whole row group.
 
     Args:
-      image_column: bytes, or a struct with a field ``bytes``; by default the first of jpg, png, webp, image that is there.
-      caption_column, label_column: text (or a list of texts), and a whole number; left out if there is no such column.
+      image_column: bytes, or a struct with a field ``bytes``; by default the first of jpg, png, webp and image.
+      caption_column: a text or a list of texts; a missing column gives no captions.
+      label_column: a whole number; a missing column gives no labels.
     """
 
     has_splits = False
@@ -124,7 +125,7 @@ class Parquet:
 
 
 def _opened(pq, path: Path):
-    """The file, closed on leaving.  Raises DataError if it is no parquet file."""
+    """Open the file for a ``with`` block.  Raises DataError if it is no parquet file."""
     import pyarrow as pa  # which is there if ``pq`` is
 
     try:

@@ -1,4 +1,4 @@
-"""Composed scenes that a model is judged by: what its captions ask for, and the real pictures of the same scenes."""
+"""Composed scenes that a model is judged by: their captions, which it draws, and their real pictures."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ..scenes.render import render
 from ..scenes.scene import Scene
 from .scenes import Scenes
 
-_TRIES = 2000  # scenes looked at for each question
+_TRIES = 2000  # scenes drawn at most for each question
 
 
 class SceneQuestions:
-    """64 x 64 pictures of the drawings in ``root`` with captions that tell everything, in fixed numbers of each kind.
+    """64 x 64 pictures of the drawings in ``root``, in fixed numbers of each kind, with complete captions.
 
-    Half are of combinations that training shows, half of held-out ones (``scenes.questions.ROUND``); all colours of the
-    background are equally frequent.
+    Half of them show combinations that training shows, half held-out ones (``scenes.questions.ROUND``).  All background
+    colours are equally frequent.
 
     Args:
-      concepts: the first so many of scenes/concepts.txt (0: all), a file of names, or names; those of the model.
-      length: how many questions.
-      seed: of the scenes.
+      concepts: the model's concepts: a number of scenes/concepts.txt's first ones (0: all), a file of names, or names.
+      length: number of questions.
+      seed: seed of the scenes.
     Raises DataError for the split "train", or if the drawings do not make scenes of every kind.
     """
 
@@ -55,7 +55,7 @@ class SceneQuestions:
         return len(self._questions)
 
     def scene(self, index: int) -> Scene:
-        """What question ``index`` asks for."""
+        """Return the scene that question ``index`` asks for."""
         return self._questions[index]
 
     def __getitem__(self, index: int) -> Record:

@@ -1,4 +1,4 @@
-"""Scenes composed of emoji drawings while they are read: nearly every example of a training run is a new one."""
+"""Scenes of emoji drawings, composed when they are read, so that nearly every example of a training run is new."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Scenes:
       size: pixels a side; only 64.
       concepts: the first so many of scenes/concepts.txt (0: all), a file of names, or names.
       length: examples of the split; by default a million for training, 10,000 for validation.
-      combinations: ``"seen"``, ``"held_out"`` (at least one of the scene's is) or ``"both"``; training: ``"seen"``.
-      complete_rate: share of the captions that tell everything in one wording; the others vary and leave things out.
+      combinations: ``"seen"``, ``"held_out"`` (at least one in each scene is) or ``"both"``; training takes ``"seen"``.
+      complete_rate: share of the captions that name everything in one fixed wording; the others vary and omit things.
       label: ``"background"`` or ``"concept"`` (then every scene has one drawing), for models with classes.
       pair_rate, plain_rate, white_rate, same_style_rate, jitter: see ``scenes.grammar.Grammar``.
     """
@@ -88,14 +88,14 @@ class Scenes:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What each label stands for."""
+        """The names of the classes, by label."""
         return self._classes
 
     def __len__(self) -> int:
         return self._length
 
     def scene(self, index: int) -> Scene:
-        """What example ``index`` shows."""
+        """Return the scene that example ``index`` shows."""
         return draw_scene(self.grammar, self.drawings, self._rng(index, _SCENE))
 
     def __getitem__(self, index: int) -> Record:

@@ -1,4 +1,4 @@
-"""Lists of strings out of pickle files, by reading the opcodes: no object is ever built, so nothing can run."""
+"""A safe reader of pickled lists of strings.  It reads the opcodes and builds no object, so nothing can run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _HARMLESS = {"PROTO", "FRAME", "MARK", "APPEND", "APPENDS", "STOP"}
 
 
 def read_string_list(path: Path) -> list[str]:
-    """The strings of a pickled flat list of strings (protocols 0 to 5, Python 2's too).
+    """Return the strings of a pickled flat list of strings (protocols 0 to 5, Python 2's included).
 
-    Raises DataError, naming the first other thing in it, if the pickle holds anything else.
+    Raises DataError for a pickle that holds anything else, and names the first such thing.
     """
     strings: list[str] = []
-    remembered: dict[int, str | None] = {}  # what the pickle's memo holds: a string, or None for the list
+    remembered: dict[int, str | None] = {}  # the pickle's memo: a string, or None for the list
     lists, last = 0, None
     try:
         argument: Any  # a string or a number, as the opcode says

@@ -1,4 +1,4 @@
-"""Tar shards as img2dataset (webdataset) writes them, indexed once and then read at random."""
+"""Tar shards as img2dataset (webdataset) writes them, indexed once for random access."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ _INDEX = ".vqdiffusion_index.npz"
 
 
 class TarShards:
-    """``root/*.tar``: files that share a name up to the first dot are one example: an image, ``.txt`` or ``.json``.
+    """The examples of ``root/*.tar``.  An example is the files that share a name up to the first dot.
+
+    They are an image and a caption, in a ``.txt`` or ``.json``.
 
     Args:
-      caption_field: where a tar has no ``.txt``, the field of the ``.json`` with the caption.
-      index: where the index of all shards is kept; by default a hidden file in ``root``.  It is made again when a shard changed.
+      caption_field: the field of the ``.json`` with the caption, for examples without a ``.txt``.
+      index: the file that keeps the index of all shards, by default a hidden one in ``root``.  A change of a shard
+        makes it anew.
     """
 
     has_splits = False
@@ -41,7 +44,7 @@ class TarShards:
         if table is None:
             table = _index(shards) | {"facts": facts}
             _write_index(file, table | {"version": np.int64(_VERSION), "shards": np.array(self._shards)})
-        # One row an example: shard, offset and size of the image, offset and size of the text (-1: none), whether that is JSON.
+        # Columns: shard; the image's offset and size; the text's offset (-1: none) and size; 1 if the text is JSON.
         self._places, self._keys = table["places"], table["keys"]
 
     def __len__(self) -> int:
@@ -55,9 +58,8 @@ class TarShards:
 
     def _read(self, name: str, shard: str, offset: int, size: int) -> bytes:
         try:
-            with (self.root / shard).open(
-                "rb", buffering=0
-            ) as file:  # opened each time: there may be more shards than allowed files
+            # Opened each time, because there may be more shards than a process may hold open.
+            with (self.root / shard).open("rb", buffering=0) as file:
                 data = os.pread(file.fileno(), size, offset)
         except OSError as error:
             raise BrokenRecord(name, error.strerror or error) from error
@@ -105,7 +107,7 @@ def _index(shards: list[Path]) -> dict[str, np.ndarray]:
 
 
 def _read_index(file: Path, shards: list[str], facts: np.ndarray) -> dict[str, np.ndarray] | None:
-    """The index, or None if there is none for these very shards."""
+    """Return the index, or None if there is none for exactly these shards."""
     try:
         with np.load(file, allow_pickle=False) as stored:
             table = dict(stored)
@@ -120,7 +122,7 @@ def _read_index(file: Path, shards: list[str], facts: np.ndarray) -> dict[str, n
 
 
 def _write_index(file: Path, table: dict[str, Any]) -> None:
-    """Keep the index for next time; a folder that cannot be written to only costs that time."""
+    """Write the index for the next run.  In a folder without write permission every run makes it anew."""
     try:
         with write_whole(file) as place, place.open("wb") as out:
             np.savez(out, **table)

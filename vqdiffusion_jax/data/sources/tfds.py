@@ -12,7 +12,9 @@ from ..records import Record
 
 
 class Tfds:
-    """The data set ``name`` below ``root`` (TFDS's data_dir), which must have been prepared with ``file_format="array_record"``.
+    """The data set ``name`` below ``root``, which is TFDS's data_dir.
+
+    It must have been prepared with ``file_format="array_record"``.
 
     Args:
       name: e.g. ``"oxford_flowers102:2.1.1"``.
@@ -54,7 +56,7 @@ class Tfds:
         name = f"{self._name}[{index}]"
         try:
             example = self._source[index]  # TFDS decodes the image here
-        except Exception as error:  # whatever its decoders trip over
+        except Exception as error:  # its decoders raise errors of many classes
             raise BrokenRecord(name, f"TFDS cannot read it: {error or type(error).__name__}") from error
         image = np.asarray(example[self._fields["image"]])
         record = Record(id=name, image=np.repeat(image, 3, -1) if image.shape[-1] == 1 else image)
