@@ -1,4 +1,4 @@
-"""Batches have one shape, and rows and results keep their order; see tests/evaluation/test_likelihood.py for 4 devices."""
+"""Batches have one shape, and rows and results keep their order."""
 
 import jax
 import numpy as np

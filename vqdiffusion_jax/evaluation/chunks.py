@@ -114,7 +114,7 @@ class ChunkStore:
             return [name for name in arrays if name != SECONDS]
 
     def pictures_per_second(self) -> float:
-        """Return pictures a second, without the first of several chunks, which compiled; of several processes, each one's."""
+        """Return pictures a second of one process, without the first of several chunks, which compiled."""
         chunks = range(1 if self.num_chunks > 1 else 0, self.num_chunks)
         seconds = []
         for chunk in chunks:

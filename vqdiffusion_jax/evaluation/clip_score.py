@@ -1,4 +1,4 @@
-"""How well pictures fit their captions: cosines in CLIP's space (Hessel et al. 2021, "CLIPScore", without its factor 2.5)."""
+"""CLIP score: cosines of pictures and captions (Hessel et al. 2021, "CLIPScore", without its factor 2.5)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ WHERE = "OpenAI's release, kept by its clip package in ~/.cache/clip, or a folde
 
 
 def load_towers(path: str | Path) -> tuple[CLIPTextEncoder, CLIPVisionEncoder]:
-    """Both towers of CLIP in float32, from ViT-B-32.pt, a Hugging Face folder or a converted one.
+    """Return both towers of CLIP in float32, from ViT-B-32.pt, a Hugging Face folder or a converted one.
 
-    Raises EvaluationError, saying which file is meant, if nothing is there or a tower is missing; CheckpointError and the like for others.
+    Raises EvaluationError, which names the right file, if nothing is there or a tower is missing; CheckpointError or
+    ConversionError for another file.
     """
     from ..loading import load_clip
 
@@ -40,9 +41,10 @@ def load_towers(path: str | Path) -> tuple[CLIPTextEncoder, CLIPVisionEncoder]:
 
 
 def preprocess(pictures: np.ndarray, size: int) -> np.ndarray:
-    """Pictures (batch, height, width, 3) uint8 -> (batch, size, size, 3) float32 in [0, 1], as OpenAI's clip prepares them.
+    """Return pictures (batch, height, width, 3) uint8 as OpenAI's clip prepares them: (batch, size, size, 3) float32.
 
-    The short side is resized to ``size`` by Pillow's bicubic filter, rounded to 8 bits, and the centre cut out.
+    Values lie in [0, 1].  The short side is resized to ``size`` by Pillow's bicubic filter, rounded to 8 bits, and the
+    centre cut out.
     """
     return np.stack([_centre(picture, size) for picture in pictures]).astype(np.float32) / np.float32(255.0)
 
@@ -58,13 +60,13 @@ def _centre(picture: np.ndarray, size: int) -> np.ndarray:
 
 @jax.jit
 def image_embeddings(tower: CLIPVisionEncoder, pixels: jax.Array) -> jax.Array:
-    """``preprocess``ed pictures -> (batch, width) float32 of length 1."""
+    """Return the embeddings of ``preprocess``ed pictures: (batch, width) float32 of length 1."""
     return _unit(tower(normalize_images(pixels)))
 
 
 @jax.jit
 def text_embeddings(tower: CLIPTextEncoder, ids: jax.Array) -> jax.Array:
-    """Token ids (batch, length) int32 -> (batch, width) float32 of length 1."""
+    """Return the embeddings of token ids (batch, length) int32: (batch, width) float32 of length 1."""
     return _unit(tower.pool(tower(ids), ids))
 
 
@@ -74,7 +76,7 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 class CaptionScorer:
-    """Cosine of every picture with its caption, on each device of ``mesh`` its share; the towers are CLIP's, whatever a model has."""
+    """Cosines of pictures and their captions by CLIP's own towers, spread over the devices of ``mesh``."""
 
     def __init__(self, text: CLIPTextEncoder, image: CLIPVisionEncoder, *, mesh: Mesh | None = None):
         self.text, self.image, self.mesh = replicate(text, mesh), replicate(image, mesh), mesh
@@ -86,7 +88,10 @@ class CaptionScorer:
         return Tokenizer(TokenizerConfig(context_length=self.text.config.context_length))
 
     def __call__(self, pictures: np.ndarray, captions: Sequence[str], *, batch_size: int = 32) -> np.ndarray:
-        """pictures (n, height, width, 3) uint8 and as many captions -> (n,) float32 in [-1, 1]; batch_size: together, on each device."""
+        """Return the cosine of each picture and its caption: (n,) float32 in [-1, 1].
+
+        pictures: (n, height, width, 3) uint8.  batch_size: pictures together, on each device.
+        """
         if len(pictures) != len(captions):
             raise EvaluationError(
                 f"there are {len(pictures)} pictures and {len(captions)} captions; each picture needs its own"

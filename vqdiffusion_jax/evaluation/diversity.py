@@ -1,4 +1,4 @@
-"""How far pictures, of one text for instance, are apart."""
+"""Diversity of pictures, for instance of one text: their mean distance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from .features import check_features
 
 
 def mean_pairwise_distance(features: np.ndarray) -> float:
-    """The mean Euclidean distance of two different rows of features (pictures, width).  Raises EvaluationError for fewer than two."""
+    """Return the mean Euclidean distance of two different rows of features (pictures, width).
+
+    Raises EvaluationError for fewer than two.
+    """
     features = check_features(features, "features")
     if len(features) < 2:
         raise EvaluationError(f"a distance needs at least 2 pictures; there are {len(features)}")

@@ -115,10 +115,10 @@ def run(
 
     Args:
       protocol: a Protocol, or what ``find_protocol`` finds by name.
-      model: a pipeline, or a codec alone for ``what=["reconstruction"]``; a path for ``VQDiffusionPipeline.from_pretrained``; or
-        a function from this process's mesh (None on one device) to a pipeline or a codec.  Functions and paths are
-        opened after all that can be wrong with the other arguments has been found.
-      what: any of "samples", "likelihood" and "reconstruction", in place of what the protocol says.
+      model: a pipeline, or a codec alone for ``what=["reconstruction"]``; a path for
+        ``VQDiffusionPipeline.from_pretrained``; or a function from this process's mesh (None on one device) to a
+        pipeline or a codec.  Functions are called and paths opened after all other arguments are checked.
+      what: any of "samples", "likelihood" and "reconstruction", in place of the protocol's.
       likelihood_draws: draws of x_t a timestep.
       model_name: what the report calls the model; by default the last part of a path.
       settings: see ``Settings``.
@@ -267,7 +267,7 @@ def _setup(protocol: Protocol, mesh: Mesh | None, settings: Settings) -> Setup:
 
 
 def _check_write_reference(settings: Settings) -> None:
-    """Raise EvaluationError, before anything is computed, for a ``write_reference`` that could not be written in the end."""
+    """Raise EvaluationError, before anything is computed, for a ``write_reference`` that cannot be written."""
     if (file := settings.get("write_reference")) is None:
         return
     networks = settings.get("networks", Networks())

@@ -28,7 +28,7 @@ Rows = Mapping[str, np.ndarray]
 
 
 class Subject(TypedDict, total=False):
-    """What one picture is to show; empty for an unconditional model."""
+    """The subject that one picture is to show; empty for an unconditional model."""
 
     prompt: str
     class_label: int

@@ -20,7 +20,7 @@ def check_features(features: np.ndarray, what: str, width: int | None = None) ->
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         raise EvaluationError(
-            f"{what}: {int((~finite).sum())} of {len(features)} rows are not finite, first row {int(np.argmin(finite))}; "
-            "look at that picture and at the network's weights"
+            f"{what}: {int((~finite).sum())} of {len(features)} rows are not finite, "
+            f"first row {int(np.argmin(finite))}; look at that picture and at the network's weights"
         )
     return features.astype(np.float64)

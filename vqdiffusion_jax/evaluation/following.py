@@ -1,4 +1,4 @@
-"""Shares of pictures that follow their text, on combinations that training shows and on held-out ones, with their uncertainty."""
+"""Shares of pictures that follow their text, for seen and for held-out combinations, with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Share:
 
 
 def share(right: np.ndarray) -> Share | None:
-    """Of answers (n,), 1, 0 or nan for a question that does not arise; None if none arises."""
+    """Return the share of 1 among answers (n,): 1, 0, or nan for no question.  None if all are nan."""
     answers = right[~np.isnan(right)]
     return Share(int(answers.sum()), len(answers)) if len(answers) else None
 
@@ -38,8 +38,8 @@ def share(right: np.ndarray) -> Share | None:
 def following(right: np.ndarray, held_out: np.ndarray) -> dict[str, Share]:
     """``concept_seen``, ``concept_held_out`` and so on, of ``JudgeAnswers``' rows, without questions that never arise.
 
-    Seen are scenes of which nothing is held out.  Held out are, of the background, those whose concept is never shown on it, of the
-    relation, those whose two concepts never lie so, and of the concept, all that are not seen.
+    A scene is seen if nothing of it is held out.  A background is held out if training never shows the concept on it, a
+    relation if training never shows the two concepts in it, and a concept if its scene is not seen.
 
     right: (n, 3) of concept, background, relation; held_out: (n, 3) of style, background, relation.
     """

@@ -8,9 +8,9 @@ from .statistics import FeatureStatistics, check_same_network
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
-    """|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)), A and B being the covariances.
+    """Return |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)), where A and B are the covariances.
 
-    The last trace is the sum of the singular values of A^(1/2) B^(1/2): no root of a matrix that is not symmetric is taken, and a
+    The last trace is the sum of the singular values of A^(1/2) B^(1/2), so that only symmetric roots are taken and a
     singular covariance needs no offset on its diagonal.  Raises EvaluationError for statistics of different networks.
     """
     check_same_network(a, b)

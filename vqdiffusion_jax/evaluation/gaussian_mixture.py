@@ -1,4 +1,4 @@
-"""A mixture of Gaussians with full covariances, fitted by expectation maximisation (Bishop 2006, section 9.2); float64 on the host."""
+"""Gaussian mixtures with full covariances, fitted by EM (Bishop 2006, section 9.2) in float64 on the host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ _MEANS_ITERATIONS = 20
 
 @dataclass(frozen=True)
 class Mixture:
-    """weights: (components,); means: (components, width); cholesky: (components, width, width) lower factors of the covariances."""
+    """A mixture of Gaussians.
+
+    weights: (components,); means: (components, width); cholesky: (components, width, width), the lower factors of the
+    covariances.
+    """
 
     weights: np.ndarray
     means: np.ndarray
@@ -63,7 +67,7 @@ def _maximise(x: np.ndarray, responsibilities: np.ndarray) -> Mixture:
 
 
 def _k_means(x: np.ndarray, components: int, rng: np.random.Generator) -> np.ndarray:
-    """Which of ``components`` clusters each row belongs to; centres start far apart (k-means++)."""
+    """Return each row's cluster of ``components``; centres start far apart (k-means++)."""
     centres = [x[rng.integers(len(x))]]
     for _ in range(components - 1):
         distance = np.min([np.square(x - centre).sum(axis=1) for centre in centres], axis=0)

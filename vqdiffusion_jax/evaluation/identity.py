@@ -1,4 +1,4 @@
-"""What tells the arithmetic, weights and networks behind rows from others, in plain JSON types."""
+"""The identity of the arithmetic, weights and networks behind rows, in plain JSON types."""
 
 from __future__ import annotations
 

@@ -185,7 +185,10 @@ class Inception(nnx.Module):
         self.head = nnx.Linear(FEATURES, CLASSES, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
 
     def __call__(self, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Raises EvaluationError for another shape.  The logits are without bias, which is how the Inception Score takes them."""
+        """Return (features, logits), the logits without bias, as the Inception Score takes them.
+
+        Raises EvaluationError for another shape.
+        """
         if pictures.ndim != 4 or pictures.shape[1:] != (SIZE, SIZE, 3):
             raise EvaluationError(
                 f"pictures have shape {pictures.shape}; the Inception network takes (batch, {SIZE}, {SIZE}, 3)"

@@ -68,7 +68,8 @@ IGNORES = (
 def load_inception(path: str | Path) -> Inception:
     """The network from pytorch-fid's file (or a state dict of the same names).
 
-    Raises EvaluationError, saying which file is meant, if nothing is there; CheckpointError or ConversionError for another file.
+    Raises EvaluationError, which names the right file, if nothing is there; CheckpointError or ConversionError for
+    another file.
     """
     path = Path(path)
     if not path.exists():

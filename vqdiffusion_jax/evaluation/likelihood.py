@@ -1,4 +1,4 @@
-"""How well a model explains held-out tokens: the variational bound in bits a token, whole and by timestep.
+"""The variational bound of held-out tokens, in bits a token, whole and by timestep.
 
 Row t of the terms is KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), summed
 exactly over the codes; row 0 is the decoder's -ln p(x_0 | x_t); the prior is
@@ -34,8 +34,10 @@ _ENCODER_DRAW = 2**30  # the codec's own noise, apart from every draw of x_t
 class Likelihood:
     """The bound, in bits a token.
 
-    bits_per_token: the whole; standard_error: of its mean over examples; prior: the part that no network changes;
-    by_timestep: (num_timesteps,) the part of each timestep, the decoder's first.  They sum up: prior + by_timestep.sum() = whole.
+    bits_per_token: the whole, prior + by_timestep.sum().
+    standard_error: of its mean over examples.
+    prior: the part that no network changes.
+    by_timestep: (num_timesteps,), the part of each timestep, the decoder's first.
     """
 
     bits_per_token: float
@@ -47,10 +49,10 @@ class Likelihood:
 def make_terms(
     model: VQDiffusionModel, *, seed: int = 0, draws: int = 1
 ) -> Callable[[Mapping[str, jax.Array], jax.Array], jax.Array]:
-    """``terms(batch, numbers) -> (n, num_timesteps) float32`` nats, summed over positions, on the devices where batch and model lie.
+    """Return ``terms(batch, numbers) -> (n, num_timesteps) float32`` nats, summed over positions.
 
-    batch: ``tokens`` (n, length) or ``images`` (n, height, width, 3) uint8, with ``text_ids`` (n, context) or ``labels`` (n,);
-    numbers: (n,) which examples of the data set these are.
+    batch: ``tokens`` (n, length) or ``images`` (n, height, width, 3) uint8, with ``text_ids`` (n, context) or
+    ``labels`` (n,).  numbers: (n,), the examples' numbers in the data set.  The terms lie on the devices of batch and model.
     """
     key = jax.random.key(seed)
     return lambda batch, numbers: _terms(model, dict(batch), numbers, key, draws)

@@ -139,7 +139,7 @@ def _clip_score(samples: ChunkStore, reference: ReferenceFeatures) -> Results:
 
 
 def _following(samples: ChunkStore, reference: ReferenceFeatures) -> Results:
-    """Return shares of samples that follow their text and, of the real reference pictures, shares the judge gets right."""
+    """Return the shares of samples that follow their text, and of real pictures that the judge gets right."""
     shares = following(samples.all(RIGHT), samples.all(HELD_OUT))
     for question, right in zip(QUESTIONS, reference.all(RIGHT).T, strict=True):
         if (real := share(right)) is not None:
@@ -186,7 +186,7 @@ def choose(names: Iterable[str | Metric] | None, metrics: Sequence[Metric] = MET
 
 
 def measure(samples: ChunkStore, reference: ReferenceFeatures, *, metrics: Sequence[Metric] = METRICS) -> Results:
-    """Return the scores of all ``metrics`` whose rows are there, and for each other one a warning that says what it needs."""
+    """Return the scores of all ``metrics`` whose rows are there, and a warning for each other one."""
     results, there = Results(), samples.names()
     for metric in metrics:
         if metric.needs not in there:

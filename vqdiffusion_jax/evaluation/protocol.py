@@ -1,4 +1,4 @@
-"""A protocol: everything that changes a score besides the weights, in one place, so that two people measure the same thing."""
+"""A protocol: everything besides the weights that changes a score."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _field(*roles: str, default: Any = MISSING, default_factory: Any = MISSING) 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How samples are drawn, what they are compared with, and by which scores.
+    """The settings of an evaluation: drawing of samples, reference, and scores.
 
     Sample i of a text protocol shows a caption of record i of the reference split (in ``order``, again from the start
     when they run out); of a class protocol, class i mod the number of classes, so that every stretch of the samples
@@ -162,7 +162,7 @@ class Protocol:
         return found | found.pop("sampling", {})
 
     def value(self, name: str) -> Any:
-        """Return a field, or a setting of ``sampling``, by its flat name, in plain JSON types; None where it is unset."""
+        """Return a field or a setting of ``sampling`` by its flat name, in plain JSON types; None if unset."""
         table = to_table(self)
         return table[name] if name in table else table["sampling"].get(name)
 

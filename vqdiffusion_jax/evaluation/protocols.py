@@ -27,8 +27,10 @@ PROTOCOLS = {
             num_samples=30000,
             num_reference=30000,
             published={"fid": 8.44},
-            notes="30000 captions of val2014 at random, each once, against 30000 pictures of val2014 at random. The published FID is the "
-            "improved paper's, of its own model and sampling; that of VQ-Diffusion as the first paper has it is 5.42 higher, 13.86. "
+            notes="30000 captions of val2014 at random, each once, against 30000 pictures of val2014 at random. "
+            "The published FID is the "
+            "improved paper's, of its own model and sampling; that of VQ-Diffusion as the first paper has it is "
+            "5.42 higher, 13.86. "
             f"{_TEXT}",
         ),
         Protocol(
@@ -37,7 +39,8 @@ PROTOCOLS = {
             num_samples=30000,
             num_reference=30000,
             order="sequential",
-            notes="30000 captions of the test split against its 2933 pictures oversampled to 30000, as the authors say they did.",
+            notes="30000 captions of the test split against its 2933 pictures oversampled to 30000, as the "
+            "authors say they did.",
         ),
         Protocol(
             name="cc",
@@ -54,7 +57,8 @@ PROTOCOLS = {
             source_options={"captions": "captions.jsonl"},
             reference_split="train",  # all of a folder without splits
             num_samples=30000,
-            notes="ITHQ itself is not public: give pictures with captions of your own. Compare only with runs on the same ones.",
+            notes="ITHQ itself is not public: give pictures with captions of your own. Compare only with runs on "
+            "the same ones.",
         ),
         Protocol(
             name="imagenet50k",
@@ -65,9 +69,12 @@ PROTOCOLS = {
             metrics=("fid", "inception_score"),
             sampling=SamplingSettings(truncation_rate=0.869),
             published={"fid": 11.89},
-            notes="50 samples of each class against every training picture; truncation 0.869, as the authors say the 11.89 was made. "
-            "With classifier-free guidance: guidance_scale=1.5, truncation_rate=0.94 (published FID 4.83). The released code saves "
-            "class samples as JPEG. The other metrics hold or compare all 1.28 million rows of features: for them, --metrics and "
+            notes="50 samples of each class against every training picture; truncation 0.869, as the authors say "
+            "the 11.89 was made. "
+            "With classifier-free guidance: guidance_scale=1.5, truncation_rate=0.94 (published FID 4.83). The "
+            "released code saves "
+            "class samples as JPEG. The other metrics hold or compare all 1.28 million rows of features: for "
+            "them, --metrics and "
             "--set=num_reference=50000.",
         ),
         Protocol(
@@ -97,9 +104,12 @@ PROTOCOLS = {
             order="sequential",
             caption="first",
             sampling=SamplingSettings(strategy=Ancestral(num_inference_steps=25)),
-            notes="1000 scenes in fixed numbers of each kind, half of them of combinations that training never shows; a judge, a "
-            "network trained on other real scenes (--judge), says whether the pictures drawn from their captions show them, and how often "
-            "it is right itself about the real pictures of the very same scenes. 25 of 100 timesteps, so that two CPU cores are done in "
+            notes="1000 scenes in fixed numbers of each kind, half of them of combinations that training never "
+            "shows; a judge, a "
+            "network trained on other real scenes (--judge), says whether the pictures drawn from their captions "
+            "show them, and how often "
+            "it is right itself about the real pictures of the very same scenes. 25 of 100 timesteps, so that "
+            "two CPU cores are done in "
             "minutes. FID, precision and recall are of the judge's features: they compare with one another only.",
         ),
         Protocol(

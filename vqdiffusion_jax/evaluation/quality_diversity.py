@@ -51,7 +51,7 @@ class Projection:
 def gmm_scores(
     pictures: np.ndarray, model_of: np.ndarray, *, components: int = COMPONENTS, seed: int = 0
 ) -> np.ndarray:
-    """GMM-GIQA: log-likelihood (nats) of each of ``pictures`` under a mixture fitted to ``model_of``; (rows,) float64."""
+    """Return GMM-GIQA's log-likelihoods (nats) under a mixture fitted to ``model_of``: (rows,) float64."""
     project = Projection.of(model_of)
     mixture = fit_mixture(project(model_of), min(components, len(model_of)), seed=seed)
     return log_likelihood(mixture, project(pictures))
@@ -72,7 +72,8 @@ def quality_diversity(
     """(QS, DS) of (m, width) sample features against (n, width) reference features.
 
     model: "gmm" or "knn", with the options of ``gmm_scores`` or ``knn_scores``.
-    Raises EvaluationError for another model, fewer than two pictures a side, other widths or features that are not finite.
+    Raises EvaluationError for another model, fewer than two pictures a side, other widths or features that are not
+    finite.
     """
     scores = {"gmm": gmm_scores, "knn": knn_scores}.get(model)
     if scores is None:

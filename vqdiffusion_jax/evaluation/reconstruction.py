@@ -1,4 +1,4 @@
-"""What a codec loses: PSNR, SSIM, and which of its codes it uses; with the Inception network also the FID of its reconstructions."""
+"""Reconstruction by a codec: PSNR, SSIM, use of codes and, with the Inception network, FID."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def reconstruction_rows(
     batch_size: int = 8,
     mesh: Mesh | None = None,
 ) -> Callable[[range], dict[str, np.ndarray]]:
-    """What ``ChunkStore.fill`` calls: encodes and decodes a chunk of ``pictures_of(range)`` (n, size, size, 3) uint8.
+    """Return a function for ``ChunkStore.fill`` that encodes and decodes a chunk of pictures.
 
-    Rows: ``psnr`` and ``ssim`` (n,), ``tokens`` (n, length), and the extractors' of the reconstructions, rounded to 8 bits.
+    pictures_of: from a range of numbers to (n, size, size, 3) uint8.
+    Rows: ``psnr`` and ``ssim`` (n,), ``tokens`` (n, length), and the extractors' of the reconstructions in 8 bits.
     batch_size: pictures together, on each device of ``mesh``, where the codec lies.
     """
 

@@ -47,7 +47,7 @@ def reference_indices(source: Source, protocol: Protocol) -> np.ndarray:
 
 
 def read_pictures(source: Source, indices: Iterable[int], size: int | None) -> np.ndarray:
-    """Return records ``indices`` as (n, height, width, 3) uint8: central crops of ``size``, or as they are if it is None.
+    """Return records ``indices`` as (n, height, width, 3) uint8: central crops of ``size``, or uncropped if None.
 
     Raises EvaluationError naming a record that cannot be read or whose picture is of another size.
     """

@@ -1,4 +1,4 @@
-"""What an evaluation found, for machines (report.json), for people (report.md), and as plots; the same bits for the same chunks."""
+"""The report of an evaluation: report.json, report.md and plots.  The same chunks give the same bits."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def write_report(
 ) -> None:
     """Write report.json, report.md and, with a likelihood, likelihood.svg into ``out``.
 
-    about: what was evaluated (checkpoint, data, counts) and in what arithmetic (dtype, platform), in plain JSON types; no times, which
-    differ from run to run.
+    about: checkpoint, data, counts and arithmetic (dtype, platform), in plain JSON types, without times, which differ
+    from run to run.
     """
     if likelihood is not None:
         bound = {"bits_per_token": likelihood.bits_per_token, "bits_per_token_error": likelihood.standard_error}
@@ -79,7 +79,7 @@ def write_report(
 
 
 def to_plain(results: Results) -> dict[str, Any]:
-    """Results in plain JSON types: ``scores``, ``warnings`` and, where there are any, ``shares`` with their 95 % intervals."""
+    """Return results in plain JSON types: ``scores``, ``warnings`` and any ``shares`` with 95 % intervals."""
     table: dict[str, Any] = {"scores": dict(results.scores), "warnings": list(results.warnings)}
     if results.shares:
         table["shares"] = {
@@ -125,8 +125,8 @@ def write_sweep(
 ) -> None:
     """One table and, for each score that all runs have, one plot: sweep.json, sweep.md, SCORE.svg.
 
-    names: the settings that vary; points: (settings, scores) of every run.  A plot is a line over the first setting if that is a
-    number of its own in every run, else a named dot a run, in the table's order.
+    names: the settings that vary; points: (settings, scores) of every run.  A plot is a line over the first setting if
+    that is a different number in every run, else a named dot a run, in the table's order.
     """
     _write(
         out / "sweep.json", json.dumps([{"settings": dict(s), "scores": dict(r)} for s, r in points], indent=2) + "\n"

@@ -1,9 +1,9 @@
-"""From uint8 pictures to what the Inception network reads; the way of resizing changes FID by whole points, so it has a name.
+"""Resizing of uint8 pictures for the Inception network.  Each way has a name, as FID differs by whole points.
 
 - ``pytorch_fid``: bilinear between the four nearest pixels, without low-pass filter, to 299 x 299; x / 255 * 2 - 1.  As
   pytorch-fid 0.3.0 (``F.interpolate(mode="bilinear", align_corners=False)``).
-- ``clean_fid``: Pillow's bicubic on every channel as floats, with low-pass filter, clipped to 0..255; (x - 128) / 128.  As
-  clean-fid's "clean" mode (Parmar et al. 2022, "On aliased resizing and surprising subtleties in GAN evaluation").
+- ``clean_fid``: Pillow's bicubic on every channel as floats, with low-pass filter, clipped to 0..255; (x - 128) / 128.
+  As clean-fid's "clean" mode (Parmar et al. 2022, "On aliased resizing and surprising subtleties in GAN evaluation").
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def prepare(pictures: np.ndarray, resize: str = "pytorch_fid") -> jax.Array:
 
 
 def bilinear(x: jax.Array, size: int) -> jax.Array:
-    """x (batch, height, width, channels) float32 -> (batch, size, size, channels): two pixels a row and column, no low-pass filter."""
+    """Return x (batch, height, width, channels) float32 as (batch, size, size, channels), without low-pass filter."""
     for axis in (1, 2):
         low, high, share = _neighbours(x.shape[axis], size)
         share = share.reshape(-1, *(1,) * (3 - axis))
@@ -46,7 +46,10 @@ def bilinear(x: jax.Array, size: int) -> jax.Array:
 
 
 def _neighbours(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of ``size`` places, the two of ``length`` pixels it lies between, and the second one's share; float32 as PyTorch counts."""
+    """Return, for each of ``size`` places, its two neighbours of ``length`` pixels and the second one's weight.
+
+    The weights are float32, computed as PyTorch does.
+    """
     # PyTorch multiplies and subtracts in one rounding; two would move the weights by up to 1e-5.
     ratio = np.float64(np.float32(length) / np.float32(size))
     place = np.maximum((ratio * (np.arange(size) + 0.5) - 0.5).astype(np.float32), np.float32(0.0))
@@ -55,7 +58,7 @@ def _neighbours(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def bicubic(picture: np.ndarray, size: int) -> np.ndarray:
-    """One picture (height, width, 3) -> (size, size, 3) float32 in 0..255, every channel resized by Pillow in floating point."""
+    """Return a picture (height, width, 3) as (size, size, 3) float32 in 0..255, resized by Pillow in floating point."""
     channels = [Image.fromarray(picture[..., i].astype(np.float32)) for i in range(picture.shape[2])]
     resized = [np.asarray(channel.resize((size, size), Image.Resampling.BICUBIC)) for channel in channels]
     return np.clip(np.stack(resized, axis=-1), 0.0, 255.0).astype(np.float32)

@@ -75,7 +75,7 @@ def extract(
 
 
 def through_file(pictures: np.ndarray, image_format: str, quality: int) -> np.ndarray:
-    """Return pictures (n, height, width, 3) uint8 as a file keeps them: unchanged for "png", with its losses for "jpeg"."""
+    """Return pictures (n, height, width, 3) uint8 as a file keeps them: unchanged by "png", lossy by "jpeg"."""
     if image_format == "png":
         return pictures
     saved = []

@@ -1,4 +1,4 @@
-"""The stages of an evaluation: rows of samples, of the reference, of likelihood and of reconstruction, each a folder of chunks."""
+"""The stages of an evaluation: samples, reference, likelihood and reconstruction, each a folder of chunks."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Setup:
 
 
 def reference_features(setup: Setup, size: int | None) -> ReferenceFeatures:
-    """Return the reference's rows of every extractor that needs no caption, computed once a folder; none without such a one.
+    """Return the reference's rows of every extractor that needs no caption, computed once a folder.
 
     size: of the central crops; None leaves pictures as they are.
     """
@@ -205,7 +205,7 @@ def evaluate_reconstruction(
 
 
 def score_reconstruction(store: ChunkStore, reference: ReferenceFeatures, codec: VQGAN) -> Results:
-    """Return the scores of reconstructions whose chunks are all there; ``rfid`` if the Inception network looked at them."""
+    """Return the scores of complete reconstructions, with ``rfid`` if there are Inception features."""
     columns = (store.all(name) for name in (reconstruction.PSNR, reconstruction.SSIM, reconstruction.TOKENS))
     results = Results(reconstruction.summarise(*columns, num_codes=codec.config.num_codes))
     if POOL3 not in store.names():

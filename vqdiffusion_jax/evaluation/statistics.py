@@ -24,10 +24,10 @@ UNKNOWN_COUNT = 2  # of pictures behind a foreign file's numbers; with it ``cova
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """What FID needs of a set of features.
+    """Count, mean and scatter of a set of features, from which FID is computed.
 
-    count: how many rows were seen; mean: (width,) float64; scatter: (width, width) float64, the sum of outer products about the
-    mean; network: name of what made the features, empty if unknown.
+    count: number of rows; mean: (width,) float64; scatter: (width, width) float64, the sum of outer products about the
+    mean; network: name of the network that made the features, empty if unknown.
     """
 
     count: int
@@ -42,7 +42,7 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, batches: Iterable[np.ndarray], network: str = "") -> FeatureStatistics:
-        """Of (n, width) arrays, one after another.  Raises EvaluationError if there is none or a feature is not finite."""
+        """Return the statistics of (n, width) arrays.  Raises EvaluationError for none or one that is not finite."""
         total = None
         for batch in batches:
             total = (cls.empty(batch.shape[-1], network) if total is None else total).update(batch)
@@ -56,7 +56,7 @@ class FeatureStatistics:
 
     @property
     def covariance(self) -> np.ndarray:
-        """(width, width) float64, divided by count - 1 as numpy.cov does.  Raises EvaluationError for fewer than two rows."""
+        """Return scatter / (count - 1), (width, width) float64.  Raises EvaluationError for fewer than two rows."""
         if self.count < 2:
             raise EvaluationError(f"a covariance needs at least 2 pictures; there are {self.count}")
         return self.scatter / (self.count - 1)
@@ -106,7 +106,7 @@ def warn_if_few(count: int, width: int, what: str) -> str | None:
 
 
 def write_statistics(path: str | Path, statistics: FeatureStatistics) -> None:
-    """An .npz with ``mu`` and ``sigma``, as pytorch-fid and ADM read them, and beside them ``count`` and ``network``."""
+    """Write an .npz with ``mu`` and ``sigma``, as pytorch-fid and ADM read them, ``count`` and ``network``."""
     with write_whole(path) as place, place.open("wb") as file:
         np.savez(
             file, mu=statistics.mean, sigma=statistics.covariance, count=statistics.count, network=statistics.network

@@ -1,4 +1,4 @@
-"""What each sample of a protocol is to show."""
+"""The subjects that the samples of a protocol are to show."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ def point_plot(title: str, x_label: str, y_label: str, points: Mapping[str, tupl
     for number, (name, (x, y)) in enumerate(points.items()):
         colour, right = _COLOURS[number % len(_COLOURS)], x_of(x) > WIDTH / 2
         parts.append(f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="4" fill="{colour}"/>')
-        place = f'x="{x_of(x) + (-8 if right else 8):.1f}" y="{y_of(y) + 4:.1f}" text-anchor="{"end" if right else "start"}"'
+        anchor, offset = ("end", -8) if right else ("start", 8)
+        place = f'x="{x_of(x) + offset:.1f}" y="{y_of(y) + 4:.1f}" text-anchor="{anchor}"'
         parts.append(f'<text {place} font-size="10" fill="{colour}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
@@ -44,7 +45,8 @@ def _frame(title: str, x_label: str, y_label: str, x: Sequence[float], y: Sequen
     x_of = _scale((x_ticks[0], x_ticks[-1]), (_LEFT, WIDTH - _RIGHT))
     y_of = _scale((y_ticks[0], y_ticks[-1]), (HEIGHT - _BOTTOM, _TOP))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{WIDTH / 2}" y="22" text-anchor="middle" font-size="15">{escape(title)}</text>',
         f'<text x="{WIDTH / 2}" y="{HEIGHT - 14}" text-anchor="middle">{escape(x_label)}</text>',

@@ -1,4 +1,4 @@
-"""Several runs of one protocol with settings changed: a list typed on the command line, or the improved paper's tables."""
+"""Sweeps: runs of one protocol with settings changed, as typed or as in the improved paper's tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from .protocol import Protocol, todays_name
 
 @dataclass(frozen=True)
 class Sweep:
-    """points: the protocol's fields that each run changes, as typed; all runs change the same or the rest keep the protocol's."""
+    """Runs of one protocol.
+
+    points: the fields that each run changes, as typed; every other field keeps the protocol's value.
+    """
 
     title: str
     points: tuple[Mapping[str, str], ...]
@@ -27,8 +30,8 @@ def _over(title: str, *points: Mapping[str, str]) -> Sweep:
     return Sweep(title, points)
 
 
-# "Improved Vector Quantized Diffusion Models" (Tang et al. 2022).  What a row trains differently (table 1's null text, table 2's
-# number of training steps) is another checkpoint: run the sweep once for each and compare the tables.
+# "Improved Vector Quantized Diffusion Models" (Tang et al. 2022).  A row trained differently (table 1's null text,
+# table 2's number of training steps) is another checkpoint: run the sweep once for each and compare the tables.
 SWEEPS = {
     "table1": _over(
         "Table 1: null conditions of guidance",
@@ -61,7 +64,7 @@ SWEEPS = {
 
 
 def parse_sweep(text: str) -> Sweep:
-    """``guidance_scale:1,2,3,5``, or the name of a ready sweep.  Raises EvaluationError, one line, for anything else."""
+    """Return the sweep of ``guidance_scale:1,2,3,5`` or of a name in SWEEPS.  Raises EvaluationError otherwise."""
     if text in SWEEPS:
         return SWEEPS[text]
     name, colon, values = text.partition(":")
@@ -75,7 +78,7 @@ def parse_sweep(text: str) -> Sweep:
 
 
 def what_lacks(protocol: Protocol, config: ModelConfig) -> str | None:
-    """Why a model cannot draw by a protocol whose null condition it lacks, to be put behind "this model"; None if it can."""
+    """Return, to follow "this model", why it lacks the protocol's null condition; None if it has it."""
     if protocol.sampling.null == "learnable" and not config.denoiser.learnable_null:
         return "has no learnable null condition"
     if protocol.sampling.null == "text" and config.denoiser.condition != "text":

@@ -1,4 +1,4 @@
-"""A network that says what is in a composed picture, trained on real ones, to judge whether drawn ones follow their text."""
+"""The judge: a network, trained on real composed pictures, that tells whether drawn ones follow their text."""
 
 from .files import load_judge, save_judge
 from .model import Judge, JudgeConfig

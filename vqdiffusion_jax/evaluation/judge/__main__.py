@@ -28,7 +28,8 @@ def main() -> None:
         "--concepts",
         type=int,
         default=2 * EMBEDDED,
-        help=f"the first so many of data/scenes/concepts.txt (0: all; default {2 * EMBEDDED}); one that knows more is stricter",
+        help=f"the first so many of data/scenes/concepts.txt (0: all; default {2 * EMBEDDED}); "
+        "one that knows more is stricter",
     )
     parser.add_argument("--steps", type=int, default=2000, help="batches to train on (default 2000)")
     parser.add_argument("--batch_size", type=int, default=64)

@@ -34,7 +34,7 @@ class JudgeFeatures:
 class JudgeAnswers:
     """Two arrays of answers about scenes.
 
-    ``judge_right`` (n, 3): whether each of QUESTIONS is answered as the scene says: 1, 0, or nan where it does not arise.
+    ``judge_right`` (n, 3): 1 where the answer to one of QUESTIONS agrees with the scene, else 0; nan for no question.
     ``held_out`` (n, 3): whether a combination of each of COMBINATIONS is one that training never shows.
     """
 

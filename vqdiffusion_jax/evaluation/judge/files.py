@@ -37,7 +37,8 @@ def load_judge(file: str | Path) -> Judge:
         config = from_dict(JudgeConfig, {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()})
     except (OSError, ValueError, KeyError, ConfigError) as error:
         raise EvaluationError(
-            f"{file} is no judge ({error}); train one with python -m vqdiffusion_jax.evaluation.judge --data=DIR --out=FILE"
+            f"{file} is no judge ({error}); train one with "
+            "python -m vqdiffusion_jax.evaluation.judge --data=DIR --out=FILE"
         ) from error
     shapes = shapes_of(Judge, config)
     expected = {path: leaf.shape for path, leaf in leaves_by_path(shapes).items()}

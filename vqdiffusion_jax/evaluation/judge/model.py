@@ -22,7 +22,7 @@ SLOTS = 2  # in reading order; the second means nothing where there is one drawi
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
-    """What the judge tells apart, and how wide it is."""
+    """The concepts that the judge tells apart, and its sizes."""
 
     concepts: tuple[str, ...]
     channels: tuple[int, ...] = (32, 64, 128, 128)  # after each halving but the last, which keeps 8 x 8 places
@@ -34,7 +34,8 @@ class JudgeConfig:
             raise ConfigError(f"JudgeConfig.concepts has {len(self.concepts)} names; at least two are needed")
         if len(self.channels) != 4 or any(width % (self.groups * self.heads) for width in self.channels):
             raise ConfigError(
-                f"JudgeConfig.channels is {self.channels}; four multiples of groups * heads = {self.groups * self.heads}"
+                f"JudgeConfig.channels is {self.channels};"
+                f" four multiples of groups * heads = {self.groups * self.heads}"
             )
 
 
@@ -55,11 +56,11 @@ class _Stage(nnx.Module):
 
 
 class Judge(nnx.Module):
-    """Pictures (batch, 64, 64, 3) float32 in [0, 1] -> logits: ``background`` (batch, 10), ``layout`` (batch, 3), ``concept``
-    (batch, 2, concepts), ``style`` (batch, 2, 5).
+    """A network from pictures (batch, 64, 64, 3) float32 in [0, 1] to logits.
 
-    Each slot looks at the final 8 x 8 places with ``heads`` softmax maps over them, which depend on what is there, on where
-    that is and on the whole picture; one classifier serves both slots, so what it learns of a drawing holds wherever it lies.
+    These are ``background`` (batch, 10), ``layout`` (batch, 3), ``concept`` (batch, 2, concepts) and ``style``
+    (batch, 2, 5).  Each slot attends to the final 8 x 8 places by ``heads`` softmax maps, which depend on content,
+    position and the whole picture.  Both slots share one classifier, so it knows a drawing in every position.
     """
 
     def __init__(self, config: JudgeConfig, *, rngs: nnx.Rngs):
@@ -83,7 +84,7 @@ class Judge(nnx.Module):
         self.config = config
 
     def features(self, pictures: jax.Array) -> jax.Array:
-        """What background and layout are told by: (batch, 2 * channels[-1]), mean and maximum over the final places."""
+        """Return the features of background and layout: (batch, 2 * channels[-1]), mean and maximum over places."""
         return _whole(self._places(pictures))
 
     def _places(self, pictures: jax.Array) -> jax.Array:

@@ -29,7 +29,7 @@ _PAIR_RATE = 0.5
 def scenes_of(
     data: Path, concepts: int | Sequence[str], *, test: bool, seed: int = 0
 ) -> tuple[Scenes, Iterator[Scene]]:
-    """Scenes without end, seen and held-out combinations alike: those for training moved a little, those for testing as they are."""
+    """Return endless scenes of seen and held-out combinations; those for training are moved a little."""
     source = Scenes(
         data,
         "validation",
@@ -106,7 +106,7 @@ def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def blemish(pictures: jax.Array, key: jax.Array) -> jax.Array:
-    """Pictures somewhat blurred, noisy and off in colour, each to another degree, as a codec leaves them: same shape, in [0, 1]."""
+    """Return pictures in [0, 1] with random blur, noise and shifts of colour, like those of a codec."""
     blur, noise, level, gain, shift = jax.random.split(key, 5)
     shape = (len(pictures), 1, 1, 1)
     padded = jnp.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
@@ -122,7 +122,7 @@ def blemish(pictures: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def measure_judge(judge: Judge, data: Path, count: int = 2000, *, seed: int = 1) -> dict[str, float]:
-    """How often the judge is right about ``count`` real pictures it was not trained on, by question (see ``agreement``)."""
+    """Return the judge's accuracy on ``count`` unseen real pictures, by question (see ``agreement``)."""
     source, scenes = scenes_of(data, judge.config.concepts, test=True, seed=seed)
     shown = [next(scenes) for _ in range(count)]
     pictures = np.stack([render(scene, source.drawings) for scene in shown])

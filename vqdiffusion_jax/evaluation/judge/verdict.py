@@ -1,4 +1,4 @@
-"""What the judge says of pictures, and whether that is what their scenes say."""
+"""The judge's verdicts on pictures, and their agreement with the scenes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 50  # pictures together, on each device
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """What each of n pictures shows; numbers index BACKGROUNDS, LAYOUTS, the judge's concepts and STYLE_NAMES."""
+    """The content of n pictures, as indices into BACKGROUNDS, LAYOUTS, the judge's concepts and STYLE_NAMES."""
 
     background: np.ndarray  # (n,) int
     layout: np.ndarray  # (n,) int
@@ -32,7 +32,10 @@ class Verdicts:
 def judge_pictures(
     judge: Judge, pictures: np.ndarray, *, batch_size: int = BATCH, mesh: Mesh | None = None
 ) -> Verdicts:
-    """Verdicts of ``pictures`` (n, 64, 64, 3) uint8, over the devices of ``mesh``.  Raises EvaluationError for another shape or type."""
+    """Return the verdicts on ``pictures`` (n, 64, 64, 3) uint8, over the devices of ``mesh``.
+
+    Raises EvaluationError for another shape or type.
+    """
     return Verdicts(**in_batches(lambda part: _answers(judge, part), _checked(pictures), batch_size, mesh=mesh))
 
 
@@ -66,7 +69,7 @@ def _checked(pictures: np.ndarray) -> np.ndarray:
 
 
 def truth(scenes: Sequence[Scene], concepts: Sequence[str]) -> Verdicts:
-    """What a judge that is always right would say; -1 for the slot that is empty.  Raises EvaluationError for an unknown concept."""
+    """Return the verdicts of a perfect judge; -1 for an empty slot.  Raises EvaluationError for an unknown concept."""
     numbers = {concept: number for number, concept in enumerate(concepts)}
     slots = np.full((2, len(scenes), 2), -1)
     for row, scene in enumerate(scenes):
@@ -83,11 +86,11 @@ def truth(scenes: Sequence[Scene], concepts: Sequence[str]) -> Verdicts:
 
 
 def agreement(verdicts: Verdicts, scenes: Sequence[Scene], concepts: Sequence[str]) -> dict[str, np.ndarray]:
-    """What is right of each picture: float (n,), 1 or 0, nan where the question does not arise.
+    """Return by question whether each picture is right: float (n,), 1 or 0, nan for no question.
 
-    ``background``, ``layout`` (one drawing, or two side by side, or one above the other); ``concept``: everything the scene names
-    is there, whichever way round; ``relation``: of two drawings, both are there and lie as they should; ``style``: every drawing
-    that is where it should be is in its style.
+    ``background``; ``layout`` (one drawing, two side by side, or one above the other); ``concept``: all named concepts
+    are there, in any order; ``relation``: of two drawings, both are there and in the right places; ``style``: every
+    drawing in the right place has the right style.
     """
     wanted = truth(scenes, concepts)
     pairs = np.array([len(scene.objects) == 2 for scene in scenes])
