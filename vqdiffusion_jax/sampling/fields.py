@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -96,7 +96,7 @@ class Setting:
             return isinstance(value, self.type)
         if isinstance(value, bool) or not isinstance(value, Integral if self.type is int else Real):
             return False
-        number: Any = value  # numbers.Real declares no order
+        number = cast(float, value)  # numbers.Real declares no order
         return (
             (self.most == float("inf") or abs(number) <= _LARGEST[self.type])
             and (self.least is None or number >= self.least)
