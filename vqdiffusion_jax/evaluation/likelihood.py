@@ -52,7 +52,7 @@ def make_terms(
     """Return ``terms(batch, numbers) -> (n, num_timesteps) float32`` nats, summed over positions.
 
     batch: ``tokens`` (n, length) or ``images`` (n, height, width, 3) uint8, with ``text_ids`` (n, context) or
-    ``labels`` (n,).  numbers: (n,), the examples' numbers in the data set.  The terms lie on the devices of batch and model.
+    ``labels`` (n,).  numbers: (n,), the examples' numbers in the data set.  Terms lie where batch and model do.
     """
     key = jax.random.key(seed)
     return lambda batch, numbers: _terms(model, dict(batch), numbers, key, draws)
