@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from unittest import mock
+
+# XLA's newer way to make CPU code of fused operations takes two to three times as long to compile as its older one.
+QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false"
 
 
 @contextmanager
-def as_users_compile():
-    """Optimise the programs that are compiled meanwhile."""
+def optimised():
+    """Compile meanwhile with all optimisations: it costs more, and pays where a program runs for long."""
     import jax
 
     before = jax.config.read("jax_disable_most_optimizations")
@@ -16,3 +20,22 @@ def as_users_compile():
         yield
     finally:
         jax.config.update("jax_disable_most_optimizations", before)
+
+
+@contextmanager
+def as_users_compile():
+    """Compile meanwhile with all optimisations and XLA's own defaults.
+
+    XLA reads its flags once, so that a program is compiled otherwise only by options of its own, and JAX takes these
+    with each ``jit`` alone: hence the way through its internals.
+    """
+    from jax._src import compiler
+
+    make = compiler.get_compile_options
+
+    def with_defaults(*arguments, env_options_overrides=None, **others):
+        options = {"xla_cpu_use_fusion_emitters": True} | (env_options_overrides or {})
+        return make(*arguments, env_options_overrides=options, **others)
+
+    with optimised(), mock.patch.object(compiler, "get_compile_options", with_defaults):
+        yield

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.compiling import QUICK_TO_COMPILE
+
 REPO = Path(__file__).resolve().parents[1]
 RECORDED = REPO / "tests" / "golden" / "recorded"  # the few cases that every clone has
 BESIDE = REPO.parent / "shared" / "golden"  # the whole recordings, where they are at hand
@@ -16,6 +18,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Optimising costs more than it gains where a program runs once on tiny shapes.  Golden tests compile as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ["XLA_FLAGS"] = f"{QUICK_TO_COMPILE} {os.environ.get('XLA_FLAGS', '')}".strip()
 # Source locations are a tenth of the time that tracing takes, and nobody reads them here.
 os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "false")
 # Traces are many objects that live long; the default thresholds look through them again and again.

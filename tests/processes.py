@@ -9,10 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.compiling import QUICK_TO_COMPILE
+
 REPO = Path(__file__).resolve().parents[1]
 # On few cores the threads that stand for devices may meet their collectives in different orders, or late.
 # Without the concurrency-optimised scheduler the order is the same for all, and five minutes are late enough.
 _FLAGS = (
+    f"{QUICK_TO_COMPILE} "
     "--xla_cpu_enable_concurrency_optimized_scheduler=false "
     "--xla_cpu_collective_call_warn_stuck_timeout_seconds=60 "
     "--xla_cpu_collective_call_terminate_timeout_seconds=300"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.compiling import as_users_compile
+from tests.compiling import optimised
 from tests.docs.blocks import blocks, commands
 from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.data.scenes.words import COLOURS
@@ -23,7 +23,7 @@ BACKGROUNDS = ("red", "yellow", "green", "blue", "black", "white", "pink", "purp
 
 @pytest.fixture(scope="module")
 def pipeline():
-    with as_users_compile():  # it draws for long: what optimising costs is saved many times over
+    with optimised():  # it draws for long: what optimising costs is saved many times over
         yield VQDiffusionPipeline.from_pretrained("emoji")
 
 

@@ -20,6 +20,7 @@ from vqdiffusion_jax.text.tokenizer import Tokenizer
 
 TEXT, GUMBEL, CLASS = preset("tiny_text"), preset("tiny_unconditional"), preset("tiny_class")
 COUNT = 10
+encode = jax.jit(VQGAN.encode)  # one program: op by op, a codec is more than a hundred
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_holds_the_codecs_tokens_and_all_captions(write, data, codecs, tmp_path)
         [f"picture {i}", f"a drawing of {i}"] for i in range(COUNT)
     ]
     # Picture 2 is of the codec's size already, so every crop of it is the picture.
-    expected = codecs[TEXT].encode(images_to_float(layouts.pixels(2)[None]))[0]
+    expected = encode(codecs[TEXT], images_to_float(layouts.pixels(2)[None]))[0]
     assert found[2]["tokens"].shape == (2, 16) and (found[2]["tokens"] == np.asarray(expected)).all()
     assert any((r["tokens"][0] != r["tokens"][1]).any() for r in found)
 
@@ -90,7 +91,7 @@ def test_gumbel_tokens_are_drawn_whatever_the_batch(write, codecs, tmp_path):
     assert same(two, seven)
     assert not np.array_equal(two[2]["tokens"], other[2]["tokens"])  # another draw for the same picture
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 2), 0)
-    expected = codecs[GUMBEL].encode(images_to_float(layouts.pixels(2)[None]), key=jnp.stack([key]))[0]
+    expected = encode(codecs[GUMBEL], images_to_float(layouts.pixels(2)[None]), key=jnp.stack([key]))[0]
     np.testing.assert_array_equal(two[2]["tokens"][0], expected)
 
 
@@ -101,7 +102,7 @@ def test_validation_is_cut_in_the_middle(write, codecs, tmp_path):
     write(config=both, split="validation")
     batch = next(iter(make_loader({"cache": str(tmp_path / "cache")}, TEXT, split="validation", batch_size=4)))
     pictures = next(iter(make_loader(both, TEXT, split="validation", batch_size=4)))
-    np.testing.assert_array_equal(batch["tokens"], codecs[TEXT].encode(images_to_float(pictures["images"])))
+    np.testing.assert_array_equal(batch["tokens"], encode(codecs[TEXT], images_to_float(pictures["images"])))
     assert all(np.array_equal(batch[name], pictures[name]) for name in ("text_ids", "text_mask", "ids"))
     with pytest.raises(DataError, match="cut once"):
         write(config=both, split="validation", crops=2)

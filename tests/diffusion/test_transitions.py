@@ -1,5 +1,7 @@
 """The closed forms against explicit float64 matrices and Bayes' rule, and draws against their probabilities."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +38,11 @@ NOISY = make_schedule(
 SCHEDULES = pytest.mark.parametrize("schedule", [RELEASED, NOISY], ids=["released", "noisy"])
 PAIRS = [(t, s) for t in range(NUM_TIMESTEPS) for s in range(-1, t)]
 ALL_X_T = jnp.arange(LENGTH, dtype=jnp.int32)[None] % (NUM_CODES + 1)  # every code and [MASK], twice
+# One program each: op by op, tiny programs are compiled by the hundred.
 jit_posterior = jax.jit(posterior)
+jit_forward = jax.jit(forward_log_prob)
+jit_forward_tokens = jax.jit(forward_log_prob_tokens, static_argnums=2)
+jit_q_sample = jax.jit(q_sample, static_argnums=2)
 
 
 def matrix(schedule, first, last):
@@ -61,8 +67,14 @@ def bayes(schedule, p_x0, x_t, t, s):
     return out
 
 
+@partial(jax.jit, static_argnames="shape")
 def random_log_x0(seed, scale=3.0, shape=(1, LENGTH)):
     return predict_start(scale * jax.random.normal(jax.random.key(seed), (*shape, NUM_CODES)))
+
+
+@jax.jit
+def gradient_of_posterior(log_x0, x_t, jump):
+    return jax.grad(lambda v: posterior(v, x_t, jump).sum())(log_x0)
 
 
 @SCHEDULES
@@ -70,12 +82,12 @@ def random_log_x0(seed, scale=3.0, shape=(1, LENGTH)):
 def test_forward_matches_matrix_products(schedule, t):
     expected = matrix(schedule, 0, t)
     tokens = jnp.arange(NUM_CODES + 1)[None]
-    ours = np.exp(forward_log_prob_tokens(tokens, schedule.marginals()[t], NUM_CODES))[0]
+    ours = np.exp(jit_forward_tokens(tokens, schedule.marginals()[t], NUM_CODES))[0]
     np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=1e-29)
-    one_step = np.exp(forward_log_prob_tokens(tokens, schedule.steps()[t], NUM_CODES))[0]
+    one_step = np.exp(jit_forward_tokens(tokens, schedule.steps()[t], NUM_CODES))[0]
     np.testing.assert_allclose(one_step, matrix(schedule, t, t), rtol=2e-6, atol=1e-29)
     log_x0 = random_log_x0(t)
-    soft = np.exp(forward_log_prob(log_x0, schedule.marginals()[t]))[0]
+    soft = np.exp(jit_forward(log_x0, schedule.marginals()[t]))[0]
     np.testing.assert_allclose(soft, np.exp(np.float64(log_x0[0])) @ expected[:NUM_CODES], rtol=1e-5)
 
 
@@ -147,7 +159,7 @@ def test_posterior_is_a_finite_distribution_with_finite_gradients(seed, scale, p
         out = np.asarray(jit_posterior(log_x0, x_t, jump))
         assert np.all((out >= LOG_FLOOR) & (out <= 0.0))
         np.testing.assert_allclose(np.exp(out).sum(-1), 1.0, atol=2e-5)
-        gradient = jax.grad(lambda v, x_t=x_t: jit_posterior(v, x_t, jump).sum())(log_x0)
+        gradient = gradient_of_posterior(log_x0, x_t, jump)
         assert np.all(np.isfinite(gradient))
 
 
@@ -211,7 +223,7 @@ def frequencies(draws):
 @pytest.mark.parametrize("t", [0, 2, 5])
 def test_q_sample_frequencies(t):
     tokens = jnp.tile(jnp.arange(NUM_CODES + 1, dtype=jnp.int32), (8000, 1))
-    draws = q_sample(tokens, NOISY.marginals()[t], NUM_CODES, key=jax.random.key(t))
+    draws = jit_q_sample(tokens, NOISY.marginals()[t], NUM_CODES, key=jax.random.key(t))
     assert draws.dtype == jnp.int32
     np.testing.assert_allclose(frequencies(draws), matrix(NOISY, 0, t), atol=0.028)
 
@@ -242,7 +254,7 @@ def test_rare_replacement_is_drawn_at_its_rate():
 def test_identity_kernel_changes_nothing_and_samples_differ_by_timestep():
     tokens = jnp.tile(ALL_X_T, (3, 200))
     kernel = RELEASED.marginals()[np.array([-1, 2, NUM_TIMESTEPS - 1])]
-    draws = q_sample(tokens, kernel, NUM_CODES, key=jax.random.key(0))
+    draws = jit_q_sample(tokens, kernel, NUM_CODES, key=jax.random.key(0))
     np.testing.assert_array_equal(draws[0], tokens[0])
     assert np.mean(draws[1] == MASK) < 0.9 < np.mean(draws[2] == MASK)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.compiling import as_users_compile
+from tests.compiling import optimised
 from tests.docs.blocks import cells, read_notebook
 from tests.docs.commands import REPO
 from vqdiffusion_jax.data.scenes.concepts import EMBEDDED, choose_concepts
@@ -14,7 +14,7 @@ NOTEBOOK = REPO / "docs" / "tour.ipynb"
 def test_cells_run_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # where nothing else is called emoji
     namespace = {}
-    with as_users_compile():  # a real model, drawing for long: what optimising costs is saved many times over
+    with optimised():  # a real model, drawing for long: what optimising costs is saved many times over
         for number, source in enumerate(cells(NOTEBOOK, "code"), 1):
             exec(compile(source, f"cell {number}", "exec"), namespace)
     assert is_embedded(namespace["CHECKPOINT"])

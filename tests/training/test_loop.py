@@ -1,7 +1,9 @@
 """Whole runs on toy data: interrupted, killed, damaged, stopped."""
 
+import copy
 import dataclasses
 import errno
+import functools
 import json
 import os
 import signal
@@ -31,10 +33,16 @@ CHANGES = {"steps": STEPS, "checkpoint": CheckpointConfig(every=2, keep_last=2),
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
-def run(workdir, loader=None, parts=Pretrained(), **changes):
-    config, lines = make_config("none", **(CHANGES | changes)), []
-    mesh = make_mesh(devices=jax.devices()[:1])
-    outcome = train(DenoiserTask(config, parts, mesh), workdir, loader or ToyLoader(config), log=lines.append)
+@functools.cache
+def compiled_task():
+    """Return a task whose step is traced and compiled once for all runs of a process."""
+    return DenoiserTask(make_config("none", **CHANGES), Pretrained(), make_mesh(devices=jax.devices()[:1]))
+
+
+def run(workdir, loader=None, **changes):
+    config, task, lines = make_config("none", **(CHANGES | changes)), copy.copy(compiled_task()), []
+    task.config = config  # neither steps, watch nor checkpoint is part of the program
+    outcome = train(task, workdir, loader or ToyLoader(config), log=lines.append)
     return outcome, lines
 
 

@@ -4,13 +4,14 @@ import jax
 import numpy as np
 import pytest
 
+from tests.networks import random_network
 from tests.training.toy import make_config, make_model
 from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.loading import write_folder
 from vqdiffusion_jax.models.components import CLIPComponents
+from vqdiffusion_jax.models.denoiser import Denoiser
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.training.denoiser.init_from import adopt, load_pretrained
-from vqdiffusion_jax.training.denoiser.state import fresh_networks
 
 
 def changed(config, **fields):
@@ -22,7 +23,7 @@ def changed(config, **fields):
 
 def host(condition, seed, **fields):
     config = changed(make_config(condition, seed=seed), **fields)
-    return jax.tree.map(np.asarray, jax.jit(lambda: fresh_networks(config))()).denoiser
+    return jax.tree.map(np.asarray, random_network(Denoiser, config.model.denoiser, config.compute, seed=seed))
 
 
 def test_null_embedding_may_be_missing():

@@ -27,6 +27,9 @@ ADVERSARY = DiscriminatorConfig(weight=0.5, channels=8, num_layers=2, norm_group
 WATCH = WatchConfig(log_every=1, eval_every=6, sample_every=6)
 CONFIG = make_config("ema", discriminator=ADVERSARY, steps=6, checkpoint=CheckpointConfig(every=3), watch=WATCH)
 
+# One program each: op by op, a codec is more than a hundred.
+encode, decode = jax.jit(VQGAN.encode), jax.jit(VQGAN.decode)
+
 
 class Validation:
     def __iter__(self):
@@ -64,20 +67,20 @@ def test_what_a_run_leaves(whole):
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     measured = next(record for record in records if "validation_psnr" in record)
     images = images_to_float(np.concatenate([make_images(8), make_images(9)]))
-    tokens = state.ema.encode(images)
-    made = state.ema.decode(tokens)
+    tokens = encode(state.ema, images)
+    made = decode(state.ema, tokens)
     assert measured["validation_psnr"] == pytest.approx(float(psnr(to_255(images), to_255(made)).mean()), rel=1e-4)
     assert measured["validation_codes_used"] == pytest.approx(len(np.unique(tokens)) / 24)
     assert measured["validation_reconstruction_loss"] > 0 and -1 <= measured["validation_ssim"] <= 1
     assert {"loss", "reconstruction_loss", "discriminator_loss", "perplexity", "restarted_codes"} <= set(records[0])
 
     codec = load_codec(folder / "model")
-    np.testing.assert_array_equal(codec.encode(images), tokens)
+    np.testing.assert_array_equal(encode(codec, images), tokens)
     grid = make_task(CONFIG).pictures(state)
     shown = make_images()[:3]
     assert grid.shape == (32, 48, 3)
     np.testing.assert_array_equal(grid[:16], np.concatenate(list(shown), axis=1))
-    below = to_uint8(codec.decode(codec.encode(images_to_float(shown))), rounding="round")
+    below = to_uint8(decode(codec, encode(codec, images_to_float(shown))), rounding="round")
     assert np.abs(grid[16:].astype(int) - np.concatenate(list(np.asarray(below)), axis=1)).max() <= 1
 
 
@@ -108,7 +111,7 @@ def test_random_weights_are_those_of_the_module():
 def test_table_of_codes_in_use(whole, tmp_path):
     codec, batches = whole[1].ema, [placed(make_images(number)) for number in (0, 1)]
     counts = count_codes(codec, batches)
-    tokens = np.concatenate([np.asarray(codec.encode(images_to_float(batch["images"]))) for batch in batches])
+    tokens = np.concatenate([np.asarray(encode(codec, images_to_float(batch["images"]))) for batch in batches])
     np.testing.assert_array_equal(counts, np.bincount(tokens.reshape(-1), minlength=24))
 
     table = kept_codes(counts, least=3)
@@ -128,7 +131,7 @@ def test_table_of_codes_in_use(whole, tmp_path):
     reduced = load_codec(tmp_path / "codec")
     assert reduced.config.num_codes == number + 1
     images = images_to_float(make_images(5))
-    np.testing.assert_array_equal(reduced.encode(images), reduction.full_to_reduced[np.asarray(codec.encode(images))])
+    np.testing.assert_array_equal(encode(reduced, images), reduction.full_to_reduced[np.asarray(encode(codec, images))])
 
 
 def test_config_comes_back_from_a_table():
