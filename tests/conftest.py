@@ -15,7 +15,7 @@ BESIDE = REPO.parent / "shared" / "golden"  # the whole recordings, where they a
 
 # Most of a run is compilation, much of it the same in several processes; they share what one has compiled.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Optimising costs more than it gains where a program runs once on tiny shapes.  Golden tests compile as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["XLA_FLAGS"] = f"{QUICK_TO_COMPILE} {os.environ.get('XLA_FLAGS', '')}".strip()
