@@ -96,7 +96,8 @@ def test_the_types_of_a_call_are_those_of_the_settings():
     named = set(SamplingFields.__annotations__) - set(StrategyFields.__annotations__)
     assert named | {"prompt"} == {field.name for field in dataclasses.fields(SamplingSettings)}
     ours = {name for cls in STRATEGIES.values() for name in settings_of(cls)} - {"num_inference_steps"}
-    assert set(StrategyFields.__annotations__) == ours
+    # A strategy's settings may stay out: a new one is one file and one line.
+    assert set(StrategyFields.__annotations__) <= ours
 
 
 def test_a_name_means_one_setting():

@@ -81,6 +81,11 @@ class DenseDecoder(nnx.Module):
         squares = pixels.reshape(batch, rows, columns, self.pixels, self.pixels, -1).swapaxes(2, 3)
         return squares.reshape(batch, rows * self.pixels, columns * self.pixels, -1)
 
+    @property
+    def last_kernel(self) -> jax.Array:
+        """The kernel of the last layer, whose gradients balance the losses of training."""
+        return self.tower.last.kernel[...]
+
 
 def _cut(features: jax.Array, side: int) -> jax.Array:
     """(batch, h, w, channels) -> (batch, h / side, w / side, side, side, channels)."""

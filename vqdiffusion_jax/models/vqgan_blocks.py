@@ -212,3 +212,8 @@ class Decoder(nnx.Module):
             if level.resample is not None:
                 x = over_batch(conv_of_upsampled(level.resample, x))
         return over_batch(self.conv_out(jax.nn.silu(self.norm_out(x))))
+
+    @property
+    def last_kernel(self) -> jax.Array:
+        """The kernel of the last layer, whose gradients balance the losses of training."""
+        return self.conv_out.kernel[...]

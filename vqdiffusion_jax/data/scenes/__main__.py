@@ -42,12 +42,10 @@ def main() -> None:
         print(f"written: {options.list}, {len(lines)} combinations")
     if options.sheet:
         records = [source[i] for i in range(_COLUMNS * _ROWS)]
-        _sheet([record["image"] for record in records]).save(options.sheet)
+        _sheet([np.asarray(record["image"]) for record in records]).save(options.sheet)
+        captions = [record.get("captions", [""])[0] for record in records]
         for row in range(_ROWS):
-            print(
-                "\n".join(record["captions"][0] for record in records[row * _COLUMNS : (row + 1) * _COLUMNS]),
-                end="\n\n",
-            )
+            print("\n".join(captions[row * _COLUMNS : (row + 1) * _COLUMNS]), end="\n\n")
 
 
 def _sheet(pictures: list[np.ndarray]) -> Image.Image:

@@ -12,7 +12,7 @@ EMBEDDED = 16  # the first so many are what the embedded model draws
 
 def all_concepts() -> list[str]:
     """Return the lines of concepts.txt: CLDR names, everyday things that look like nothing else first."""
-    return files(__package__).joinpath("concepts.txt").read_text(encoding="utf-8").splitlines()
+    return files("vqdiffusion_jax.data.scenes").joinpath("concepts.txt").read_text(encoding="utf-8").splitlines()
 
 
 def choose_concepts(wanted: int | str | Sequence[str]) -> list[str]:

@@ -43,7 +43,7 @@ ROUND = (
 
 
 def choose_questions(scenes: Iterable[Scene], count: int) -> list[Scene]:
-    """``count`` of the scenes, question i of the kind ``ROUND[i % 20]``: more questions begin with the same ones.
+    """Return ``count`` of the scenes, question i of the kind ``ROUND[i % 20]``, so that more questions begin alike.
 
     Raises DataError if the scenes end before every question has one.
     """
@@ -52,7 +52,7 @@ def choose_questions(scenes: Iterable[Scene], count: int) -> list[Scene]:
     found: dict[Kind, deque[Scene]] = {kind: deque() for kind in missing}
     for scene in scenes:
         kind = Kind.of(scene)
-        if missing.get(kind) and is_for_judging(scene):
+        if kind is not None and missing.get(kind) and is_for_judging(scene):
             found[kind].append(scene)
             missing[kind] -= 1
             if not any(missing.values()):

@@ -111,7 +111,7 @@ def adversarial_step(
 
         def at_last_layer(image_cotangent: Array) -> Array:
             # Only the last convolution's gradient is used, so the compiler drops the rest of the way back.
-            return forward.vjp(image_cotangent, 0.0).decoder.conv_out.kernel[...]
+            return forward.vjp(image_cotangent, 0.0).decoder.last_kernel
 
         weight *= adaptive_weight(at_last_layer(reconstruction_cotangent), at_last_layer(cotangent))
 
