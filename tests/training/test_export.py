@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.networks import random_network
-from vqdiffusion_jax import loading, preset
+from vqdiffusion_jax import model_folder, preset
 from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.loading import load_codec
 from vqdiffusion_jax.models.components import CodecComponent
@@ -57,7 +57,7 @@ def test_an_export_that_fails_leaves_the_old_one(codecs, exported, monkeypatch, 
         (folder / "half").write_bytes(b"x")
         raise trouble
 
-    monkeypatch.setattr(loading, "save_weights", half)
+    monkeypatch.setattr(model_folder, "save_weights", half)
     with pytest.raises(raised):
         export(exported, codecs[1], None, 20)
     assert contents(exported) == before and [path.name for path in exported.iterdir()] == ["model"]
@@ -86,7 +86,7 @@ def test_an_export_that_is_killed_while_names_change_loses_nothing(codecs, expor
     shutil.rmtree(exported)
     taken.rename(exported)
 
-    monkeypatch.setattr(loading, "save_weights", full)
+    monkeypatch.setattr(model_folder, "save_weights", full)
     with pytest.raises(CheckpointError):
         export(exported, codecs[1], None, 20)
     assert contents(exported / "model") == before and [path.name for path in exported.iterdir()] == ["model"]
