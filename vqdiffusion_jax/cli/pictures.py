@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..files import write_whole
+from ..pictures import fit_mask, open_picture  # noqa: F401  (their former place, kept for one release)
 from ..recipe import recipe_of_one
 from ..sampling.seeds import occurrences
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from ..sampling.fields import Setting
 SCRATCH, PICTURE, MASK = "scratch", "picture", "mask"
 STARTS = Setting(type=str, choices=(SCRATCH, PICTURE, MASK), help="Red is drawn anew; all else comes back exactly.")
 _NUMBER = Setting(type=float, help="Pixels.")
+_FAR = 1e6  # pixels; no distance to a stroke that is farther away overflows
 
 
 class StartPicture:
@@ -55,7 +58,7 @@ class StartPicture:
 
         Raises ValueError for what is no finite number.
         """
-        x, y, radius = (_NUMBER.checked(name, value) for name, value in (("x", x), ("y", y), ("radius", radius)))
+        x, y, radius = (_pixels(name, value) for name, value in (("x", x), ("y", y), ("radius", radius)))
         start = self._last or (x, y)
         rows, columns = np.mgrid[: self.size, : self.size] + 0.5
         along = np.array((x - start[0], y - start[1]))
@@ -90,3 +93,9 @@ class StartPicture:
         picture = np.full((self.size, self.size, 3), 224, np.uint8) if self.picture is None else self.picture
         red = picture // 3 + np.array((150, 20, 30), np.uint8)
         return np.where(self.mask[..., None], red, picture)
+
+
+def _pixels(name: str, value: Any) -> float:
+    if isinstance(value, Real) and math.isfinite(value):
+        value = max(-_FAR, min(float(value), _FAR))
+    return _NUMBER.checked(name, value)

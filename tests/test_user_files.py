@@ -1,0 +1,90 @@
+"""Files that a user names."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import pytest
+
+from vqdiffusion_jax.user_files import decode_text, lines_of, open_regular, parse_json, read_bytes, read_json, read_text
+
+
+def test_a_regular_file_is_read_whole(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("a")
+    assert read_bytes(tmp_path / "a", most=3) == read_bytes(tmp_path / "link", most=3) == b"abc"
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(tmp_path / "socket"))
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for path, kind in (("pipe", "a named pipe"), ("socket", "a socket"), ("zero", "a device"), (".", "a folder")):
+        with pytest.raises(OSError, match=kind) as caught:
+            open_regular(tmp_path / path)
+        assert caught.value.filename == str(tmp_path / path)
+    server.close()
+
+
+def test_a_path_with_a_null_character_is_an_os_error():
+    with pytest.raises(OSError, match="null"):
+        open_regular("a\0b")
+
+
+def test_what_is_too_large_is_refused_also_where_no_size_is_stated(tmp_path):
+    (tmp_path / "a").write_bytes(b"abcd")
+    with pytest.raises(OSError, match="it has 4 bytes, and at most 3 are read"):
+        read_bytes(tmp_path / "a", most=3)
+    with pytest.raises(OSError, match="more than 3 bytes"):
+        read_bytes("/proc/self/status", most=3)
+
+
+@pytest.mark.parametrize("text", ["", "é\r\nb\n", "\u2028"])
+def test_text_has_no_byte_order_mark(tmp_path, text):
+    for data in (text.encode(), text.encode("utf-8-sig")):
+        (tmp_path / "a.txt").write_bytes(data)
+        assert read_text(tmp_path / "a.txt") == text
+
+
+@pytest.mark.parametrize(
+    "data, said",
+    [
+        ("é".encode("utf-16"), "it seems to be UTF-16"),
+        ("é".encode("utf-16-be"), "its line 1 has the byte 0xe9"),
+        ("a\r\né".encode("latin-1"), "its line 2 has the byte 0xe9, as Latin-1"),
+    ],
+)
+def test_another_encoding_is_named(data, said):
+    with pytest.raises(ValueError, match=f"^a.txt is no UTF-8 text: {said}.*; save it as UTF-8$"):
+        decode_text(data, "a.txt")
+
+
+def test_lines_end_at_no_other_character():
+    assert lines_of("a\u2028b\x0cc\x85d\r\ne\rf\n") == ["a\u2028b\x0cc\x85d", "e", "f"]
+    assert lines_of("") == [] and lines_of("a\n\n") == ["a", ""]
+
+
+def test_json_is_read(tmp_path):
+    (tmp_path / "a.json").write_bytes(json.dumps({"a": [1, "é"]}).encode("utf-8-sig"))
+    assert read_json(tmp_path / "a.json") == {"a": [1, "é"]}
+    assert parse_json("[" * 100 + "]" * 100, "a")
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("[" * 102 + "]" * 102, "nested more than 100 deep"),
+        ("[" * 100_000, "nested more than 100 deep"),
+        ('{"a":' * 100_000, "nested more than 100 deep"),
+        ("{\n1}", "is no JSON: line 2, column 1"),
+        ("9" * 5000, "is no JSON: .*digits"),
+        ("", "is no JSON"),
+    ],
+)
+def test_what_is_no_json_is_told_in_one_line(text, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        parse_json(text, "a.json")
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)

@@ -1,0 +1,140 @@
+"""Files that a user names: regular ones, within a size, with text in UTF-8."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import stat
+from os import PathLike
+from typing import Any, BinaryIO
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_MOST_TEXT = 1 << 30
+_MOST_JSON = 1 << 30
+_DEEPEST = 100
+_OTHER_TEXT = {
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+
+
+def open_regular(path: str | PathLike[str], *, most: int | None = None) -> BinaryIO:
+    """Open a regular file to read its bytes, without waiting for a writer at the other end of a pipe.
+
+    most: the largest size in bytes that is accepted; None accepts any.
+    Raises OSError, with the path and the reason, for what is no regular file, too large, or cannot be opened.
+    """
+    path = os.fspath(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except ValueError as error:  # a path with a null character
+        raise OSError(errno.EINVAL, str(error), path) from error
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise _irregular(path, stat.S_IFSOCK) from error
+        raise
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise _irregular(path, stat.S_IFMT(about.st_mode))
+        if most is not None and about.st_size > most:
+            raise OSError(errno.EFBIG, f"it has {about.st_size} bytes, and at most {most} are read", path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: str | PathLike[str], *, most: int) -> bytes:
+    """Return the bytes of a regular file of at most ``most`` bytes.  Raises OSError as ``open_regular`` does."""
+    with open_regular(path, most=most) as file:
+        data = file.read(most + 1)  # a file may grow, or state no size, as those under /proc do
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"more than {most} bytes come from it", os.fspath(path))
+    return data
+
+
+def read_text(path: str | PathLike[str], *, most: int = _MOST_TEXT) -> str:
+    """Return the text of a regular file in UTF-8, without a byte order mark.
+
+    Raises OSError as ``open_regular`` does, and ValueError that names the file and the encoding it seems to have.
+    """
+    return decode_text(read_bytes(path, most=most), os.fspath(path))
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """Return bytes of UTF-8 as text, without a byte order mark.
+
+    Raises ValueError that names the source as ``name``, the line, and the encoding that the bytes seem to have.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        seems = _OTHER_TEXT.get(data[:2])
+        line = len(lines_of(data[: error.start].decode("latin-1"), keep_last=True))
+        where = f"its line {line} has the byte 0x{data[error.start]:02x}"
+        what = (
+            f"it seems to be {seems}" if seems else f"{where}, as Latin-1 or Windows-1252 have for an accented letter"
+        )
+        raise ValueError(f"{name} is no UTF-8 text: {what}; save it as UTF-8") from error
+
+
+def lines_of(text: str, *, keep_last: bool = False) -> list[str]:
+    r"""Return the lines of a text, which end at \n, \r\n or \r alone, and at no other character of Unicode.
+
+    keep_last: keep the empty line after the last line end.
+    """
+    lines = re.split(r"\r\n|\n|\r", text)
+    return lines if keep_last or lines[-1] else lines[:-1]
+
+
+def read_json(path: str | PathLike[str], *, most: int = _MOST_JSON) -> Any:
+    """Return the value that a JSON file in UTF-8 holds.
+
+    Raises OSError as ``open_regular`` does, and ValueError that names the file for another encoding, for what is no
+    JSON, and for values nested more than 100 deep.
+    """
+    return parse_json(read_text(path, most=most), os.fspath(path))
+
+
+def parse_json(text: str, name: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises ValueError that names the source as ``name`` for what is no JSON and for values nested more than 100 deep.
+    """
+    try:
+        value = json.loads(text)
+        if _is_deeper(value, _DEEPEST):
+            raise RecursionError
+    except RecursionError:
+        raise ValueError(f"{name} has values nested more than {_DEEPEST} deep") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name} is no JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise ValueError(f"{name} is no JSON: {error}") from error
+    return value
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Return whether containers lie in each other more than ``depth`` deep; by levels, so that nothing recurses."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [
+            item
+            for container in level
+            if isinstance(container, dict | list)
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
+    return bool(level)
+
+
+def _irregular(path: str, kind: int) -> OSError:
+    return OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'no regular file')}; a regular file is needed", path)
