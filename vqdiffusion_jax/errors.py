@@ -82,10 +82,20 @@ class SettingError(ValueError):
 
     def told(self, spell: Callable[[str], str]) -> str:
         """Return the sentence with each field's name as ``spell`` writes it: a flag, a label of a page."""
-        return one_line(self.template.format(**self.values, **{name: spell(name) for name in self.fields}))
+        return tell(self.template, spell, **self.values)
 
     def __str__(self) -> str:
         return self.told(lambda name: name)
+
+
+class EvaluationSettingError(SettingError, EvaluationError):
+    """A setting of an evaluation that cannot be used, told in the spelling of whoever made it."""
+
+
+def tell(template: str, spell: Callable[[str], str] = str, **values: Any) -> str:
+    """Return the sentence of a template as of ``SettingError``, with each field's name as ``spell`` writes it."""
+    names = {name: spell(name) for name in _names(template) if name not in values}
+    return one_line(template.format(**values, **names))
 
 
 def one_line(text: object) -> str:

@@ -144,5 +144,5 @@ def test_without_a_judge_it_is_said_what_is_missing(tmp_path):
     assert (
         not results.scores
         and len(results.warnings) == 3
-        and all("(--judge=FILE)" in warning for warning in results.warnings)
+        and all("(judge=FILE)" in warning for warning in results.warnings)
     )

@@ -9,6 +9,7 @@ from absl import flags
 
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
 from .processes import PROCESSES
+from .setting_flags import spell
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -164,6 +165,7 @@ def _shared_settings() -> Settings:
         "batch_size": FLAGS.batch_size,
         "keep_images": FLAGS.keep_images,
         "progress": lambda chunks: tqdm(chunks, unit="chunk", disable=not FLAGS.progress),
+        "spell": spell,
     }
     if FLAGS.part is not None:
         settings["process_index"], settings["process_count"] = part_of(FLAGS.part)

@@ -18,7 +18,13 @@ GROUPS = {
     OUTPUT: "mode sample: output",
 }
 FLAGS = flags.FLAGS
-_NEAREST = {"prompt_embeds": "--prompts_file"}  # flags in place of fields that cannot be typed
+# Flags of settings that have another name in Python, or cannot be typed.
+_NEAREST = {
+    "prompt_embeds": "--prompts_file",
+    "prompts": "--prompts_file",
+    "data": "--data_root",
+    "clip": "--score_clip",
+}
 
 
 def define() -> None:
@@ -47,7 +53,7 @@ def given() -> dict[str, Any]:
 
 
 def spell(field: str) -> str:
-    """Return the spelling of a field on the command line; of one that cannot be typed, the nearest flag."""
+    """Return the spelling of a field on the command line; of one that has none, the nearest flag."""
     return _NEAREST.get(field, f"--{field}")
 
 

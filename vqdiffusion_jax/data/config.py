@@ -50,7 +50,7 @@ class DataConfig:
             check_name(self, "source", SOURCES)
         if not self.cache and not (self.source and self.root):
             raise ConfigError(
-                "DataConfig needs source and root (a data set), or cache (a folder that --mode=tokenize wrote)"
+                "DataConfig needs source and root (a data set), or cache (a folder of tokens, see --mode=tokenize)"
             )
         if not isinstance(self.options, Mapping):
             raise ConfigError(f"DataConfig.options is {self.options!r}; it must be a dict of the source's options")

@@ -150,13 +150,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return a cache's manifest.  Raises FileNotFoundError or DataError, which name the file."""
     file = folder / MANIFEST
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; a token cache is written by --mode=tokenize")
+        raise FileNotFoundError(f"{file} does not exist; tokenize the data set first (python main.py --mode=tokenize)")
     try:
         manifest = json.loads(file.read_bytes())
     except ValueError as error:
         raise DataError(f"{file} is not valid JSON ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise DataError(f"{file} is not of a {FORMAT}; give a folder that --mode=tokenize wrote")
+        raise DataError(f"{file} is not of a {FORMAT}; give a folder that python main.py --mode=tokenize wrote")
     if manifest.get("version") != FORMAT_VERSION:
         raise DataError(f"{file} has version {manifest.get('version')}; this release reads version {FORMAT_VERSION}")
     return manifest
@@ -183,7 +183,7 @@ class TokenCache:
         if missing:
             raise DataError(
                 f"{folder} lacks {len(missing)} of {len(shards)} shards, {missing[0].name} first;"
-                " run --mode=tokenize again to finish it"
+                " tokenize again to finish it (python main.py --mode=tokenize)"
             )
         self._open([str(shard) for shard in shards])
         if not len(self):
@@ -216,7 +216,7 @@ class TokenCache:
 
 
 def _check(folder: Path, manifest: dict[str, Any], model: ModelConfig, fingerprint: str | None) -> None:
-    again = "make another with --mode=tokenize, or train with what made it"
+    again = "tokenize again (python main.py --mode=tokenize), or train with what made it"
     if manifest["num_codes"] != model.denoiser.num_codes:
         raise DataError(
             f"{folder} holds tokens of {manifest['num_codes']} codes but the model has {model.denoiser.num_codes};"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EvaluationError
+from ..errors import EvaluationError, EvaluationSettingError
 from ..files import write_whole
 
 SECONDS = "seconds"  # how long a chunk took; stands beside the rows and never enters a score
@@ -45,8 +45,12 @@ class ChunkStore:
         for name in dict.fromkeys((*found, *wanted)):
             if found.get(name) != wanted.get(name):
                 before, now = found.get(name), wanted.get(name)
-                raise EvaluationError(
-                    f"{self.folder} was begun with {name} = {before!r}, not {now!r}; name another --out, or delete it"
+                raise EvaluationSettingError(
+                    "{folder} was begun with {name} = {before!r}, not {now!r}; give another {out}, or delete it",
+                    folder=self.folder,
+                    name=name,
+                    before=before,
+                    now=now,
                 )
 
     @property

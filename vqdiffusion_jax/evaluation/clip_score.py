@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..batching import in_batches, replicate
 from ..config import ComputeConfig, TokenizerConfig
-from ..errors import EvaluationError
+from ..errors import EvaluationError, EvaluationSettingError
 from ..models.clip import CLIPTextEncoder, CLIPVisionEncoder, normalize_images
 
 FILE = "ViT-B-32.pt"
@@ -31,7 +31,9 @@ def load_towers(path: str | Path) -> tuple[CLIPTextEncoder, CLIPVisionEncoder]:
 
     path = Path(path)
     if not path.exists():
-        raise EvaluationError(f"CLIP's {path} does not exist; the file is {FILE}, {WHERE}")
+        raise EvaluationSettingError(
+            "{clip}={value} does not exist; the file is {file}, {where}", value=path, file=FILE, where=WHERE
+        )
     text, image = load_clip(path, compute=ComputeConfig())
     if text is None or image is None:
         raise EvaluationError(

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ..batching import local_mesh, replicate
 from ..data.config import DataConfig
 from ..data.sources import open_source
-from ..errors import EvaluationError
+from ..errors import EvaluationError, EvaluationSettingError
 from ..files import write_whole
 from ..models.vqgan import VQGAN
 from ..multihost import barrier
@@ -61,6 +61,7 @@ class Settings(TypedDict, total=False):
     process_index, process_count: this process's share of the chunks, where several run on one folder; by default as JAX
       counts its processes.
     progress: wraps the iteration over chunk numbers, as tqdm does.
+    spell: the spelling of a setting's name in warnings; by default its name here.
     """
 
     out: Required[str | Path]
@@ -76,6 +77,7 @@ class Settings(TypedDict, total=False):
     process_index: int
     process_count: int
     progress: Callable[[Iterable[int]], Iterable[int]]
+    spell: Callable[[str], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +140,9 @@ def run(
             if stage == "reconstruction":
                 stores[stage] = evaluate_reconstruction(setup, _codec_of(model), mesh=mesh)
             elif not isinstance(model, VQDiffusionPipeline):
-                raise EvaluationError(f"a codec draws nothing; {stage} needs a whole model: set what to reconstruction")
+                raise EvaluationSettingError(
+                    "a codec draws nothing; {stage} needs a whole model: set {what} to reconstruction", stage=stage
+                )
             elif stage == "samples":
                 stores[stage] = evaluate_samples(setup, model)
             else:
@@ -158,7 +162,7 @@ def run(
             if stage == "samples":
                 results = results.merge(score_samples(setup, store, reference))
             elif stage == "reconstruction":
-                results = results.merge(score_reconstruction(store, reference, _codec_of(model)))
+                results = results.merge(score_reconstruction(store, reference, _codec_of(model), spell=setup.spell))
             elif isinstance(model, VQDiffusionPipeline):
                 bound = likelihood.summarise(store.all(likelihood.NATS), model.model)
     page = _report(setup, about, results, bound, speed)
@@ -245,7 +249,7 @@ def _setup(protocol: Protocol, mesh: Mesh | None, settings: Settings) -> Setup:
     data, reference, networks = settings.get("data"), settings.get("reference"), settings.get("networks", Networks())
     _check_write_reference(settings)
     if reference is not None and data is None and "likelihood" in protocol.what:
-        raise EvaluationError("the likelihood needs pictures; give --data_root, not only --reference")
+        raise EvaluationSettingError("the likelihood needs pictures; give {data}, not only {reference}")
     metrics = choose(protocol.metrics if (chosen := settings.get("metrics")) is None else chosen)
     source = None if data is None else open_reference(protocol, data)
     return Setup(
@@ -263,21 +267,24 @@ def _setup(protocol: Protocol, mesh: Mesh | None, settings: Settings) -> Setup:
         process_count=settings.get("process_count", jax.process_count()),
         keep_images=settings.get("keep_images", False),
         progress=settings.get("progress", iter),
+        spell=settings.get("spell", str),
     )
 
 
 def _check_write_reference(settings: Settings) -> None:
-    """Raise EvaluationError, before anything is computed, for a ``write_reference`` that cannot be written."""
+    """Raise EvaluationSettingError, before anything is computed, for a ``write_reference`` that cannot be written."""
     if (file := settings.get("write_reference")) is None:
         return
     networks = settings.get("networks", Networks())
     if settings.get("data") is None or networks.inception is None or settings.get("reference") is not None:
-        raise EvaluationError(
-            "--write_reference writes what the Inception network makes of reference pictures; give --data_root and "
-            "--inception, and not --reference"
+        raise EvaluationSettingError(
+            "{write_reference} writes what the Inception network makes of reference pictures; give {data} and "
+            "{inception}, and not {reference}"
         )
     if Path(file).suffix != ".npz" or not Path(file).parent.is_dir():
-        raise EvaluationError(f"--write_reference={file} must be an .npz file in a folder that is there")
+        raise EvaluationSettingError(
+            "{write_reference}={value} must be an .npz file in a folder that exists", value=file
+        )
 
 
 def _opened(model: Model, protocol: Protocol, mesh: Mesh | None) -> tuple[VQDiffusionPipeline | VQGAN, Mesh | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..errors import EvaluationError
+from ..errors import EvaluationSettingError
 from ..interop.engine import Ignore, Rule, apply, conv_kernel, dense, key, unapply
 from ..interop.files.torch_zip import open_checkpoint, state_dict
 from ..models.shapes import shapes_of
@@ -68,12 +68,14 @@ IGNORES = (
 def load_inception(path: str | Path) -> Inception:
     """The network from pytorch-fid's file (or a state dict of the same names).
 
-    Raises EvaluationError, which names the right file, if nothing is there; CheckpointError or ConversionError for
-    another file.
+    Raises EvaluationSettingError, which names the right file, if nothing is there; CheckpointError or ConversionError
+    for another file.
     """
     path = Path(path)
     if not path.exists():
-        raise EvaluationError(f"--inception={path} does not exist; the file is {FILE}, {WHERE}")
+        raise EvaluationSettingError(
+            "{inception}={value} does not exist; the file is {file}, {where}", value=path, file=FILE, where=WHERE
+        )
     return from_tensors(state_dict(open_checkpoint(path)), what=str(path))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import EvaluationError
+from ..errors import EvaluationError, tell
 from .chunks import ChunkStore
 from .extractors import CLIP_COSINE, LOGITS, POOL3
 from .following import Share, following, share
@@ -185,12 +185,22 @@ def choose(names: Iterable[str | Metric] | None, metrics: Sequence[Metric] = MET
     return tuple(chosen)
 
 
-def measure(samples: ChunkStore, reference: ReferenceFeatures, *, metrics: Sequence[Metric] = METRICS) -> Results:
-    """Return the scores of all ``metrics`` whose rows are there, and a warning for each other one."""
+def measure(
+    samples: ChunkStore,
+    reference: ReferenceFeatures,
+    *,
+    metrics: Sequence[Metric] = METRICS,
+    spell: Callable[[str], str] = str,
+) -> Results:
+    """Return the scores of all ``metrics`` whose rows are there, and a warning for each other one.
+
+    spell: the spelling of a setting's name in warnings.
+    """
     results, there = Results(), samples.names()
     for metric in metrics:
         if metric.needs not in there:
-            results.warnings.append(f"{metric.name} is left out: it needs {_NEEDS.get(metric.needs, metric.needs)}")
+            needs = tell(NEEDS[metric.needs], spell) if metric.needs in NEEDS else metric.needs
+            results.warnings.append(f"{metric.name} is left out: it needs {needs}")
         elif metric.compares == STATISTICS and not reference.has(STATISTICS):
             results.warnings.append(f"{metric.name} is left out: it needs reference pictures or statistics")
         elif metric.compares and not reference.has(metric.compares):
@@ -212,11 +222,12 @@ def finite_mean(rows: np.ndarray) -> float:
     return float(rows.mean())
 
 
-_INCEPTION = "the FID Inception network (--inception=pt_inception-2015-12-05-6726825d.pth)"
-_NEEDS = {
+_INCEPTION = "the FID Inception network ({inception}=pt_inception-2015-12-05-6726825d.pth)"
+# Templates of ``errors.tell`` by names of rows: what has to be given for them.
+NEEDS = {
     POOL3: _INCEPTION,
     LOGITS: _INCEPTION,
-    CLIP_COSINE: "CLIP (--score_clip=ViT-B-32.pt) and a model that draws from text",
-    RIGHT: "the judge (--judge=FILE) and a model that draws composed scenes from text",
-    FEATURES: "the judge (--judge=FILE)",
+    CLIP_COSINE: "CLIP ({clip}=ViT-B-32.pt) and a model that draws from text",
+    RIGHT: "the judge ({judge}=FILE) and a model that draws composed scenes from text",
+    FEATURES: "the judge ({judge}=FILE)",
 }

@@ -74,8 +74,7 @@ PROTOCOLS = {
             "With classifier-free guidance: guidance_scale=1.5, truncation_rate=0.94 (published FID 4.83). The "
             "released code saves "
             "class samples as JPEG. The other metrics hold or compare all 1.28 million rows of features: for "
-            "them, --metrics and "
-            "--set=num_reference=50000.",
+            "them, name fewer metrics and set num_reference=50000.",
         ),
         Protocol(
             name="ffhq",
@@ -106,7 +105,7 @@ PROTOCOLS = {
             sampling=SamplingSettings(strategy=Ancestral(num_inference_steps=25)),
             notes="1000 scenes in fixed numbers of each kind, half of them of combinations that training never "
             "shows; a judge, a "
-            "network trained on other real scenes (--judge), says whether the pictures drawn from their captions "
+            "network trained on other real scenes, says whether the pictures drawn from their captions "
             "show them, and how often "
             "it is right itself about the real pictures of the very same scenes. 25 of 100 timesteps, so that "
             "two CPU cores are done in "
@@ -115,7 +114,7 @@ PROTOCOLS = {
         Protocol(
             name="own",
             reference_split="train",
-            notes="Any folder of pictures; change fields with --set=field=value, or write them to a JSON file.",
+            notes="Any folder of pictures; change its fields, or write them to a JSON file.",
         ),
     )
 }

@@ -14,14 +14,14 @@ from ..batching import in_batches
 from ..data.examples import captions_of, label_of, read_record
 from ..data.records import Batch, Source
 from ..data.transforms import CENTRE_CROP
-from ..errors import EvaluationError
+from ..errors import EvaluationError, EvaluationSettingError, tell
 from ..models.vqgan import VQGAN
 from ..pipeline import VQDiffusionPipeline
 from . import likelihood, reconstruction
 from .chunks import ChunkStore
 from .extractors import POOL3, Extractor, InceptionFeatures, Subject, fitting
 from .identity import identity_of, networks_of, platform
-from .metrics import METRICS, Metric, ReferenceFeatures, Results, fid, measure
+from .metrics import METRICS, NEEDS, Metric, ReferenceFeatures, Results, fid, measure
 from .protocol import COMPARING, DRAWING, Protocol
 from .reference_set import read_pictures, reference_indices
 from .samples import extract, sample_rows
@@ -59,6 +59,7 @@ class Setup:
     process_count: int = 1
     keep_images: bool = False
     progress: Callable[[Iterable[int]], Iterable[int]] = iter
+    spell: Callable[[str], str] = str
 
     @property
     def inception(self) -> InceptionFeatures | None:
@@ -71,9 +72,11 @@ class Setup:
         return self.inception.name if self.inception else ""
 
     def needed_source(self) -> Source:
-        """Return the reference split.  Raises EvaluationError if there is none."""
+        """Return the reference split.  Raises EvaluationSettingError if there is none."""
         if self.source is None:
-            raise EvaluationError("no pictures to evaluate on; give --data_root, the data set of the protocol")
+            raise EvaluationSettingError(
+                "there are no pictures to evaluate on; give {data}, the root of the protocol's data set"
+            )
         return self.source
 
     def fill(self, store: ChunkStore, rows: Callable[[range], dict[str, np.ndarray]]) -> None:
@@ -150,7 +153,7 @@ def evaluate_pictures(setup: Setup, drawn: Source, drawn_name: str) -> tuple[Chu
 
 def score_samples(setup: Setup, store: ChunkStore, reference: ReferenceFeatures) -> Results:
     """Return the scores of samples whose chunks are all there."""
-    return measure(store, reference, metrics=setup.metrics)
+    return measure(store, reference, metrics=setup.metrics, spell=setup.spell)
 
 
 def evaluate_likelihood(
@@ -204,14 +207,17 @@ def evaluate_reconstruction(
     return store, reference_features(setup, size)
 
 
-def score_reconstruction(store: ChunkStore, reference: ReferenceFeatures, codec: VQGAN) -> Results:
-    """Return the scores of complete reconstructions, with ``rfid`` if there are Inception features."""
+def score_reconstruction(
+    store: ChunkStore, reference: ReferenceFeatures, codec: VQGAN, *, spell: Callable[[str], str] = str
+) -> Results:
+    """Return the scores of complete reconstructions, with ``rfid`` if there are Inception features.
+
+    spell: the spelling of a setting's name in warnings.
+    """
     columns = (store.all(name) for name in (reconstruction.PSNR, reconstruction.SSIM, reconstruction.TOKENS))
     results = Results(reconstruction.summarise(*columns, num_codes=codec.config.num_codes))
     if POOL3 not in store.names():
-        results.warnings.append(
-            "rfid is left out: it needs the FID Inception network (--inception=pt_inception-2015-12-05-6726825d.pth)"
-        )
+        results.warnings.append(tell(f"rfid is left out: it needs {NEEDS[POOL3]}", spell))
         return results
     of_pictures = fid(store, reference)
     return results.merge(Results({"rfid": of_pictures.scores["fid"]}, warnings=of_pictures.warnings))

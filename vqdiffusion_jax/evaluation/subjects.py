@@ -10,7 +10,7 @@ from ..config import ModelConfig
 from ..data.captions import usable_captions
 from ..data.examples import captions_of, read_record
 from ..data.records import Source
-from ..errors import BrokenRecord, EvaluationError
+from ..errors import BrokenRecord, EvaluationError, EvaluationSettingError
 from .extractors import Subject
 from .protocol import Protocol
 
@@ -23,7 +23,7 @@ def subjects(
     """Return the subject of each of ``protocol.num_samples`` samples of a model with ``config``.
 
     prompts: texts to use, in turn, instead of the data set's captions.
-    Raises EvaluationError if a text model has nothing to draw from.
+    Raises EvaluationSettingError if a text model has nothing to draw from.
     """
     count = protocol.num_samples
     if config.denoiser.condition == "none":
@@ -34,8 +34,10 @@ def subjects(
         texts = usable_captions(prompts)
         return [Subject(prompt=texts[i % len(texts)]) for i in range(count)]
     if source is None:
-        raise EvaluationError(
-            f"the protocol {protocol.name} draws captions from {protocol.source}; give --data_root, or --prompts_file"
+        raise EvaluationSettingError(
+            "the protocol {name} draws captions from {source}; give {data}, or {prompts}",
+            name=protocol.name,
+            source=protocol.source,
         )
     order = np.arange(len(source))
     if protocol.order == "shuffled":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..config import ModelConfig
-from ..errors import EvaluationError
+from ..errors import EvaluationSettingError
 from .protocol import Protocol, todays_name
 
 
@@ -64,14 +64,19 @@ SWEEPS = {
 
 
 def parse_sweep(text: str) -> Sweep:
-    """Return the sweep of ``guidance_scale:1,2,3,5`` or of a name in SWEEPS.  Raises EvaluationError otherwise."""
+    """Return the sweep of ``guidance_scale:1,2,3,5`` or of a name in SWEEPS.
+
+    Raises EvaluationSettingError for another text.
+    """
     if text in SWEEPS:
         return SWEEPS[text]
     name, colon, values = text.partition(":")
     listed = [value.strip() for value in values.split(",") if value.strip()]
     if not colon or not name or not listed:
-        raise EvaluationError(
-            f"--sweep={text} is neither field:value,value,... (guidance_scale:1,2,3,5) nor one of {', '.join(SWEEPS)}"
+        raise EvaluationSettingError(
+            "{sweep}={value} is neither field:value,value,... (guidance_scale:1,2,3,5) nor one of {known}",
+            value=text,
+            known=", ".join(SWEEPS),
         )
     name = todays_name(name)
     return Sweep(f"Sweep over {name}", tuple({name: value} for value in listed))
