@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .errors import ConfigError
+from .errors import ConfigError, shown
 
 
 def check(config: Any, condition: bool, name: str, allowed: str) -> None:
     """Raise ConfigError about the field ``name`` unless ``condition`` holds; ``allowed`` tells what it must be."""
     if not condition:
-        raise ConfigError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}; {allowed}")
+        raise ConfigError(f"{type(config).__name__}.{name} is {shown(getattr(config, name))}; {allowed}")
 
 
 def one_of(config: Any, name: str, allowed: Iterable[str]) -> None:

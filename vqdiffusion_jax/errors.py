@@ -5,9 +5,16 @@ Each is a ValueError whose message is one line: what is wrong, where, what is al
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Callable
 from string import Formatter
 from typing import Any
+
+_LONGEST_VALUE = 120  # characters of a value in a message
+_LONGEST_REASON = 600
+# Control characters, lone surrogates, line separators and marks that turn the direction of writing.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 class ConfigError(ValueError):
@@ -29,11 +36,11 @@ class DataError(ValueError):
 class BrokenRecord(ValueError):
     """A picture or caption that cannot be used; it is counted, named and replaced.
 
-    name: the record's id; reason: what is wrong with it.
+    name: the record's id; reason: what is wrong with it.  Both are printable.
     """
 
     def __init__(self, name: str, reason: object):
-        super().__init__(name, one_line(reason))
+        super().__init__(printable(name), shortened(one_line(reason), _LONGEST_REASON))
 
     @property
     def name(self) -> str:
@@ -45,6 +52,13 @@ class BrokenRecord(ValueError):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+class MissingCaption(BrokenRecord):
+    """A record without a caption, which ``DataConfig.missing_captions`` drops, keeps without a condition or refuses."""
+
+    def __init__(self, name: str, reason: object = "it has no caption"):
+        super().__init__(name, reason)
 
 
 class EvaluationError(ValueError):
@@ -95,12 +109,83 @@ class EvaluationSettingError(SettingError, EvaluationError):
 def tell(template: str, spell: Callable[[str], str] = str, **values: Any) -> str:
     """Return the sentence of a template as of ``SettingError``, with each field's name as ``spell`` writes it."""
     names = {name: spell(name) for name in _names(template) if name not in values}
+    values = {name: _Shown(value) if _is_long(value) else value for name, value in values.items()}
     return one_line(template.format(**values, **names))
 
 
 def one_line(text: object) -> str:
-    """Return the text with every run of white space as one space; of an empty one the name of its type."""
-    return " ".join(str(text).split()) or type(text).__name__
+    """Return the text, printable, with every run of white space as one space; of an empty one the name of its type."""
+    return printable(" ".join(str(text).split())) or type(text).__name__
+
+
+def printable(text: str) -> str:
+    r"""Return the text with control characters and lone surrogates as escapes.
+
+    A byte of a file name that is no UTF-8, which Python holds as a surrogate, becomes ``\xff``.  The result can be
+    printed and stored as UTF-8, and stays the same when it is passed again.
+    """
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the text, or its beginning and its length if it has more than ``most`` characters."""
+    return text if len(text) <= most else f"{text[: most // 2]}... ({len(text)} characters)"
+
+
+def shown(value: Any, most: int = _LONGEST_VALUE) -> str:
+    """Return ``repr(value)`` for a message: printable, in one line, shortened, at no cost that grows with the value."""
+    return shortened(one_line(_Repr(most).repr(value)), most + 40)
+
+
+class _Repr(reprlib.Repr):
+    """A repr of bounded size."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most = self.maxother = most
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = 10
+        self.maxlevel = 4
+
+    def repr_str(self, x: str, level: int) -> str:
+        if len(x) <= self.most:
+            return repr(x)
+        return f"{x[: self.most // 2]!r}... ({len(x)} characters)"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        if len(x) <= self.most:
+            return repr(x)
+        return f"{x[: self.most // 2]!r}... ({len(x)} bytes)"
+
+    def repr_int(self, x: int, level: int) -> str:
+        digits = x.bit_length() * 30103 // 100000 + 1  # Python refuses to write integers of thousands of digits
+        return repr(x) if digits <= 40 else f"a whole number of about {digits} digits"
+
+
+class _Shown:
+    """A long value in a template, shown in short under every conversion."""
+
+    def __init__(self, value: Any):
+        self._value = value
+
+    def __repr__(self) -> str:
+        return shown(self._value)
+
+    def __str__(self) -> str:
+        return shortened(one_line(self._value), _LONGEST_VALUE) if isinstance(self._value, str) else shown(self._value)
+
+
+def _is_long(value: Any) -> bool:
+    if isinstance(value, str | bytes | bytearray):
+        return len(value) > _LONGEST_VALUE
+    if isinstance(value, int):
+        return value.bit_length() > 128
+    return isinstance(value, list | tuple | dict | set | frozenset)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    # Python decodes the byte 0xff of a name as U+DCFF.
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else match[0].encode("unicode_escape").decode("ascii")
 
 
 def _names(template: str) -> list[str]:

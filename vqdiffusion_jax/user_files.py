@@ -20,10 +20,12 @@ _KINDS = {
 _MOST_TEXT = 1 << 30
 _MOST_JSON = 1 << 30
 _DEEPEST = 100
-_OTHER_TEXT = {
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
+_MARKS = (  # byte order marks, longest first
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
 
 
 def open_regular(path: str | PathLike[str], *, most: int | None = None) -> BinaryIO:
@@ -73,18 +75,41 @@ def read_text(path: str | PathLike[str], *, most: int = _MOST_TEXT) -> str:
 def decode_text(data: bytes, name: str) -> str:
     """Return bytes of UTF-8 as text, without a byte order mark.
 
-    Raises ValueError that names the source as ``name``, the line, and the encoding that the bytes seem to have.
+    Raises ValueError that names the source as ``name``, the line, and the encoding that the bytes seem to have.  A null
+    character is refused too: no text has one, and those of UTF-16 and UTF-32 have many.
     """
+    if (other := _other_unicode(data)) is not None:
+        raise ValueError(f"{name} is no UTF-8 text: it seems to be {other}; save it as UTF-8")
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8").lstrip("\ufeff")
     except UnicodeDecodeError as error:
-        seems = _OTHER_TEXT.get(data[:2])
-        line = len(lines_of(data[: error.start].decode("latin-1"), keep_last=True))
-        where = f"its line {line} has the byte 0x{data[error.start]:02x}"
-        what = (
-            f"it seems to be {seems}" if seems else f"{where}, as Latin-1 or Windows-1252 have for an accented letter"
-        )
+        where = f"its line {_line(data, error.start)} has the byte 0x{data[error.start]:02x}"
+        what = f"{where}, as Latin-1, Windows-1252 or another encoding has"
         raise ValueError(f"{name} is no UTF-8 text: {what}; save it as UTF-8") from error
+    if (at := data.find(0)) >= 0:
+        raise ValueError(
+            f"{name} is no text: its line {_line(data, at)} has a null character; save it as text in UTF-8"
+        )
+    return text
+
+
+def _other_unicode(data: bytes) -> str | None:
+    """Return the name of the encoding of text in UTF-16 or UTF-32, told by its mark or its null bytes, or None."""
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return encoding
+    start = data[: min(len(data), 4096) // 4 * 4]
+    nulls = start.count(0)
+    if start and nulls * 10 >= len(start) * 6:
+        return "UTF-32"
+    alternating = max(start[::2].count(0), start[1::2].count(0))
+    if nulls and alternating * 10 >= len(start) * 4 and nulls < alternating * 1.2:
+        return "UTF-16"
+    return None
+
+
+def _line(data: bytes, at: int) -> int:
+    return len(lines_of(data[:at].decode("latin-1"), keep_last=True))
 
 
 def lines_of(text: str, *, keep_last: bool = False) -> list[str]:

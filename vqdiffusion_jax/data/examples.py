@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..config import ModelConfig, TokenizerConfig, VQGANConfig
-from ..errors import BrokenRecord, ConfigError, one_line
+from ..errors import BrokenRecord, ConfigError, MissingCaption, one_line
 from ..text.tokenizer import Tokenizer
 from .captions import choose, choose_label, usable_captions
 from .records import Example, Record, Source
@@ -45,11 +45,17 @@ def cut(record: Record, size: int, rng: np.random.Generator | None) -> np.ndarra
 
 
 def captions_of(record: Record) -> list[str]:
-    """Return the record's usable captions.  Raises BrokenRecord if there is none."""
+    """Return the record's usable captions, in lower case.
+
+    Raises MissingCaption if there is none, and BrokenRecord for what is no caption, such as a number.
+    """
     try:
-        return usable_captions(record.get("captions", ()))
+        captions = usable_captions(record.get("captions", ()))
     except ValueError as error:
         raise BrokenRecord(record["id"], error) from error
+    if not captions:
+        raise MissingCaption(record["id"])
+    return captions
 
 
 def label_of(

@@ -8,13 +8,13 @@ from typing import NotRequired, Protocol, TypedDict
 
 import numpy as np
 
-from ..errors import BrokenRecord
+from ..errors import BrokenRecord, printable
 
 
 class Record(TypedDict):
     """One example as a data set stores it."""
 
-    id: str  # its name in messages
+    id: str  # its name in messages and files, made by ``record_id``
     image: bytes | np.ndarray  # an image file's bytes, or (height, width, 3) uint8
     captions: NotRequired[list[str]]  # one is chosen each time it is read
     label: NotRequired[int]
@@ -85,7 +85,13 @@ class HoldOut:
 
 
 def _share(group: str) -> float:
-    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:7], "big") / 2**56
+    # A name that is no UTF-8 has surrogates for its bytes.
+    return int.from_bytes(hashlib.sha256(group.encode(errors="surrogatepass")).digest()[:7], "big") / 2**56
+
+
+def record_id(name: str) -> str:
+    r"""Return the id of a record with this name: printable, bytes that are no UTF-8 as ``\xff``."""
+    return printable(name)
 
 
 def existing(path: Path, what: str) -> Path:

@@ -31,7 +31,9 @@ def subjects(
     if config.denoiser.condition == "class":
         return [Subject(class_label=i % config.denoiser.null_label) for i in range(count)]
     if prompts is not None:
-        texts = usable_captions(prompts)
+        texts = usable_captions(list(prompts))
+        if not texts:
+            raise EvaluationError("every prompt is blank; give at least one with words")
         return [Subject(prompt=texts[i % len(texts)]) for i in range(count)]
     if source is None:
         raise EvaluationSettingError(

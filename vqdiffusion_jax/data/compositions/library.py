@@ -13,7 +13,7 @@ from ...errors import DataError
 from ..records import existing
 from ..scenes.drawings import ARRAY, TABLE
 from ..scenes.words import COLOURS
-from ..sources.folder import read_rows
+from ..tables import read_rows
 from .colours import HUES, Palette, palette_of, recoloured, visible_share
 from .vocabulary import names_of
 

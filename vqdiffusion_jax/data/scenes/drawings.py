@@ -10,7 +10,7 @@ from PIL import Image
 
 from ...errors import DataError
 from ..records import existing
-from ..sources.folder import read_rows
+from ..tables import read_rows
 from .words import SIZES, STYLES
 
 ARRAY, TABLE = "emoji.npz", "captions.jsonl"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import DataError, one_line
+from ...user_files import read_json
+from ..caption_table import captions_of_rows
 from ..records import Record, existing, read_bytes
 
 PHASES = {"train": "train", "validation": "val"}
@@ -23,11 +24,17 @@ class Coco:
         self.phase = PHASES[split]
         file = existing(root / "annotations" / f"captions_{self.phase}2014.json", "COCO's captions")
         try:
-            annotations = json.loads(file.read_bytes())["annotations"]
+            annotations = read_json(file)["annotations"]
             self._images = np.array([a["image_id"] for a in annotations], np.int64)
-            self._captions = [str(a["caption"]) for a in annotations]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file} is not a COCO captions file ({type(error).__name__}: {error})") from error
+            self._captions = [a.get("caption") for a in annotations]
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise DataError(
+                f"{file} is not a COCO captions file ({type(error).__name__}: {one_line(error)})"
+            ) from error
+        if self._captions and not any(isinstance(caption, str) for caption in self._captions):
+            raise DataError(
+                f"{file} has no captions; its annotations must have a field caption, as captions_*.json has"
+            )
         folder = root / f"{self.phase}2014"
         nested = folder / folder.name
         self._folder = nested if nested.is_dir() else existing(folder, f"COCO's images, in {nested} or directly in it")
@@ -41,6 +48,5 @@ class Coco:
 
     def __getitem__(self, index: int) -> Record:
         name = self.picture(index)
-        return Record(
-            id=f"{name}#{index}", image=read_bytes(self._folder / name, name), captions=[self._captions[index]]
-        )
+        captions = captions_of_rows([self._captions[index]], name)
+        return Record(id=f"{name}#{index}", image=read_bytes(self._folder / name, name), captions=captions)

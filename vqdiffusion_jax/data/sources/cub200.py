@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..records import Record, existing, read_bytes
+from ..records import Record, existing, read_bytes, record_id
 from .folder import read_lines
 from .string_list_pickle import read_string_list
 
@@ -32,4 +32,5 @@ class Cub200:
     def __getitem__(self, index: int) -> Record:
         name = self._names[index]
         image = read_bytes(self.root / "images" / f"{name}.jpg", name)
-        return Record(id=name, image=image, captions=read_lines(self._texts / f"{name}.txt", name))
+        texts = self._texts / f"{name}.txt"
+        return Record(id=record_id(name), image=image, captions=read_lines(texts, name) if texts.exists() else [])

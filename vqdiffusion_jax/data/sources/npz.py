@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
+from string import Formatter
+from typing import Any
 
 import numpy as np
 
 from ...errors import DataError
+from ..caption_table import captions_of_rows
+from ..captions import captions_in
 from ..records import Record
-from .folder import read_rows
+from ..tables import read_rows
 
 
 class Npz:
@@ -17,8 +23,9 @@ class Npz:
     A fourth channel is alpha; such pictures are shown on white.
 
     Args:
-      captions: a .jsonl file beside the array, with one line a picture; ``""`` for none.
-      caption_template: a caption in terms of a line's fields, for instance ``"{caption}, {style_word}"``.
+      captions: a table beside the array (``tables.read_rows``), with one row a picture; ``""`` for none.
+      caption_template: a caption in terms of a row's fields, for instance ``"{caption}, {style_word}"``.  A row where
+        one of these fields is missing has no caption; a template of one field alone may name a list of captions.
       label_field: the field whose sorted values are the classes.
       group_field: records of equal values in this field are held out together, for instance two drawings of one thing.
     """
@@ -51,7 +58,8 @@ class Npz:
         elif label_field or group_field:
             raise DataError("npz: label_field and group_field are fields of the captions file, but captions is ''")
         try:
-            self._captions = [caption_template.format_map(row) for row in rows]
+            known = {field for row in rows for field in row}
+            self._captions = [_caption(caption_template, row, known) for row in rows]
             names = [row[label_field] for row in rows] if label_field else []
             self._groups = [str(row[group_field]) for row in rows] if group_field else None
         except (KeyError, ValueError, IndexError) as error:
@@ -97,10 +105,33 @@ class Npz:
             image = on_white(image)
         record = Record(id=f"{self._path.name}[{index}]", image=image)
         if self._captions:
-            record["captions"] = [self._captions[index]]
+            record["captions"] = captions_of_rows([self._captions[index]], record["id"])
         if self._labels:
             record["label"] = self._labels[index]
         return record
+
+
+def _caption(template: str, row: dict[str, Any], known: set[str]) -> Any:
+    """Return a row's captions, several if a field of the template has a list of them; None if a field is missing.
+
+    known: the fields of any row.  Raises KeyError for a field of the template that is not among them.
+    """
+    fields = {re.split(r"[.[]", field)[0] for _, field, _, _ in Formatter().parse(template) if field}
+    if unknown := fields - known:
+        raise KeyError(min(unknown))
+    if template == "{" + "".join(fields) + "}":
+        return row.get("".join(fields))
+    texts = [dict(row)]
+    for field in fields:
+        value = row.get(field)
+        if isinstance(value, int | float) and not math.isnan(value):
+            continue  # a number in a sentence
+        try:
+            captions = captions_in(value, table=True)
+        except ValueError:
+            return value  # which is refused when the record is read
+        texts = [text | {field: caption} for text in texts for caption in captions]
+    return [template.format_map(text) for text in texts]
 
 
 def _only(folder: Path) -> Path:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import BrokenRecord, DataError
+from ..caption_table import captions_of_rows
+from ..captions import field_of
 from ..extras import needed
 from ..records import Record
 
@@ -45,7 +47,9 @@ class Tfds:
         except Exception as error:  # TFDS raises a class of its own for each thing that can be missing
             reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
             raise DataError(f"TFDS cannot open {name} below {root} ({type(error).__name__}: {reason})") from error
-        if unknown := [field for field in self._fields.values() if field and field not in builder.info.features]:
+        if unknown := [
+            field for field in self._fields.values() if field and field.split(".")[0] not in builder.info.features
+        ]:
             raise DataError(f"{name} has no feature {', '.join(unknown)}; it has {', '.join(builder.info.features)}")
         self.num_classes = getattr(builder.info.features[label_field], "num_classes", None) if label_field else None
 
@@ -61,13 +65,7 @@ class Tfds:
         image = np.asarray(example[self._fields["image"]])
         record = Record(id=name, image=np.repeat(image, 3, -1) if image.shape[-1] == 1 else image)
         if field := self._fields["captions"]:
-            record["captions"] = _texts(example[field])
+            record["captions"] = captions_of_rows([field_of(example, field)], name)
         if field := self._fields["label"]:
             record["label"] = int(example[field])
         return record
-
-
-def _texts(value) -> list[str]:
-    if isinstance(value, bytes | str | np.str_ | np.bytes_):
-        value = [value]
-    return [text.decode() if isinstance(text, bytes) else str(text) for text in value]

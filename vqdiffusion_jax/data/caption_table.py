@@ -1,0 +1,70 @@
+"""The captions of a folder's pictures, from a table that names the pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import BrokenRecord, DataError, printable
+from .account import Account
+from .captions import captions_in, field_of
+from .tables import Row, column_of, read_rows
+
+IMAGE_COLUMNS = ("image", "file_name", "filename", "file", "image_file", "image_path", "image_name", "path", "img")
+CAPTION_COLUMNS = ("caption", "captions", "text", "sentence", "sentences", "description", "prompt", "alt_text")
+
+
+def read_captions(
+    path: Path, image_field: str, caption_field: str, account: Account | None = None
+) -> dict[str, list[Any]]:
+    """Return a dict from a picture's path, relative to the table's folder, to what its rows hold as captions.
+
+    ``captions_of_rows`` makes captions of the values, so that one row that holds none refuses no other.
+    image_field, caption_field: columns; by default the first of the usual names that the table has.  A path such as
+    ``"caption.en"`` leads into tables.
+    account: takes the rows that name no picture.
+    Raises DataError that names file and line: as ``read_rows``, and for a table without these columns.
+    """
+    captions: dict[str, list[Any]] = {}
+    found, lacks = False, None
+    for line, row in read_rows(path):
+        image = column_of(row, image_field, IMAGE_COLUMNS) or image_field or IMAGE_COLUMNS[0]
+        caption = column_of(row, caption_field, CAPTION_COLUMNS) or caption_field or CAPTION_COLUMNS[0]
+        picture, value = field_of(row, image), field_of(row, caption)
+        if not captions and picture is None and image not in row:
+            raise _lacks(path, line, image, row)
+        if value is None and caption not in row:  # some exporters leave a missing value out of its row
+            lacks = lacks or _lacks(path, line, caption, row)
+        else:
+            found = True
+        if not isinstance(picture, str) or not picture.strip():
+            if account is not None:
+                account.left_out("rows of a captions file that name no picture", f"{path.name}, line {line}")
+            continue
+        captions.setdefault(_relative(picture.strip(), path.parent), []).append(value)
+    if lacks is not None and not found:
+        raise lacks
+    return captions
+
+
+def captions_of_rows(values: list[Any], name: str) -> list[str]:
+    """Return the captions of one picture's rows, perhaps none.  Raises BrokenRecord(name) for what is no caption."""
+    try:
+        return [caption for value in values for caption in captions_in(value, table=True)]
+    except ValueError as error:
+        raise BrokenRecord(name, error) from error
+
+
+def _relative(picture: str, folder: Path) -> str:
+    """Return a picture's path with forward slashes, relative to the folder if it lies there."""
+    if "\\" in picture and not os.path.lexists(folder / picture):  # as Windows writes paths
+        picture = picture.replace("\\", "/")
+    path = os.path.normpath(picture)
+    root = os.path.abspath(folder)
+    return os.path.relpath(path, root) if os.path.isabs(path) and path.startswith(root + os.sep) else path
+
+
+def _lacks(path: Path, line: int, field: str, row: Row) -> DataError:
+    there = ", ".join(printable(str(name)) for name in row) or "nothing"
+    return DataError(f"{path}, line {line} has no field {field!r}; it has {there}")

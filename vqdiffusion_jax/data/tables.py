@@ -1,0 +1,162 @@
+"""Tables that a user wrote or exported, row by row: CSV, TSV, JSON lines and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, one_line, shown
+from ..user_files import lines_of, parse_json, read_text
+
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+Row = dict[str, Any]
+_DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
+_LISTS = ("data", "rows", "images", "annotations")  # fields of a JSON table that may hold its rows
+# A line of a quoted cell that looks like the next row: the quotation was not meant to go on.
+_NEXT_ROW = re.compile(r"[\r\n]\s*\"?[^\r\n\"]*\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif)\"?\s*[,;\t|]", re.IGNORECASE)
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield (line, row) for every row of a table, by the ending of its name.  Blank rows are left out.
+
+    CSV has the columns' names in its first line; the delimiter is the one of ``, ; tab |`` that divides these most, or
+    what Excel's ``sep=`` says.  JSON is a list of tables, perhaps under ``data``, ``rows``, ``images`` or
+    ``annotations``; its rows have the number of their place for a line.
+    Raises DataError that names the file and the line: another encoding, a quotation that does not end or is followed by
+    text, a row with more or fewer cells than columns, two columns or fields of one name, no JSON table.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise DataError(f"{path} is no table that can be read; a captions file ends with {', '.join(ENDINGS)}")
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(one_line(error)) from error
+    if path.suffix.lower() in _DELIMITERS:
+        return _csv_rows(path, text)
+    return _json_rows(path, text) if path.suffix.lower() == ".json" else _json_lines(path, text)
+
+
+def column_of(names: Iterable[str], wanted: str, usual: tuple[str, ...] = ()) -> str | None:
+    """Return the name among a table's columns that is ``wanted``, or without it the first one of ``usual``.
+
+    Upper and lower case are told apart only where two names differ by nothing else.  None: there is none.
+    """
+    names = list(names)
+    for name in (wanted,) if wanted else usual:
+        if name in names:
+            return name
+        alike = [other for other in names if other.casefold() == name.casefold()]
+        if len(alike) == 1:
+            return alike[0]
+    return None
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+    delimiters, first = _DELIMITERS[path.suffix.lower()], 0
+    if said := re.match(r"sep=(.)(?:\r\n|\n|\r|$)", text):
+        delimiters, text, first = said[1], text[said.end() :], 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, delimiters), strict=True)
+    began = first + 1
+    try:
+        names: list[str] = []
+        for cells in reader:
+            line, began = began, first + reader.line_num + 1
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                continue
+            if not names:
+                names = _column_names(path, line, cells)
+                continue
+            if len(cells) != len(names):
+                raise DataError(
+                    f"{path}, line {line} has {len(cells)} cells but the first line names {len(names)} columns;"
+                    " write a text with commas or quotation marks in quotation marks, and those in it twice"
+                )
+            if any(_NEXT_ROW.search(cell) for cell in cells):
+                raise DataError(f"{path}, line {line} has a quotation that takes in the next row; end it")
+            yield line, dict(zip(names, cells, strict=True))
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {began} cannot be read: {error}; write a text with quotation marks in quotation marks, and"
+            " those in it twice"
+        ) from error
+
+
+def _delimiter(text: str, delimiters: str) -> str:
+    """Return the delimiter that divides the first line into most cells; of equals the first."""
+    header = next((line for line in lines_of(text[: 1 << 16]) if line.strip()), "")
+    return max(delimiters, key=header.count)
+
+
+def _column_names(path: Path, line: int, cells: list[str]) -> list[str]:
+    names = [cell.strip("\ufeff \t") for cell in cells]
+    if doubled := sorted({name for name in names if name and names.count(name) > 1}):
+        raise DataError(f"{path}, line {line} names the column {shown(doubled[0])} more than once; rename one of them")
+    # An unnamed column, as pandas writes its index, cannot be asked for.
+    return [name or f"unnamed column {number}" for number, name in enumerate(names, 1)]
+
+
+def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(lines_of(text), 1):
+        line = line.strip("\ufeff \t")
+        if line:
+            yield number, _row(path, number, _parsed(line, f"{path}, line {number}"))
+
+
+def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+    start = text.lstrip()
+    first = start.split("\n", 1)[0].rstrip()
+    if start.startswith("{") and first.endswith("}") and len(first) < len(start.rstrip()):  # JSON lines by another name
+        yield from _json_lines(path, text)
+        return
+    value = _parsed(text, str(path))
+    if isinstance(value, Mapping):
+        value = next((value[name] for name in _LISTS if isinstance(value.get(name), list)), value)
+    for number, row in enumerate(_records(value), 1):
+        yield number, _row(path, number, row)
+
+
+def _records(value: Any) -> Iterable[Any]:
+    """Return the rows of a JSON value: a list, columns as pandas writes them, or a table from names to captions."""
+    if not isinstance(value, Mapping):
+        return value if isinstance(value, list) else [value]
+    columns = list(value.values())
+    if columns and all(isinstance(column, Mapping) for column in columns):
+        keys = list(columns[0])
+        if all(list(column) == keys for column in columns) and keys and keys[0].isdecimal():
+            return [{name: value[name][key] for name in value} for key in keys]
+        return [{"image": name, **table} for name, table in value.items()]
+    return [{"image": name, "caption": caption} for name, caption in value.items()]
+
+
+def _parsed(text: str, name: str) -> Any:
+    try:
+        value = parse_json(text, name)
+        # A second reading, since only this one sees fields of one name; the first has bounded the depth.
+        return json.loads(text, object_pairs_hook=_unique) if text.count(":") > 1 else value
+    except ValueError as error:
+        said = str(error)
+        raise DataError(one_line(said if said.startswith(name) else f"{name}: {said}")) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(
+            f"the field {shown(next(n for n in names if names.count(n) > 1))} stands more than once in a table"
+        )
+    return table
+
+
+def _row(path: Path, number: int, row: Any) -> Row:
+    if not isinstance(row, dict):
+        raise DataError(f"{path}, line {number} is {shown(row)}; it must be a JSON table")
+    return row
