@@ -299,7 +299,7 @@ MISTAKES = [
     (("--checkpoint=tests", "--prompt=a"), "tests is no model folder"),
     (("--mode=convert", "--checkpoint={folder}"), "--out is needed"),
     (("--again={folder}/list.json",), "is not about a picture"),
-    (("--again={folder}",), "cannot be read: Is a directory"),
+    (("--again={folder}",), "cannot be read: it is a folder"),
     (("--again={folder}/strategy.json",), "purityy"),
     (("--again={folder}/steps.json",), "num_inference_steps is '3'"),
     (("--again={folder}/seed.json",), "seed is 'x'"),

@@ -132,6 +132,11 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}... ({len(text)} characters)"
 
 
+def brief(text: object, most: int = 200) -> str:
+    """Return a text of any size for a message: printable, in one line, shortened; of an empty one its type's name."""
+    return shortened(one_line(str(text)[: 10 * most] or type(text).__name__), most)
+
+
 def shown(value: Any, most: int = _LONGEST_VALUE) -> str:
     """Return ``repr(value)`` for a message: printable, in one line, shortened, at no cost that grows with the value."""
     return shortened(one_line(_Repr(most).repr(value)), most + 40)

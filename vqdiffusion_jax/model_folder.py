@@ -31,7 +31,7 @@ from .config import (
     from_dict,
     to_dict,
 )
-from .errors import CheckpointError
+from .errors import CheckpointError, shown
 from .extensions import check_trusted
 from .files import check_empty, whole_or_not_at_all
 from .models.components import CLIPComponents, CodecComponent
@@ -40,7 +40,9 @@ from .models.vqdiffusion import VQDiffusionModel
 from .multihost import barrier
 from .sharding import shardings
 from .text.tokenizer import Tokenizer
+from .user_files import read_json
 
+_MOST_BYTES = 2**20  # of config.json
 FORMAT = "vqdiffusion_jax model"
 FORMAT_VERSION = 1
 READERS = {  # kind of folder: the function that reads it
@@ -180,16 +182,20 @@ def _read_head(folder: Path, kind: str) -> Any:
     """Return the configuration in a model folder of that kind.  Raises CheckpointError if it is no such folder."""
     file = folder / "config.json"
     try:
-        head = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
+        head = read_json(file, most=_MOST_BYTES)
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise CheckpointError(f"{file} is not of a {FORMAT}; expected a folder written by save_pretrained or convert")
     if head.get("version") != FORMAT_VERSION:
-        raise CheckpointError(f"{file} has version {head.get('version')}; this release reads version {FORMAT_VERSION}")
+        raise CheckpointError(
+            f"{file} has version {shown(head.get('version'))}; this release reads version {FORMAT_VERSION}"
+        )
     found = head.get("kind", "model")
-    if found not in READERS:
-        raise CheckpointError(f"{file}: kind is {found!r}; allowed: {', '.join(READERS)}")
+    if not isinstance(found, str) or found not in READERS:
+        raise CheckpointError(f"{file}: kind is {shown(found)}; allowed: {', '.join(READERS)}")
     if found != kind:
         raise CheckpointError(f"{folder} holds a {found}, not a {kind}; {READERS[found]} reads it")
     return head.get(kind)

@@ -55,7 +55,7 @@ def test_protocols_and_settings(tmp_path):
     with pytest.raises(EvaluationError, match="unknown protocol 'coco'; did you mean 'coco30k'?"):
         find_protocol("coco")
     (tmp_path / "broken.json").write_text("{")
-    for name, message in (("broken", "is not JSON"), ("absent", "cannot be read: No such file")):
+    for name, message in (("broken", "is no JSON"), ("absent", "cannot be read: No such file")):
         with pytest.raises(EvaluationError, match=message):
             find_protocol(str(tmp_path / f"{name}.json"))
     with pytest.raises(EvaluationError, match="unknown metric 'fvd'; known: fid"):

@@ -320,20 +320,35 @@ def test_torchscript_modules_give_their_parameters(tmp_path, torch):
         np.testing.assert_array_equal(np.asarray(read[name]), tensor.numpy())
 
 
-def test_files_from_before_the_archives_go_through_torch(tmp_path, torch):
+def test_files_from_before_the_archives_read_alike(tmp_path, torch, monkeypatch):
     path = tmp_path / "old.pth"
     tree = {"w": torch.arange(6.0).reshape(2, 3).T, "h": torch.ones(2, dtype=torch.bfloat16)}
     torch.save(tree, path, _use_new_zipfile_serialization=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
     read = open_checkpoint(path)
     np.testing.assert_array_equal(np.asarray(read["w"]), np.arange(6.0).reshape(2, 3).T)
     assert np.asarray(read["h"]).astype(np.float32).tolist() == [1.0, 1.0]
 
 
-def test_old_files_without_torch_say_what_to_do(tmp_path, monkeypatch):
+@pytest.fixture
+def old_file(torch):
+    buffer = io.BytesIO()
+    tree = {"w": torch.arange(6.0), "n": torch.arange(3)}
+    torch.save(tree, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+def test_old_files_that_are_cut_or_damaged_are_one_line(tmp_path, old_file):
     path = tmp_path / "old.pth"
-    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + b"rest")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert "install torch" in error_of(path)
+    for length in range(len(old_file)):
+        path.write_bytes(old_file[:length])
+        error_of(path)
+    for position in range(len(old_file)):
+        path.write_bytes(old_file[:position] + bytes([old_file[position] ^ 0x55]) + old_file[position + 1 :])
+        try:
+            [np.asarray(tensor) for tensor in state_dict(open_checkpoint(path)).values()]
+        except CheckpointError as error:
+            assert "\n" not in str(error)
 
 
 def test_old_hostile_files_are_refused(tmp_path, torch):
@@ -343,7 +358,7 @@ def test_old_hostile_files_are_refused(tmp_path, torch):
 
     path = tmp_path / "old.pth"
     torch.save(Evil(), path, _use_new_zipfile_serialization=False)
-    error_of(path)
+    assert "__builtin__.exec" in error_of(path)
 
 
 def test_reading_needs_no_torch(tmp_path):
@@ -375,7 +390,7 @@ def test_methods_of_a_dict_stay_what_they_are(tmp_path, name):
 
 def test_names_that_cannot_be_written_are_one_line():
     with pytest.raises(CheckpointError, match="names"):
-        state_dict({10**5000: open_checkpoint})
+        state_dict({10**5000: {}})
 
 
 def test_archives_made_to_fill_memory_are_refused(tmp_path, monkeypatch):

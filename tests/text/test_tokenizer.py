@@ -222,7 +222,7 @@ def test_broken_folders_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"vocab\.json does not exist"):
         Tokenizer.from_huggingface(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"tokenizer\.json is not valid JSON"):
+    with pytest.raises(ConfigError, match=r"tokenizer\.json is no JSON"):
         Tokenizer.from_huggingface(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"tokenizer\.json holds no byte-pair encoding"):
@@ -256,5 +256,5 @@ def test_importing_the_module_pulls_in_nothing_heavy():
 def test_a_file_that_is_no_text_is_named(tmp_path):
     Tokenizer(TokenizerConfig()).to_files(tmp_path)
     (tmp_path / "vocab.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="vocab.json is not text in UTF-8"):
+    with pytest.raises(ConfigError, match="vocab.json is no UTF-8 text"):
         Tokenizer.from_files(tmp_path)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from ..embedded import is_embedded
-from ..errors import UsageError, one_line
+from ..errors import UsageError, one_line, shown
 from ..recipe import ORIGIN, settings_of_recipe
 from ..sampling.settings import SamplingSettings
+from ..user_files import read_json
 
 FLAGS = flags.FLAGS
+
+_MOST_BYTES = 2**20  # of the JSON beside a picture
 
 _PATHS = ("checkpoint", "reference_config", "codec_config", "mapping", "codec", "clip")
 
@@ -37,9 +39,9 @@ def take_again(file: Path) -> SamplingSettings:
     Raises UsageError, one line that names the file, for a file that is not such a JSON.
     """
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
+        table = read_json(file, most=_MOST_BYTES)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or f"it is not JSON ({error})"
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(f"--again={file} cannot be read: {reason}; give the JSON beside a picture") from error
     if not isinstance(table, dict) or table.get("mode", "sample") != "sample":
         raise UsageError(f"--again={file} is not about a picture; give the JSON beside one")
@@ -59,7 +61,7 @@ def _set(file: Path, name: str, value: Any) -> None:
     items: list[Any] = value if listed else [value]
     kind = bool if flag.boolean else str
     if not items or not all(isinstance(item, kind) for item in items):
-        raise UsageError(f"--again={file}: {name} is {json.dumps(value)}, which --{name} does not take")
+        raise UsageError(f"--again={file}: {name} is {shown(value)}, which --{name} does not take")
     try:
         flag.parse(str(value).lower() if kind is bool else ",".join(items))
     except (flags.Error, ValueError) as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
+from ..user_files import read_json
 from .checkpoints import COMPANIONS, open_checkpoint
 
 SHARED = ("checkpoint", *COMPANIONS, "num_inference_steps")
@@ -51,13 +51,13 @@ def _read_bound(report: Path) -> tuple[float, np.ndarray]:
     Raises ValueError, one line, for a file without them.
     """
     try:
-        likelihood = json.loads(report.read_text(encoding="utf-8"))["likelihood"]
+        likelihood = read_json(report)["likelihood"]
         return float(likelihood["prior"]), np.array([float(term) for term in likelihood["by_timestep"]])
     except OSError as error:
         raise ValueError(
             f"--report={report} cannot be read: {error.strerror}; give the report.json of --mode=eval"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(
             f"--report={report} holds no bound by timestep; give the report.json of --mode=eval --what=likelihood"
         ) from error

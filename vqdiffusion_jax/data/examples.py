@@ -142,13 +142,17 @@ class CachedExamples:
     def __call__(self, index: int, rng: np.random.Generator | None) -> Example:
         record = self.source[index]
         crops = record["tokens"]
+        if crops.shape[1] != self._model.denoiser.num_tokens:
+            raise BrokenRecord(record["id"], f"it has {crops.shape[1]} tokens, not {self._model.denoiser.num_tokens}")
         tokens = crops[0 if rng is None else rng.integers(len(crops))].astype(np.int32)
         example = Example(id=record["id"], tokens=tokens)
         condition = self._model.denoiser.condition
         if condition == "text":
+            settings = tokenizer_config(self._model)
+            if not record["captions"] or max(map(len, record["captions"])) > settings.context_length:
+                raise BrokenRecord(record["id"], "it has no caption, or one that is too long; the cache is damaged")
             choice = choose(len(record["captions"]), self._drop_rate, rng)
             tokens = self.source.empty_text if choice is None else record["captions"][choice]
-            settings = tokenizer_config(self._model)
             ids = np.full(settings.context_length, settings.pad_token, np.int32)
             ids[: len(tokens)] = tokens
             example["text_ids"], example["text_mask"] = ids, np.arange(len(ids)) < len(tokens)

@@ -19,10 +19,11 @@ import ml_dtypes
 import numpy as np
 
 from ..config import ModelConfig, TokenizerConfig, VQGANConfig, to_dict
-from ..errors import DataError
+from ..errors import BrokenRecord, DataError, brief, shown
 from ..models.vqgan import VQGAN
 from ..paths import path_of
 from ..text.tokenizer import Tokenizer
+from ..user_files import read_json
 from .extras import needed
 from .transforms import CENTRE_CROP
 
@@ -30,6 +31,21 @@ FORMAT = "vqdiffusion_jax token cache"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 
+_MOST_MANIFEST = 2**24  # bytes
+_TEXTS_AND_TABLES = {
+    "codec": dict,
+    "codec_fingerprint": str,
+    "condition": str,
+    "tokenizer": dict | None,
+    "empty_text": list | None,
+}
+_NUMBERS = {  # least and most
+    "num_codes": (1, 2**24),
+    "vocab_size": (0, 2**24),
+    "num_examples": (0, 2**40),
+    "shard_size": (1, 2**40),
+    "num_shards": (0, 10**6),
+}
 _HEAD = struct.Struct("<IIHHi")  # crops, tokens a crop, captions, bytes of the id, label (-1: none)
 _NOT_ENCODING = ("decoder.", "post_quant_conv.", "quantizer.cluster_size", "quantizer.codebook_sum")
 
@@ -100,7 +116,7 @@ def pack(
 
 
 def unpack(data: bytes, dtypes: tuple[np.dtype, np.dtype]) -> CachedRecord:
-    """Return the record of bytes that ``pack`` made."""
+    """Return the record of bytes that ``pack`` made.  Raises ValueError or struct.error for other bytes."""
     crops, length, num_captions, name_size, label = _HEAD.unpack_from(data)
     at = _HEAD.size
     name = data[at : at + name_size].decode(errors="replace")
@@ -147,19 +163,47 @@ def make_manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return a cache's manifest.  Raises FileNotFoundError or DataError, which name the file."""
+    """Return a cache's manifest, whose fields have their types.
+
+    Raises FileNotFoundError or DataError, which name the file.
+    """
     file = folder / MANIFEST
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; tokenize the data set first (python main.py --mode=tokenize)")
     try:
-        manifest = json.loads(file.read_bytes())
+        manifest = read_json(file, most=_MOST_MANIFEST)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise DataError(f"{file} is not valid JSON ({error})") from error
+        raise DataError(f"{error}; make the cache again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"{file} is not of a {FORMAT}; give a folder that python main.py --mode=tokenize wrote")
     if manifest.get("version") != FORMAT_VERSION:
-        raise DataError(f"{file} has version {manifest.get('version')}; this release reads version {FORMAT_VERSION}")
+        found = shown(manifest.get("version"))
+        raise DataError(f"{file} has version {found}; this release reads version {FORMAT_VERSION}")
+    _check_types(file, manifest)
     return manifest
+
+
+def _check_types(file: Path, manifest: dict[str, Any]) -> None:
+    """Raise DataError for a field of the manifest that is not as ``make_manifest`` writes it."""
+    empty = manifest.get("empty_text")
+    fits = {name: isinstance(manifest.get(name), kind) for name, kind in _TEXTS_AND_TABLES.items()}
+    fits |= {
+        name: type(manifest.get(name)) is int and least <= manifest[name] <= most
+        for name, (least, most) in _NUMBERS.items()
+    }
+    if all(fits.values()):
+        fits["num_shards"] = manifest["num_shards"] == -(-manifest["num_examples"] // manifest["shard_size"])
+        fits["empty_text"] = empty is None or (
+            isinstance(empty, list) and all(type(i) is int and 0 <= i < manifest["vocab_size"] for i in empty)
+        )
+        fits["tokenizer"] = manifest["tokenizer"] is not None or manifest["condition"] != "text"
+    if wrong := [name for name, good in fits.items() if not good]:
+        raise DataError(
+            f"{file}: {wrong[0]} is {shown(manifest.get(wrong[0]))}, as no cache has it; the file is damaged: "
+            "copy it again, or make the cache again"
+        )
 
 
 def shard_names(manifest: dict[str, Any]) -> list[str]:
@@ -168,7 +212,7 @@ def shard_names(manifest: dict[str, Any]) -> list[str]:
 
 
 class TokenCache:
-    """Random access to the records of ``folder / split``; picklable.
+    """Random access to the records of ``folder / split``; picklable.  ``cache[i]`` raises BrokenRecord.
 
     Raises FileNotFoundError or DataError if there is no cache, if it is unfinished, or if it was made for another
     codec, number of codes, condition, tokenizer or ``fingerprint`` (None: not compared) than ``model``'s.
@@ -190,10 +234,12 @@ class TokenCache:
             raise DataError(f"{folder} holds no example; see the .json files in it for what was left out")
 
     def _open(self, paths: list[str]) -> None:
-        self._paths, self._records = (
-            paths,
-            needed("grain.sources", "reading a token cache").ArrayRecordDataSource(paths),
-        )
+        sources = needed("grain.sources", "reading a token cache")
+        self._paths = paths
+        try:
+            self._records = sources.ArrayRecordDataSource(paths)
+        except Exception as error:  # the library raises RuntimeError, ValueError, ... for damaged shards
+            raise DataError(_damaged_shard(sources, paths, error)) from error
         self._dtypes = record_dtypes(self.manifest)
         self.empty_text = self.manifest["empty_text"]
 
@@ -212,7 +258,32 @@ class TokenCache:
         return self._records[index]
 
     def __getitem__(self, index: int) -> CachedRecord:
-        return unpack(self.raw(index), self._dtypes)
+        try:
+            record = unpack(self.raw(index), self._dtypes)
+        except MemoryError:
+            raise
+        except Exception as error:  # the library's RuntimeError of a checksum that is wrong
+            folder = Path(self._paths[0]).parent
+            raise BrokenRecord(f"example {index} of {folder}", f"it is damaged: {brief(error)}") from error
+        tokens, captions = record["tokens"], record["captions"]
+        if not tokens.size or tokens.max() >= self.manifest["num_codes"]:
+            raise BrokenRecord(brief(record["id"], 80), "its tokens are not those of the codec")
+        if any(caption.size and caption.max() >= self.manifest["vocab_size"] for caption in captions):
+            raise BrokenRecord(brief(record["id"], 80), "its captions are not those of the tokenizer")
+        return record
+
+
+def _damaged_shard(sources: Any, paths: list[str], error: Exception) -> str:
+    """Return the message about the first shard that cannot be opened by itself."""
+    for path in paths:
+        try:
+            sources.ArrayRecordDataSource([path])
+        except Exception as alone:
+            path, error = path, alone
+            break
+    else:
+        path = str(Path(paths[0]).parent) if paths else "the cache"
+    return f"{path} is damaged ({brief(error)}); copy it again, or delete it and run --mode=tokenize again"
 
 
 def _check(folder: Path, manifest: dict[str, Any], model: ModelConfig, fingerprint: str | None) -> None:
@@ -247,7 +318,9 @@ def differences(theirs: dict[str, Any] | None, ours: dict[str, Any] | None) -> s
     theirs, ours = theirs or {}, ours or {}
     names = sorted(theirs.keys() | ours.keys())
     return ", ".join(
-        f"{name} {theirs.get(name)}, not {ours.get(name)}" for name in names if theirs.get(name) != ours.get(name)
+        f"{brief(name, 40)} {shown(theirs.get(name))}, not {shown(ours.get(name))}"
+        for name in names
+        if theirs.get(name) != ours.get(name)
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,10 @@ import numpy as np
 
 from ..errors import EvaluationError, EvaluationSettingError
 from ..files import write_whole
+from ..user_arrays import names_in_npz, read_npz
+from ..user_files import read_json
+
+_MOST_INDEX = 2**24  # bytes of index.json
 
 SECONDS = "seconds"  # how long a chunk took; stands beside the rows and never enters a score
 
@@ -36,10 +39,22 @@ class ChunkStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         index = self.folder / "index.json"
         if index.exists():
-            self._check(json.loads(index.read_text(encoding="utf-8")), head)
+            self._check(self._begun(index), head)
         else:
             with write_whole(index) as place:
                 place.write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
+
+    def _begun(self, index: Path) -> dict[str, Any]:
+        """Return the identity that the folder was begun with.  Raises EvaluationError for a damaged index."""
+        try:
+            found = read_json(index, most=_MOST_INDEX)
+        except OSError as error:
+            raise EvaluationError(f"{index} cannot be read: {error.strerror or error}") from None
+        except ValueError as error:
+            raise EvaluationError(f"{error}; name another --out, or delete the folder") from None
+        if not isinstance(found, dict):
+            raise EvaluationError(f"{index} is no JSON table; name another --out, or delete the folder")
+        return found
 
     def _check(self, found: dict, wanted: dict) -> None:
         for name in dict.fromkeys((*found, *wanted)):
@@ -99,14 +114,16 @@ class ChunkStore:
         Raises EvaluationError for a chunk that is not there or cannot be read.
         """
         for chunk in range(self.num_chunks):
-            try:
-                with np.load(self.path(chunk), allow_pickle=False) as arrays:
-                    rows = arrays[name]
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-                raise EvaluationError(
-                    f"{self.path(chunk)} is not there, is damaged or lacks {name}; delete it and run again"
-                ) from None
-            yield rows
+            yield self._read(chunk, name)
+
+    def _read(self, chunk: int, name: str) -> np.ndarray:
+        """Return an array of a chunk.  Raises EvaluationError for a chunk that is not there, damaged or lacks it."""
+        try:
+            return read_npz(self.path(chunk), (name,))[name]
+        except (OSError, ValueError, KeyError):
+            raise EvaluationError(
+                f"{self.path(chunk)} is not there, is damaged or lacks {name}; delete it and run again"
+            ) from None
 
     def all(self, name: str) -> np.ndarray:
         """Return all rows of ``name``: (count, ...)."""
@@ -114,14 +131,13 @@ class ChunkStore:
 
     def names(self) -> list[str]:
         """Return the names of the arrays that the chunks hold."""
-        with np.load(self.path(0), allow_pickle=False) as arrays:
-            return [name for name in arrays if name != SECONDS]
+        try:
+            return [name for name in names_in_npz(self.path(0)) if name != SECONDS]
+        except (OSError, ValueError):
+            raise EvaluationError(f"{self.path(0)} is not there or is damaged; delete it and run again") from None
 
     def pictures_per_second(self) -> float:
         """Return pictures a second of one process, without the first of several chunks, which compiled."""
         chunks = range(1 if self.num_chunks > 1 else 0, self.num_chunks)
-        seconds = []
-        for chunk in chunks:
-            with np.load(self.path(chunk), allow_pickle=False) as arrays:
-                seconds.append(float(arrays[SECONDS]))
+        seconds = [float(self._read(chunk, SECONDS).sum()) for chunk in chunks]
         return sum(len(self.pictures(chunk)) for chunk in chunks) / max(sum(seconds), 1e-9)

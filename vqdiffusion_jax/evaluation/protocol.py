@@ -15,8 +15,10 @@ from ..config import from_dict
 from ..errors import ConfigError, EvaluationError
 from ..sampling.fields import settings_of
 from ..sampling.settings import HOW, SamplingSettings, all_settings, renamed, takers
+from ..user_files import parse_json, read_json
 from .resizing import RESIZES
 
+_MOST_BYTES = 2**20  # of a protocol
 CAPTIONS = ("first", "random")
 ORDERS = ("shuffled", "sequential")
 CROPS = ("centre", "none")
@@ -197,13 +199,11 @@ def read_protocol(path: str | Path) -> Protocol:
     """Return the protocol of a JSON file of its fields.  Raises EvaluationError, ConfigError or SettingError."""
     path = Path(path)
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = read_json(path, most=_MOST_BYTES)
     except OSError as error:
         raise EvaluationError(f"the protocol {path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise EvaluationError(
-            f"the protocol {path} is not JSON ({' '.join(str(error).split())}); give Protocol's fields"
-        ) from None
+        raise EvaluationError(f"the protocol {error}; give Protocol's fields") from None
     if not isinstance(table, dict):
         raise EvaluationError(f"the protocol {path} is no JSON table; give a table of Protocol's fields")
     return from_table({"name": path.stem, **table}, where=str(path))
@@ -245,6 +245,6 @@ def _parsed(text: str) -> Any:
     if text.lower() == "none":
         return None
     try:
-        return json.loads(text)
+        return parse_json(text, "it")
     except ValueError:
         return text

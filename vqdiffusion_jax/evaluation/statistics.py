@@ -8,15 +8,15 @@ results are combined, so large means cost no digits.
 from __future__ import annotations
 
 import warnings
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import EvaluationError
+from ..errors import EvaluationError, brief
 from ..files import write_whole
+from ..user_arrays import names_in_npz, read_npz
 from .features import check_features
 
 UNKNOWN_COUNT = 2  # of pictures behind a foreign file's numbers; with it ``covariance`` is what the file holds
@@ -120,22 +120,24 @@ def read_statistics(path: str | Path) -> FeatureStatistics:
     Raises EvaluationError, one line, if the file cannot be read or holds no ``mu`` and ``sigma``.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = list(arrays)
-            mean, sigma = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
-            count = int(arrays["count"]) if "count" in names else UNKNOWN_COUNT
-            network = str(arrays["network"]) if "network" in names else ""
+        names = names_in_npz(path)
+        arrays = read_npz(path, ("mu", "sigma", "count", "network"))
+        mean, sigma = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
+        count = int(arrays["count"]) if "count" in arrays else UNKNOWN_COUNT
+        network = brief(arrays["network"]) if "network" in arrays else ""
     except KeyError:
         raise EvaluationError(
-            f"{path} holds {', '.join(names) or 'nothing'}; reference statistics have mu and sigma"
+            f"{path} holds {brief(', '.join(names) or 'nothing')}; reference statistics have mu and sigma"
         ) from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or "it is no .npz file of numbers"
         raise EvaluationError(
             f"{path} cannot be read as statistics: {reason}; give an .npz of pytorch-fid or ADM"
         ) from None
     if mean.ndim != 1 or sigma.shape != (len(mean), len(mean)):
         raise EvaluationError(f"{path}: mu has shape {mean.shape} and sigma {sigma.shape}; expected (n,) and (n, n)")
+    if count < 1:
+        raise EvaluationError(f"{path}: count is {count}; it must be the number of pictures")
     if not (np.isfinite(mean).all() and np.isfinite(sigma).all()):
         raise EvaluationError(f"{path} holds numbers that are not finite; make the statistics again")
     return FeatureStatistics(count, mean, sigma * (count - 1), network)

@@ -18,11 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from ..config import TokenizerConfig, from_dict, to_dict
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
+from ..user_files import parse_json, read_text
 
 MERGES_ASSET = "bpe_simple_vocab_16e6.txt.gz"
 WORD_END = "</w>"
 START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
+_MOST_BYTES = 2**26  # of a tokenizer's file
+_MOST_TOKENS = 2**24
 _MERGES_HEADER = "#version: 0.2"
 _SETTINGS_FILE, _VOCABULARY_FILE, _MERGES_FILE = "config.json", "vocab.json", "merges.txt"
 
@@ -63,7 +66,7 @@ def clean_text(text: str) -> str:
 class Vocabulary:
     """A vocabulary: token ids and merges, most frequent first.
 
-    Raises ConfigError if a byte, merge or special token has no id.
+    Raises ConfigError if an id is no whole number from 0 on, or a byte, merge or special token has no id.
     """
 
     ids: dict[str, int]
@@ -72,10 +75,18 @@ class Vocabulary:
     end_token: str = END_TOKEN
 
     def __post_init__(self):
-        def require(token: str, what: str) -> None:
-            if token not in self.ids:
+        def require(token: object, what: str) -> None:
+            if not isinstance(token, str) or token not in self.ids:
                 raise ConfigError(
-                    f"the tokenizer's vocabulary lacks {token!r} ({what}); vocabulary and merges must be of one model"
+                    f"the tokenizer's vocabulary lacks {shown(token)} ({what}); "
+                    "vocabulary and merges must be of one model"
+                )
+
+        for token, index in self.ids.items():
+            if type(index) is not int or not 0 <= index < _MOST_TOKENS:
+                raise ConfigError(
+                    f"the tokenizer's vocabulary gives {shown(token)} the id {shown(index)}; "
+                    f"ids are whole numbers from 0 to {_MOST_TOKENS - 1}"
                 )
 
         for symbol in byte_symbols():
@@ -252,15 +263,15 @@ class Tokenizer:
             end_token=_token_text(settings.get("eos_token")) or END_TOKEN,
         )
         pad = _token_text(settings.get("pad_token"))
-        if pad is not None and pad not in ids:
+        if pad is not None and (not isinstance(pad, str) or pad not in ids):
             raise ConfigError(
-                f"{folder}: pad_token {pad!r} is not in the vocabulary; name one that is in tokenizer_config.json"
+                f"{folder}: pad_token {shown(pad)} is not in the vocabulary; name one that is in tokenizer_config.json"
             )
         length = settings.get("model_max_length", 77)
         config = TokenizerConfig(
             end_index=len(merges) + 258,
             # Transformers writes 1e30 where a tokenizer sets no limit; CLIP's is 77.
-            context_length=length if isinstance(length, int) and length < 10**6 else 77,
+            context_length=length if isinstance(length, int) and 0 < length < 10**6 else 77,
             pad_token=0 if pad is None else ids[pad],
         )
         return cls(config, vocabulary)
@@ -268,19 +279,22 @@ class Tokenizer:
 
 def _token_text(token: str | dict | None) -> str | None:
     """Return the text of a special token, which transformers writes as text or as a table with ``content``."""
-    return token["content"] if isinstance(token, dict) else token
+    return token.get("content") if isinstance(token, dict) else token
 
 
 def _read_tokenizer_json(path: Path) -> tuple[dict[str, int], tuple[tuple[str, str], ...]]:
     data = _read_json(path)
     model = data.get("model") or {}
-    if "vocab" not in model or "merges" not in model:
+    if not isinstance(model, dict) or not {"vocab", "merges"} <= model.keys():
         raise ConfigError(
             f"{path} holds no byte-pair encoding (model.vocab and model.merges); it must be a CLIP tokenizer's"
         )
-    added = {token["content"]: token["id"] for token in data.get("added_tokens", ())}
-    merges = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
-    return model["vocab"] | added, tuple((left, right) for left, right in merges)
+    try:
+        added = {token["content"]: token["id"] for token in data.get("added_tokens", ())}
+        merges = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
+        return model["vocab"] | added, tuple(("" + left, "" + right) for left, right in merges)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{path} holds no vocabulary and merges of text; it must be a CLIP tokenizer's") from error
 
 
 def _read_vocabulary(folder: Path) -> tuple[dict[str, int], tuple[tuple[str, str], ...]]:
@@ -305,16 +319,19 @@ def _read(path: Path) -> str:
             f"{path} does not exist; a tokenizer folder has vocab.json and merges.txt, or tokenizer.json"
         )
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not text in UTF-8 ({error}); fetch it again") from error
+        return read_text(path, most=_MOST_BYTES)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}; fetch it again") from error
+    except ValueError as error:
+        raise ConfigError(f"{error}; or fetch it again") from error
 
 
 def _read_json(path: Path) -> dict:
+    text = _read(path)
     try:
-        data = json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not valid JSON ({error})") from error
+        data = parse_json(text, str(path))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds a {type(data).__name__}; it must be a JSON table")
     return data

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from ..errors import CheckpointError
+from ..user_files import lines_of, parse_json
 from .tensorboard import EventFile
 
 # Dense bfloat16 operations a second of one device, by words of JAX's name for it; the first that fits.
@@ -124,11 +125,14 @@ def writing_to(folder: Path) -> Iterator[None]:
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Return the whole records of a file; a last one cut short by a kill is left out."""
     found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in lines_of(path.read_text("utf-8", "replace")) if path.exists() else []:
         try:
-            found.append(json.loads(line))
+            record = parse_json(line, path.name)
         except ValueError:
             break
+        if not isinstance(record, dict):
+            break
+        found.append(record)
     return found
 
 

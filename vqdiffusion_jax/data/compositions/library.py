@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import DataError
+from ...user_arrays import read_npz
 from ..records import existing
 from ..scenes.drawings import ARRAY, TABLE
 from ..scenes.words import COLOURS
@@ -58,8 +59,12 @@ class Library:
         self._visible: dict[tuple[int, str, str], bool] = {}
 
     def _load(self) -> np.ndarray:
-        with np.load(self._path, allow_pickle=False) as arrays:
-            return arrays["images"]
+        try:
+            return read_npz(self._path, ("images",))["images"]
+        except (KeyError, ValueError, OSError) as error:
+            raise DataError(
+                f"{self._path} holds no array 'images' that can be read ({error}); build it again"
+            ) from error
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_images": None, "_layers": {}, "_visible": {}}

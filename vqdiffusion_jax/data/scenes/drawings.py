@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import DataError
+from ...user_arrays import read_npz
 from ..records import existing
 from ..tables import read_rows
 from .words import SIZES, STYLES
@@ -48,8 +49,7 @@ class Drawings:
 
     def _load(self) -> np.ndarray:
         try:
-            with np.load(self._path, allow_pickle=False) as arrays:
-                images = arrays["images"]
+            images = read_npz(self._path, ("images",))["images"]
         except (KeyError, ValueError, OSError) as error:
             raise DataError(
                 f"{self._path} holds no array 'images' that can be read ({error}); build it again"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
+from ...user_arrays import read_npz
 from ..caption_table import captions_of_rows
 from ..captions import captions_in
 from ..records import Record
@@ -71,8 +72,7 @@ class Npz:
 
     def _load(self) -> np.ndarray:
         try:
-            with np.load(self._path, allow_pickle=False) as arrays:
-                images = arrays["images"]
+            images = read_npz(self._path, ("images",))["images"]
         except (KeyError, ValueError, OSError) as error:
             raise DataError(f"{self._path} holds no array 'images' that can be read ({error})") from error
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (3, 4):

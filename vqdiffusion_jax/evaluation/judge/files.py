@@ -15,6 +15,8 @@ from ...errors import ConfigError, EvaluationError
 from ...files import write_whole
 from ...models.shapes import shapes_of
 from ...paths import leaves_by_path
+from ...user_arrays import read_npz
+from ...user_files import parse_json
 from .model import Judge, JudgeConfig
 
 _CONFIG = "config"
@@ -31,9 +33,10 @@ def save_judge(judge: Judge, file: str | Path) -> None:
 def load_judge(file: str | Path) -> Judge:
     """The judge in ``file``.  Raises EvaluationError if it is none."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        table = json.loads(str(arrays.pop(_CONFIG)))
+        arrays = read_npz(file)
+        table = parse_json(str(arrays.pop(_CONFIG)), _CONFIG)
+        if not isinstance(table, dict):
+            raise ValueError(f"{_CONFIG} is no table")
         config = from_dict(JudgeConfig, {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()})
     except (OSError, ValueError, KeyError, ConfigError) as error:
         raise EvaluationError(

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import CheckpointError
 from ...models.codebook_reduction import CodebookReduction, reduction_from_full
+from ...user_arrays import read_npy
 from ..engine import Rule, key
 from ..files.lazy_tensor import LazyTensor
 from ..files.torch_zip import open_checkpoint
@@ -53,6 +54,8 @@ def reduction_rules(ours: str = "") -> list[Rule]:
 
 def _read_npy(path: str | Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        return read_npy(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{error}; give the table as numpy saved it") from None

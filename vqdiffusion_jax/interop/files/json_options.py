@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckpointError, ConversionError
+from ... import user_files
+from ...errors import CheckpointError, ConversionError, brief, shown
+
+MOST_BYTES = 16 * 2**20
+LARGEST = 2**31 - 1
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON table.  Raises CheckpointError if the file is absent, unreadable or not a table."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = user_files.read_json(path, most=MOST_BYTES)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} does not exist; the folder must be a complete copy of the published one"
         ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON ({' '.join(str(error).split())}); fetch it again") from None
+        raise CheckpointError(f"{path} is not readable JSON ({brief(error, 400)}); fetch it again") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} holds a {type(values).__name__}; it must be a JSON table")
     return values
@@ -49,17 +53,18 @@ class JsonOptions:
     def whole(self, name: str, *, at_least: int = 1) -> int:
         """Return a whole number."""
         value = self._get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= LARGEST:
             raise ConversionError(
-                f"{self.where}: {name} is {value!r}; it must be a whole number of at least {at_least}"
+                f"{self.where}: {name} is {shown(value)}; it must be a whole number from {at_least} to {LARGEST}"
             )
         return value
 
     def number(self, name: str) -> float:
         """Return a number."""
         value = self._get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ConversionError(f"{self.where}: {name} is {value!r}; it must be a number")
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        if not fits or not -LARGEST <= value <= LARGEST:  # no NaN either
+            raise ConversionError(f"{self.where}: {name} is {shown(value)}; it must be a number")
         return float(value)
 
     def flag(self, name: str) -> bool:
@@ -70,13 +75,13 @@ class JsonOptions:
         """Return a list whose entries are of the type given or among the words given."""
         values = self._get(name)
         fits = (
-            (lambda v: v in allowed)
+            (lambda v: isinstance(v, str) and v in allowed)
             if isinstance(allowed, tuple)
             else (lambda v: isinstance(v, allowed) and not isinstance(v, bool))
         )
         if not isinstance(values, list) or not values or not all(map(fits, values)):
             wanted = " and ".join(allowed) if isinstance(allowed, tuple) else allowed.__name__
-            raise ConversionError(f"{self.where}: {name} is {values!r}; it must be a list of {wanted}")
+            raise ConversionError(f"{self.where}: {name} is {shown(values)}; it must be a list of {wanted}")
         return values
 
     def require(self, name: str, *allowed: Any) -> Any:
@@ -84,7 +89,7 @@ class JsonOptions:
         value = self._get(name)
         if value not in allowed:
             raise ConversionError(
-                f"{self.where}: {name}={value!r} is not supported; allowed: {', '.join(map(repr, allowed))}"
+                f"{self.where}: {name}={shown(value)} is not supported; allowed: {', '.join(map(repr, allowed))}"
             )
         return value
 

@@ -9,20 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, shown
 
 REPEATED_BYTES = 64 * 2**20  # the largest tensor that may repeat fewer stored bytes (torch.Tensor.expand)
-
-
-class Sealed:
-    """An object whose fields no pickle may set."""
-
-    def __setstate__(self, state: Any) -> None:
-        raise ValueError(f"a pickle tries to alter a {type(self).__name__}")
+MOST_AXES = 32
+LONGEST = 2**48  # numbers along an axis
 
 
 @dataclass(frozen=True)
-class Storage(Sealed):
+class Storage:
     """A run of bytes: ``size`` bytes at ``start`` of the file ``path``, or ``data`` where they had to be unpacked."""
 
     path: Path
@@ -40,7 +35,7 @@ class Storage(Sealed):
         return np.memmap(self.path, np.uint8, mode="r", offset=self.start + start, shape=(size,)).view(np.ndarray)
 
 
-class LazyTensor(Sealed):
+class LazyTensor:
     """A strided view into a ``Storage``, as PyTorch describes it; ``numpy.asarray`` reads it.
 
     Raises:
@@ -52,12 +47,12 @@ class LazyTensor(Sealed):
         self, storage: Storage, dtype: np.dtype | None, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
     ) -> None:
         counts = (offset, *shape, *strides)
-        if dtype is None or len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in counts):
-            raise ValueError(
-                f"a tensor has offset {offset}, shape {shape}, strides {strides} and dtype {dtype}, which cannot be"
-            )
+        fits = dtype is not None and len(shape) == len(strides) <= MOST_AXES
+        if not (fits and all(type(n) is int and 0 <= n < LONGEST for n in counts)):
+            about = ", ".join(map(shown, (offset, shape, strides)))
+            raise ValueError(f"a tensor has offset, shape and strides {about} and dtype {dtype}, which cannot be")
         self.shape, self.dtype = shape, np.dtype(dtype)
-        self._storage, self._offset, self._strides = storage, offset, strides
+        self.storage, self._offset, self._strides = storage, offset, strides
         self._extent = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) if self.size else 0
         if (offset + self._extent) * self.dtype.itemsize > storage.size:
             raise ValueError(f"a tensor of shape {shape} reaches beyond the {storage.size} bytes stored for it")
@@ -76,12 +71,12 @@ class LazyTensor(Sealed):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         item = self.dtype.itemsize
-        if self.nbytes > max(self._storage.size, REPEATED_BYTES):
+        if self.nbytes > max(self.storage.size, REPEATED_BYTES):
             raise CheckpointError(
-                f"{self._storage.path}: a tensor of shape {self.shape} spreads {self._storage.size} stored bytes over "
+                f"{self.storage.path}: a tensor of shape {self.shape} spreads {self.storage.size} stored bytes over "
                 f"{self.nbytes}; it is no weight, so the file is refused"
             )
-        flat = self._storage.read(self._offset * item, self._extent * item).view(self.dtype)
+        flat = self.storage.read(self._offset * item, self._extent * item).view(self.dtype)
         array = np.lib.stride_tricks.as_strided(flat, self.shape, [s * item for s in self._strides], writeable=False)
         return np.array(array, dtype=dtype) if copy or (dtype is not None and dtype != self.dtype) else array
 

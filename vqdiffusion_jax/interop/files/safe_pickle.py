@@ -1,22 +1,18 @@
-"""A pickle reader that executes nothing.
-
-A short list of globals builds tensors, known harmless ones become inert, and all others are refused.
-"""
+"""The globals of checkpoints: a short list builds tensors, known harmless ones become inert, all others are refused."""
 
 from __future__ import annotations
 
-import collections
-import io
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
 
-from ...errors import CheckpointError
-from .lazy_tensor import LazyTensor, Sealed, Storage
+from ...errors import CheckpointError, brief
+from .lazy_tensor import LazyTensor, Storage
+from .pickle_machine import Class, Inert, as_set, as_table, as_tuple, run
 
 _DTYPES = {
     "float64": np.float64,
@@ -96,137 +92,91 @@ _INERT_GLOBALS |= {
 }
 
 
-class Inert:
-    """A stand-in for an object of a foreign class; it accepts anything from the pickle and does nothing with it.
-
-    ``attributes`` is the state that the pickle set; for TorchScript modules it is their tree of parameters.
-    """
-
-    global_name = "?"
-    attributes: dict[str, Any]
-
-    def __new__(cls, *arguments: Any, **named: Any) -> Inert:
-        self = super().__new__(cls)
-        object.__setattr__(self, "attributes", {})
-        return self
-
-    def __init__(self, *arguments: Any, **named: Any):
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        object.__setattr__(self, "attributes", dict(state) if isinstance(state, dict) else {})
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def append(self, item: Any) -> None:
-        pass
-
-    def extend(self, items: Any) -> None:
-        pass
-
-    def add(self, item: Any) -> None:
-        pass
-
-    def __repr__(self) -> str:
-        return f"<{self.global_name}, not loaded>"
-
-
-class Ordered(collections.OrderedDict):
-    """An OrderedDict whose attributes no pickle may set: PyTorch's ``_metadata`` is dropped."""
-
-    def __setstate__(self, state: Any) -> None:
-        pass
+FindStorage = Callable[[str, "np.dtype | None", int], Storage]
 
 
 @dataclass(frozen=True)
-class _NumberKind(Sealed):
+class _NumberKind:
     """A storage class or dtype named in a pickle; dtype None is an untyped storage, counted in bytes."""
 
     dtype: np.dtype | None
 
 
-@dataclass(frozen=True)
-class _Builder(Sealed):
-    """A function that a pickle may call but not alter."""
-
-    function: Callable
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
-
-
-def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *unused: Any) -> LazyTensor:
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> LazyTensor:
     if not isinstance(storage, Storage):
         raise pickle.UnpicklingError("a tensor is built from something that is not a storage")
-    return LazyTensor(storage, storage.dtype, offset, tuple(shape), tuple(strides))
+    return LazyTensor(storage, storage.dtype, offset, as_tuple(shape), as_tuple(strides))
 
 
 def _tensor_with_dtype(
-    storage: Storage, offset: int, shape: tuple, strides: tuple, grad: Any, hooks: Any, kind: Any, *unused: Any
+    storage: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, kind: Any, *unused: Any
 ) -> LazyTensor:
     if not (isinstance(storage, Storage) and isinstance(kind, _NumberKind)):
         raise pickle.UnpicklingError("a tensor is built from something that is not a storage and a dtype")
-    return LazyTensor(storage, kind.dtype, offset, tuple(shape), tuple(strides))
+    return LazyTensor(storage, kind.dtype, offset, as_tuple(shape), as_tuple(strides))
 
 
 def _parameter(tensor: Any, *unused: Any) -> Any:
     return tensor
 
 
-def _subclass(build: Any, kind: Any, arguments: tuple, state: Any) -> Any:
-    if not isinstance(build, _Builder):
+def _subclass(builder: Any, kind: Any, arguments: Any, *unused: Any) -> Any:
+    if builder not in (_TENSOR, _TENSOR_WITH_DTYPE, _PARAMETER) or not isinstance(arguments, tuple):
         raise pickle.UnpicklingError("a tensor is built by something that does not build tensors")
-    return build(*arguments)
+    return builder.build(*arguments)
 
 
+_TENSOR, _TENSOR_WITH_DTYPE, _PARAMETER = Class(_tensor), Class(_tensor_with_dtype), Class(_parameter)
 _BUILDERS = {
-    ("torch._utils", "_rebuild_tensor_v2"): _Builder(_tensor),
-    ("torch._utils", "_rebuild_tensor_v3"): _Builder(_tensor_with_dtype),
-    ("torch._utils", "_rebuild_parameter"): _Builder(_parameter),
-    ("torch._utils", "_rebuild_parameter_with_state"): _Builder(_parameter),
-    ("torch._tensor", "_rebuild_from_type_v2"): _Builder(_subclass),
-    ("torch", "Size"): tuple,
-    ("collections", "OrderedDict"): Ordered,
-    ("builtins", "set"): set,
-    ("__builtin__", "set"): set,
+    ("torch._utils", "_rebuild_tensor_v2"): _TENSOR,
+    ("torch._utils", "_rebuild_tensor_v3"): _TENSOR_WITH_DTYPE,
+    ("torch._utils", "_rebuild_parameter"): _PARAMETER,
+    ("torch._utils", "_rebuild_parameter_with_state"): _PARAMETER,
+    ("torch._tensor", "_rebuild_from_type_v2"): Class(_subclass),
+    ("torch", "Size"): Class(as_tuple),
+    ("collections", "OrderedDict"): Class(as_table),
+    ("builtins", "set"): Class(as_set),
+    ("__builtin__", "set"): Class(as_set),
 }
 
 
-class SafeUnpickler(pickle.Unpickler):
-    """An unpickler of one checkpoint.  ``storage(key, dtype, count)`` finds the bytes behind a persistent id."""
+def read_pickle(stream: BinaryIO, storage: FindStorage) -> Any:
+    """Return the tree that a checkpoint's pickle holds, with LazyTensor for tensors and ``Inert`` for other objects.
 
-    def __init__(self, data: bytes, storage: Callable[[str, np.dtype | None, int], Storage]):
-        super().__init__(io.BytesIO(data), encoding="utf-8")
-        self._storage = storage
-        self._inert: dict[tuple[str, str], type[Inert]] = {}
+    storage: from key, dtype and count of numbers to the bytes behind a persistent id.
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _BUILDERS:
-            return _BUILDERS[module, name]
-        if module == "torch" and name in _STORAGES:
-            return _NumberKind(np.dtype(_DTYPES[_STORAGES[name]]))
-        if module == "torch" and name in _DTYPES:
-            return _NumberKind(np.dtype(_DTYPES[name]))
-        if (module, name) == ("torch.storage", "UntypedStorage"):
-            return _NumberKind(None)
-        if module.split(".")[0] in _INERT_MODULES or (module, name) in _INERT_GLOBALS:
-            if (module, name) not in self._inert:
-                self._inert[module, name] = type("Inert", (Inert,), {"global_name": f"{module}.{name}"})
-            return self._inert[module, name]
-        raise CheckpointError(
-            f"its pickle asks for {module}.{name}, which is not part of a checkpoint of weights; refused"
-        )
+    Raises CheckpointError for a global that no checkpoint has, and what ``pickle_machine.run`` raises.
+    """
 
-    def persistent_load(self, identity: Any) -> Storage:
-        if not (
-            isinstance(identity, tuple)
-            and len(identity) >= 5
-            and identity[0] == "storage"
-            and isinstance(identity[1], _NumberKind)
-        ):
+    def persistent(identity: Any) -> Storage:
+        if not (isinstance(identity, tuple) and len(identity) >= 5 and identity[0] == "storage"):
             raise pickle.UnpicklingError("a persistent id does not name a storage")
-        _, kind, key, _, count = identity[:5]
-        if not isinstance(key, str) or not isinstance(count, int):
+        _, kind, key, _, count, *view = identity
+        if not (isinstance(kind, _NumberKind) and isinstance(key, str) and type(count) is int and count >= 0):
             raise pickle.UnpicklingError("a persistent id does not name a storage")
-        return self._storage(key, kind.dtype, count)
+        if any(part is not None for part in view):
+            raise pickle.UnpicklingError("a storage is part of another, as PyTorch wrote them before version 0.4")
+        return storage(key, kind.dtype, count)
+
+    return run(stream, find_global=_find_global, find_persistent=persistent)
+
+
+def read_plain_pickle(stream: BinaryIO) -> Any:
+    """Return the plain value that a pickle holds.  Raises what ``pickle_machine.run`` raises."""
+    return run(stream)
+
+
+def _find_global(module: str, name: str) -> Any:
+    if (module, name) in _BUILDERS:
+        return _BUILDERS[module, name]
+    if module == "torch" and name in _STORAGES:
+        return _NumberKind(np.dtype(_DTYPES[_STORAGES[name]]))
+    if module == "torch" and name in _DTYPES:
+        return _NumberKind(np.dtype(_DTYPES[name]))
+    if (module, name) == ("torch.storage", "UntypedStorage"):
+        return _NumberKind(None)
+    if module.split(".")[0] in _INERT_MODULES or (module, name) in _INERT_GLOBALS:
+        return type("Inert", (Inert,), {"global_name": brief(f"{module}.{name}")})
+    raise CheckpointError(
+        f"its pickle asks for {brief(f'{module}.{name}')}, which is not part of a checkpoint of weights; refused"
+    )

@@ -12,9 +12,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, brief
+from ...user_files import open_regular
 from .json_options import read_json
-from .torch_zip import open_checkpoint, state_dict
+from .torch_zip import LONGEST_NAME, open_checkpoint, state_dict
+
+HEADER_BYTES = 16 * 2**20  # a tensor's entry takes some 100
 
 _DTYPES = {
     "F64": np.float64,
@@ -48,19 +51,32 @@ def open_safetensors(path: str | Path) -> dict[str, StoredTensor]:
     """Return the tensors of a safetensors file by name.  Raises CheckpointError if it cannot be read."""
     path = Path(path)
     try:
+        _check_header(path)
         file = safe_open(path, framework="numpy")
         slices = {name: file.get_slice(name) for name in file.keys()}
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except (SafetensorError, OSError) as error:
-        detail = " ".join(str(error).split())
+    except (SafetensorError, OSError, ValueError, OverflowError, MemoryError) as error:
+        detail = brief(getattr(error, "strerror", None) or error)
         raise CheckpointError(f"{path} is not a whole safetensors file ({detail}); fetch it again") from None
     tensors = {}
     for name, piece in slices.items():
         if piece.get_dtype() not in _DTYPES:
-            raise CheckpointError(f"{path}: {name} has dtype {piece.get_dtype()}; supported: {', '.join(_DTYPES)}")
+            raise CheckpointError(
+                f"{path}: {brief(name, 80)} has dtype {piece.get_dtype()}; supported: {', '.join(_DTYPES)}"
+            )
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            raise CheckpointError(f"{path} names a tensor {brief(name, 80)}; fetch it again")
         tensors[name] = StoredTensor(file, name, tuple(piece.get_shape()), np.dtype(_DTYPES[piece.get_dtype()]))
     return tensors
+
+
+def _check_header(path: Path) -> None:
+    """Raise OSError for what is no regular file, and ValueError for a header larger than any model's."""
+    with open_regular(path) as file:
+        length = file.read(8)
+    if int.from_bytes(length, "little") > HEADER_BYTES:
+        raise ValueError(f"its header takes {int.from_bytes(length, 'little')} bytes")
 
 
 def _open(path: Path) -> Mapping[str, Any]:
@@ -71,13 +87,14 @@ def _open_shards(index: Path) -> dict[str, Any]:
     """Return all tensors of a file in shards, given its ``*.index.json``."""
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(
-        isinstance(name, str) and Path(name).name == name for name in places.values()
+        isinstance(name, str) and Path(name).name == name and name.isprintable() for name in places.values()
     ):
         raise CheckpointError(f"{index} has no weight_map from tensors to files beside it; fetch it again")
     shards = {name: _open(index.parent / name) for name in sorted(set(places.values()))}
     if absent := [tensor for tensor, name in places.items() if tensor not in shards[name]]:
         raise CheckpointError(
-            f"{index} names {len(absent)} tensors that its shards lack, first {absent[0]}; fetch the folder again"
+            f"{index} names {len(absent)} tensors that its shards lack, first {brief(absent[0], 80)}; "
+            "fetch the folder again"
         )
     return {tensor: shards[name][tensor] for tensor, name in places.items()}
 

@@ -1,7 +1,7 @@
 """PyTorch files without PyTorch: ``torch.save`` and TorchScript archives, memory-mapped; nothing in them is executed.
 
 Both are zip archives of one pickle (``data.pkl``) and one uncompressed entry a storage (``data/0``, ``data/1``, ...),
-so a tensor is a strided view of the file.
+so a tensor is a strided view of the file.  ``torch_legacy`` reads the files from before PyTorch 1.6.
 """
 
 from __future__ import annotations
@@ -9,43 +9,41 @@ from __future__ import annotations
 import pickle
 import struct
 import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import CheckpointError
-from .lazy_tensor import LazyTensor, Storage
-from .safe_pickle import Inert, SafeUnpickler
+from ...errors import CheckpointError, brief
+from ...user_archives import DAMAGED, open_archive
+from ...user_files import open_regular
+from .lazy_tensor import REPEATED_BYTES, LazyTensor, Storage
+from .safe_pickle import Inert, read_pickle
+from .torch_legacy import MAGIC, read_legacy
 
 # Limits of what a file may unpack to: PyTorch compresses nothing, and repacked weights hardly shrink.
-PICKLE_BYTES = 256 * 2**20
+PICKLE_BYTES = 64 * 2**20
 UNPACKED_BYTES = 64 * 2**20
 UNPACKED_RATIO = 20
 
+# Limits of the tree of names that leads to the tensors.
+MOST_NAMES = 200_000
+LONGEST_NAME = 1_000
+MOST_VISITS = 400_000
+MOST_COPIES = 4  # how often the numbers of a file may stand in its tensors: weights, averaged weights, ...
+
 _ZIP = b"PK\x03\x04"
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that begins a file from before PyTorch 1.6
 _CORRUPT = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
+    *DAMAGED,
     pickle.UnpicklingError,
-    EOFError,
-    ValueError,
     TypeError,
     AttributeError,
     KeyError,
     IndexError,
-    OverflowError,
     MemoryError,
     RecursionError,
-    NotImplementedError,
-    RuntimeError,
-    AssertionError,
-    ImportError,
-    OSError,
 )
 
 
@@ -59,38 +57,92 @@ def open_checkpoint(path: str | Path) -> Any:
     if path.is_dir():
         raise CheckpointError(f"{path} is a directory; give a .pth, .pt or .ckpt file")
     try:
-        with open(path, "rb") as file:
-            head = file.read(512)
+        file = open_regular(path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
-    if head.startswith(_LEGACY):
-        return _open_legacy(path)
-    if not head.startswith(_ZIP):
-        raise CheckpointError(f"{path} {_what_else(head)}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _read(path, archive)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    except zipfile.BadZipFile as error:
-        raise CheckpointError(
-            f"{path} is truncated or corrupt ({_line(error)}); if it was released in parts, join them in order, else "
-            "download it again"
-        ) from None
-    except _CORRUPT as error:
-        raise CheckpointError(f"{path} is corrupt ({_line(error)}); download it again") from None
+    with file:
+        try:
+            head = file.read(512)
+            file.seek(0)
+            if head.startswith(MAGIC):
+                return read_legacy(path, file)
+            if not head.startswith(_ZIP):
+                raise _Other(_what_else(head))
+            with open_archive(file) as archive:
+                return _read(path, archive)
+        except _Other as error:
+            raise CheckpointError(f"{path} {error}") from None
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+        except zipfile.BadZipFile as error:
+            raise CheckpointError(
+                f"{path} is truncated or corrupt ({_line(error)}); if it was released in parts, join them in order, "
+                "else download it again"
+            ) from None
+        except _CORRUPT as error:
+            raise CheckpointError(f"{path} is corrupt ({_line(error)}); download it again") from None
+
+
+class _Other(ValueError):
+    """A file that is of another kind."""
 
 
 def state_dict(tree: Any) -> dict[str, LazyTensor]:
-    """Return the tensors in a tree of mappings or TorchScript modules by dotted name, in file order."""
+    """Return the tensors in a tree of mappings or TorchScript modules by dotted name, in file order.
+
+    Raises:
+        CheckpointError: one line, for a tree that contains itself, is larger than any model's, names tensors by what is
+            no printable text, or repeats the numbers that are stored.
+    """
+    found: dict[str, LazyTensor] = {}
+    within: set[int] = set()  # the tables that lead to the present one
+    visits = 0
+
+    def collect(node: Any, name: str) -> None:
+        nonlocal visits
+        visits += 1
+        if visits > MOST_VISITS or len(found) > MOST_NAMES:
+            raise CheckpointError(f"the checkpoint's tables lead to more than {MOST_VISITS} values; it holds no model")
+        if isinstance(node, LazyTensor):
+            if len(name) > LONGEST_NAME or not name.isprintable():
+                raise CheckpointError(f"the checkpoint names a tensor {brief(name, 80)}; it was not written by PyTorch")
+            found[name] = node
+        children = node.attributes if isinstance(node, Inert) else node
+        if not isinstance(children, Mapping):
+            return
+        if id(children) in within:
+            raise CheckpointError("the checkpoint contains itself; it was not written by PyTorch")
+        if len(name) > LONGEST_NAME:
+            return  # a tensor in here is refused by its name, and a name may not grow for ever
+        within.add(id(children))
+        for key, child in children.items():
+            if isinstance(child, LazyTensor | Inert | Mapping):
+                collect(child, f"{name}.{key}" if name else str(key))
+        within.discard(id(children))
+
     try:
-        return dict(_tensors(tree, ""))
+        collect(tree, "")
     except RecursionError:
-        raise CheckpointError("the checkpoint contains itself; it was not written by PyTorch") from None
+        raise CheckpointError("the checkpoint's tables are nested too deep; it was not written by PyTorch") from None
+    except CheckpointError:
+        raise
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"the checkpoint's names are not those of tensors ({_line(error)}); it was not written by PyTorch"
         ) from None
+    _check_repetition(found.values())
+    return found
+
+
+def _check_repetition(tensors: Iterable[LazyTensor]) -> None:
+    """Raise CheckpointError if tensors take far more memory than the numbers that are stored for them."""
+    tensors = list(tensors)
+    stored = {id(tensor.storage): tensor.storage.size for tensor in tensors}
+    total, most = sum(tensor.nbytes for tensor in tensors), REPEATED_BYTES + MOST_COPIES * sum(stored.values())
+    if total > most:
+        raise CheckpointError(
+            f"the checkpoint's tensors take {total} bytes, but only {sum(stored.values())} are stored for them; refused"
+        )
 
 
 def weights_of(tree: Any) -> dict[str, LazyTensor]:
@@ -100,17 +152,8 @@ def weights_of(tree: Any) -> dict[str, LazyTensor]:
     return state_dict(tree)
 
 
-def _tensors(node: Any, name: str) -> Iterator[tuple[str, LazyTensor]]:
-    if isinstance(node, LazyTensor):
-        yield name, node
-    children = node.attributes if isinstance(node, Inert) else node
-    if isinstance(children, Mapping):
-        for key, child in children.items():
-            yield from _tensors(child, f"{name}.{key}" if name else str(key))
-
-
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return brief(" ".join(str(error)[:1000].split())) or type(error).__name__
 
 
 def _what_else(head: bytes) -> str:
@@ -121,6 +164,8 @@ def _what_else(head: bytes) -> str:
         return "is a web page, not a checkpoint; the download link did not lead to the file"
     if text.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the checkpoint; fetch the file itself (git lfs pull)"
+    if head[257:262] == b"ustar":
+        return "is a tar archive, as PyTorch wrote before version 0.1.10; save it again with a later PyTorch"
     return "is not a checkpoint saved by PyTorch; give a .pth, .pt or .ckpt file"
 
 
@@ -131,6 +176,8 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Any:
         raise CheckpointError("it is a zip archive without data.pkl, so not a checkpoint saved by PyTorch")
     _check_sizes(archive, entries[pickles[0]], path.stat().st_size)
     root = pickles[0].removesuffix("data.pkl")
+    if root + "byteorder" in entries and entries[root + "byteorder"].file_size > 64:
+        raise zipfile.BadZipFile("its entry byteorder is no word")
     order = archive.read(root + "byteorder") if root + "byteorder" in entries else b"little"
     if order.strip() != b"little":
         raise CheckpointError("it was saved on a big-endian machine; save it again on a little-endian one")
@@ -140,7 +187,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Any:
         if (key, dtype) not in storages:
             info = entries.get(f"{root}data/{key}")
             if info is None:
-                raise CheckpointError(f"it lacks the storage data/{key}; it is truncated or was repacked")
+                raise CheckpointError(f"it lacks the storage data/{brief(key, 40)}; it is truncated or was repacked")
             found = _locate(path, archive, info, dtype)
             if count * (dtype.itemsize if dtype is not None else 1) > found.size:
                 raise CheckpointError(
@@ -149,7 +196,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Any:
             storages[key, dtype] = found
         return storages[key, dtype]
 
-    return SafeUnpickler(archive.read(pickles[0]), storage).load()
+    return read_pickle(BytesIO(archive.read(pickles[0])), storage)
 
 
 def _check_sizes(archive: zipfile.ZipFile, pickled: zipfile.ZipInfo, size: int) -> None:
@@ -173,49 +220,11 @@ def _locate(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, dtype: 
     file.seek(info.header_offset)
     header = file.read(30)
     if len(header) < 30 or not header.startswith(_ZIP):
-        raise zipfile.BadZipFile(f"no entry where {info.filename} should begin")
+        raise zipfile.BadZipFile(f"no entry where {brief(info.filename, 80)} should begin")
     name_length, extra_length = struct.unpack("<HH", header[26:30])
     if file.read(name_length) != info.orig_filename.encode():
-        raise zipfile.BadZipFile(f"another entry where {info.filename} should begin")
+        raise zipfile.BadZipFile(f"another entry where {brief(info.filename, 80)} should begin")
     start = info.header_offset + 30 + name_length + extra_length
     if start + info.file_size > path.stat().st_size or info.compress_size != info.file_size:
-        raise zipfile.BadZipFile(f"{info.filename} reaches beyond the end of the file")
+        raise zipfile.BadZipFile(f"{brief(info.filename, 80)} reaches beyond the end of the file")
     return Storage(path, start, info.file_size, dtype)
-
-
-def _open_legacy(path: Path) -> Any:
-    """Open a file from before PyTorch 1.6, which is no archive, with PyTorch's own weights-only loader."""
-    try:
-        import torch
-    except ImportError:
-        raise CheckpointError(
-            f"{path} was saved before PyTorch 1.6; install torch, or save it again with "
-            "torch.save(torch.load(path), path)"
-        ) from None
-    try:
-        return _from_torch(torch, torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # whatever a foreign file makes another library raise
-        raise CheckpointError(
-            f"{path} was saved before PyTorch 1.6 and torch cannot read it ({_line(error)})"
-        ) from None
-
-
-def _from_torch(torch: Any, node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {key: _from_torch(torch, child) for key, child in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [_from_torch(torch, child) for child in node]
-    if not isinstance(node, torch.Tensor):
-        return node
-    array = node.detach().contiguous()
-    if array.dtype == torch.bfloat16:
-        import ml_dtypes
-
-        return _in_memory(array.view(torch.int16).numpy().view(ml_dtypes.bfloat16))
-    return _in_memory(array.numpy())
-
-
-def _in_memory(array: np.ndarray) -> LazyTensor:
-    storage = Storage(Path(), 0, array.nbytes, array.dtype, array.tobytes())
-    strides = tuple(s // array.itemsize for s in array.strides)
-    return LazyTensor(storage, array.dtype, 0, tuple(array.shape), strides)

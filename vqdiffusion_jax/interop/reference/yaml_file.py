@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...config import ModelConfig, mlp_ratio
-from ...errors import ConfigError
+from ...errors import ConfigError, shown
 from ...presets import CODECS
 from ..clip.openai_keys import HEAD_WIDTH
 from ..codecs.yaml_file import codec_fields_of_yaml
@@ -134,7 +134,9 @@ def _network(table: YamlTable, file: ModelFile) -> None:
     # The reference looks for these words inside the names.
     if (kind := table.values.get("timestep_type")) is not None:
         if "adalayernorm" not in str(kind):
-            raise ConfigError(f"{table.where}.timestep_type is {kind!r}; supported: adalayernorm, adalayernorm_abs")
+            raise ConfigError(
+                f"{table.where}.timestep_type is {shown(kind)}; supported: adalayernorm, adalayernorm_abs"
+            )
         denoiser["timestep_embedding"] = _embedding(kind)
     if condition == "class" and (kind := table.values.get("class_type")) is not None:
         denoiser["class_embedding"] = _embedding(kind)

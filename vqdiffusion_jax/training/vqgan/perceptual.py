@@ -15,6 +15,7 @@ from jax import Array
 
 from ...errors import CheckpointError, ConfigError
 from ...models.layers import Buffer, over_batch
+from ...user_arrays import read_npz
 
 # VGG16's convolutions by their place in torchvision's ``features``, and their widths; LPIPS compares the end of each
 # row.
@@ -114,8 +115,7 @@ def _tensors(path: str | Path) -> Mapping[str, Any]:
     path = Path(path)
     if path.suffix == ".npz":
         try:
-            with np.load(path) as file:
-                return dict(file)
+            return read_npz(path)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     from ...interop.files.torch_zip import open_checkpoint, state_dict
