@@ -20,9 +20,9 @@ from ..text.tokenizer import Tokenizer
 from .config import DataConfig
 from .examples import captions_of, cut, label_of, read_record, tokenizer_config
 from .extras import needed
-from .loader import check_classes, check_examples, too_many
+from .loader import check_classes, check_examples
 from .read_ahead import read_ahead
-from .records import Source
+from .records import Source, too_many
 from .sources import open_source
 from .token_cache import (
     MANIFEST,

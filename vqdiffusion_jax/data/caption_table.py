@@ -42,7 +42,7 @@ def read_captions(
             if account is not None:
                 account.left_out("rows of a captions file that name no picture", f"{path.name}, line {line}")
             continue
-        captions.setdefault(_relative(picture.strip(), path.parent), []).append(value)
+        captions.setdefault(relative_path(picture.strip(), path.parent), []).append(value)
     if lacks is not None and not found:
         raise lacks
     return captions
@@ -56,7 +56,7 @@ def captions_of_rows(values: list[Any], name: str) -> list[str]:
         raise BrokenRecord(name, error) from error
 
 
-def _relative(picture: str, folder: Path) -> str:
+def relative_path(picture: str, folder: Path) -> str:
     """Return a picture's path with forward slashes, relative to the folder if it lies there."""
     if "\\" in picture and not os.path.lexists(folder / picture):  # as Windows writes paths
         picture = picture.replace("\\", "/")

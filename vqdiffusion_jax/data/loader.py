@@ -22,7 +22,7 @@ from .config import SPLITS, DataConfig
 from .examples import CachedExamples, PictureExamples
 from .extras import check_installed, needed
 from .read_ahead import read_ahead
-from .records import Source
+from .records import Source, too_many
 from .sources import open_source
 from .token_cache import TokenCache
 
@@ -169,14 +169,6 @@ class Batches:
                 .shuffle(seed=self._seed % 2**32)
             )
         return self._order[position]
-
-
-def too_many(broken: Mapping[str, str], limit: int) -> DataError:
-    names = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
-    return DataError(
-        f"{len(broken)} broken examples, more than max_broken={limit};"
-        f" repair or remove them, or raise the limit: {names}"
-    )
 
 
 class Loader:

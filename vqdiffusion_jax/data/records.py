@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NotRequired, Protocol, TypedDict
 
 import numpy as np
 
-from ..errors import BrokenRecord, printable
+from ..errors import BrokenRecord, DataError, printable
+from .account import Account
 
 
 class Record(TypedDict):
@@ -76,6 +78,7 @@ class HoldOut:
         self.source = source
         self.indices = np.flatnonzero(held_out == (split == "validation"))
         self.num_classes = getattr(source, "num_classes", None)
+        self.account = getattr(source, "account", Account())
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -92,6 +95,14 @@ def _share(group: str) -> float:
 def record_id(name: str) -> str:
     r"""Return the id of a record with this name: printable, bytes that are no UTF-8 as ``\xff``."""
     return printable(name)
+
+
+def too_many(broken: Mapping[str, str], limit: int, what: str = "broken examples") -> DataError:
+    """Return an error that names what is broken, and why."""
+    names = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
+    return DataError(
+        f"{len(broken)} {what}, more than max_broken={limit}; repair or remove them, or raise the limit: {names}"
+    )
 
 
 def existing(path: Path, what: str) -> Path:

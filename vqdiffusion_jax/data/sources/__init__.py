@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ...errors import DataError
 from ...extensions import check_options, load_class
+from ..account import Account
 from ..config import SOURCES, SPLITS, DataConfig
-from ..records import HoldOut, Source, existing
+from ..records import HoldOut, Source, existing, too_many
 
 
 def open_source(config: DataConfig, split: str) -> Source:
@@ -36,6 +37,9 @@ def open_source(config: DataConfig, split: str) -> Source:
         Path(config.root) if config.source == "tfds" else existing(Path(config.root), f"the data set {config.source!r}")
     )
     source = cls(root, split, **config.options)
+    account = getattr(source, "account", Account())
+    if len(account.broken) > config.max_broken:
+        raise too_many(account.broken, config.max_broken, "files that cannot be read")
     divides = getattr(source, "has_splits", True)
     if divides and config.validation_fraction:
         raise DataError(f"{config.source} at {root} has splits of its own; set validation_fraction to 0")
@@ -46,7 +50,9 @@ def open_source(config: DataConfig, split: str) -> Source:
     if not divides and config.validation_fraction:
         source = HoldOut(source, split, config.validation_fraction)
     if not len(source):
+        left_out = "; ".join(f"left out: {reason}: {', '.join(names)}" for reason, _, names in account)
         raise DataError(
             f"{config.source} at {root} has no example for {split}; check root, options and validation_fraction"
+            + (f" ({left_out})" if left_out else "")
         )
     return source

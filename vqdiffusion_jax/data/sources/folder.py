@@ -5,29 +5,38 @@ Captions come from one file (JSONL or CSV) or from a .txt beside each image, lab
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...errors import BrokenRecord, DataError
 from ..account import Account
-from ..caption_table import captions_of_rows, read_captions
+from ..caption_table import IMAGE_COLUMNS, captions_of_rows, read_captions, relative_path
 from ..captions import captions_of_bytes
+from ..listing import check_inside
 from ..records import Record, existing, read_bytes, record_id
-from .image_files import image_files, split_folder
+from ..splits import divide
+from ..tables import column_of, read_rows
+from .class_folders import numbered
+from .image_files import image_files
 
 
 class Folder:
-    """Images below ``root``, or below its train and validation folders if it has both.
+    """Images below ``root``, or below the folders of a split where their names tell splits.
 
     Args:
-      captions: a table (``tables.read_rows``), relative to the split's folder.  Each row holds a caption and names its
-        image, relative to that folder; several rows may name one image.  Without the table, ``NAME.txt`` or
-        ``NAME.caption`` beside an image holds its captions, one a line.
+      captions: a table (``tables.read_rows``), relative to the split's folder or to ``root``.  Each row holds a caption
+        and names its image, relative to the table's folder; several rows may name one image, and a column ``split``
+        tells the splits of images.  Without the table, ``NAME.txt`` or ``NAME.caption`` beside an image holds its
+        captions, one a line.
       image_field, caption_field: columns of that table, by default the first usual ones (``caption_table``);
         ``caption_field`` may hold a list, and ``"caption.en"`` is a field of a table in it.
-      labels: ``"folders"`` for class folders: the classes of both splits are the sorted names of the first folder level
-        of the training images.
+      labels: ``"folders"`` for class folders: the classes of both splits are the first folder levels of the training
+        images, sorted by number where they are numbered, else by name.
+      splits: how names tell splits, see ``data.splits.divide``: ``""``, ``"none"`` or a dict of patterns.
+      links_out: also read what links in ``root`` lead to outside of it.
     """
 
     def __init__(
@@ -39,33 +48,81 @@ class Folder:
         image_field: str = "",
         caption_field: str = "",
         labels: str = "",
+        splits: str | Mapping[str, str] = "",
+        links_out: bool = False,
     ):
-        self.root, self.has_splits = split_folder(root, split)
         if labels not in ("", "folders"):
             raise DataError(f"folder: labels is {labels!r}; allowed: '' (none) or 'folders'")
-
         self.account = Account()
 
-        def captions_in(folder: Path) -> dict[str, list[Any]]:
-            file = existing(folder / captions, "a captions file")
-            return read_captions(file, image_field, caption_field, self.account)
-
-        self._captions = captions_in(self.root) if captions else None
-        self._names = image_files(self.root) if self._captions is None else list(self._captions)
-        self._classes = None
+        files = image_files(
+            root, split, account=self.account, splits=splits, links_out=links_out, companions={captions} - {""}
+        )
+        self.root, self._names, self.has_splits = files.root, files.names, files.has_splits
+        self._captions: dict[str, list[Any]] | None = None
+        prefix = ""
+        if captions:
+            # A file in the data set's folder serves all splits, and its names begin with the split's folder.
+            for_all = not (files.root / captions).exists() and (root / captions).exists()
+            self.root = root if for_all else files.root
+            prefix = f"{files.root.relative_to(root).as_posix()}/" if self.root != files.root else ""
+            table = existing(self.root / captions, "a captions file")
+            given = read_captions(table, image_field, caption_field, self.account)
+            there = {prefix + name for name in files.names}
+            for name in sorted(there.difference(given)):
+                self.account.left_out(f"not named in {captions}", name)
+            for name in given:
+                if name not in there:
+                    check_inside(self.root, name, links_out)
+            # A picture that is missing is a broken record, unless it is another split's.
+            self._names = [name for name in given if name in there or not (for_all and self.has_splits)]
+            if not splits and not self.has_splits:
+                self._keep_split(table, image_field, split)
+            self._captions = {name: given[name] for name in self._names}
+        self._classes: dict[str, int] | None = None
         if labels:
-            train, own = split_folder(root, "train")[0], class_folders(self._names)
-            # A validation folder may lack a class.  Its own numbering would give later classes other labels.
-            known = own if train == self.root else class_folders(captions_in(train) if captions else image_files(train))
-            if unknown := sorted(own - known):
-                raise DataError(
-                    f"{self.root}: {unknown[0]} is no class folder of {train}; rename or remove it, or add it there"
+            folders = [files.class_of(name.removeprefix(prefix)) for name in self._names]
+            own = {folder for folder in folders if folder is not None}
+            if split == "train" or not self.has_splits:
+                self._classes = numbered(own, self.account)
+            else:
+                # A validation folder may lack a class.  Its own numbering would give later classes other labels.
+                train = Folder(
+                    root,
+                    "train",
+                    captions=captions,
+                    image_field=image_field,
+                    caption_field=caption_field,
+                    labels=labels,
+                    splits=splits,
+                    links_out=links_out,
                 )
-            self._classes = {name: i for i, name in enumerate(sorted(known))}
+                self._classes = {name: label for label, name in enumerate(train.classes)}
+                if unknown := sorted(own - self._classes.keys()):
+                    raise DataError(
+                        f"{self.root}: {unknown[0]} is no class folder of {train.root}; rename or remove it,"
+                        " or add it there"
+                    )
+            self._labels = np.array([-1 if f is None else self._classes[f] for f in folders], np.int32)
+
+    def _keep_split(self, table: Path, image_field: str, split: str) -> None:
+        """Keep the images of ``split`` if the captions file has a column of splits."""
+        values = splits_of_rows(table, image_field)
+        if not values:
+            return
+        told = {name: values.get(name, "") for name in self._names}
+        division = divide(told.values(), split, where=f"{table}, its column split", account=self.account)
+        self.has_splits = division.has_splits
+        self._names = [name for name in self._names if told[name] in division.kept]
 
     @property
     def num_classes(self) -> int | None:
         return None if self._classes is None else len(self._classes)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, by label."""
+        return tuple(self._classes or ())
 
     def __len__(self) -> int:
         return len(self._names)
@@ -81,16 +138,24 @@ class Folder:
         else:
             record["captions"] = captions_beside(self.root / name, name)
         if self._classes is not None:
-            folder = name.split("/")[0]
-            if folder not in self._classes:
+            label = int(self._labels[index])
+            if label < 0:
                 raise BrokenRecord(name, "it lies in no class folder")
-            record["label"] = self._classes[folder]
+            record["label"] = label
         return record
 
 
-def class_folders(names: Iterable[str]) -> set[str]:
-    """Return the first folder of each relative image path that has one."""
-    return {name.split("/")[0] for name in names if "/" in name}
+def splits_of_rows(table: Path, image_field: str) -> dict[str, str]:
+    """Return the value of the column ``split`` for each image that a table names; nothing without such a column."""
+    values: dict[str, str] = {}
+    for _, row in read_rows(table):
+        column = column_of(row, "split")
+        if column is None and not values:
+            return {}
+        image = row.get(column_of(row, image_field, IMAGE_COLUMNS) or "")
+        if column is not None and isinstance(image, str):
+            values[relative_path(image.strip(), table.parent)] = str(row[column])
+    return values
 
 
 def captions_beside(picture: Path, name: str) -> list[str]:

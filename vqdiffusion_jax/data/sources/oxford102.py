@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError
+from ..account import Account
+from ..listing import picture_files
 from ..records import Record, existing, read_bytes
 from .folder import read_lines
-from .image_files import image_files
 
 _CAPTIONS = ("text_c10", "captions", "text")
 
@@ -25,7 +26,8 @@ class Oxford102:
 
     def __init__(self, root: Path, split: str):
         self._folder = existing(root / "jpg", "Oxford-102's images")
-        self._names = image_files(self._folder)
+        self.account = Account()
+        self._names = picture_files(self._folder, self.account)
         numbers = [_number(name) for name in self._names]
         texts = next((root / name for name in _CAPTIONS if (root / name).is_dir()), None)
         self._texts = None if texts is None else {path.stem: path for path in texts.rglob("image_*.txt")}

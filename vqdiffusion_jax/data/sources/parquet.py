@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ...errors import BrokenRecord, DataError
+from ...errors import BrokenRecord, DataError, one_line
+from ...user_files import parse_json
+from ..account import Account
 from ..extras import needed
 from ..records import Record
+from ..splits import KEPT_WHOLE, divide, splits_in, unclear
+from .shards import check_regular, shard_files
 
-_IMAGES = ("jpg", "png", "webp", "image")
+_IMAGES = ("jpg", "png", "webp", "image", "jpeg", "img", "picture")
+_CAPTIONS = ("caption", "captions", "text", "prompt")
+_SPLITS = ("split", "subset", "partition", "set")
 _GROUPS_KEPT = 4  # row groups held in memory a process; img2dataset's have about 100 rows
 
 
 class Parquet:
-    """The rows of ``root/*.parquet`` that hold an image.  Reading a row reads its whole row group.
+    """The rows of the parquet files in ``root``, or below it, that hold an image.
+
+    Reading a row reads its whole row group.  Names of files (``train-00000-of-00001.parquet``), of their folders, or
+    the values of a column ``split`` tell the splits.  Column names are found in capital and small letters.
 
     Args:
-      image_column: bytes, or a struct with a field ``bytes``; by default the first of jpg, png, webp and image.
-      caption_column: a text or a list of texts; a missing column gives no captions.
+      image_column: bytes, or a struct with a field ``bytes``; by default the first of jpg, png, webp, image and the
+        like.
+      caption_column: a text or a list of texts; by default the first of caption, captions, text and prompt.  Without
+        such a column there are no captions.
       label_column: a whole number; a missing column gives no labels.
+      split_column: the column whose values tell splits; by default ``split``, ``subset`` or the like, if there is one.
+      splits: how names tell splits, see ``data.splits.divide``: ``""``, ``"none"`` or a dict of patterns; of files, or
+        with ``split_column`` of its values.
     """
-
-    has_splits = False
 
     def __init__(
         self,
@@ -33,37 +46,97 @@ class Parquet:
         split: str,
         *,
         image_column: str = "",
-        caption_column: str = "caption",
+        caption_column: str = "",
         label_column: str = "label",
+        split_column: str = "",
+        splits: str | Mapping[str, str] = "",
     ):
         pq = needed("pyarrow.parquet", "a data set of parquet files")
-        files = sorted(root.glob("*.parquet")) if root.is_dir() else [root]
-        if not files:
-            raise DataError(f"{root} holds no .parquet file")
-        self._files = files
-        places = []
-        for number, path in enumerate(files):
-            with _opened(pq, path) as file:
-                names = file.schema_arrow.names
-                image = image_column or next((name for name in _IMAGES if name in names), None)
-                if image not in names:
-                    wanted = image_column or "any of " + ", ".join(_IMAGES)
-                    raise DataError(f"{path} has no column {wanted}; it has {', '.join(names)}")
-                for group in range(file.num_row_groups):
-                    rows = np.arange(file.metadata.row_group(group).num_rows)
-                    if "status" in names:  # img2dataset keeps a row for what it could not download
-                        status = file.read_row_group(group, columns=["status"])["status"].to_pylist()
-                        rows = rows[np.array(status) == "success"]
-                    places.append(np.stack([np.full_like(rows, number), np.full_like(rows, group), rows], 1))
-            if number == 0:
-                self._image = image
-                self._columns = {"captions": caption_column, "label": label_column}
-                self._columns = {role: column for role, column in self._columns.items() if column in names}
-                self._key = "key" if "key" in names else None
-            elif image != self._image or not set(self._columns.values()) <= set(names):
-                raise DataError(f"{path} has other columns than {files[0].name}; all files must have the same")
+        self.account = Account()
+        of_files = KEPT_WHOLE if split_column and splits else splits
+        shards = shard_files(root, split, ".parquet", account=self.account, splits=of_files)
+        self._files = [root / name for name in shards.names]
+        self._shown = [name or root.name for name in shards.names]
+        self._image, self._columns, self._key = "", {}, None
+        self.num_classes, self.classes = None, ()
+        places, values, first, told_by = [], [], "", None
+        for number, path in enumerate(self._files):
+            try:
+                with _opened(pq, path) as file:
+                    names = file.schema_arrow.names
+                    of_file = self._choose_columns(path, names, image_column, caption_column, label_column)
+                    if not first:
+                        first, (self._image, self._columns, self._key) = path.name, of_file
+                        self.num_classes, self.classes = _classes(file, self._columns.get("label"))
+                        told_by = split_column or (None if splits else _first(names, _SPLITS))
+                    elif of_file[0] != self._image or not set(self._columns.values()) <= set(names):
+                        raise _OtherColumns(f"{path} has other columns than {first}; all files must have the same")
+                    rows, of_rows = self._rows(file, number, names, told_by)
+            except _OtherColumns as error:
+                raise DataError(str(error)) from error
+            except Exception as error:  # a damaged file makes pyarrow raise errors of many classes
+                self.account.broke(self._shown[number], one_line(error))
+                continue
+            places += rows
+            values += of_rows
         self._places = np.concatenate(places).astype(np.int32) if places else np.zeros((0, 3), np.int32)
+        self.has_splits = shards.has_splits
+        if told_by and values:
+            self._keep_split(np.concatenate(values), split, f"{root}, its column {told_by}", splits)
         self._forget()
+
+    def _choose_columns(self, path: Path, names: list[str], image: str, caption: str, label: str):
+        """Return the columns of images, of captions and labels, and of keys."""
+        image_column = image or _first(names, _IMAGES)
+        if image_column not in names:
+            wanted = image or "any of " + ", ".join(_IMAGES)
+            raise _OtherColumns(f"{path} has no column {wanted}; it has {', '.join(names)}")
+        if caption and caption not in names:
+            raise _OtherColumns(f"{path} has no column {caption}; it has {', '.join(names)}")
+        caption_column = caption or _first(names, _CAPTIONS)
+        columns = {"captions": caption_column, "label": _first(names, (label,))}
+        if not caption_column:
+            self.account.note(f"there is no column of captions; columns are {', '.join(names)}")
+        elif caption_column != "caption":
+            self.account.note(f"captions are the column {caption_column}")
+        return image_column, {role: c for role, c in columns.items() if c}, "key" if "key" in names else None
+
+    def _rows(
+        self, file, number: int, names: list[str], column: str | None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return (file, row group, row) of the rows to read, and the values of the column of splits, if any."""
+        places, values = [], []
+        if column and column not in names:
+            raise _OtherColumns(f"{self._files[number]} has no column {column}; it has {', '.join(names)}")
+        for group in range(file.num_row_groups):
+            rows = np.arange(file.metadata.row_group(group).num_rows)
+            chosen = [name for name in ("status" if "status" in names else None, column) if name]
+            table = file.read_row_group(group, columns=chosen) if chosen else None
+            keep = np.ones(len(rows), bool)
+            if table is not None and "status" in names:  # img2dataset keeps a row for what it could not download
+                keep = np.array(table["status"].to_pylist()) == "success"
+                if missing := int((~keep).sum()):
+                    self.account.left_out("a row whose status is not success", self._shown[number], missing)
+            if table is not None and column:
+                values.append(np.array(["" if v is None else str(v) for v in table[column].to_pylist()], object)[keep])
+            rows = rows[keep]
+            places.append(np.stack([np.full_like(rows, number), np.full_like(rows, group), rows], 1))
+        return places, values
+
+    def _keep_split(self, values: np.ndarray, split: str, where: str, splits: str | Mapping[str, str]) -> None:
+        """Keep the rows whose column of splits names ``split``."""
+        known, counts = np.unique(values.astype(str), return_counts=True)
+        names = known.tolist()
+        if not splits and len(names) > 1 and not any(map(splits_in, names)):
+            if where.lower().endswith("column split"):
+                raise unclear(where, names)
+            return  # a column of another meaning
+        division = divide(names, split, where=where, splits=splits, account=self.account)
+        for name, count in zip(names, counts.tolist(), strict=True):
+            if name not in division.kept:
+                self.account.note(f"{count} rows whose {where.rpartition(' ')[2]} is {name!r} are not of this split")
+        self._places = self._places[np.isin(values.astype(str), list(division.kept))]
+        self.has_splits = self.has_splits or division.has_splits
 
     def _forget(self) -> None:
         self._lock, self._groups = threading.Lock(), OrderedDict()
@@ -83,7 +156,7 @@ class Parquet:
 
     def _name(self, index: int) -> str:
         file, group, row = self._places[index].tolist()
-        return f"{self._files[file].name}/{group}/{row}"
+        return f"{self._shown[file]}/{group}/{row}"
 
     def _group(self, file: int, group: int):
         with self._lock:
@@ -124,11 +197,33 @@ class Parquet:
         return record
 
 
+class _OtherColumns(Exception):
+    """A parquet file that can be read but lacks what is needed."""
+
+
+def _first(names: list[str], wanted: Sequence[str]) -> str | None:
+    """Return the first wanted column that there is: by its own name, else in other capital and small letters."""
+    by_lower = {name.lower(): name for name in reversed(names)}
+    exact = next((name for name in wanted if name in names), None)
+    return exact or next((by_lower[name.lower()] for name in wanted if name.lower() in by_lower), None)
+
+
+def _classes(file, column: str | None) -> tuple[int | None, tuple[str, ...]]:
+    """Return the number and the names of the classes that a Hugging Face data set states for its label column."""
+    try:
+        stated = parse_json((file.schema_arrow.metadata or {})[b"huggingface"].decode(), "its metadata")
+        names = stated["info"]["features"][column]["names"]
+        return len(names), tuple(map(str, names))
+    except (KeyError, TypeError, ValueError):
+        return None, ()
+
+
 def _opened(pq, path: Path):
     """Open the file for a ``with`` block.  Raises DataError if it is no parquet file."""
     import pyarrow as pa  # which is there if ``pq`` is
 
     try:
+        check_regular(path)
         return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} cannot be read as parquet ({str(error).splitlines()[0]})") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"it cannot be read as parquet ({one_line(error)})") from error

@@ -4,48 +4,69 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
-from ...errors import BrokenRecord, DataError
+from ...errors import BrokenRecord, one_line
 from ...files import write_whole
+from ...user_files import open_regular, parse_json
+from ..account import Account
 from ..records import Record
-from .image_files import EXTENSIONS
+from .shards import shard_files
+from .tar_index import index_shard
 
-_VERSION = 1
+_VERSION = 2
 _INDEX = ".vqdiffusion_index.npz"
+_MOST_INDEX = 1 << 33  # bytes
+_MOST_TEXT = 1 << 24
 
 
 class TarShards:
-    """The examples of ``root/*.tar``.  An example is the files that share a name up to the first dot.
+    """The examples of the tar files in ``root``, or below it.  An example is the files that share a key.
 
-    They are an image and a caption, in a ``.txt`` or ``.json``.
+    They are an image and a caption, in a ``.txt`` or ``.json``; see ``tar_index.index_shard``.  Names of shards
+    (``train-0001.tar``) and of their folders tell splits.
 
     Args:
       caption_field: the field of the ``.json`` with the caption, for examples without a ``.txt``.
       index: the file that keeps the index of all shards, by default a hidden one in ``root``.  A change of a shard
         makes it anew.
+      splits: how names tell splits, see ``data.splits.divide``: ``""``, ``"none"`` or a dict of patterns.
     """
 
-    has_splits = False
-
-    def __init__(self, root: Path, split: str, *, caption_field: str = "caption", index: str = ""):
-        self.root, self._caption_field = root, caption_field
-        shards = sorted(root.glob("*.tar"))
-        if not shards:
-            raise DataError(f"{root} holds no .tar file")
-        facts = np.array([(s.stat().st_size, s.stat().st_mtime_ns) for s in shards], np.int64)
-        self._shards = [shard.name for shard in shards]
-        file = Path(index) if index else root / _INDEX
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        *,
+        caption_field: str = "caption",
+        index: str = "",
+        splits: str | Mapping[str, str] = "",
+    ):
+        self.account = Account()
+        shards = shard_files(root, split, ".tar", account=self.account, splits=splits)
+        self.root, self.has_splits, self._caption_field = root, shards.has_splits, caption_field
+        self._shards = [name or root.name for name in shards.names]
+        self._paths = [root / name for name in shards.names]
+        file = Path(index) if index else (root if root.is_dir() else root.parent) / self._index_name(split)
+        facts = np.array([_facts(path) for path in self._paths], np.int64)
         table = _read_index(file, self._shards, facts)
         if table is None:
-            table = _index(shards) | {"facts": facts}
+            table = _index(self._paths, self._shards) | {"facts": facts}
             _write_index(file, table | {"version": np.int64(_VERSION), "shards": np.array(self._shards)})
+        _restore(self.account, table["account"])
         # Columns: shard; the image's offset and size; the text's offset (-1: none) and size; 1 if the text is JSON.
         self._places, self._keys = table["places"], table["keys"]
+
+    def _index_name(self, split: str) -> str:
+        """Return the name of the hidden index; each split of a data set that has splits has its own."""
+        if not self.has_splits or split == "train":
+            return _INDEX
+        return _INDEX.replace("_index", f"_index_{split}")
 
     def __len__(self) -> int:
         return len(self._places)
@@ -54,22 +75,23 @@ class TarShards:
         return self._name(index)
 
     def _name(self, index: int) -> str:
-        return f"{self._shards[self._places[index, 0]]}/{self._keys[index].decode()}"
+        key = self._keys[index].decode(errors="surrogateescape")
+        return f"{self._shards[self._places[index, 0]]}/{key}"
 
-    def _read(self, name: str, shard: str, offset: int, size: int) -> bytes:
+    def _read(self, name: str, shard: int, offset: int, size: int) -> bytes:
         try:
             # Opened each time, because there may be more shards than a process may hold open.
-            with (self.root / shard).open("rb", buffering=0) as file:
+            with open_regular(self._paths[shard]) as file:
                 data = os.pread(file.fileno(), size, offset)
         except OSError as error:
             raise BrokenRecord(name, error.strerror or error) from error
         if len(data) != size:
-            raise BrokenRecord(name, f"{shard} ends before it")
+            raise BrokenRecord(name, f"{self._shards[shard]} ends before it")
         return data
 
     def __getitem__(self, index: int) -> Record:
         shard, offset, size, text_offset, text_size, is_json = self._places[index].tolist()
-        name, shard = self._name(index), self._shards[shard]
+        name = self._name(index)
         record = Record(id=name, image=self._read(name, shard, offset, size))
         if text_offset >= 0:
             try:
@@ -83,42 +105,69 @@ class TarShards:
         return record
 
 
-def _index(shards: list[Path]) -> dict[str, np.ndarray]:
-    places, keys = [], []
-    for number, shard in enumerate(shards):
-        members: dict[str, dict[str, tuple[int, int]]] = {}
+def _facts(path: Path) -> tuple[int, int]:
+    """Return the size and the time of a shard; of one that is gone, numbers that no file has."""
+    try:
+        about = path.stat()
+    except OSError:
+        return -1, -1
+    return about.st_size, about.st_mtime_ns
+
+
+def _index(paths: list[Path], names: list[str]) -> dict[str, np.ndarray]:
+    places, keys, account = [], [], Account()
+    for number, (path, name) in enumerate(zip(paths, names, strict=True)):
         try:
-            with tarfile.open(shard, "r:") as tar:
-                for member in tar:
-                    if member.isfile():
-                        folder, _, base = member.name.rpartition("/")
-                        stem, _, ending = base.partition(".")
-                        key = f"{folder}/{stem}" if folder else stem
-                        members.setdefault(key, {})["." + ending.lower()] = (member.offset_data, member.size)
-        except (tarfile.TarError, OSError) as error:
-            raise DataError(f"{shard} is not a whole tar file ({error}); download it again or move it away") from error
-        for key, files in members.items():
-            image = next((files[ending] for ending in EXTENSIONS if ending in files), None)
-            if image is not None:
-                text = files.get(".txt", files.get(".json", (-1, 0)))
-                places.append((number, *image, *text, ".txt" not in files))
-                keys.append(key.encode())
-    return {"places": np.array(places, np.int64).reshape(-1, 6), "keys": np.array(keys, bytes)}
+            for place in index_shard(path, name, account):
+                places.append((number, *place[1:]))
+                keys.append(place.key.encode(errors="surrogateescape"))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+            account.broke(name, reason)
+    table = {"places": np.array(places, np.int64).reshape(-1, 6), "keys": np.array(keys, bytes)}
+    return table | {"account": np.frombuffer(json.dumps(account.to_table()).encode(), np.uint8)}
+
+
+def _restore(account: Account, stored: np.ndarray) -> None:
+    account.add(parse_json(stored.tobytes().decode(), "the index of tar files"))
 
 
 def _read_index(file: Path, shards: list[str], facts: np.ndarray) -> dict[str, np.ndarray] | None:
-    """Return the index, or None if there is none for exactly these shards."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            table = dict(stored)
-        fits = (
-            int(table["version"]) == _VERSION
-            and table["shards"].tolist() == shards
-            and np.array_equal(table["facts"], facts)
-        )
-    except (OSError, ValueError, KeyError):
+    """Return the index, or None if there is none for exactly these shards.
+
+    A damaged one is made again, with a warning.
+    """
+    if not os.path.lexists(file):
         return None
-    return table if fits else None
+    try:
+        with open_regular(file, most=_MOST_INDEX) as opened, np.load(opened, allow_pickle=False) as stored:
+            table = {name: stored[name] for name in stored.files}
+        if int(table["version"]) != _VERSION or table["shards"].tolist() != shards:
+            return None
+        if not np.array_equal(table["facts"], facts):
+            return None
+        _check_index(table, facts)
+    except Exception as error:  # zipfile, zlib and numpy raise errors of many classes for damaged files
+        logging.warning("%s is damaged (%s); it is made again", file, one_line(error))
+        return None
+    return table
+
+
+def _check_index(table: dict[str, np.ndarray], facts: np.ndarray) -> None:
+    """Raise ValueError for places outside the shards."""
+    places, keys = table["places"], table["keys"]
+    if places.dtype != np.int64 or places.ndim != 2 or places.shape[1] != 6 or keys.dtype.kind != "S":
+        raise ValueError("its arrays are of other types")
+    if keys.shape != places.shape[:1] or places.size == 0:
+        if len(places) != len(keys):
+            raise ValueError("it has not as many keys as places")
+        return
+    shard, offset, size, text_offset, text_size, _ = places.T
+    if shard.min() < 0 or shard.max() >= len(facts) or min(offset.min(), size.min(), text_size.min()) < 0:
+        raise ValueError("it names places that no shard has")
+    ends = np.maximum(offset + size, text_offset + text_size)
+    if text_offset.min() < -1 or (ends > facts[shard, 0]).any():
+        raise ValueError("it names places that no shard has")
 
 
 def _write_index(file: Path, table: dict[str, Any]) -> None:

@@ -1,0 +1,217 @@
+"""The pictures below a folder: every place is visited once, and what is left out is named in an account."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from ..errors import DataError
+from .account import Account
+
+EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+_UNREAD = (
+    *(".heic", ".heif", ".svg", ".psd", ".xcf", ".tga", ".jp2", ".jxl", ".ico", ".eps", ".pdf", ".raw", ".cr2"),
+    *(".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".mp4", ".mov", ".avi", ".webm", ".mkv"),
+)
+# Folders and files that systems and programs put beside pictures.
+_FOREIGN = frozenset(
+    {"__macosx", "@eadir", "@tmp", "#recycle", "@recycle", "$recycle.bin", "lost+found", "__pycache__", "thumbs.db"}
+    | {"system volume information", "desktop.ini", "ehthumbs.db", "network trash folder", "temporary items"}
+)
+# The writer of samples puts a sheet of a run's pictures, and --mode=inspect a sheet of examples, beside pictures.
+_SHEET = re.compile(r"(?:grid-\d{6,}|contact-sheet(?:-\w+)?)\.png")
+
+
+def is_foreign(name: str) -> bool:
+    """Return True for the name of a hidden file or folder, or of one that a system or a program made for itself."""
+    return name.startswith(".") or name.lower() in _FOREIGN
+
+
+def picture_files(
+    root: Path,
+    account: Account,
+    *,
+    below: Sequence[str] = ("",),
+    links_out: bool = False,
+    companions: Collection[str] = (),
+) -> list[str]:
+    """Return the sorted paths of the pictures below ``root``, relative to it and with forward slashes.
+
+    A folder is read once, however many links lead to it.  ``account`` names what is left out: hidden and foreign
+    files, what is no regular file, formats that are not read, sheets and animations that this package wrote beside
+    pictures, and captions without a picture.
+
+    below: relative paths of the folders to read, by default all.
+    links_out: follow links that lead out of ``root``.
+    companions: relative paths of other files that are used.
+    Raises DataError if ``root`` is no folder, or for a link that leads out of it unless ``links_out``.
+    """
+    found: list[str] = []
+    for folder, entries in folders_below(root, account, below=below, links_out=links_out):
+        names: list[str] = []
+        others: list[os.DirEntry[str]] = []
+        for entry in entries:
+            name = entry.name
+            lower = name.lower()
+            if not lower.endswith(EXTENSIONS) or is_foreign(name):
+                others.append(entry)
+            elif _is_regular(entry, folder, root, account, links_out):
+                names.append(name)
+        if names and any(name[-4:].lower() == ".gif" or _SHEET.fullmatch(name) for name in names):
+            names = _without_own_files(names, folder, account)
+        found += [folder + name for name in names]
+        if others:
+            used = {os.path.splitext(name)[0] for name in names}
+            for entry in others:
+                if entry.name.endswith(".txt") and entry.is_symlink() and entry.name[:-4] in used:
+                    check_inside(root, folder + entry.name, links_out)
+            _name_others(others, used, folder, companions, account)
+    return sorted(found)
+
+
+def holds_picture(folder: Path) -> bool:
+    """Return True if there is a picture anywhere below a folder, links aside."""
+    return any(
+        name.lower().endswith(EXTENSIONS) and not is_foreign(name) for _, _, files in os.walk(folder) for name in files
+    )
+
+
+def folders_below(
+    root: Path, account: Account, *, below: Sequence[str] = ("",), links_out: bool = False
+) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """Yield every folder below ``root`` once: its relative path, "" or with a slash at its end, and its files.
+
+    Folders come before links to folders, so that a link gives its name to a folder only if nothing else does.
+    """
+    if not os.path.isdir(root):
+        raise DataError(f"{root} is {_kind_of(root)}; a folder is needed")
+    start = os.fspath(root)
+    waiting = [f"{folder}/" if folder else "" for folder in below]
+    visited = {_place(os.path.join(start, folder)) for folder in waiting}
+    links: list[str] = []
+    while waiting or links:
+        if waiting:
+            folder = waiting.pop()
+        else:
+            folder = links.pop()
+            place = _place(os.path.join(start, folder))
+            if place in visited:
+                account.left_out("a link to a folder that is read already", folder.rstrip("/"))
+                continue
+            visited.add(place)
+        try:
+            with os.scandir(os.path.join(start, folder)) as scanned:
+                entries = list(scanned)
+        except OSError as error:
+            account.left_out(f"a folder that cannot be read ({error.strerror})", folder.rstrip("/") or ".")
+            continue
+        files = []
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if is_foreign(entry.name):
+                    account.left_out("a hidden or foreign folder", folder + entry.name)
+                else:
+                    waiting.append(f"{folder}{entry.name}/")
+                    visited.add(_place(entry.path))
+            elif entry.is_symlink() and _leads_to_folder(entry):
+                if is_foreign(entry.name):
+                    account.left_out("a hidden or foreign folder", folder + entry.name)
+                else:
+                    check_inside(root, folder + entry.name, links_out)
+                    links.append(f"{folder}{entry.name}/")
+            else:
+                files.append(entry)
+        waiting.sort(reverse=True)
+        links.sort(reverse=True)
+        if not entries:
+            account.left_out("an empty folder", folder.rstrip("/") or ".")
+        yield folder, files
+
+
+def check_inside(root: Path, name: str, links_out: bool) -> None:
+    """Raise DataError if the relative path ``name`` leads out of the folder ``root`` and ``links_out`` is not set."""
+    if links_out:
+        return
+    target, top = os.path.realpath(os.path.join(root, name)), os.path.realpath(root)
+    if target != top and not target.startswith(top.rstrip(os.sep) + os.sep):
+        raise DataError(
+            f"{root}: {name} leads out of the data folder, to {target}; remove it, or set options.links_out=True"
+        )
+
+
+def _is_regular(entry: os.DirEntry[str], folder: str, root: Path, account: Account, links_out: bool) -> bool:
+    """Return True for a file that can be read; others are named in the account."""
+    if entry.is_file(follow_symlinks=False):
+        return True
+    name = folder + entry.name
+    if entry.is_symlink():
+        check_inside(root, name, links_out)
+    if entry.is_file():
+        return True
+    dangling = entry.is_symlink() and not os.path.exists(entry.path)
+    account.left_out("a link to nothing" if dangling else f"{_kind_of(entry.path)}, no regular file", name)
+    return False
+
+
+def _without_own_files(names: list[str], folder: str, account: Account) -> list[str]:
+    """Return the names without sheets of pictures, and without animations beside a PNG of the same name."""
+    stems = {os.path.splitext(name)[0] for name in names if name.lower().endswith(".png")}
+    kept = []
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        if _SHEET.fullmatch(name):
+            account.left_out("a sheet of pictures that was written beside them", folder + name)
+        elif ending.lower() == ".gif" and stem in stems:
+            account.left_out("an animation beside a picture of the same name", folder + name)
+        else:
+            kept.append(name)
+    return kept
+
+
+def _name_others(
+    entries: list[os.DirEntry[str]], stems: set[str], folder: str, companions: Collection[str], account: Account
+) -> None:
+    """Name the files of a folder that are neither pictures nor belong to one."""
+    for entry in entries:
+        name = folder + entry.name
+        stem, ending = os.path.splitext(entry.name)
+        if stem in stems or name in companions:
+            continue
+        if is_foreign(entry.name):
+            account.left_out("a hidden or foreign file", name)
+        elif ending.lower() in _UNREAD:
+            account.left_out(f"in a format that is not read, {ending.lower()}", name)
+        elif ending == ".txt":
+            account.left_out("a text without a picture", name)
+        else:
+            account.left_out("no picture by its ending", name)
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _place(path: str) -> tuple[int, int]:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return (-1, hash(path))
+    return about.st_dev, about.st_ino
+
+
+def _kind_of(path: str | Path) -> str:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return "a link to nothing"
+    if stat.S_ISREG(mode):
+        return "a file"
+    if stat.S_ISFIFO(mode):
+        return "a named pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a folder" if stat.S_ISDIR(mode) else "a device"

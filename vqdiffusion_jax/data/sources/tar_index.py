@@ -1,0 +1,132 @@
+"""The members of a tar shard by example, as webdataset groups them."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import one_line
+from ...user_files import open_regular
+from ..account import Account
+from ..listing import EXTENSIONS, is_foreign
+
+_IMAGES = tuple(ending.removeprefix(".") for ending in EXTENSIONS)
+_TEXTS = ("txt", "json")
+
+
+class Place(NamedTuple):
+    """The bytes of an example in a shard; a text of JSON has ``is_json``, and without a text the offset is -1."""
+
+    key: str
+    offset: int
+    size: int
+    text_offset: int
+    text_size: int
+    is_json: bool
+
+
+def index_shard(path: Path, name: str, account: Account) -> list[Place]:
+    """Return the examples of a tar file, in order, and account for what belongs to none.
+
+    The key of a file is all before the first dot of its name, with its folder, and the rest is its extension
+    (webdataset's rule).  An extension of several parts ends with the format: ``7.photo.jpg`` is a picture of example 7.
+    Where a key has several pictures, each that has a text of its own (``my.photo.jpg`` and ``my.photo.txt``) is an
+    example; otherwise the plain one is taken.
+
+    A truncated shard gives the examples before its end.  Raises ValueError if there is none, OSError if the file cannot
+    be read.
+    """
+    groups: dict[str, dict[str, tuple[int, int]]] = {}
+    for key, extension, offset, size in _members(path, name, account):
+        if extension in groups.setdefault(key, {}):
+            account.left_out("a file that a later one of the same name replaces", f"{name}/{key}.{extension}")
+        groups[key][extension] = (offset, size)
+    found = []
+    for key, files in groups.items():
+        examples = list(_examples(key, files))
+        found += examples
+        used = {place.offset for place in examples}
+        pictures = [extension for extension in files if extension.rpartition(".")[2] in _IMAGES]
+        if not pictures:
+            account.left_out("a file that belongs to no picture", f"{name}/{key}.{next(iter(files))}")
+        for extension in pictures:
+            if files[extension][0] not in used:
+                account.left_out("a further picture of an example", f"{name}/{key}.{extension}")
+    return found
+
+
+def _examples(key: str, files: dict[str, tuple[int, int]]) -> Iterator[Place]:
+    """Yield the examples of one key."""
+    by_stem: dict[str, dict[str, tuple[int, int]]] = {}
+    for extension, place in files.items():
+        stem, _, ending = extension.rpartition(".")
+        by_stem.setdefault(stem, {})[ending] = place
+    pictures = {}
+    for stem, endings in by_stem.items():
+        ending = next((ending for ending in _IMAGES if ending in endings), None)
+        if ending is not None:
+            pictures[stem] = endings[ending]
+    own = {stem: _text(by_stem[stem]) for stem in pictures}
+    shared = _text(by_stem.get("", {}))
+    if len(pictures) == 1:
+        stem, place = next(iter(pictures.items()))
+        yield Place(key, *place, *(own[stem] or shared or (-1, 0, False)))
+        return
+    if "" in pictures:
+        yield Place(key, *pictures[""], *(shared or (-1, 0, False)))
+    for stem, place in pictures.items():
+        if stem and (text := own[stem]) is not None:
+            yield Place(f"{key}.{stem}", *place, *text)
+
+
+def _text(endings: dict[str, tuple[int, int]]) -> tuple[int, int, bool] | None:
+    """Return the offset and size of the text among an example's files, and whether it is JSON."""
+    ending = next((ending for ending in _TEXTS if ending in endings), None)
+    return None if ending is None else (*endings[ending], ending == "json")
+
+
+def _members(path: Path, name: str, account: Account) -> Iterator[tuple[str, str, int, int]]:
+    """Yield (key, extension, offset, size) of the regular files in a tar file, in order.
+
+    Nothing is extracted, so what a member's name leads to is no matter.
+    """
+    places: dict[str, tuple[int, int]] = {}  # by name, for hard links
+    whole, last = os.path.getsize(path), -1
+    reason = ""
+    with open_regular(path) as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for member in tar:
+                    if member.offset <= last or member.size < 0:  # a header that leads backwards would never end
+                        raise tarfile.ReadError("bad header")
+                    last = member.offset
+                    tar.members.clear()  # tarfile keeps every member it has seen
+                    if member.isdir():
+                        continue
+                    folder, _, base = member.name.rpartition("/")
+                    shown = f"{name}/{member.name}"
+                    if is_foreign(base) or "__MACOSX" in folder.split("/"):
+                        account.left_out("a hidden or foreign file", shown)
+                        continue
+                    if member.islnk() and member.linkname in places:
+                        place = places[member.linkname]
+                    elif not member.isreg() or member.issparse():
+                        account.left_out("a link, a device or a file with holes in a shard", shown)
+                        continue
+                    else:
+                        place = member.offset_data, member.size
+                    if sum(place) > whole:
+                        account.left_out("a file that its shard ends before", shown)
+                        continue
+                    places[member.name] = place
+                    stem, _, extension = base.partition(".")
+                    yield f"{folder}/{stem}" if folder else stem, extension.lower(), *place
+        except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+            reason = one_line(error)
+    if reason and not places:
+        raise ValueError(f"it is not a whole tar file ({reason}); download it again")
+    if reason or (whole and not places and last < 0):
+        account.note(f"{name} is not a whole tar file ({reason or 'it is empty'}); what comes before its end is read")
