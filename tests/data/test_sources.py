@@ -201,7 +201,9 @@ def test_parquet(tmp_path):
         "parquet", root, "has no column pixels; it has key, caption, status, jpg", options={"image_column": "pixels"}
     )
     layouts.put(root / "00002.parquet", b"no parquet")
-    refused("parquet", root, "cannot be read as parquet")
+    kept = opened("parquet", root)
+    assert len(kept) == 8 and "cannot be read as parquet" in kept.account.broken["00002.parquet"]
+    refused("parquet", root, "1 files that cannot be read, more than max_broken=0.*: 00002.parquet: ", max_broken=0)
 
 
 def test_tfds(tmp_path):
@@ -270,7 +272,8 @@ def test_mistakes_are_found_first(tmp_path):
     refused("coco", tmp_path / "nowhere", "nowhere does not exist")
     refused("coco", tmp_path, "captions_train2014.json does not exist")
     refused("ffhq", tmp_path, "has no example for train")
-    refused("ffhq", tmp_path, "ffhq has no option flip; known: none", options={"flip": True})
+    refused("ffhq", tmp_path, "ffhq has no option flip; known: splits, links_out", options={"flip": True})
+    refused("cub200", tmp_path, "cub200 has no option flip; known: none", options={"flip": True})
     refused("folder", tmp_path, "known: captions, image_field, caption_field, labels", options={"caption": "c.csv"})
     refused("ffhq", tmp_path, "split is 'test'; allowed: train, validation", "test")
     refused("tar_shards", tmp_path, "holds no .tar file")
