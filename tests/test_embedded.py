@@ -122,7 +122,8 @@ def test_it_is_small_and_comes_with_its_notices():
         assert drawings in notices and drawings in card
 
 
-def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+def test_a_folder_of_that_name_is_given_as_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "emoji").mkdir()
-    assert not is_embedded("emoji") and folder_of("emoji") == Path("emoji")
+    assert is_embedded("emoji") and not is_embedded("./emoji") and not is_embedded(Path("emoji"))
+    assert folder_of("./emoji") == folder_of(Path("emoji")) == Path("emoji")

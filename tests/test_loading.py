@@ -162,8 +162,8 @@ def test_options_that_there_are_not_are_named_in_one_line(tmp_path, model, check
             ({"dtype": "float32", "compute": FLOAT32}, "dtype and compute are both given; give one"),
             ({"torch_dtype": "bfloat16"}, "torch_dtype is PyTorch's; give dtype, one of float32, bfloat16, float8"),
             (
-                {"variant": "fp16", "maping": mapping},
-                "maping, variant: no such option; .*companions config, codec_config, mapping",
+                {"varaint": "fp16", "maping": mapping},
+                "maping, varaint: no such option; .*companions config, codec_config, mapping",
             ),
         ):
             with pytest.raises(ConfigError, match=message) as caught:

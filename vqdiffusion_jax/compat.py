@@ -19,6 +19,7 @@ from typing import Any
 import jax
 from PIL import Image
 
+from .hub import locate
 from .interop.reference.checkpoint import training_state
 from .interop.reference.yaml_file import codec_files
 from .pipeline import VQDiffusionPipeline
@@ -30,7 +31,7 @@ JPEG_QUALITY = 75  # Pillow's default, which the reference uses for class-condit
 class VQ_Diffusion:  # noqa: N801 (the reference's name)
     """A released checkpoint and its yaml file, ready to sample with averaged weights, or raw ones if it has no others.
 
-    config: the model's yaml file.  path: the .pth file.
+    config: the model's yaml file.  path: the .pth file; either may be hf://owner/name/FILE on the Hugging Face hub.
     imagenet_cf: the class model with a null class; recognised from the weights, and accepted for old scripts.
     mapping, codec_config: companion files; by default those that the yaml file names, searched for as written, beside
     the yaml file and beside the checkpoint.
@@ -66,7 +67,7 @@ class VQ_Diffusion:  # noqa: N801 (the reference's name)
 
         ema: take averaged weights if the file has them.  The other arguments are those of the class.
         """
-        config, path = Path(config_path), Path(model_path)
+        config, path = locate(config_path, "file").path, locate(model_path).path
         epoch, averaged = training_state(path)
         companions = {role: _find(name, config, path) for role, name in codec_files(config).items()}
         companions |= {"config": config, "mapping": mapping or companions.get("mapping")}

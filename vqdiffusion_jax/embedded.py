@@ -6,11 +6,15 @@ from pathlib import Path
 
 DEFAULT = "emoji"
 _FOLDERS = {DEFAULT: Path(__file__).parent / "assets" / "emoji"}
+NAMES = tuple(_FOLDERS)
 
 
 def is_embedded(path: str | Path) -> bool:
-    """Return True if ``path`` names an embedded model; a file or folder of that name comes first."""
-    return str(path) in _FOLDERS and not Path(path).exists()
+    """Return True if ``path`` names an embedded model.
+
+    The name wins over a folder that has it: "./emoji" is the folder, and so is a ``Path`` of it.
+    """
+    return str(path) in _FOLDERS and not (isinstance(path, Path) and path.exists())
 
 
 def folder_of(path: str | Path) -> Path:

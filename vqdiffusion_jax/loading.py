@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jax
 
 from .config import MODEL_DTYPES, ComputeConfig, ModelConfig, compute_in
-from .embedded import folder_of
 from .errors import ConfigError
 from .files import check_empty
-from .interop.detect import CHECKPOINT, CODEC, DIFFUSERS, MODEL_FOLDER, kind_of_folder, open_any
+from .hub import OPTIONS, Wanted, locate
+from .interop.detect import CHECKPOINT, CODEC, DIFFUSERS, MODEL_FOLDER, VQ_MODEL, kind_of_folder, open_any
 from .model_folder import (
     read_clip_folder,
     read_codec_folder,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OpenedModel",
-    "check_exists",
     "convert",
     "default_compute",
     "load_clip",
@@ -91,15 +90,15 @@ class OpenedModel:
 def open_model(path: str | Path, **companions: Any) -> OpenedModel:
     """Open a model without its weights.
 
-    Companions and errors are those of ``load_model``, whose other arguments go to ``OpenedModel.load``, which also
-    finds faults in the weights.
+    Companions, options of the hub and errors are those of ``load_model``, whose other arguments go to
+    ``OpenedModel.load``, which also finds faults in the weights.
     """
     _check_known(companions, ())
-    path = folder_of(path)
-    check_exists(path)
+    path, variant, companions = _located(path, companions)
     if not path.is_dir():
         from .interop.load import plan_reference
 
+        _check_no_variant(variant, path)
         made = plan_reference(path, **companions)
 
         def read_reference(compute: ComputeConfig, text_compute: ComputeConfig | None, mesh: Mesh | None):
@@ -111,6 +110,7 @@ def open_model(path: str | Path, **companions: Any) -> OpenedModel:
         raise ConfigError(f"{path} is a {kind}; a model folder, a diffusers folder or a .pth file is needed here")
     _check_complete(path, kind, companions)
     if kind == MODEL_FOLDER:
+        _check_no_variant(variant, path)
         config = read_config(path)
         stored = Tokenizer.from_files(path / "tokenizer") if (path / "tokenizer").is_dir() else None
         return OpenedModel(path, config, tokenizer_of(config.tokenizer, stored), partial(read_model, path, config))
@@ -119,7 +119,7 @@ def open_model(path: str | Path, **companions: Any) -> OpenedModel:
     config, tokenizer = read_configs(path)
 
     def read_diffusers(compute: ComputeConfig, text_compute: ComputeConfig | None, mesh: Mesh | None):
-        return _to_devices(fill_diffusers(path, config, compute, text_compute)[0], mesh)
+        return _to_devices(fill_diffusers(path, config, compute, text_compute, variant=variant)[0], mesh)
 
     return OpenedModel(path, config, tokenizer, read_diffusers)
 
@@ -137,14 +137,16 @@ def load_model(
 
     Args:
         path: a model folder (as ``save_pretrained`` writes it), a diffusers VQDiffusionPipeline folder, one of the
-            reference's .pth files, or "emoji", the model that comes with the package.
+            reference's .pth files, "emoji", the model that comes with the package, or any of these on the Hugging Face
+            hub: "owner/name" or "hf://owner/name[@revision][/subfolder]".
         compute: precision and execution; by default bfloat16 on accelerators and float32 on the CPU.
         dtype: "float32", "bfloat16" or "float8", short for ``compute=compute_in(dtype)``.
         mesh: devices to spread weights over (see ``sharding.make_mesh``).
         clip_dtype: "float32" or "float16", the arithmetic of the text tower; by default as the rest.  The reference ran
             it in float16, and its numbers need that.  Its parameters are held in float32 either way.
         companions: for a .pth file: config, codec_config, mapping, codec, clip, weights, clip_weights (see
-            ``interop.load_reference``).
+            ``interop.load_reference``).  For the hub: revision, variant, cache_dir, token, local_files_only,
+            force_download, subfolder and progress (see ``hub.locate``).
 
     Raises:
         CheckpointError, ConfigError, ConversionError: one clear message.
@@ -170,19 +172,31 @@ def load_codec(
     mapping: str | Path | None = None,
     image_size: int | None = None,
     compute: ComputeConfig | None = None,
+    **hub: Any,
 ) -> VQGAN:
-    """Load an image codec alone, from a model folder of a codec or a foreign codec file.
+    """Load an image codec alone, from a folder of a codec or a foreign codec file.
 
     Args:
-        path: the folder, or taming's f8 or f16, ITHQ's, or a whole checkpoint of the reference.
+        path: the model folder, taming's f8 or f16, ITHQ's, a whole checkpoint of the reference, a diffusers folder or
+            its ``vqvae`` folder, or any of these on the hub.
         config, mapping, image_size: for a file, see ``interop.load_codec``.
         compute: as for ``load_model``.
+        hub: options of the hub, see ``hub.locate``.
 
     Raises:
         CheckpointError, ConfigError, ConversionError: one clear message.
     """
-    path, compute = Path(path), compute or default_compute()
+    path, compute = locate(path, "codec", **hub).path, compute or default_compute()
     if path.is_dir():
+        if (kind := kind_of_folder(path)) in (DIFFUSERS, VQ_MODEL):
+            from .interop.diffusers.codec import read_codec_part
+
+            given = [name for name, value in (("config", config), ("mapping", mapping)) if value is not None]
+            if given:
+                raise ConfigError(f"{', '.join(given)} given, but {path} is a {kind}; these go with codec files")
+            part = path / "vqvae" if kind == DIFFUSERS else path
+            codec = read_codec_part(part, compute, image_size=image_size, variant=hub.get("variant"))[0]
+            return _to_devices(codec, None)
         options = {"config": config, "mapping": mapping, "image_size": image_size}
         if given := [name for name, value in options.items() if value is not None]:
             raise ConfigError(f"{', '.join(given)} given, but {path} is already converted; these go with codec files")
@@ -193,22 +207,27 @@ def load_codec(
 
 
 def load_clip(
-    path: str | Path, *, compute: ComputeConfig | None = None
+    path: str | Path, *, compute: ComputeConfig | None = None, **hub: Any
 ) -> tuple[CLIPTextEncoder | None, CLIPVisionEncoder | None]:
     """Load CLIP's text and image towers, None for one that is not there; parameters are held in float32.
 
     Args:
-        path: a model folder of CLIP, a Hugging Face CLIP folder, ViT-B-32.pt or its state dict.
+        path: a model folder of CLIP, a Hugging Face CLIP folder, the text tower of a diffusers folder, ViT-B-32.pt or
+            its state dict, or any of these on the hub.
         compute: as for ``load_model``.
+        hub: options of the hub, see ``hub.locate``.
 
     Raises:
         CheckpointError, ConfigError, ConversionError: one clear message.
     """
-    path, compute = Path(path), replace(compute or default_compute(), param_dtype="float32")
-    if path.is_dir() and kind_of_folder(path) == MODEL_FOLDER:
+    path = locate(path, "clip", **hub).path
+    compute = replace(compute or default_compute(), param_dtype="float32")
+    if path.is_dir() and (kind := kind_of_folder(path)) == DIFFUSERS:
+        path = path / "text_encoder"
+    elif path.is_dir() and kind == MODEL_FOLDER:
         part = read_clip_folder(path, compute)
         return part.text_encoder, part.image_encoder
-    text, image, _ = _read_clip(path, compute)
+    text, image, _ = _read_clip(path, compute, variant=hub.get("variant"))
     return _to_devices(text, None), _to_devices(image, None)
 
 
@@ -231,7 +250,8 @@ def convert(checkpoint: str | Path, out: str | Path, **companions: Any) -> Repor
     """
     _check_known(companions, ("clip_dtype",))
     check_empty(out)
-    model, tokenizer, report = _read_any(Path(checkpoint), **companions)
+    path, variant, companions = _located(checkpoint, companions)
+    model, tokenizer, report = _read_any(path, variant, **companions)
     leaves, structure = jax.tree.flatten(model)
     del model  # each host array is released as soon as it is on the device
     write_folder(
@@ -243,25 +263,38 @@ def convert(checkpoint: str | Path, out: str | Path, **companions: Any) -> Repor
     return report
 
 
-def check_exists(path: Path) -> None:
-    """Raise FileNotFoundError if nothing is at ``path``."""
-    if not path.exists():
-        hub = f"; a hub id is not fetched by itself: first download the folder (hf download {path} --local-dir DIR)"
-        is_id = len(path.parts) == 2 and not path.is_absolute() and not path.suffix and not path.parent.exists()
-        raise FileNotFoundError(
-            f"{path} does not exist; give a model folder, a diffusers folder, a .pth file or the name "
-            f"emoji{hub if is_id else ''}"
-        )
+def _located(path: str | Path, options: dict[str, Any]) -> tuple[Path, str | None, dict[str, Any]]:
+    """Return a model's place on this machine, the variant of its weights, and its companions, on this machine too.
+
+    options: companions and options of the hub.
+    """
+    hub = {name: value for name, value in options.items() if name in OPTIONS}
+    companions = {name: value for name, value in options.items() if name not in OPTIONS and value is not None}
+    of_hub = {
+        name: value for name, value in hub.items() if name in ("cache_dir", "token", "local_files_only", "progress")
+    }
+    kinds: dict[str, Wanted] = {
+        "config": "file",
+        "codec_config": "file",
+        "mapping": "file",
+        "codec": "codec",
+        "clip": "clip",
+    }
+    place = locate(path, **hub).path
+    for name, kind in kinds.items():
+        if name in companions:
+            companions[name] = locate(companions[name], kind, **of_hub).path
+    return place, hub.get("variant"), companions
 
 
 def _check_known(given: Iterable[str], others: Sequence[str] = ("compute", "dtype", "mesh", "clip_dtype")) -> None:
     """Raise ConfigError for an option that is neither a companion nor one of ``others``."""
     if "torch_dtype" in given:
         raise ConfigError(f"torch_dtype is PyTorch's; give dtype, one of {', '.join(MODEL_DTYPES)}")
-    if unknown := sorted(set(given) - {*others, *COMPANIONS}):
+    if unknown := sorted(set(given) - {*others, *COMPANIONS, *OPTIONS}):
         raise ConfigError(
             f"{', '.join(unknown)}: no such option; known: {''.join(f'{name}, ' for name in others)}and of .pth files "
-            f"the companions {', '.join(COMPANIONS)}"
+            f"the companions {', '.join(COMPANIONS)}; of the hub {', '.join(OPTIONS)}"
         )
 
 
@@ -270,6 +303,12 @@ def _check_complete(path: Path, kind: str, companions: Iterable[str]) -> None:
     if companions:
         holds = "is already converted" if kind == MODEL_FOLDER else "is a diffusers folder, which holds everything"
         raise ConfigError(f"{', '.join(companions)} given, but {path} {holds}; companions go with .pth files")
+
+
+def _check_no_variant(variant: str | None, path: Path) -> None:
+    """Raise ConfigError if a variant is asked of anything but a diffusers or Hugging Face folder."""
+    if variant is not None:
+        raise ConfigError(f"variant is {variant!r}, but {path} has its weights once; leave it out, or give dtype")
 
 
 def _text_compute(clip_dtype: str | None, compute: ComputeConfig) -> ComputeConfig | None:
@@ -281,7 +320,7 @@ def _text_compute(clip_dtype: str | None, compute: ComputeConfig) -> ComputeConf
 
 
 def _read_any(
-    path: Path, **companions: Any
+    path: Path, variant: str | None, **companions: Any
 ) -> tuple[VQDiffusionModel | CodecComponent | CLIPComponents, Tokenizer | None, Report]:
     """Read a foreign file or folder of any kind, with host arrays."""
     kind, tree = open_any(path)
@@ -299,7 +338,13 @@ def _read_any(
         from .interop.diffusers import read_diffusers
 
         _check_complete(path, kind, companions)
-        return read_diffusers(path)
+        return read_diffusers(path, variant=variant)
+    if kind == VQ_MODEL:
+        from .interop.diffusers.codec import read_codec_part
+
+        _check_complete(path, kind, companions)
+        codec, report = read_codec_part(path, ComputeConfig(), variant=variant)
+        return _codec_component(codec), None, report
     if unused := sorted(set(companions) - ({"mapping", "codec_config"} if kind == CODEC else {"clip_dtype"})):
         raise ConfigError(f"{', '.join(unused)} given, but {path} is a {kind} alone; that goes with whole checkpoints")
     if kind == CODEC:
@@ -307,24 +352,29 @@ def _read_any(
 
         mapping, config = companions.get("mapping"), companions.get("codec_config")
         codec, report = load_file(path, tree=tree, config=config, mapping=mapping)
-        part = shapes_of(CodecComponent, codec.config)
-        part.codec = codec
-        return part, None, report
-    text, image, report = _read_clip(path, ComputeConfig(), tree=tree, **companions)
+        return _codec_component(codec), None, report
+    text, image, report = _read_clip(path, ComputeConfig(), tree=tree, variant=variant, **companions)
     part = shapes_of(CLIPComponents, text and text.config, image and image.config)
     part.text_encoder, part.image_encoder = text, image
     return part, None, report
 
 
+def _codec_component(codec: VQGAN) -> CodecComponent:
+    part = shapes_of(CodecComponent, codec.config)
+    part.codec = codec
+    return part
+
+
 def _read_clip(
-    path: Path, compute: ComputeConfig, *, tree: Any = None, **options: Any
+    path: Path, compute: ComputeConfig, *, tree: Any = None, variant: str | None = None, **options: Any
 ) -> tuple[CLIPTextEncoder | None, CLIPVisionEncoder | None, Report]:
     if path.is_dir():
         from .interop.clip.huggingface import read_clip
 
         if options:
             raise ConfigError(f"{', '.join(options)} given, but {path} is a folder; that goes with OpenAI's files")
-        return read_clip(path, compute)
+        return read_clip(path, compute, variant=variant)
+    _check_no_variant(variant, path)
     from .interop.clip.openai import load_openai_clip
 
     return load_openai_clip(path, tree=tree, compute=compute, **options)

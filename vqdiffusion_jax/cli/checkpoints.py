@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -31,8 +30,9 @@ COMPANIONS = (
 flags.DEFINE_string(
     "checkpoint",
     None,
-    "A model folder, a diffusers folder, or a .pth file of the reference.  sample, demo, eval: by default emoji, which "
-    "comes with the package.",
+    "A model folder, a diffusers folder, a .pth file of the reference, or one of these on the Hugging Face hub, "
+    "owner/name or hf://owner/name[@revision][/subfolder].  sample, demo, eval: by default emoji, which comes "
+    "with the package.",
     module_name=_WHERE,
 )
 flags.DEFINE_string(
@@ -48,14 +48,15 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "codec",
     None,
-    "A codec file or codec folder.  For a .pth file: in place of its own.  train, tokenize, reduce_codebook: the codec "
-    "of the tokens.",
+    "A codec file or codec folder, here or on the hub.  For a .pth file: in place of its own.  train, tokenize, "
+    "reduce_codebook: the codec of the tokens.",
     module_name=_WHERE,
 )
 flags.DEFINE_string(
     "clip",
     None,
-    "ViT-B-32.pt, or a folder of CLIP.  For a .pth file: in place of its own.  train: the text tower.",
+    "ViT-B-32.pt, or a folder of CLIP, here or on the hub.  For a .pth file: in place of its own.  train: the text "
+    "tower.",
     module_name=_WHERE,
 )
 flags.DEFINE_enum("weights", "ema", ["ema", "model"], "For a .pth file: averaged or raw weights.", module_name=_WHERE)
@@ -85,16 +86,18 @@ flags.DEFINE_multi_string(
 FLAGS = flags.FLAGS
 
 
-def checkpoint() -> Path:
-    """Return the path in --checkpoint.  Raises ValueError if it is not given."""
+def checkpoint() -> str:
+    """Return --checkpoint.  Raises ValueError if it is not given."""
     if not FLAGS.checkpoint:
-        raise ValueError("--checkpoint is needed: a model folder, a diffusers folder or a .pth file")
-    return Path(FLAGS.checkpoint)
+        raise ValueError(
+            "--checkpoint is needed: a model folder, a diffusers folder, a .pth file or owner/name on the hub"
+        )
+    return FLAGS.checkpoint
 
 
-def checkpoint_or_embedded() -> Path:
-    """Return the path in --checkpoint, by default the name of the embedded model."""
-    return Path(FLAGS.checkpoint or DEFAULT)
+def checkpoint_or_embedded() -> str:
+    """Return --checkpoint, by default the name of the embedded model."""
+    return FLAGS.checkpoint or DEFAULT
 
 
 def chosen_compute() -> ComputeConfig:

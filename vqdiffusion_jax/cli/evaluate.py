@@ -182,7 +182,7 @@ def _pipeline(weights: str):
         from ..pipeline import VQDiffusionPipeline
 
         path, files = checkpoint_or_embedded(), companions()
-        if path.suffix == ".pth":
+        if path.endswith(".pth"):
             files = {"weights": weights} | files
         return VQDiffusionPipeline.from_pretrained(path, compute=chosen_compute(), mesh=mesh, **files)
 

@@ -36,6 +36,7 @@ def main() -> None:
 
     from ..data.loader import make_loader
     from ..files import check_empty, write_whole
+    from ..hub import locate
     from ..loading import load_codec
     from ..training.config import plain
     from ..training.vqgan.codebook_usage import codebook_use
@@ -50,7 +51,7 @@ def main() -> None:
         raise ValueError("--out is needed: the table to write, a file that ends in .npy")
     if FLAGS.reduced_codec:
         check_empty(FLAGS.reduced_codec)
-    config, place = plain(FLAGS.config), Path(FLAGS.codec)
+    config, place = plain(FLAGS.config), locate(FLAGS.codec, "codec").path
     size = None if place.is_dir() else config.get("codec", config.get("model", {}).get("codec", {})).get("image_size")
     codec = load_codec(place, config=FLAGS.codec_config, image_size=size, compute=codec_compute())
     if codec.config.reduced_codebook_size is not None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from absl import flags
 
-from ..embedded import is_embedded
 from ..errors import UsageError, one_line, shown
+from ..hub import is_name
 from ..recipe import ORIGIN, settings_of_recipe
 from ..sampling.settings import SamplingSettings
 from ..user_files import read_json
@@ -23,13 +23,13 @@ _PATHS = ("checkpoint", "reference_config", "codec_config", "mapping", "codec", 
 def origin(**settled: Any) -> dict[str, Any]:
     """Return the origin of the run's model: the flags given, and in their place those of ``settled`` that are not None.
 
-    Paths are absolute, so that the JSON can be read in any folder.
+    Paths are absolute, so that the JSON can be read in any folder; names of models stay as they are.
     """
     values: dict[str, Any] = {name: FLAGS[name].value for name in ORIGIN if FLAGS[name].value != FLAGS[name].default}
     values |= {name: value for name, value in settled.items() if value is not None}
     for name in _PATHS:
         if name in values:
-            values[name] = str(values[name] if is_embedded(values[name]) else Path(values[name]).absolute())
+            values[name] = str(values[name] if is_name(values[name]) else Path(values[name]).absolute())
     return values
 
 

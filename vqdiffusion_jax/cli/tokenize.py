@@ -89,6 +89,7 @@ def main() -> None:
 
 def _codec_and_tokenizer(model):
     """Return the codec and tokenizer of --checkpoint, or the codec of --codec and no tokenizer."""
+    from ..hub import locate
     from ..loading import load_codec, load_model
 
     compute = codec_compute()
@@ -100,6 +101,7 @@ def _codec_and_tokenizer(model):
             "a codec is needed: --checkpoint=MODEL, or --codec=FILE_OR_FOLDER,"
             " with --codec_config and --mapping for a file"
         )
-    size = None if Path(FLAGS.codec).is_dir() else model.codec.image_size  # files do not tell it, converted folders do
-    codec = load_codec(FLAGS.codec, config=FLAGS.codec_config, mapping=FLAGS.mapping, image_size=size, compute=compute)
+    place = locate(FLAGS.codec, "codec").path
+    size = None if place.is_dir() else model.codec.image_size  # files do not tell it, converted folders do
+    codec = load_codec(place, config=FLAGS.codec_config, mapping=FLAGS.mapping, image_size=size, compute=compute)
     return codec, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -63,6 +62,7 @@ def main() -> None:
 def _start(config: VQGANTrainConfig) -> tuple[VQGAN | None, tuple[str, ...]]:
     """Return the codec of --init_from, which must have the config's sizes, and a line that says so; else (None, ())."""
     from ..errors import ConfigError
+    from ..hub import locate
     from ..loading import load_codec
 
     if not FLAGS.init_from:
@@ -72,8 +72,8 @@ def _start(config: VQGANTrainConfig) -> tuple[VQGAN | None, tuple[str, ...]]:
             )
         return None, ()
 
-    place = Path(FLAGS.init_from)
+    place = locate(FLAGS.init_from, "codec").path
     codec = load_codec(place, image_size=None if place.is_dir() else config.codec.image_size, compute=config.compute)
     if codec.config != config.codec:
         raise ConfigError(f"{place} holds a codec of other sizes than the config; it has {codec.config}")
-    return codec, (f"starting from {place}",)
+    return codec, (f"starting from {FLAGS.init_from}",)

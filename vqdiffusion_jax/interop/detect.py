@@ -14,6 +14,7 @@ from .reference.denoiser import NETWORK
 
 MODEL_FOLDER, DIFFUSERS, CHECKPOINT = "model folder", "diffusers folder", "training checkpoint"
 CODEC, CLIP, HUGGINGFACE_CLIP = "codec", "CLIP", "Hugging Face CLIP folder"
+VQ_MODEL = "codec folder of diffusers"
 
 
 class Opened(NamedTuple):
@@ -50,7 +51,7 @@ def open_any(path: str | Path) -> Opened:
 
 
 def kind_of_folder(folder: Path) -> str:
-    """Return MODEL_FOLDER, DIFFUSERS or HUGGINGFACE_CLIP.  Raises CheckpointError for another folder."""
+    """Return MODEL_FOLDER, DIFFUSERS, HUGGINGFACE_CLIP or VQ_MODEL.  Raises CheckpointError for another folder."""
     if (folder / "model_index.json").is_file():
         return DIFFUSERS
     if not (folder / "config.json").is_file():
@@ -58,4 +59,7 @@ def kind_of_folder(folder: Path) -> str:
             f"{folder} is no model folder: it has neither config.json (converted, Hugging Face CLIP) nor "
             "model_index.json (diffusers)"
         )
-    return HUGGINGFACE_CLIP if "model_type" in read_json(folder / "config.json") else MODEL_FOLDER
+    config = read_json(folder / "config.json")
+    if config.get("_class_name") == "VQModel":
+        return VQ_MODEL
+    return HUGGINGFACE_CLIP if "model_type" in config else MODEL_FOLDER

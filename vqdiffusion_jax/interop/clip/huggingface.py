@@ -159,10 +159,11 @@ def text_config_json(config: CLIPTextConfig, *, start: int, end: int, pad: int) 
     }
 
 
-def read_clip(folder: str | Path, compute: ComputeConfig = ComputeConfig()) -> Towers:
+def read_clip(folder: str | Path, compute: ComputeConfig = ComputeConfig(), *, variant: str | None = None) -> Towers:
     """Load the towers of a Hugging Face CLIP folder (config.json beside model.safetensors or pytorch_model.bin).
 
-    A text tower without projection (CLIPTextModel) gets one of zeros; the report says so.
+    A text tower without projection (CLIPTextModel) gets one of zeros; the report says so.  variant: the one of the
+    weights to prefer, as "fp16".
 
     Raises:
         CheckpointError: for a file that is absent or corrupt.
@@ -170,7 +171,7 @@ def read_clip(folder: str | Path, compute: ComputeConfig = ComputeConfig()) -> T
     """
     folder = Path(folder)
     text, vision = _read_tower_configs(folder / "config.json")
-    keys = _sort_by_tower(open_weights(folder, *WEIGHTS), text is not None, vision is not None)
+    keys = _sort_by_tower(open_weights(folder, *WEIGHTS, variant=variant), text is not None, vision is not None)
     module = nnx.Dict(
         text=text and shapes_of(CLIPTextEncoder, text, compute),
         vision=vision and shapes_of(CLIPVisionEncoder, vision, compute),

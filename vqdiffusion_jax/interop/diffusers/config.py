@@ -116,6 +116,15 @@ def read_model_config(folder: Path, tokenizer: TokenizerConfig) -> ModelConfig:
         raise ConversionError(f"{folder}: {error}") from error
 
 
+def read_codec_config(folder: Path, grid_side: int) -> VQGANConfig:
+    """Return the codec that a ``vqvae`` folder describes, with all codes.  Raises what ``read_model_config`` does."""
+    part = JsonOptions.read(folder / "config.json", _CODEC_DEFAULTS)
+    try:
+        return _codec(part, grid_side, part.whole("num_vq_embeddings"))
+    except ConfigError as error:
+        raise ConversionError(f"{folder}: {error}") from error
+
+
 def _denoiser(part: JsonOptions, scheduler: JsonOptions, condition_length: int, learnable_null: bool) -> DenoiserConfig:
     for option in ("in_channels", "patch_size", "caption_channels"):
         part.require(option, None)

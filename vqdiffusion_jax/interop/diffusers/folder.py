@@ -51,7 +51,11 @@ _NO_NULL = (
 
 
 def read_diffusers(
-    folder: str | Path, compute: ComputeConfig = ComputeConfig(), text_compute: ComputeConfig | None = None
+    folder: str | Path,
+    compute: ComputeConfig = ComputeConfig(),
+    text_compute: ComputeConfig | None = None,
+    *,
+    variant: str | None = None,
 ) -> tuple[VQDiffusionModel, Tokenizer, Report]:
     """Load a VQDiffusionPipeline folder, as ``save_pretrained`` writes it or as published.
 
@@ -62,6 +66,7 @@ def read_diffusers(
         folder: holds model_index.json and one folder a part; weights in safetensors (whole or sharded) or .bin.
         compute: precision of the model's parameters, and how it will run.
         text_compute: those of the text tower; None as in VQDiffusionModel.
+        variant: the one of each part's weights to prefer, as "fp16".
 
     Returns:
         The model with numpy arrays for parameters, its tokenizer, and the report of every key.
@@ -72,7 +77,7 @@ def read_diffusers(
             for weights that do not fill the model.
     """
     config, tokenizer = read_configs(folder)
-    model, report = fill_diffusers(folder, config, compute, text_compute)
+    model, report = fill_diffusers(folder, config, compute, text_compute, variant=variant)
     return model, tokenizer, report
 
 
@@ -81,10 +86,12 @@ def fill_diffusers(
     config: ModelConfig,
     compute: ComputeConfig = ComputeConfig(),
     text_compute: ComputeConfig | None = None,
+    *,
+    variant: str | None = None,
 ) -> tuple[VQDiffusionModel, Report]:
     """Load the model with the ``config`` of ``read_configs``.  Arguments and errors are those of ``read_diffusers``."""
     folder = Path(folder)
-    tensors, rules = _open_parts(folder, config), pipeline_rules(len(config.codec.channel_multipliers))
+    tensors, rules = _open_parts(folder, config, variant), pipeline_rules(len(config.codec.channel_multipliers))
     if config.codec.reduced_codebook_size is not None:
         tensors |= reduction_tensors(first_codes_kept(config.codec.codebook_size, config.codec.num_codes))
         rules += reduction_rules("codec.")
@@ -116,13 +123,13 @@ def _read_tokenizer(folder: Path) -> Tokenizer:
         ) from error
 
 
-def _open_parts(folder: Path, config: ModelConfig) -> dict[str, Any]:
+def _open_parts(folder: Path, config: ModelConfig, variant: str | None) -> dict[str, Any]:
     """Return the tensors of every part, each name with its part in front."""
     parts = [part for part in _WEIGHTS if part != NULL or config.denoiser.learnable_null]
     tensors = {
         f"{part}.{name}": tensor
         for part in parts
-        for name, tensor in open_weights(folder / part, *_WEIGHTS[part]).items()
+        for name, tensor in open_weights(folder / part, *_WEIGHTS[part], variant=variant).items()
     }
     for name in list(tensors):
         if _TIME_EMBEDDING.fullmatch(name):  # it may have more rows than the schedule has timesteps

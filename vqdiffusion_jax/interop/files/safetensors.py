@@ -99,14 +99,16 @@ def _open_shards(index: Path) -> dict[str, Any]:
     return {tensor: shards[name][tensor] for tensor, name in places.items()}
 
 
-def open_weights(folder: str | Path, *stems: str) -> Mapping[str, Any]:
+def open_weights(folder: str | Path, *stems: str, variant: str | None = None) -> Mapping[str, Any]:
     """Return the tensors of a part of a Hugging Face style folder.
 
-    The choice is safetensors before .bin, one file before shards, and full precision before the fp16 variant.
+    The choice is safetensors before .bin, one file before shards, and full precision before the fp16 variant, unless a
+    variant is named, which then comes first.
 
     Args:
         folder: the part's folder.
         stems: the file's possible names without endings, as ``diffusion_pytorch_model``, ``model``.
+        variant: the one to prefer, as "fp16"; a part that has no such file is read in full precision.
 
     Returns:
         Tensor name to something with ``.shape`` and ``.dtype`` that ``numpy.asarray`` reads.
@@ -115,12 +117,12 @@ def open_weights(folder: str | Path, *stems: str) -> Mapping[str, Any]:
         CheckpointError: if there is no such file or it cannot be read.
     """
     folder = Path(folder)
-    for variant in ("", ".fp16"):
+    for kind in (f".{variant}", "") if variant else ("", ".fp16"):
         for ending in ("safetensors", "bin"):
             for stem in stems:
-                if (single := folder / f"{stem}{variant}.{ending}").exists():
+                if (single := folder / f"{stem}{kind}.{ending}").exists():
                     return _open(single)
-                if (index := folder / f"{stem}.{ending}.index{variant}.json").exists():
+                if (index := folder / f"{stem}.{ending}.index{kind}.json").exists():
                     return _open_shards(index)
     names = ", ".join(f"{stem}.{ending}" for stem in stems for ending in ("safetensors", "bin"))
     raise CheckpointError(f"{folder} holds no weights; one of {names} must be there")

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from ...config import ComputeConfig
-from ...embedded import folder_of
 from ...errors import ConfigError
+from ...hub import locate
 from ...models.clip import CLIPTextEncoder
 from ...models.shapes import make_rngs
 from ...models.vqdiffusion import VQDiffusionModel
@@ -59,7 +59,8 @@ def load_pretrained(
     model, report = config.model, []
     trains_text = config.train_text_encoder
     needs_text = model.text_encoder is not None and not trains_text
-    from_file = init_from is not None and not folder_of(init_from).is_dir()
+    source_name, init_from = init_from, None if init_from is None else locate(init_from).path
+    from_file = init_from is not None and not init_from.is_dir()
     _check_used(companions, from_file=from_file, init_from=init_from, codec=codec, clip=clip, needs_text=needs_text)
     clip_dtype = companions.pop("clip_dtype", None)
     source = tokenizer = None
@@ -70,7 +71,7 @@ def load_pretrained(
         if clip is None:
             reading["clip_dtype"] = clip_dtype
         source, tokenizer = load_model(init_from, compute=frozen_compute(config), **reading)
-        report.append(f"starting from {init_from}")
+        report.append(f"starting from {source_name}")
 
     found_codec = _codec(config, source, codec, companions)
     tower = None
@@ -202,11 +203,12 @@ def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions
     if path is not None:
         from ...loading import load_codec
 
+        path = locate(path, "codec").path
         found = load_codec(
             path,
             config=companions.get("codec_config"),
             mapping=companions.get("mapping"),
-            image_size=None if Path(path).is_dir() else wanted.image_size,
+            image_size=None if path.is_dir() else wanted.image_size,
             compute=frozen_compute(config),
         )
     elif source is not None:
