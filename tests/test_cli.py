@@ -276,8 +276,8 @@ MISTAKES = [
     (("--checkpoint={folder}", "--prompt=a", "--image=nowhere.png"), "without --strength"),
     (("--checkpoint={folder}", "--prompt=a", "--mask_image=x.png"), "--mask_image is given without --image"),
     (("--checkpoint={folder}", "--prompt=a", "--outpaint=0.2,0,0,0"), "--outpaint is given without --image"),
-    (("--checkpoint={folder}", "--prompts_file=tests"), "--prompts_file=tests cannot be read: Is a directory"),
-    (("--checkpoint={folder}", "--prompts_file={folder}/weights.bin"), "is not UTF-8"),
+    (("--checkpoint={folder}", "--prompts_file=tests"), "--prompts_file=tests cannot be read: it is a folder"),
+    (("--checkpoint={folder}", "--prompts_file={folder}/weights.bin"), "save it as UTF-8"),
     (
         ("--checkpoint={folder}", "--class_labels=1"),
         "--class_labels is given, but this model is conditioned on text; it takes --prompt or",

@@ -121,6 +121,19 @@ def lines_of(text: str, *, keep_last: bool = False) -> list[str]:
     return lines if keep_last or lines[-1] else lines[:-1]
 
 
+def fault_of_text(text: str) -> str | None:
+    """Return what keeps a text from being stored as UTF-8 text, in words that follow "it has"; None if nothing does."""
+    if "\0" in text:
+        return "a null character"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        # Python holds the bytes of an argument or a file name that are no UTF-8 as these.
+        return f"the byte 0x{code - 0xDC00:02x}, which is no UTF-8" if 0xDC80 <= code <= 0xDCFF else "half a character"
+    return None
+
+
 def read_json(path: str | PathLike[str], *, most: int = _MOST_JSON) -> Any:
     """Return the value that a JSON file in UTF-8 holds.
 

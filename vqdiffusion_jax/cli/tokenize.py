@@ -82,9 +82,13 @@ def main() -> None:
         )
         print(
             f"written: {out / split}: {done['shards']} shards, {done['examples']} examples,"
-            f" {done['broken']} broken ones left out"
+            f" {done['broken']} broken ones left out{_without_caption(done)}"
         )
     barrier("shards are written")  # JAX ends all processes soon after the first has ended
+
+
+def _without_caption(done: dict[str, int]) -> str:
+    return f", and {done['without_caption']} without a caption" if "without_caption" in done else ""
 
 
 def _codec_and_tokenizer(model):

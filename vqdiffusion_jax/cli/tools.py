@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from ..errors import one_line
+from ..user_files import lines_of, read_text
 
 
 def read_prompts(file: str) -> list[str]:
-    """Return the prompts of --prompts_file, one a line.
+    r"""Return the prompts of --prompts_file, one a line; lines end at \n, \r\n or \r, and blank ones are left out.
 
-    Raises ValueError for a file that cannot be read or holds none.
+    Raises ValueError for a file that cannot be read, is no UTF-8 text, or holds no prompt.
     """
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"byte {error.start} is not UTF-8"
-        raise ValueError(f"--prompts_file={file} cannot be read: {reason}; give a text file in UTF-8") from error
-    prompts = [line for line in lines if line.strip()]
+        lines = lines_of(read_text(file))
+    except OSError as error:
+        raise ValueError(
+            f"--prompts_file={file} cannot be read: {error.strerror or error}; give a text file in UTF-8"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"--prompts_file={one_line(error)}") from error
+    prompts = [line.lstrip("\ufeff") for line in lines]  # a byte order mark again where files were joined
+    prompts = [prompt for prompt in prompts if prompt.strip()]
     if not prompts:
         raise ValueError(f"--prompts_file={file} holds no prompt; write one a line")
     return prompts

@@ -13,14 +13,15 @@ import numpy as np
 
 from ..batching import batch_devices, in_batches, local_mesh, replicate
 from ..config import ModelConfig
-from ..errors import BrokenRecord, DataError
+from ..errors import BrokenRecord, DataError, MissingCaption
 from ..files import write_whole
 from ..models.vqgan import VQGAN, encode_exactly, images_to_float
 from ..text.tokenizer import Tokenizer
 from .config import DataConfig
-from .examples import captions_of, cut, label_of, read_record, tokenizer_config
+from .examples import captions_or_none, cut, label_of, read_record, tokenizer_config
 from .extras import needed
 from .loader import check_classes, check_examples
+from .missing import with_captions
 from .read_ahead import read_ahead
 from .records import Source, too_many
 from .sources import open_source
@@ -74,7 +75,8 @@ def write_cache(
       progress: a wrapper of the stream of examples that also takes its length, like tqdm.
 
     Returns:
-      ``shards``, ``examples`` and ``broken`` (examples left out) of this call.
+      ``shards``, ``examples`` and ``broken`` (examples left out) of this call, and ``without_caption`` if that left out
+      any more.
     Raises:
       DataError: ``out / split`` was begun with other settings, or more than ``config.max_broken`` examples are broken.
     """
@@ -91,12 +93,12 @@ def write_cache(
         raise DataError(f"crops is {crops}, but validation pictures are cut once, in the middle; set crops to 1")
     if changed := differences(codec_settings(codec.config), codec_settings(model.codec)):
         raise DataError(f"the codec is not the one that the model is configured for ({changed})")
-    source = open_source(config, split)
+    source = with_captions(open_source(config, split), config, model)
     check_classes(source, config, model)
     if model.denoiser.condition == "text":
         tokenizer = tokenizer or Tokenizer(tokenizer_config(model))
         check_tokenizer(model, tokenizer.config)
-    pictures = _Pictures(source, model, tokenizer, crops, seed, split)
+    pictures = _Pictures(source, model, tokenizer, crops, seed, split, config.missing_captions)
     check_examples(pictures.read, len(source), f"{config.source} at {config.root}")
     manifest = make_manifest(
         model,
@@ -121,23 +123,25 @@ def write_cache(
     spans = [np.arange(shard * shard_size, min((shard + 1) * shard_size, len(source))) for shard in shards]
     pictures.indices = np.concatenate([np.zeros(0, int), *spans])
     stream = read_ahead(pictures, threads=config.read_threads, ahead=_AHEAD, workers=workers)
-    encode, broken, written = _encoder(codec, seed), {}, 0
+    encode, broken, without, written = _encoder(codec, seed), {}, 0, 0
     try:
         items = iter(progress(stream, len(pictures)))
         for shard, span in zip(shards, spans, strict=True):
-            path, left_out = folder / names[shard], {}
+            path, left_out, missing = folder / names[shard], {}, {}
             for half_written in folder.glob(f".{path.name}.*"):
                 half_written.unlink()
-            good = _note_broken(itertools.islice(items, len(span)), left_out, broken, config.max_broken)
+            good = _note_broken(itertools.islice(items, len(span)), left_out, missing, broken, config.max_broken)
             with write_whole(path) as place:
                 count = write_records(
                     place, _records(good, encode, max(1, batch_size // crops), record_dtypes(manifest))
                 )
-                _write_json(path.with_suffix(".json"), {"examples": count, "broken": left_out})
-            written += count
+                told = {"without_caption": list(missing)} if missing else {}
+                _write_json(path.with_suffix(".json"), {"examples": count, "broken": left_out} | told)
+            written, without = written + count, without + len(missing)
     finally:
         stream.close()
-    return {"shards": len(shards), "examples": written, "broken": len(broken)}
+    done = {"shards": len(shards), "examples": written, "broken": len(broken)}
+    return done | ({"without_caption": without} if without else {})
 
 
 def _claim(folder: Path, manifest: dict[str, Any]) -> None:
@@ -160,12 +164,20 @@ def _write_json(path: Path, table: dict[str, Any]) -> None:
 class _Pictures:
     """The examples ``indices``, ready to encode: all crops, the captions' ids and the label.
 
-    A broken example is ``{"broken": (name, reason)}``.
+    A broken example is ``{"broken": (name, reason)}``, one without a caption ``{"missing": name}``.
     """
 
     def __init__(
-        self, source: Source, model: ModelConfig, tokenizer: Tokenizer | None, crops: int, seed: int, split: str
+        self,
+        source: Source,
+        model: ModelConfig,
+        tokenizer: Tokenizer | None,
+        crops: int,
+        seed: int,
+        split: str,
+        missing_captions: str,
     ):
+        self._missing = missing_captions
         self._source, self._model, self._tokenizer = source, model, tokenizer
         self._crops, self._seed, self._train = crops, seed, split == "train"
         self.indices = np.arange(len(source))
@@ -176,6 +188,8 @@ class _Pictures:
     def __getitem__(self, place: int) -> dict[str, Any]:
         try:
             return self.read(int(self.indices[place]))
+        except MissingCaption as error:
+            return {"missing": error.name}
         except BrokenRecord as error:
             return {"broken": (error.name, error.reason)}
 
@@ -188,7 +202,8 @@ class _Pictures:
         ]
         example = {"index": index, "name": record["id"], "images": np.stack([cut(record, size, rng) for rng in rngs])}
         if condition == "text" and self._tokenizer is not None:
-            example["captions"] = [_ids(self._tokenizer, caption) for caption in captions_of(record)]
+            captions = captions_or_none(record, self._missing)
+            example["captions"] = [_ids(self._tokenizer, caption) for caption in captions]
         if condition == "class":
             example["label"] = int(label_of(record, self._model, 0.0, None))
         return example
@@ -200,9 +215,17 @@ def _ids(tokenizer: Tokenizer, text: str) -> np.ndarray:
     return ids[mask]
 
 
-def _note_broken(items: Iterable[dict], left_out: dict[str, str], broken: dict[str, str], limit: int) -> Iterator[dict]:
-    """Yield the usable examples, and note the broken ones in both dicts.  Raises DataError beyond ``limit`` of them."""
+def _note_broken(
+    items: Iterable[dict], left_out: dict[str, str], missing: dict[str, None], broken: dict[str, str], limit: int
+) -> Iterator[dict]:
+    """Yield the usable examples; note the broken ones in both dicts, and those without a caption in ``missing``.
+
+    Raises DataError beyond ``limit`` broken ones.
+    """
     for item in items:
+        if "missing" in item:
+            missing[item["missing"]] = None
+            continue
         if "broken" not in item:
             yield item
             continue

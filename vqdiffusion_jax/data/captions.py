@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BrokenRecord, shown
-from ..user_files import decode_text, lines_of
+from ..user_files import decode_text, fault_of_text, lines_of
 
 # A whole cell of a table that spells a missing value: what pandas reads as one, and Python's None in lower case.
 NO_CAPTION = frozenset(
@@ -82,6 +82,16 @@ def usable_captions(captions: Any) -> list[str]:
     Raises ValueError as ``captions_in`` does.
     """
     return [caption.lower() for caption in captions_in(captions)]
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a table's value holds no caption; False for what ``captions_in`` refuses."""
+    if isinstance(value, str) and " " in value and value[0].isalpha():  # as nearly all of a million captions
+        return False
+    try:
+        return not captions_in(value, table=True)
+    except ValueError:
+        return False
 
 
 def field_of(row: Any, path: str) -> Any:
@@ -161,14 +171,8 @@ def _texts(values: Sequence[Any], table: bool) -> list[str]:
 def _checked(text: str) -> str:
     """Return a text without blanks around it.  Raises ValueError for characters that no text has."""
     text = str(text).strip(_BLANK)
-    if "\0" in text:
-        raise ValueError("its caption has a null character; remove it")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"its caption has half a character ({shown(text[error.start])}); write the text anew in UTF-8"
-        ) from error
+    if (fault := fault_of_text(text)) is not None:
+        raise ValueError(f"its caption has {fault}: {shown(text)}; write it anew in UTF-8")
     return text
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..checks import fraction, whole
+from ..checks import fraction, one_of, whole
 from ..errors import ConfigError
 from ..extensions import check_name
 
 SPLITS = ("train", "validation")
+MISSING_CAPTIONS = ("drop", "unconditional", "error")
 # Name of a data set -> module and class below ``vqdiffusion_jax.data.sources``; imported only when asked for.
 SOURCES = {
     "coco": "coco:Coco",
@@ -41,6 +42,9 @@ class DataConfig:
     # The share held out for validation of a data set without splits of its own; 0: none.
     validation_fraction: float = 0.0
     drop_rate: float = 0.0  # training: the share of captions replaced by '', and of labels by the null label
+    # Records without a caption, where a model reads text: "drop" leaves them out, counted but not as broken;
+    # "unconditional" shows them without a condition; "error" ends the run.
+    missing_captions: str = "drop"
     max_broken: int = 100  # broken examples that are replaced; more of them end the run, and the error names some
     read_threads: int = 4  # batches read at once, in each worker process
     prefetch_batches: int = 4  # batches held ready, in each worker process
@@ -55,5 +59,6 @@ class DataConfig:
         if not isinstance(self.options, Mapping):
             raise ConfigError(f"DataConfig.options is {self.options!r}; it must be a dict of the source's options")
         fraction(self, "validation_fraction", "drop_rate")
+        one_of(self, "missing_captions", MISSING_CAPTIONS)
         whole(self, 0, "max_broken", "read_threads")
         whole(self, 1, "prefetch_batches")

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..config import ModelConfig, TokenizerConfig, VQGANConfig
-from ..errors import BrokenRecord, ConfigError, MissingCaption, one_line
+from ..errors import BrokenRecord, ConfigError, DataError, MissingCaption, one_line
 from ..text.tokenizer import Tokenizer
 from .captions import choose, choose_label, usable_captions
 from .records import Example, Record, Source
@@ -58,6 +58,27 @@ def captions_of(record: Record) -> list[str]:
     return captions
 
 
+def captions_or_none(record: Record, policy: str) -> list[str]:
+    """Return the record's usable captions, or an empty list for a record that is shown without a condition.
+
+    policy: ``DataConfig.missing_captions``.
+    Raises MissingCaption for a record to drop, DataError where captions may not be missing, and BrokenRecord.
+    """
+    try:
+        return captions_of(record)
+    except MissingCaption as error:
+        check_missing(error, policy)
+        return []
+
+
+def check_missing(error: MissingCaption, policy: str) -> None:
+    """Raise ``error`` if records without a caption are dropped, and DataError if they end the run."""
+    if policy == "error":
+        raise DataError(f"{error}; give it one, or set data.missing_captions to 'drop' or 'unconditional'") from error
+    if policy == "drop":
+        raise error
+
+
 def label_of(
     record: Record | CachedRecord, model: ModelConfig, drop_rate: float, rng: np.random.Generator | None
 ) -> np.int32:
@@ -95,8 +116,10 @@ class PictureExamples:
         model: ModelConfig | VQGANConfig,
         *,
         drop_rate: float = 0.0,
+        missing_captions: str = "drop",
         tokenizer: Tokenizer | None = None,
     ):
+        self._missing = missing_captions
         self.source, self._drop_rate, self._given_tokenizer = source, drop_rate, tokenizer
         self._model = None if isinstance(model, VQGANConfig) else model
         self._size = (model if isinstance(model, VQGANConfig) else model.codec).image_size
@@ -117,11 +140,12 @@ class PictureExamples:
 
     def __call__(self, index: int, rng: np.random.Generator | None) -> Example:
         record = read_record(self.source, index)
+        reads_text = self._tokenizer is not None
+        captions = captions_or_none(record, self._missing) if reads_text else []  # told before a picture is decoded
         example = Example(id=record["id"], images=cut(record, self._size, rng))
         if self._model is None:
             return example
         if self._tokenizer is not None:
-            captions = captions_of(record)
             choice = choose(len(captions), self._drop_rate, rng)
             ids, mask = self._tokenizer(["" if choice is None else captions[choice]])
             example["text_ids"], example["text_mask"] = ids[0], mask[0]
@@ -133,8 +157,10 @@ class PictureExamples:
 class CachedExamples:
     """Examples of a token cache: as ``PictureExamples``, but with ``tokens`` (length,) int32 of one of the crops."""
 
-    def __init__(self, cache: TokenCache, model: ModelConfig, *, drop_rate: float = 0.0):
-        self.source, self._model, self._drop_rate = cache, model, drop_rate
+    def __init__(
+        self, cache: TokenCache, model: ModelConfig, *, drop_rate: float = 0.0, missing_captions: str = "drop"
+    ):
+        self.source, self._model, self._drop_rate, self._missing = cache, model, drop_rate, missing_captions
 
     def __len__(self) -> int:
         return len(self.source)
@@ -149,8 +175,10 @@ class CachedExamples:
         condition = self._model.denoiser.condition
         if condition == "text":
             settings = tokenizer_config(self._model)
-            if not record["captions"] or max(map(len, record["captions"])) > settings.context_length:
-                raise BrokenRecord(record["id"], "it has no caption, or one that is too long; the cache is damaged")
+            if not record["captions"]:
+                check_missing(MissingCaption(record["id"]), self._missing)
+            elif max(map(len, record["captions"])) > settings.context_length:
+                raise BrokenRecord(record["id"], "it has a caption that is too long; the cache is damaged")
             choice = choose(len(record["captions"]), self._drop_rate, rng)
             tokens = self.source.empty_text if choice is None else record["captions"][choice]
             ids = np.full(settings.context_length, settings.pad_token, np.int32)

@@ -16,18 +16,22 @@ import numpy as np
 from absl import logging
 
 from ..config import ModelConfig, VQGANConfig, from_dict
-from ..errors import BrokenRecord, ConfigError, DataError
+from ..errors import BrokenRecord, ConfigError, DataError, MissingCaption
 from ..text.tokenizer import Tokenizer
 from .config import SPLITS, DataConfig
 from .examples import CachedExamples, PictureExamples
 from .extras import check_installed, needed
+from .missing import with_captions
 from .read_ahead import read_ahead
 from .records import Source, too_many
 from .sources import open_source
 from .token_cache import TokenCache
 
 _LOOKED_AT = 10  # examples tried before training starts
-_BROKEN = "broken"  # what workers report beside a batch
+_LOOKED_AT_MOST = 1000  # with those that have no caption
+_BROKEN, _MISSING = "broken", "missing"  # what workers report beside a batch
+_NAMED = 5  # examples without a caption that are named in the log
+_REMEMBERED = 10_000  # and those of which a second reading is told from a first
 
 
 def make_loader(
@@ -78,11 +82,17 @@ def make_loader(
                 " a codec is trained on pictures: give source and root"
             )
         cache = TokenCache(Path(config.cache), split, model_config, codec_fingerprint)
-        examples = CachedExamples(cache, model_config, drop_rate=drop_rate)
+        examples = CachedExamples(cache, model_config, drop_rate=drop_rate, missing_captions=config.missing_captions)
     else:
-        source = open_source(config, split)
+        source = with_captions(open_source(config, split), config, model_config)
         check_classes(source, config, model_config)
-        examples = PictureExamples(source, model_config, drop_rate=drop_rate, tokenizer=tokenizer)
+        examples = PictureExamples(
+            source,
+            model_config,
+            drop_rate=drop_rate,
+            missing_captions=config.missing_captions,
+            tokenizer=tokenizer,
+        )
     check_examples(
         lambda index: examples(index, None), len(examples), config.cache or f"{config.source} at {config.root}"
     )
@@ -109,20 +119,27 @@ def check_classes(source: Source, config: DataConfig, model: ModelConfig | VQGAN
 
 def check_examples(example: Callable[[int], Any], count: int, where: str) -> None:
     """Raise DataError if none of the first examples can be used: then the settings are wrong, not the pictures."""
-    troubles = []
-    for index in range(min(_LOOKED_AT, count)):
+    troubles: list[BrokenRecord] = []
+    missing: list[MissingCaption] = []
+    for index in range(min(_LOOKED_AT_MOST, count)):
         try:
             example(index)
             return
+        except MissingCaption as error:
+            missing.append(error)
         except BrokenRecord as error:
             troubles.append(error)
-    raise DataError(f"{where}: none of the first {len(troubles)} examples can be used; {troubles[0]}")
+        if len(troubles) == _LOOKED_AT:
+            break
+    first = (troubles or missing)[0]
+    raise DataError(f"{where}: none of the first {len(troubles) + len(missing)} examples can be used; {first}")
 
 
 class Batches:
     """The batches of this process by number, as grain reads them.
 
-    Beside the arrays a batch holds ``broken``: (name, reason) of each example that was replaced.
+    Beside the arrays a batch holds ``broken``, (name, reason) of each broken example that was replaced, and
+    ``missing``, the names of those without a caption, which are replaced too.
     """
 
     def __init__(
@@ -142,20 +159,30 @@ class Batches:
         index, count = self._process
         first = (step * count + index) * self._batch_size
         broken: dict[str, str] = {}
-        examples = [self._example(position, broken) for position in range(first, first + self._batch_size)]
+        missing: dict[str, None] = {}  # a set in order
+        examples = [self._example(position, broken, missing) for position in range(first, first + self._batch_size)]
         batch = {name: np.stack([e[name] for e in examples]) for name in examples[0] if name != "id"}
-        return batch | {"ids": np.array([e["id"] for e in examples]), _BROKEN: list(broken.items())}
+        told = {_BROKEN: list(broken.items()), _MISSING: list(missing)}
+        return batch | {"ids": np.array([e["id"] for e in examples])} | told
 
-    def _example(self, position: int, broken: dict[str, str]) -> dict[str, Any]:
+    def _example(self, position: int, broken: dict[str, str], missing: dict[str, None]) -> dict[str, Any]:
         """Return the example at a position of the stream, or the next usable one of the data set if it is broken."""
         size = len(self._examples)
         chosen = self._chosen(position)
-        for step in range(min(size, self._max_broken + 1)):
+        tries = 0
+        for step in range(size):
             rng = np.random.default_rng((self._seed, position // size, chosen)) if self._shuffle else None
             try:
                 return self._examples((chosen + step) % size, rng)
+            except MissingCaption as error:
+                missing[error.name] = None
             except BrokenRecord as error:
                 broken[error.name] = error.reason
+                tries += 1
+                if tries > self._max_broken:
+                    break
+        if not broken:
+            raise DataError(f"none of the {size} examples has a caption; {next(iter(missing), '')} among them")
         raise too_many(broken, self._max_broken)
 
     def _chosen(self, position: int) -> int:
@@ -218,6 +245,8 @@ class BatchIterator:
         self._loader, self._inner = loader, None
         self._taken = 0
         self.broken: dict[str, str] = {}  # name -> reason, of this process
+        self.missing = 0  # examples without a caption that were replaced since this iterator was made
+        self._missing_names: set[str] = set()
 
     def __iter__(self) -> BatchIterator:
         return self
@@ -228,6 +257,7 @@ class BatchIterator:
         batch = next(self._inner)
         self._taken += 1
         self._note(dict(batch.pop(_BROKEN)))
+        self._note_missing(batch.pop(_MISSING))
         # Arrays of worker processes are views of shared memory, which is freed only with the last view; hence copies.
         return {name: np.array(value) for name, value in batch.items()} if self._loader.workers else batch
 
@@ -240,6 +270,17 @@ class BatchIterator:
                 )
         if len(self.broken) > self._loader.max_broken:
             raise too_many(self.broken, self._loader.max_broken)
+
+    def _note_missing(self, names: list[str]) -> None:
+        for name in names:
+            if name in self._missing_names:
+                continue
+            self.missing += 1
+            if len(self._missing_names) < _REMEMBERED:
+                self._missing_names.add(name)
+            if self.missing <= _NAMED:
+                last = "; more of them are counted without a line each" if self.missing == _NAMED else ""
+                logging.warning("example without a caption, replaced by the next: %s%s", name, last)
 
     def get_state(self) -> dict[str, Any]:
         loader = self._loader

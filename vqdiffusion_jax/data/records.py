@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NotRequired, Protocol, TypedDict
+from typing import NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
@@ -50,7 +50,8 @@ class Source(Protocol):
     A class takes ``(root: Path, split: str, *, options...)``, where split is ``"train"`` or ``"validation"``, and
     raises DataError or FileNotFoundError if there is nothing to read.  ``source[i]`` raises BrokenRecord (or OSError)
     for a record that cannot be read.  A data set without splits has ``group(i)``: records of equal groups are held out
-    together.
+    together.  It may have ``lacks_caption(i)``, True for a record that is known to have no caption without reading a
+    file, and ``account``, an ``Account`` of what it leaves out.
     """
 
     def __len__(self) -> int: ...
@@ -58,6 +59,7 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Record: ...
 
 
+@runtime_checkable
 class DividedSource(Source, Protocol):
     """A data set without splits, some of whose records can be held out."""
 
@@ -66,7 +68,31 @@ class DividedSource(Source, Protocol):
         ...
 
 
-class HoldOut:
+class Selection:
+    """Some records of a source, by their numbers there."""
+
+    def __init__(self, source: Source, indices: np.ndarray):
+        self.source, self.indices = source, indices
+        self.num_classes = getattr(source, "num_classes", None)
+        self.classes = getattr(source, "classes", ())
+        self.account = getattr(source, "account", Account())
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.source[int(self.indices[index])]
+
+    def group(self, index: int) -> str:
+        number = int(self.indices[index])
+        return self.source.group(number) if hasattr(self.source, "group") else f"example {number}"
+
+    def lacks_caption(self, index: int) -> bool:
+        lacks = getattr(self.source, "lacks_caption", None)
+        return lacks is not None and lacks(int(self.indices[index]))
+
+
+class HoldOut(Selection):
     """The records of a data set without splits that belong to ``split``.
 
     A record is held out if the hash of its group falls below ``fraction``, so it stays in its split when records are
@@ -75,16 +101,7 @@ class HoldOut:
 
     def __init__(self, source: DividedSource, split: str, fraction: float):
         held_out = np.fromiter((_share(source.group(i)) < fraction for i in range(len(source))), bool, len(source))
-        self.source = source
-        self.indices = np.flatnonzero(held_out == (split == "validation"))
-        self.num_classes = getattr(source, "num_classes", None)
-        self.account = getattr(source, "account", Account())
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Record:
-        return self.source[int(self.indices[index])]
+        super().__init__(source, np.flatnonzero(held_out == (split == "validation")))
 
 
 def _share(group: str) -> float:

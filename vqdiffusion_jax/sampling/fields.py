@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from ..errors import SettingError
+from ..user_files import fault_of_text
 
 # Of the arrays that settings become, unless a field allows more.
 _LARGEST: dict[Any, float] = {int: 2**31 - 1, float: 3.4028235e38}
@@ -87,6 +88,9 @@ class Setting:
             value = value.item()
         if not self._allows(value):
             raise self._refused(name, given)
+        if isinstance(value, str) and (fault := fault_of_text(value)) is not None:
+            told = f"{{{name}}} has {{fault}}: {{value!r}}; give it as text in UTF-8"
+            raise SettingError(told, value=value, fault=fault)
         return float(value) if self.type is float else value
 
     def _allows(self, value: Any) -> bool:

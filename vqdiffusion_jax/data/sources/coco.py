@@ -9,6 +9,7 @@ import numpy as np
 from ...errors import DataError, one_line
 from ...user_files import read_json
 from ..caption_table import captions_of_rows
+from ..captions import is_missing
 from ..records import Record, existing, read_bytes
 
 PHASES = {"train": "train", "validation": "val"}
@@ -50,3 +51,6 @@ class Coco:
         name = self.picture(index)
         captions = captions_of_rows([self._captions[index]], name)
         return Record(id=f"{name}#{index}", image=read_bytes(self._folder / name, name), captions=captions)
+
+    def lacks_caption(self, index: int) -> bool:
+        return is_missing(self._captions[index])

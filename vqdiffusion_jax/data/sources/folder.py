@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import BrokenRecord, DataError
 from ..account import Account
 from ..caption_table import IMAGE_COLUMNS, captions_of_rows, read_captions, relative_path
-from ..captions import captions_of_bytes
+from ..captions import captions_of_bytes, is_missing
 from ..listing import check_inside
 from ..records import Record, existing, read_bytes, record_id
 from ..splits import divide
@@ -129,6 +129,9 @@ class Folder:
 
     def group(self, index: int) -> str:
         return self._names[index]
+
+    def lacks_caption(self, index: int) -> bool:
+        return self._captions is not None and all(map(is_missing, self._captions[self._names[index]]))
 
     def __getitem__(self, index: int) -> Record:
         name = self._names[index]

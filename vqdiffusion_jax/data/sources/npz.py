@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import DataError
 from ...user_arrays import read_npz
 from ..caption_table import captions_of_rows
-from ..captions import captions_in
+from ..captions import captions_in, is_missing
 from ..records import Record
 from ..tables import read_rows
 
@@ -98,6 +98,9 @@ class Npz:
 
     def group(self, index: int) -> str:
         return self._groups[index] if self._groups else str(index)
+
+    def lacks_caption(self, index: int) -> bool:
+        return not self._captions or is_missing(self._captions[index])
 
     def __getitem__(self, index: int) -> Record:
         image = self._images[index]
