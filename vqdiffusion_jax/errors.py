@@ -57,7 +57,9 @@ class BrokenRecord(ValueError):
 class MissingCaption(BrokenRecord):
     """A record without a caption, which ``DataConfig.missing_captions`` drops, keeps without a condition or refuses."""
 
-    def __init__(self, name: str, reason: object = "it has no caption"):
+    REASON = "it has no caption"
+
+    def __init__(self, name: str, reason: object = REASON):
         super().__init__(name, reason)
 
 

@@ -29,9 +29,9 @@ from .token_cache import TokenCache
 
 _LOOKED_AT = 10  # examples tried before training starts
 _LOOKED_AT_MOST = 1000  # with those that have no caption
-_BROKEN, _MISSING = "broken", "missing"  # what workers report beside a batch
+_BROKEN = "broken"  # what workers report beside a batch
 _NAMED = 5  # examples without a caption that are named in the log
-_REMEMBERED = 10_000  # and those of which a second reading is told from a first
+_REMEMBERED = 10_000  # and those that are kept by name
 
 
 def make_loader(
@@ -138,8 +138,8 @@ def check_examples(example: Callable[[int], Any], count: int, where: str) -> Non
 class Batches:
     """The batches of this process by number, as grain reads them.
 
-    Beside the arrays a batch holds ``broken``, (name, reason) of each broken example that was replaced, and
-    ``missing``, the names of those without a caption, which are replaced too.
+    Beside the arrays a batch holds ``broken``: (name, reason) of each example that was replaced, because it is broken
+    or has no caption.
     """
 
     def __init__(
@@ -159,13 +159,11 @@ class Batches:
         index, count = self._process
         first = (step * count + index) * self._batch_size
         broken: dict[str, str] = {}
-        missing: dict[str, None] = {}  # a set in order
-        examples = [self._example(position, broken, missing) for position in range(first, first + self._batch_size)]
+        examples = [self._example(position, broken) for position in range(first, first + self._batch_size)]
         batch = {name: np.stack([e[name] for e in examples]) for name in examples[0] if name != "id"}
-        told = {_BROKEN: list(broken.items()), _MISSING: list(missing)}
-        return batch | {"ids": np.array([e["id"] for e in examples])} | told
+        return batch | {"ids": np.array([e["id"] for e in examples]), _BROKEN: list(broken.items())}
 
-    def _example(self, position: int, broken: dict[str, str], missing: dict[str, None]) -> dict[str, Any]:
+    def _example(self, position: int, broken: dict[str, str]) -> dict[str, Any]:
         """Return the example at a position of the stream, or the next usable one of the data set if it is broken."""
         size = len(self._examples)
         chosen = self._chosen(position)
@@ -174,16 +172,14 @@ class Batches:
             rng = np.random.default_rng((self._seed, position // size, chosen)) if self._shuffle else None
             try:
                 return self._examples((chosen + step) % size, rng)
-            except MissingCaption as error:
-                missing[error.name] = None
             except BrokenRecord as error:
                 broken[error.name] = error.reason
-                tries += 1
+                tries += not isinstance(error, MissingCaption)
                 if tries > self._max_broken:
                     break
-        if not broken:
-            raise DataError(f"none of the {size} examples has a caption; {next(iter(missing), '')} among them")
-        raise too_many(broken, self._max_broken)
+        if not (truly := truly_broken(broken)):
+            raise DataError(f"none of the {size} examples has a caption; {next(iter(broken), '')} is one of them")
+        raise too_many(truly, self._max_broken)
 
     def _chosen(self, position: int) -> int:
         if not self._shuffle:
@@ -196,6 +192,11 @@ class Batches:
                 .shuffle(seed=self._seed % 2**32)
             )
         return self._order[position]
+
+
+def truly_broken(broken: Mapping[str, str]) -> dict[str, str]:
+    """Return the broken examples without those that only lack a caption, which no limit counts."""
+    return {name: reason for name, reason in broken.items() if reason != MissingCaption.REASON}
 
 
 class Loader:
@@ -244,9 +245,7 @@ class BatchIterator:
     def __init__(self, loader: Loader):
         self._loader, self._inner = loader, None
         self._taken = 0
-        self.broken: dict[str, str] = {}  # name -> reason, of this process
-        self.missing = 0  # examples without a caption that were replaced since this iterator was made
-        self._missing_names: set[str] = set()
+        self.broken: dict[str, str] = {}  # name -> reason, of this process; also of those without a caption
 
     def __iter__(self) -> BatchIterator:
         return self
@@ -257,30 +256,30 @@ class BatchIterator:
         batch = next(self._inner)
         self._taken += 1
         self._note(dict(batch.pop(_BROKEN)))
-        self._note_missing(batch.pop(_MISSING))
         # Arrays of worker processes are views of shared memory, which is freed only with the last view; hence copies.
         return {name: np.array(value) for name, value in batch.items()} if self._loader.workers else batch
 
     def _note(self, broken: dict[str, str]) -> None:
+        if not broken:
+            return
+        known = len(truly_broken(self.broken))
+        missing = len(self.broken) - known
         for name, reason in broken.items():
-            if name not in self.broken:
-                self.broken[name] = reason
-                logging.warning(
-                    "broken example %d (of at most %d): %s: %s", len(self.broken), self._loader.max_broken, name, reason
-                )
-        if len(self.broken) > self._loader.max_broken:
-            raise too_many(self.broken, self._loader.max_broken)
-
-    def _note_missing(self, names: list[str]) -> None:
-        for name in names:
-            if name in self._missing_names:
+            if name in self.broken:
                 continue
-            self.missing += 1
-            if len(self._missing_names) < _REMEMBERED:
-                self._missing_names.add(name)
-            if self.missing <= _NAMED:
-                last = "; more of them are counted without a line each" if self.missing == _NAMED else ""
-                logging.warning("example without a caption, replaced by the next: %s%s", name, last)
+            if reason == MissingCaption.REASON:
+                missing += 1
+                if missing <= _NAMED:
+                    last = "; others are replaced without a line each" if missing == _NAMED else ""
+                    logging.warning("example without a caption, replaced by the next one: %s%s", name, last)
+                if missing <= _REMEMBERED:
+                    self.broken[name] = reason
+                continue
+            self.broken[name] = reason
+            known += 1
+            logging.warning("broken example %d (of at most %d): %s: %s", known, self._loader.max_broken, name, reason)
+        if known > self._loader.max_broken:
+            raise too_many(truly_broken(self.broken), self._loader.max_broken)
 
     def get_state(self) -> dict[str, Any]:
         loader = self._loader
