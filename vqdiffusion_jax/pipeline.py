@@ -20,6 +20,7 @@ from .batching import ambient, batch_devices, in_batches, spread
 from .call import Call, Given, pictures_of, planned, rows_of, settle
 from .call.noise import noise_rows
 from .config import ModelConfig
+from .diffusers_api import DiffusersMethods, loading_options, seed_of
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
 from .errors import SettingError
@@ -71,7 +72,7 @@ class VQDiffusionOutput:
     indices: np.ndarray
 
 
-class VQDiffusionPipeline:
+class VQDiffusionPipeline(DiffusersMethods):
     """A model and its tokenizer, ready to draw pictures from text, a class or nothing.
 
     tokenizer: of a text model; by default the one that the model's configuration names.
@@ -91,14 +92,16 @@ class VQDiffusionPipeline:
     def from_pretrained(
         cls, path: str | Path, *, mesh: jax.sharding.Mesh | None = None, **options: Any
     ) -> VQDiffusionPipeline:
-        """Load a model folder, a diffusers folder, a .pth file, or an embedded model by name.
+        """Load a model folder, a diffusers folder, a .pth file, or a model by name: an embedded one, or on the hub.
 
-        options: ``dtype="bfloat16"``, or ``compute`` for more choices, and the companions of a .pth file; see
-        ``loading.load_model``.
+        path: a place on this machine, "emoji", "owner/name" or "hf://owner/name[@revision][/subfolder]".
+        options: ``dtype="bfloat16"``, or ``compute`` for more choices; the companions of a .pth file; revision,
+        variant, subfolder, cache_dir, token and local_files_only of the hub; see ``loading.load_model``.  Those of
+        diffusers, such as torch_dtype, are understood (``diffusers_api``).
         """
         from .loading import load_model  # here, since it imports the readers of all formats
 
-        return cls(*load_model(path, mesh=mesh, **options), mesh=mesh)
+        return cls(*load_model(path, mesh=mesh, **loading_options(options)), mesh=mesh)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a model folder: config.json, weights, tokenizer, and a README with the licence note."""
@@ -196,7 +199,7 @@ class VQDiffusionPipeline:
         if generator is not None:
             if fields.get("seed") is not None:
                 raise SettingError("{seed} and {generator} are both given; give one")
-            fields["seed"] = generator
+            fields["seed"] = seed_of(generator)
         settings = SamplingSettings.of(prompt=prompt, num_inference_steps=num_inference_steps, **fields)
         batches = self.stream(
             settings, callback=callback, callback_steps=callback_steps, callback_prediction=callback_prediction
