@@ -63,6 +63,10 @@ class MissingCaption(BrokenRecord):
         super().__init__(name, reason)
 
 
+class PictureError(ValueError):
+    """A picture or mask that cannot be used; the message is the reason, said of "it"."""
+
+
 class EvaluationError(ValueError):
     """Pictures, statistics or settings that cannot be evaluated."""
 

@@ -100,7 +100,7 @@ def test_holding_out_is_stable_and_by_group(tmp_path):
 def test_npz_with_alpha_is_shown_on_white(tmp_path):
     pixels = np.array([[[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 128]]]], np.uint8)
     np.savez(tmp_path / "drawings.npz", images=pixels)
-    shown = opened("npz", tmp_path, options={"captions": ""})[0]["image"]
+    shown = np.asarray(decode(opened("npz", tmp_path, options={"captions": ""})[0]["image"]))
     np.testing.assert_array_equal(shown, [[[10, 20, 30], [255, 255, 255], [127, 127, 127]]])
 
 

@@ -26,11 +26,14 @@ def test_an_upload_is_upright_and_in_rgb():
     "data, message",
     [
         (b"x" * 20_001, "the file has 20,001 bytes; at most 20,000"),
-        (b"not a picture", "the file is no picture; give one of PNG"),
-        (b"", "the file is no picture"),
-        (png(Image.new("RGB", (32, 32)))[:60], "the picture cannot be read: "),
-        (png(Image.new("1", (4000, 4000))), "the picture is 4000 x 4000; at most 4,096 pixels"),
-        (png(Image.new("1", (20_000, 20_000)))[:100], "the picture "),  # more than Pillow itself would open
+        (b"not a picture", "the file cannot be used: it is no picture; give one of JPEG, PNG"),
+        (b"", "the file cannot be used: it is empty"),
+        (png(Image.new("RGB", (32, 32)))[:60], "the file cannot be used: it cannot be decoded as PNG: "),
+        (png(Image.new("1", (4000, 4000))), "it is 4000 x 4000 pixels; at most 4,096 in all"),
+        (
+            png(Image.new("1", (20_000, 20_000)))[:100],
+            "it has too many pixels; at most 4,096",
+        ),  # more than Pillow itself would open
     ],
     ids=["bytes", "text", "empty", "cut short", "pixels", "bomb"],
 )

@@ -16,6 +16,7 @@ from ..config import ModelConfig
 from ..errors import BrokenRecord, DataError, MissingCaption
 from ..files import write_whole
 from ..models.vqgan import VQGAN, encode_exactly, images_to_float
+from ..pictures import WHITE, Colour, colour_of
 from ..text.tokenizer import Tokenizer
 from .config import DataConfig
 from .examples import captions_or_none, cut, label_of, read_record, tokenizer_config
@@ -98,7 +99,8 @@ def write_cache(
     if model.denoiser.condition == "text":
         tokenizer = tokenizer or Tokenizer(tokenizer_config(model))
         check_tokenizer(model, tokenizer.config)
-    pictures = _Pictures(source, model, tokenizer, crops, seed, split, config.missing_captions)
+    background = colour_of(config.background)
+    pictures = _Pictures(source, model, tokenizer, crops, seed, split, config.missing_captions, background)
     check_examples(pictures.read, len(source), f"{config.source} at {config.root}")
     manifest = make_manifest(
         model,
@@ -113,6 +115,7 @@ def write_cache(
         num_examples=len(source),
         shard_size=shard_size,
         **crop_settings(split),
+        **({} if background == WHITE else {"background": list(background)}),
     )
     folder = out / split
     _claim(folder, manifest)
@@ -176,8 +179,9 @@ class _Pictures:
         seed: int,
         split: str,
         missing_captions: str,
+        background: Colour,
     ):
-        self._missing = missing_captions
+        self._missing, self._background = missing_captions, background
         self._source, self._model, self._tokenizer = source, model, tokenizer
         self._crops, self._seed, self._train = crops, seed, split == "train"
         self.indices = np.arange(len(source))
@@ -200,7 +204,8 @@ class _Pictures:
         rngs = [
             np.random.default_rng((self._seed, index, crop)) if self._train else None for crop in range(self._crops)
         ]
-        example = {"index": index, "name": record["id"], "images": np.stack([cut(record, size, rng) for rng in rngs])}
+        crops = np.stack([cut(record, size, rng, self._background) for rng in rngs])
+        example = {"index": index, "name": record["id"], "images": crops}
         if condition == "text" and self._tokenizer is not None:
             captions = captions_or_none(record, self._missing)
             example["captions"] = [_ids(self._tokenizer, caption) for caption in captions]

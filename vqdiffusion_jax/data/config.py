@@ -9,6 +9,7 @@ from typing import Any
 from ..checks import fraction, one_of, whole
 from ..errors import ConfigError
 from ..extensions import check_name
+from ..pictures import colour_of
 
 SPLITS = ("train", "validation")
 MISSING_CAPTIONS = ("drop", "unconditional", "error")
@@ -41,6 +42,8 @@ class DataConfig:
     cache: str = ""  # folder that --mode=tokenize wrote; if given, tokens are read from it instead of pictures
     # The share held out for validation of a data set without splits of its own; 0: none.
     validation_fraction: float = 0.0
+    # Shown through transparent pictures: a colour's name, "#rrggbb", or three whole numbers from 0 to 255.
+    background: Any = "white"
     drop_rate: float = 0.0  # training: the share of captions replaced by '', and of labels by the null label
     # Records without a caption, where a model reads text: "drop" leaves them out, counted but not as broken;
     # "unconditional" shows them without a condition; "error" ends the run.
@@ -62,3 +65,7 @@ class DataConfig:
         one_of(self, "missing_captions", MISSING_CAPTIONS)
         whole(self, 0, "max_broken", "read_threads")
         whole(self, 1, "prefetch_batches")
+        try:
+            colour_of(self.background)
+        except ValueError as error:
+            raise ConfigError(f"DataConfig.background is {self.background!r}; {error}") from error

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from ..config import ModelConfig, TokenizerConfig, VQGANConfig
-from ..errors import BrokenRecord, ConfigError, DataError, MissingCaption, one_line
+from ..errors import BrokenRecord, ConfigError, DataError, MissingCaption, PictureError, one_line
+from ..pictures import WHITE, Colour
 from ..text.tokenizer import Tokenizer
 from .captions import choose, choose_label, usable_captions
 from .records import Example, Record, Source
@@ -27,20 +28,21 @@ def read_record(source: Source, index: int) -> Record:
         raise BrokenRecord(f"example {index}", f"{kind}{one_line(error)}") from error
 
 
-def decoded(record: Record) -> Image.Image:
-    """Return the record's picture in RGB.  Raises BrokenRecord if it cannot be read."""
+def decoded(record: Record, background: Colour = WHITE) -> Image.Image:
+    """Return the record's picture, upright and in RGB on ``background``.  Raises BrokenRecord if it cannot be read."""
     try:
-        return decode(record["image"])
-    except Exception as error:  # Pillow's parsers raise whatever they trip over
-        raise BrokenRecord(record["id"], f"its image cannot be read: {error or type(error).__name__}") from error
+        return decode(record["image"], background)
+    except PictureError as error:
+        raise BrokenRecord(record["id"], f"its image cannot be read: {error}") from error
 
 
-def cut(record: Record, size: int, rng: np.random.Generator | None) -> np.ndarray:
+def cut(record: Record, size: int, rng: np.random.Generator | None, background: Colour = WHITE) -> np.ndarray:
     """Return a crop of the record's picture, (size, size, 3) uint8: a random one, or without ``rng`` the central one.
 
+    background: what shows through transparent pictures.
     Raises BrokenRecord if the picture cannot be read.
     """
-    picture = decoded(record)
+    picture = decoded(record, background)
     return centre_crop(picture, size) if rng is None else train_crop(picture, size, rng)
 
 
@@ -118,8 +120,9 @@ class PictureExamples:
         drop_rate: float = 0.0,
         missing_captions: str = "drop",
         tokenizer: Tokenizer | None = None,
+        background: Colour = WHITE,
     ):
-        self._missing = missing_captions
+        self._missing, self._background = missing_captions, background
         self.source, self._drop_rate, self._given_tokenizer = source, drop_rate, tokenizer
         self._model = None if isinstance(model, VQGANConfig) else model
         self._size = (model if isinstance(model, VQGANConfig) else model.codec).image_size
@@ -142,7 +145,7 @@ class PictureExamples:
         record = read_record(self.source, index)
         reads_text = self._tokenizer is not None
         captions = captions_or_none(record, self._missing) if reads_text else []  # told before a picture is decoded
-        example = Example(id=record["id"], images=cut(record, self._size, rng))
+        example = Example(id=record["id"], images=cut(record, self._size, rng, self._background))
         if self._model is None:
             return example
         if self._tokenizer is not None:

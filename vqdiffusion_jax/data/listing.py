@@ -9,13 +9,10 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from ..pictures import EXTENSIONS, UNREAD_EXTENSIONS
 from .account import Account
 
-EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-_UNREAD = (
-    *(".heic", ".heif", ".svg", ".psd", ".xcf", ".tga", ".jp2", ".jxl", ".ico", ".eps", ".pdf", ".raw", ".cr2"),
-    *(".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".mp4", ".mov", ".avi", ".webm", ".mkv"),
-)
+_UNREAD = (*UNREAD_EXTENSIONS, ".mp4", ".mov", ".avi", ".webm", ".mkv")
 # Folders and files that systems and programs put beside pictures.
 _FOREIGN = frozenset(
     {"__macosx", "@eadir", "@tmp", "#recycle", "@recycle", "$recycle.bin", "lost+found", "__pycache__", "thumbs.db"}

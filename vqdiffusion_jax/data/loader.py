@@ -17,6 +17,7 @@ from absl import logging
 
 from ..config import ModelConfig, VQGANConfig, from_dict
 from ..errors import BrokenRecord, ConfigError, DataError, MissingCaption
+from ..pictures import colour_of
 from ..text.tokenizer import Tokenizer
 from .config import SPLITS, DataConfig
 from .examples import CachedExamples, PictureExamples
@@ -92,6 +93,7 @@ def make_loader(
             drop_rate=drop_rate,
             missing_captions=config.missing_captions,
             tokenizer=tokenizer,
+            background=colour_of(config.background),
         )
     check_examples(
         lambda index: examples(index, None), len(examples), config.cache or f"{config.source} at {config.root}"

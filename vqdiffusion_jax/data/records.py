@@ -9,7 +9,9 @@ from typing import NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
+from .. import user_files
 from ..errors import BrokenRecord, DataError, printable
+from ..pictures import MOST_FILE_BYTES
 from .account import Account
 
 
@@ -17,7 +19,7 @@ class Record(TypedDict):
     """One example as a data set stores it."""
 
     id: str  # its name in messages and files, made by ``record_id``
-    image: bytes | np.ndarray  # an image file's bytes, or (height, width, 3) uint8
+    image: bytes | np.ndarray  # an image file's bytes, or (height, width, 1 to 4 channels) uint8
     captions: NotRequired[list[str]]  # one is chosen each time it is read
     label: NotRequired[int]
 
@@ -132,6 +134,6 @@ def existing(path: Path, what: str) -> Path:
 def read_bytes(path: Path, name: str) -> bytes:
     """Return a file's bytes.  Raises BrokenRecord(name) if it cannot be read."""
     try:
-        return path.read_bytes()
+        return user_files.read_bytes(path, most=MOST_FILE_BYTES)
     except OSError as error:
         raise BrokenRecord(name, error.strerror or error) from error

@@ -7,34 +7,32 @@ Nothing is flipped; pixels stay 0..255.
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from .. import pictures
+from ..errors import PictureError
+from ..pictures import WHITE, Colour
 
 RESIZE_RANGE = 9 / 8  # the reference resizes to 256..288 before it crops 256
 # The offset of ``centre_crop``.  It identifies what is computed from central crops, as earlier versions rounded
 # (side - size) / 2 like CLIP's preprocessing.
 CENTRE_CROP = "(side - size) // 2"
 
+_LONGEST = 64  # long side over short side
 _BICUBIC = Image.Resampling.BICUBIC
 
 
-def decode(image: bytes | np.ndarray) -> Image.Image:
-    """Return an RGB picture of an image file's bytes or of pixels (height, width, 3) uint8.
+def decode(image: bytes | np.ndarray, background: Colour = WHITE) -> Image.Image:
+    """Return an upright RGB picture, composed on a background, of a file's bytes or of an array of pixels.
 
-    Raises ValueError, OSError or SyntaxError (Pillow's) if it is no picture or a truncated one.
+    See ``pictures.decode`` and ``pictures.in_rgb``.  Raises PictureError if it is no picture or a damaged one.
     """
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"pixels are {image.dtype} {image.shape}; they must be uint8 (height, width, 3)")
-        return Image.fromarray(image)
-    try:
-        picture = Image.open(io.BytesIO(image))
-    except UnidentifiedImageError as error:  # its own message names a buffer in memory
-        raise ValueError("it is in no format that Pillow knows") from error
-    picture.load()  # reads to the end, so that a truncated file fails here
-    return picture.convert("RGB")
+        return pictures.in_rgb(image, background)
+    if not isinstance(image, bytes):
+        raise PictureError(f"it is {type(image).__name__}; it must be the bytes of a file or an array of pixels")
+    return pictures.decode(image, background)
 
 
 def train_crop(picture: Image.Image, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -62,9 +60,13 @@ def centre_crop(picture: Image.Image, size: int) -> np.ndarray:
     """Return the centre of ``picture``, its short side resized to ``size``: (size, size, 3) uint8.
 
     This is the validation crop of every data set.  The long side becomes int(size * long / short), and the square
-    begins at (side - size) // 2, as in the reference.
+    begins at (side - size) // 2, as in the reference.  Of a strip more than 64 times as long as wide, only the middle
+    is resized, which would take gigabytes otherwise.
     """
     side = min(picture.size)
+    if max(picture.size) > _LONGEST * side:
+        left, top = (max(length - _LONGEST * side, 0) // 2 for length in picture.size)
+        picture = picture.crop((left, top, picture.width - left, picture.height - top))
     width, height = (size if length == side else int(size * length / side) for length in picture.size)
     left, top = (width - size) // 2, (height - size) // 2
     return np.asarray(_resize(picture, width, height).crop((left, top, left + size, top + size)))

@@ -105,15 +105,18 @@ def outpaint(
     """Return ``image`` and ``mask_image`` of a call that paints margins around a picture.
 
     picture: PIL image, or uint8 (height, width, 3).  Its centre is cut to the shape that the margins leave and resized.
+      It is made upright, and transparency is composed on white.
     size: side of the canvas in pixels, the codec's image_size.
     left, top, right, bottom: margins, as fractions of the canvas.
     Returns the canvas, uint8 (size, size, 3), with the picture's edge repeated in the margins, and the mask,
     (size, size) bool, True in the margins.
-    Raises SettingError if the margins are negative, all 0, or leave nothing.
+    Raises SettingError if the margins are negative, all 0, or leave nothing, PictureError for what is no picture.
     """
     from PIL import Image
 
-    whole: Image.Image = picture if hasattr(picture, "convert") else Image.fromarray(np.asarray(picture))
+    from ..pictures import in_rgb
+
+    whole = in_rgb(picture if isinstance(picture, Image.Image) else np.asarray(picture))
     margins = (left, top, right, bottom)
     x0, y0, x1, y1 = round(size * left), round(size * top), size - round(size * right), size - round(size * bottom)
     if not all(0.0 <= margin < 1.0 for margin in margins) or x1 <= x0 or y1 <= y0:
@@ -126,7 +129,7 @@ def outpaint(
     across, down = width * scale, height * scale
     corner = ((whole.width - across) / 2, (whole.height - down) / 2)
     box = (*corner, corner[0] + across, corner[1] + down)
-    inside = np.asarray(whole.convert("RGB").resize((width, height), Image.Resampling.BICUBIC, box=box))
+    inside = np.asarray(whole.resize((width, height), Image.Resampling.BICUBIC, box=box))
     mask = np.ones((size, size), bool)
     mask[y0:y1, x0:x1] = False
     return np.pad(inside, ((y0, size - y1), (x0, size - x1), (0, 0)), mode="edge"), mask

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...pictures import EXTENSIONS
 from ..account import Account
-from ..listing import EXTENSIONS, check_inside, holds_picture, is_foreign, picture_files
+from ..listing import check_inside, holds_picture, is_foreign, picture_files
 from ..splits import Division, divide, splits_in
 
 

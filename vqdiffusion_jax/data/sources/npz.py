@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
+from ...pictures import on_white  # noqa: F401  (its former place)
 from ...user_arrays import read_npz
 from ..caption_table import captions_of_rows
 from ..captions import captions_in, is_missing
@@ -21,7 +22,7 @@ from ..tables import read_rows
 class Npz:
     """The array ``images`` (n, height, width, 3) uint8 of ``root``, a file or a folder with one .npz.
 
-    A fourth channel is alpha; such pictures are shown on white.
+    A fourth channel is alpha; such pictures are shown on the configuration's background.
 
     Args:
       captions: a table beside the array (``tables.read_rows``), with one row a picture; ``""`` for none.
@@ -103,10 +104,7 @@ class Npz:
         return not self._captions or is_missing(self._captions[index])
 
     def __getitem__(self, index: int) -> Record:
-        image = self._images[index]
-        if image.shape[-1] == 4:
-            image = on_white(image)
-        record = Record(id=f"{self._path.name}[{index}]", image=image)
+        record = Record(id=f"{self._path.name}[{index}]", image=self._images[index])
         if self._captions:
             record["captions"] = captions_of_rows([self._captions[index]], record["id"])
         if self._labels:
@@ -142,9 +140,3 @@ def _only(folder: Path) -> Path:
     if len(files) != 1:
         raise DataError(f"{folder} has {len(files)} .npz files; name one as root")
     return files[0]
-
-
-def on_white(image: np.ndarray) -> np.ndarray:
-    """Return (height, width, 4) uint8 with straight alpha as (height, width, 3) uint8 on white."""
-    colour, alpha = image[..., :3].astype(np.uint16), image[..., 3:].astype(np.uint16)
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import one_line
+from ...pictures import EXTENSIONS
 from ...user_files import open_regular
 from ..account import Account
-from ..listing import EXTENSIONS, is_foreign
+from ..listing import is_foreign
 
 _IMAGES = tuple(ending.removeprefix(".") for ending in EXTENSIONS)
 _TEXTS = ("txt", "json")
