@@ -12,7 +12,7 @@ from .captions import captions_in, field_of
 from .tables import Row, column_of, read_rows
 
 IMAGE_COLUMNS = ("image", "file_name", "filename", "file", "image_file", "image_path", "image_name", "path", "img")
-CAPTION_COLUMNS = ("caption", "captions", "text", "sentence", "sentences", "description", "prompt", "alt_text")
+CAPTION_COLUMNS = ("caption", "captions", "text", "sentence", "sentences", "description", "prompt", "alt_text", "txt")
 
 
 def read_captions(

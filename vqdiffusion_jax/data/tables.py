@@ -107,7 +107,7 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(lines_of(text), 1):
         line = line.strip("\ufeff \t")
         if line:
-            yield number, _row(path, number, _parsed(line, f"{path}, line {number}"))
+            yield number, _row(path, number, parse_unique(line, f"{path}, line {number}"))
 
 
 def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
@@ -116,7 +116,7 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
     if start.startswith("{") and first.endswith("}") and len(first) < len(start.rstrip()):  # JSON lines by another name
         yield from _json_lines(path, text)
         return
-    value = _parsed(text, str(path))
+    value = parse_unique(text, str(path))
     if isinstance(value, Mapping):
         value = next((value[name] for name in _LISTS if isinstance(value.get(name), list)), value)
     for number, row in enumerate(_records(value), 1):
@@ -136,7 +136,8 @@ def _records(value: Any) -> Iterable[Any]:
     return [{"image": name, "caption": caption} for name, caption in value.items()]
 
 
-def _parsed(text: str, name: str) -> Any:
+def parse_unique(text: str, name: str) -> Any:
+    """Return the value of a JSON text.  Raises DataError as ``parse_json`` does, and for two fields of one name."""
     try:
         value = parse_json(text, name)
         # A second reading, since only this one sees fields of one name; the first has bounded the depth.

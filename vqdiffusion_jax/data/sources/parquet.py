@@ -12,13 +12,14 @@ import numpy as np
 from ...errors import BrokenRecord, DataError, one_line
 from ...user_files import parse_json
 from ..account import Account
+from ..caption_table import CAPTION_COLUMNS, captions_of_rows
+from ..captions import field_of
 from ..extras import needed
-from ..records import Record
+from ..records import Record, record_id
 from ..splits import KEPT_WHOLE, divide, splits_in, unclear
 from .shards import check_regular, shard_files
 
 _IMAGES = ("jpg", "png", "webp", "image", "jpeg", "img", "picture")
-_CAPTIONS = ("caption", "captions", "text", "prompt")
 _SPLITS = ("split", "subset", "partition", "set")
 _GROUPS_KEPT = 4  # row groups held in memory a process; img2dataset's have about 100 rows
 
@@ -32,8 +33,8 @@ class Parquet:
     Args:
       image_column: bytes, or a struct with a field ``bytes``; by default the first of jpg, png, webp, image and the
         like.
-      caption_column: a text or a list of texts; by default the first of caption, captions, text and prompt.  Without
-        such a column there are no captions.
+      caption_column: a text or a list of texts; by default the first usual one, caption, captions, text and so on
+        (``caption_table``), and without such a column there are no captions.  ``"caption.en"`` leads into a table.
       label_column: a whole number; a missing column gives no labels.
       split_column: the column whose values tell splits; by default ``split``, ``subset`` or the like, if there is one.
       splits: how names tell splits, see ``data.splits.divide``: ``""``, ``"none"`` or a dict of patterns; of files, or
@@ -58,6 +59,7 @@ class Parquet:
         self._files = [root / name for name in shards.names]
         self._shown = [name or root.name for name in shards.names]
         self._image, self._columns, self._key = "", {}, None
+        self._caption_path = ""  # what follows the column in a path
         self.num_classes, self.classes = None, ()
         places, values, first, told_by = [], [], "", None
         for number, path in enumerate(self._files):
@@ -91,9 +93,11 @@ class Parquet:
         if image_column not in names:
             wanted = image or "any of " + ", ".join(_IMAGES)
             raise _OtherColumns(f"{path} has no column {wanted}; it has {', '.join(names)}")
-        if caption and caption not in names:
+        within = caption if caption in names else caption.partition(".")[0]  # the column that a path begins with
+        if caption and _first(names, (within,)) is None:
             raise _OtherColumns(f"{path} has no column {caption}; it has {', '.join(names)}")
-        caption_column = caption or _first(names, _CAPTIONS)
+        self._caption_path = caption[len(within) :]
+        caption_column = _first(names, (within,) if caption else CAPTION_COLUMNS)
         columns = {"captions": caption_column, "label": _first(names, (label,))}
         if not caption_column:
             self.account.note(f"there is no column of captions; columns are {', '.join(names)}")
@@ -184,11 +188,10 @@ class Parquet:
         image = image.get("bytes") if isinstance(image, dict) else image
         if not isinstance(image, bytes):
             raise BrokenRecord(name, "its image column is empty")
-        record = Record(id=name, image=image)
+        record = Record(id=record_id(name), image=image)
         if (column := self._columns.get("captions")) is not None:
-            caption = table[column][row].as_py()
-            captions = caption if isinstance(caption, list) else [caption]
-            record["captions"] = [str(c) for c in captions if c is not None]
+            value = {column: table[column][row].as_py()}
+            record["captions"] = captions_of_rows([field_of(value, column + self._caption_path)], name)
         if (column := self._columns.get("label")) is not None:
             label = table[column][row].as_py()
             if not isinstance(label, int):

@@ -15,18 +15,20 @@ from ..account import Account
 from ..listing import is_foreign
 
 _IMAGES = tuple(ending.removeprefix(".") for ending in EXTENSIONS)
-_TEXTS = ("txt", "json")
+_TEXTS = ("txt", "text", "caption")
+_ABSENT = (-1, 0)
 
 
 class Place(NamedTuple):
-    """The bytes of an example in a shard; a text of JSON has ``is_json``, and without a text the offset is -1."""
+    """The bytes of an example in a shard: its picture, its text and its JSON; the offset of what is absent is -1."""
 
     key: str
     offset: int
     size: int
     text_offset: int
     text_size: int
-    is_json: bool
+    json_offset: int
+    json_size: int
 
 
 def index_shard(path: Path, name: str, account: Account) -> list[Place]:
@@ -74,19 +76,20 @@ def _examples(key: str, files: dict[str, tuple[int, int]]) -> Iterator[Place]:
     shared = _text(by_stem.get("", {}))
     if len(pictures) == 1:
         stem, place = next(iter(pictures.items()))
-        yield Place(key, *place, *(own[stem] or shared or (-1, 0, False)))
+        yield Place(key, *place, *(own[stem] or shared or _ABSENT * 2))
         return
     if "" in pictures:
-        yield Place(key, *pictures[""], *(shared or (-1, 0, False)))
+        yield Place(key, *pictures[""], *(shared or _ABSENT * 2))
     for stem, place in pictures.items():
         if stem and (text := own[stem]) is not None:
             yield Place(f"{key}.{stem}", *place, *text)
 
 
-def _text(endings: dict[str, tuple[int, int]]) -> tuple[int, int, bool] | None:
-    """Return the offset and size of the text among an example's files, and whether it is JSON."""
-    ending = next((ending for ending in _TEXTS if ending in endings), None)
-    return None if ending is None else (*endings[ending], ending == "json")
+def _text(endings: dict[str, tuple[int, int]]) -> tuple[int, int, int, int] | None:
+    """Return offset and size of the text and of the JSON among an example's files; None if there is neither."""
+    text = next((endings[ending] for ending in _TEXTS if ending in endings), _ABSENT)
+    table = endings.get("json", _ABSENT)
+    return None if text == table == _ABSENT else (*text, *table)
 
 
 def _members(path: Path, name: str, account: Account) -> Iterator[tuple[str, str, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,18 @@ from absl import logging
 
 from ...errors import BrokenRecord, one_line
 from ...files import write_whole
-from ...user_files import open_regular, parse_json
+from ...user_files import decode_text, open_regular, parse_json
 from ..account import Account
-from ..records import Record
+from ..caption_table import CAPTION_COLUMNS
+from ..captions import captions_in, captions_of_text, field_of
+from ..records import Record, record_id
+from ..tables import column_of, parse_unique
 from .shards import shard_files
 from .tar_index import index_shard
 
-_VERSION = 2
+_VERSION = 3
+# Of the index: shard; offset and size of the picture, of the text and of the JSON; the offset is -1 where there is none.
+_COLUMNS = 7
 _INDEX = ".vqdiffusion_index.npz"
 _MOST_INDEX = 1 << 33  # bytes
 _MOST_TEXT = 1 << 24
@@ -32,7 +37,8 @@ class TarShards:
     (``train-0001.tar``) and of their folders tell splits.
 
     Args:
-      caption_field: the field of the ``.json`` with the caption, for examples without a ``.txt``.
+      caption_field: the field of the ``.json`` with the caption, for examples without a ``.txt`` that has one; by
+        default the first usual one (``caption_table``).  It may hold a list, and ``"caption.en"`` leads into a table.
       index: the file that keeps the index of all shards, by default a hidden one in ``root``.  A change of a shard
         makes it anew.
       splits: how names tell splits, see ``data.splits.divide``: ``""``, ``"none"`` or a dict of patterns.
@@ -43,7 +49,7 @@ class TarShards:
         root: Path,
         split: str,
         *,
-        caption_field: str = "caption",
+        caption_field: str = "",
         index: str = "",
         splits: str | Mapping[str, str] = "",
     ):
@@ -59,7 +65,6 @@ class TarShards:
             table = _index(self._paths, self._shards) | {"facts": facts}
             _write_index(file, table | {"version": np.int64(_VERSION), "shards": np.array(self._shards)})
         _restore(self.account, table["account"])
-        # Columns: shard; the image's offset and size; the text's offset (-1: none) and size; 1 if the text is JSON.
         self._places, self._keys = table["places"], table["keys"]
 
     def _index_name(self, split: str) -> str:
@@ -90,19 +95,35 @@ class TarShards:
         return data
 
     def __getitem__(self, index: int) -> Record:
-        shard, offset, size, text_offset, text_size, is_json = self._places[index].tolist()
+        shard, offset, size, *text, json_offset, json_size = self._places[index].tolist()
         name = self._name(index)
-        record = Record(id=name, image=self._read(name, shard, offset, size))
-        if text_offset >= 0:
-            try:
-                text = self._read(name, shard, text_offset, text_size).decode()
-                caption = json.loads(text).get(self._caption_field) if is_json else text
-            except (ValueError, AttributeError) as error:
-                if isinstance(error, BrokenRecord):
-                    raise
-                raise BrokenRecord(name, f"its caption cannot be read: {error}") from error
-            record["captions"] = [] if caption is None else [str(caption)]
+        record = Record(id=record_id(name), image=self._read(name, shard, offset, size))
+        captions = self._captions(name, shard, *text, self._of_text)
+        record["captions"] = captions or self._captions(name, shard, json_offset, json_size, self._of_json)
         return record
+
+    def _captions(self, name: str, shard: int, offset: int, size: int, read: Callable[[bytes], list[str]]) -> list[str]:
+        """Return the captions in one of an example's files, none if it is absent."""
+        if offset < 0:
+            return []
+        if size > _MOST_TEXT:
+            raise BrokenRecord(name, f"its caption has {size} bytes, more than {_MOST_TEXT}")
+        try:
+            return read(self._read(name, shard, offset, size))
+        except BrokenRecord:
+            raise
+        except ValueError as error:
+            raise BrokenRecord(name, error) from error
+
+    def _of_text(self, data: bytes) -> list[str]:
+        return captions_of_text(data, "its caption")
+
+    def _of_json(self, data: bytes) -> list[str]:
+        value = parse_unique(decode_text(data, "its .json"), "its .json")
+        if isinstance(value, dict):
+            column = column_of(value, self._caption_field, CAPTION_COLUMNS) or self._caption_field
+            value = field_of(value, column)
+        return captions_in(value, table=True)
 
 
 def _facts(path: Path) -> tuple[int, int]:
@@ -124,7 +145,7 @@ def _index(paths: list[Path], names: list[str]) -> dict[str, np.ndarray]:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
             account.broke(name, reason)
-    table = {"places": np.array(places, np.int64).reshape(-1, 6), "keys": np.array(keys, bytes)}
+    table = {"places": np.array(places, np.int64).reshape(-1, _COLUMNS), "keys": np.array(keys, bytes)}
     return table | {"account": np.frombuffer(json.dumps(account.to_table()).encode(), np.uint8)}
 
 
@@ -156,17 +177,22 @@ def _read_index(file: Path, shards: list[str], facts: np.ndarray) -> dict[str, n
 def _check_index(table: dict[str, np.ndarray], facts: np.ndarray) -> None:
     """Raise ValueError for places outside the shards."""
     places, keys = table["places"], table["keys"]
-    if places.dtype != np.int64 or places.ndim != 2 or places.shape[1] != 6 or keys.dtype.kind != "S":
+    if places.dtype != np.int64 or places.ndim != 2 or places.shape[1] != _COLUMNS or keys.dtype.kind != "S":
         raise ValueError("its arrays are of other types")
     if keys.shape != places.shape[:1] or places.size == 0:
         if len(places) != len(keys):
             raise ValueError("it has not as many keys as places")
         return
-    shard, offset, size, text_offset, text_size, _ = places.T
-    if shard.min() < 0 or shard.max() >= len(facts) or min(offset.min(), size.min(), text_size.min()) < 0:
+    shard, offsets, sizes = places[:, 0], places[:, 1::2], places[:, 2::2]
+    ends = (offsets + sizes).max(1)
+    if (
+        shard.min() < 0
+        or shard.max() >= len(facts)
+        or offsets[:, 0].min() < 0
+        or min(offsets.min() + 1, sizes.min()) < 0
+    ):
         raise ValueError("it names places that no shard has")
-    ends = np.maximum(offset + size, text_offset + text_size)
-    if text_offset.min() < -1 or (ends > facts[shard, 0]).any():
+    if (ends > facts[shard, 0]).any():
         raise ValueError("it names places that no shard has")
 
 
