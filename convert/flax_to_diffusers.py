@@ -17,7 +17,7 @@ from vqdiffusion_jax.interop.diffusers import write_diffusers  # noqa: E402
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, type=Path, help="a model folder written by this project")
+    parser.add_argument("--checkpoint", required=True, help="a model folder written by this project")
     parser.add_argument("--out", required=True, type=Path, help="folder to write; absent or empty")
     options = parser.parse_args()
     pipeline = VQDiffusionPipeline.from_pretrained(options.checkpoint, compute=ComputeConfig())

@@ -20,6 +20,7 @@ import jax
 from .errors import CheckpointError
 from .multihost import all_gather_text, barrier, broadcast_from_first
 from .paths import leaves_by_path, path_of
+from .safetensors_weights import check_fits
 
 CHUNK_BYTES = 64 * 2**20
 CONCURRENT_BYTES = 256 * 2**20
@@ -71,16 +72,7 @@ def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
             raise CheckpointError("its list of arrays cannot be read")
         stored = {name: tuple(leaf.shape) for name, leaf in described.items()}
     paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
-    wanted = leaves_by_path(abstract)
-    problems = [f"missing {name}" for name in wanted.keys() - stored.keys()]
-    problems += [f"unexpected {name}" for name in stored.keys() - wanted.keys()]
-    problems += [
-        f"{name} is {stored[name]}, expected {tuple(leaf.shape)}"
-        for name, leaf in wanted.items()
-        if name in stored and stored[name] != tuple(leaf.shape)
-    ]
-    if problems:
-        raise CheckpointError(f"{folder} does not fit its config.json: {'; '.join(sorted(problems))}")
+    check_fits(stored, abstract, str(folder))
     if shardings is None:
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         placed = [here] * len(paths)

@@ -96,7 +96,7 @@ def seed_of(generator: Any) -> Any:
     if isinstance(generator, list | tuple):
         return [seed_of(one) for one in generator]
     if callable(initial := getattr(generator, "initial_seed", None)):
-        seed = int(initial())
+        seed: Any = initial()
         if seed >= 2**63:
             raise SettingError("{seed} of the generator is {value}; give one below 2**63", value=seed)
         return seed
@@ -132,7 +132,7 @@ class DiffusersMethods:
         return self.to("cpu")
 
     @property
-    def device(self) -> jax.Device:
+    def device(self) -> Any:
         """The first device on which the weights lie."""
         return next(iter(jax.tree.leaves(getattr(self, "model", None))[0].devices()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,3 +74,16 @@ def write_whole(file: str | Path) -> Iterator[Path]:
     except BaseException:
         place.unlink(missing_ok=True)
         raise
+
+
+def with_usual_permissions(file: str | Path) -> None:
+    """Give a file the permissions that new files get beside it; some libraries let nobody but the owner read theirs."""
+    file = Path(file)
+    probe = file.with_name(
+        f".{uuid.uuid4().hex}"
+    )  # the umask itself cannot be read without changing it for all threads
+    probe.touch()
+    try:
+        file.chmod(stat.S_IMODE(probe.stat().st_mode))
+    finally:
+        probe.unlink()

@@ -13,8 +13,9 @@ import glob
 import os
 import re
 import sys
+import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,45 @@ def locate(place: str | Path, wanted: Wanted = "model", **options: Any) -> Locat
         address = Address(address.repo, address.revision, f"{address.subfolder}/{subfolder}".strip("/"))
     with _told(address, given):
         return _fetched(address, wanted, given)
+
+
+def upload(
+    write: Callable[[Path], None],
+    repo: str,
+    *,
+    token: str | bool | None = None,
+    private: bool | None = None,
+    revision: str | None = None,
+    message: str,
+    create_pr: bool = False,
+) -> str:
+    """Upload the folder that ``write`` makes to a repository, new or not, and return the commit's address.
+
+    The other arguments are those of ``VQDiffusionPipeline.push_to_hub``.  Raises ConfigError for a name that is none
+    and CheckpointError, one line, for whatever keeps the hub from taking it.
+    """
+    match = _BARE.fullmatch(repo.removeprefix(SCHEME))
+    if match is None or match[2]:
+        raise ConfigError(f"{repo} is no repository; write owner/name, and a branch as revision=")
+    address, given = Address(match[1], revision), _checked({"token": token})
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        write(folder)
+        with _told(address, given):
+            from huggingface_hub import HfApi
+
+            hub = HfApi(token=token)
+            hub.create_repo(address.repo, private=private, exist_ok=True)
+            if revision is not None and not create_pr:
+                hub.create_branch(address.repo, branch=revision, exist_ok=True)
+            commit = hub.upload_folder(
+                repo_id=address.repo,
+                folder_path=folder,
+                revision=revision,
+                commit_message=message,
+                create_pr=create_pr or None,
+            )
+    return str(commit.pr_url or commit.commit_url) if create_pr else str(commit.commit_url)
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jax
 
 from .config import MODEL_DTYPES, ComputeConfig, ModelConfig, compute_in
+from .embedded import is_embedded
 from .errors import ConfigError
 from .files import check_empty
-from .hub import OPTIONS, Wanted, locate
+from .hub import OPTIONS, Located, Wanted, locate
 from .interop.detect import CHECKPOINT, CODEC, DIFFUSERS, MODEL_FOLDER, VQ_MODEL, kind_of_folder, open_any
+from .model_card import Origin, stated_license
 from .model_folder import (
     read_clip_folder,
     read_codec_folder,
     read_config,
     read_model,
+    read_origin,
     tokenizer_of,
     write_folder,
 )
@@ -41,6 +44,7 @@ __all__ = [
     "load_clip",
     "load_codec",
     "load_model",
+    "open_and_load",
     "open_model",
     "write_folder",
 ]
@@ -66,12 +70,14 @@ class OpenedModel:
         config: the model's configuration.
         tokenizer: of a text model.
         read: from (compute, the text tower's or None, mesh or None) to the model.
+        origin: of the weights, as far as it is known.
     """
 
     path: Path
     config: ModelConfig
     tokenizer: Tokenizer | None
     read: Callable[[ComputeConfig, ComputeConfig | None, Mesh | None], VQDiffusionModel]
+    origin: Origin = Origin()
 
     def load(
         self,
@@ -94,7 +100,8 @@ def open_model(path: str | Path, **companions: Any) -> OpenedModel:
     ``OpenedModel.load``, which also finds faults in the weights.
     """
     _check_known(companions, ())
-    path, variant, companions = _located(path, companions)
+    found, variant, companions = _located(path, companions)
+    origin, path = _origin_of(path, found), found.path
     if not path.is_dir():
         from .interop.load import plan_reference
 
@@ -104,7 +111,7 @@ def open_model(path: str | Path, **companions: Any) -> OpenedModel:
         def read_reference(compute: ComputeConfig, text_compute: ComputeConfig | None, mesh: Mesh | None):
             return _to_devices(made.fill(compute=compute, text_compute=text_compute)[0], mesh)
 
-        return OpenedModel(path, made.config, tokenizer_of(made.config.tokenizer), read_reference)
+        return OpenedModel(path, made.config, tokenizer_of(made.config.tokenizer), read_reference, origin)
     kind = kind_of_folder(path)
     if kind not in (MODEL_FOLDER, DIFFUSERS):
         raise ConfigError(f"{path} is a {kind}; a model folder, a diffusers folder or a .pth file is needed here")
@@ -113,7 +120,8 @@ def open_model(path: str | Path, **companions: Any) -> OpenedModel:
         _check_no_variant(variant, path)
         config = read_config(path)
         stored = Tokenizer.from_files(path / "tokenizer") if (path / "tokenizer").is_dir() else None
-        return OpenedModel(path, config, tokenizer_of(config.tokenizer, stored), partial(read_model, path, config))
+        read = partial(read_model, path, config)
+        return OpenedModel(path, config, tokenizer_of(config.tokenizer, stored), read, origin)
     from .interop.diffusers.folder import fill_diffusers, read_configs
 
     config, tokenizer = read_configs(path)
@@ -121,7 +129,7 @@ def open_model(path: str | Path, **companions: Any) -> OpenedModel:
     def read_diffusers(compute: ComputeConfig, text_compute: ComputeConfig | None, mesh: Mesh | None):
         return _to_devices(fill_diffusers(path, config, compute, text_compute, variant=variant)[0], mesh)
 
-    return OpenedModel(path, config, tokenizer, read_diffusers)
+    return OpenedModel(path, config, tokenizer, read_diffusers, origin)
 
 
 def load_model(
@@ -152,6 +160,20 @@ def load_model(
         CheckpointError, ConfigError, ConversionError: one clear message.
         FileNotFoundError: if nothing is there.
     """
+    opened, model = open_and_load(path, compute=compute, dtype=dtype, mesh=mesh, clip_dtype=clip_dtype, **companions)
+    return model, opened.tokenizer
+
+
+def open_and_load(
+    path: str | Path,
+    *,
+    compute: ComputeConfig | None = None,
+    dtype: str | None = None,
+    mesh: Mesh | None = None,
+    clip_dtype: str | None = None,
+    **companions: Any,
+) -> tuple[OpenedModel, VQDiffusionModel]:
+    """Do as ``load_model``, and return what is known without the weights beside the model."""
     _check_known(companions)
     if dtype is not None:
         if compute is not None:
@@ -162,7 +184,7 @@ def load_model(
             raise ConfigError(f"dtype is {dtype!r}; allowed: {', '.join(MODEL_DTYPES)}")
         compute = compute_in(dtype)
     opened = open_model(path, **companions)
-    return opened.load(compute=compute, mesh=mesh, clip_dtype=clip_dtype), opened.tokenizer
+    return opened, opened.load(compute=compute, mesh=mesh, clip_dtype=clip_dtype)
 
 
 def load_codec(
@@ -231,13 +253,14 @@ def load_clip(
     return _to_devices(text, None), _to_devices(image, None)
 
 
-def convert(checkpoint: str | Path, out: str | Path, **companions: Any) -> Report:
+def convert(checkpoint: str | Path, out: str | Path, *, safetensors: bool = False, **companions: Any) -> Report:
     """Write the model folder ``out`` from any foreign file or folder, in float32, whole or not at all.
 
     Args:
         checkpoint: a .pth file of the reference, a diffusers folder, a codec alone, ViT-B-32.pt or a Hugging Face CLIP
             folder; its content tells which.
         out: the folder to write, absent or empty.
+        safetensors: write weights.safetensors, which other programs read too.
         companions: for a .pth file those of ``interop.load_reference``; for a codec mapping and codec_config; for
             ViT-B-32.pt clip_dtype.
 
@@ -250,20 +273,22 @@ def convert(checkpoint: str | Path, out: str | Path, **companions: Any) -> Repor
     """
     _check_known(companions, ("clip_dtype",))
     check_empty(out)
-    path, variant, companions = _located(checkpoint, companions)
-    model, tokenizer, report = _read_any(path, variant, **companions)
+    found, variant, companions = _located(checkpoint, companions)
+    model, tokenizer, report = _read_any(found.path, variant, **companions)
     leaves, structure = jax.tree.flatten(model)
     del model  # each host array is released as soon as it is on the device
     write_folder(
         out,
         structure.unflatten(_one_by_one(leaves)),
         tokenizer,
-        provenance=f"Converted from `{Path(checkpoint).name}`.",
+        provenance="The weights were converted to this format.",
+        origin=_origin_of(checkpoint, found),
+        safetensors=safetensors,
     )
     return report
 
 
-def _located(path: str | Path, options: dict[str, Any]) -> tuple[Path, str | None, dict[str, Any]]:
+def _located(path: str | Path, options: dict[str, Any]) -> tuple[Located, str | None, dict[str, Any]]:
     """Return a model's place on this machine, the variant of its weights, and its companions, on this machine too.
 
     options: companions and options of the hub.
@@ -280,11 +305,23 @@ def _located(path: str | Path, options: dict[str, Any]) -> tuple[Path, str | Non
         "codec": "codec",
         "clip": "clip",
     }
-    place = locate(path, **hub).path
+    place = locate(path, **hub)
     for name, kind in kinds.items():
         if name in companions:
             companions[name] = locate(companions[name], kind, **of_hub).path
     return place, hub.get("variant"), companions
+
+
+def _origin_of(place: str | Path, found: Located) -> Origin:
+    """Return the origin of a model's weights: as a model folder records it, else the place that it is loaded from."""
+    folder = found.path.is_dir()
+    recorded = read_origin(found.path) if folder else Origin()
+    if recorded != Origin():
+        return recorded
+    stated = stated_license(found.path) if folder else None
+    if found.address is None:
+        return Origin(source=str(place) if is_embedded(place) else Path(place).absolute().name, license=stated)
+    return Origin(str(found.address), found.address.repo, found.commit, stated)
 
 
 def _check_known(given: Iterable[str], others: Sequence[str] = ("compute", "dtype", "mesh", "clip_dtype")) -> None:

@@ -1,9 +1,9 @@
 """Model folders: the project's own format, for a whole "model", a "codec" alone or "clip" alone.
 
     config.json   the kind, and every choice that the model is made of
-    weights/      arrays under their parameter paths
+    weights/      arrays under their parameter paths, or weights.safetensors in its place
     tokenizer/    vocabulary and merges (text models)
-    README.md     its origin and licence, for people
+    README.md     its card: origin and licence, as far as they are known
 
 All kinds have the same files, and the same parameter paths under ``weights``.
 """
@@ -31,13 +31,15 @@ from .config import (
     from_dict,
     to_dict,
 )
-from .errors import CheckpointError, shown
+from .errors import CheckpointError, ConfigError, shown
 from .extensions import check_trusted
 from .files import check_empty, whole_or_not_at_all
+from .model_card import READERS, Origin, card
 from .models.components import CLIPComponents, CodecComponent
 from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
 from .multihost import barrier
+from .safetensors_weights import FILE, load_safetensors, save_safetensors
 from .sharding import shardings
 from .text.tokenizer import Tokenizer
 from .user_files import read_json
@@ -45,26 +47,6 @@ from .user_files import read_json
 _MOST_BYTES = 2**20  # of config.json
 FORMAT = "vqdiffusion_jax model"
 FORMAT_VERSION = 1
-READERS = {  # kind of folder: the function that reads it
-    "model": "VQDiffusionPipeline.from_pretrained",
-    "codec": "vqdiffusion_jax.loading.load_codec",
-    "clip": "vqdiffusion_jax.loading.load_clip",
-}
-
-_TITLES = {"model": "A VQ-Diffusion model", "codec": "The image codec of a VQ-Diffusion model", "clip": "CLIP"}
-_README = """\
-# {title}
-
-Written by vqdiffusion_jax.  Load it with
-
-    {reader}("{name}")
-
-{provenance}
-
-The weights keep the licence of the checkpoint they were converted from.  The
-released VQ-Diffusion weights are MIT (Microsoft), the VQGANs of taming
-transformers MIT (CompVis), CLIP MIT (OpenAI).
-"""
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -87,13 +69,13 @@ def read_model(
 ) -> VQDiffusionModel:
     """Read the weights of a model folder whose ``read_config`` is ``config``, onto the devices of ``mesh``."""
     abstract = shapes_of(VQDiffusionModel, config, compute, text_compute=text_compute)
-    return load_weights(folder / "weights", abstract, None if mesh is None else shardings(abstract, mesh))
+    return _read_weights(folder, abstract, None if mesh is None else shardings(abstract, mesh))
 
 
 def read_codec_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CodecComponent:
     """Read a folder of kind "codec".  Raises CheckpointError or ConfigError."""
     config = from_dict(VQGANConfig, _read_head(folder, "codec"), where=f"{folder / 'config.json'}: codec")
-    return load_weights(folder / "weights", shapes_of(CodecComponent, config, compute))
+    return _read_weights(folder, shapes_of(CodecComponent, config, compute))
 
 
 def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CLIPComponents:
@@ -106,7 +88,7 @@ def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> 
         name: None if towers[name] is None else from_dict(types[name], towers[name], where=f"{where}.{name}")
         for name in types
     }
-    return load_weights(folder / "weights", shapes_of(CLIPComponents, **configs, compute=compute))
+    return _read_weights(folder, shapes_of(CLIPComponents, **configs, compute=compute))
 
 
 def write_folder(
@@ -115,6 +97,9 @@ def write_folder(
     tokenizer: Tokenizer | None,
     *,
     provenance: str = "",
+    origin: Origin = Origin(),
+    name: str | None = None,
+    safetensors: bool = False,
 ) -> None:
     """Write a model folder, whole or not at all.  All processes call this, and each writes its share of the weights.
 
@@ -125,14 +110,24 @@ def write_folder(
         folder: absent or empty.
         model: a whole model or a part.
         tokenizer: of a text model; by default CLIP's, as the model's configuration says.
-        provenance: a sentence on the origin of the weights, for README.md.
+        provenance: a sentence on the weights, for README.md.
+        origin: of the weights, for README.md and config.json.
+        name: by which README.md loads the folder; by default its own.
+        safetensors: write weights.safetensors, which other programs read too, in place of ``weights``.
 
     Raises:
         FileExistsError: if the folder holds anything.
+        ConfigError: if safetensors is asked for of several processes, which write one file each.
         CheckpointError: if it cannot be written.
     """
     folder = Path(folder)
+    if safetensors and jax.process_count() > 1:
+        raise ConfigError(
+            "safetensors is True, but several processes hold the weights; leave it out, and convert later"
+        )
     head = _head_of(model)
+    if known := origin.to_dict():
+        head["origin"] = known
     if rounded := _rounded_to(model):
         head["rounded_to"] = rounded
         note = (
@@ -153,11 +148,31 @@ def write_folder(
     with failing_as_checkpoint_error(f"{folder} cannot be written"), _one_place(folder) as place:
         if jax.process_index() == 0:
             (place / "config.json").write_text(json.dumps(head, indent=2) + "\n")
-            readme = _README.format(title=_TITLES[kind], reader=READERS[kind], name=folder.name, provenance=provenance)
-            (place / "README.md").write_text(readme.replace("\n\n\n", "\n"))
+            condition = model.config.denoiser.condition if isinstance(model, VQDiffusionModel) else None
+            readme = card(kind, name or folder.name, origin, provenance, condition)
+            (place / "README.md").write_text(readme, encoding="utf-8")
             if tokenizer is not None:
                 tokenizer.to_files(place / "tokenizer")
-        save_weights(place / "weights", model)
+        if safetensors:
+            save_safetensors(place / FILE, model)
+        else:
+            save_weights(place / "weights", model)
+
+
+def read_origin(folder: Path) -> Origin:
+    """Return the origin of the weights of a model folder, as far as its config.json tells."""
+    try:
+        head = read_json(folder / "config.json")
+    except (OSError, ValueError):
+        return Origin()
+    return Origin.from_dict(head.get("origin") if isinstance(head, dict) else None)
+
+
+def _read_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
+    """Read the weights of a model folder in either form."""
+    if (folder / FILE).exists():
+        return load_safetensors(folder / FILE, abstract, shardings)
+    return load_weights(folder / "weights", abstract, shardings)
 
 
 def tokenizer_of(config: TokenizerConfig | None, given: Tokenizer | None = None) -> Tokenizer | None:

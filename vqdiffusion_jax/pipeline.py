@@ -7,6 +7,7 @@ pictures.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
 from .errors import SettingError
 from .generation import Request, generate, generate_in_pieces, render
+from .model_card import Origin
 from .models.layers import over_batch, replicated
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import encode_exactly, images_to_float
@@ -87,6 +89,7 @@ class VQDiffusionPipeline(DiffusersMethods):
         self.schedule: Schedule = make_schedule(model.config.schedule)
         self.tokenizer = tokenizer or (Tokenizer(model.config.tokenizer) if model.config.tokenizer else None)
         self.mesh = mesh
+        self._loaded: tuple[Origin, list[weakref.ref]] | None = None  # what came from where
 
     @classmethod
     def from_pretrained(
@@ -99,15 +102,64 @@ class VQDiffusionPipeline(DiffusersMethods):
         variant, subfolder, cache_dir, token and local_files_only of the hub; see ``loading.load_model``.  Those of
         diffusers, such as torch_dtype, are understood (``diffusers_api``).
         """
-        from .loading import load_model  # here, since it imports the readers of all formats
+        from .loading import open_and_load  # here, since it imports the readers of all formats
 
-        return cls(*load_model(path, mesh=mesh, **loading_options(options)), mesh=mesh)
+        opened, model = open_and_load(path, mesh=mesh, **loading_options(options))
+        pipeline = cls(model, opened.tokenizer, mesh=mesh)
+        pipeline._loaded = opened.origin, [weakref.ref(leaf) for leaf in jax.tree.leaves(model)]
+        return pipeline
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write a model folder: config.json, weights, tokenizer, and a README with the licence note."""
+    @property
+    def origin(self) -> Origin:
+        """Where the weights came from: known of loaded ones, and marked as changed once any array is another."""
+        if self._loaded is None:
+            return Origin()
+        origin, loaded = self._loaded
+        leaves = jax.tree.leaves(self.model)
+        same = len(leaves) == len(loaded) and all(ref() is leaf for ref, leaf in zip(loaded, leaves, strict=True))
+        return origin if same else origin.after_changes()
+
+    def save_pretrained(self, folder: str | Path, *, safetensors: bool = False) -> None:
+        """Write a model folder: config.json, weights, tokenizer, and a README with its origin and licence, if known.
+
+        safetensors: write weights.safetensors, which other programs read too, in place of orbax's folder ``weights``.
+        """
         from .loading import write_folder
 
-        write_folder(folder, self.model, self.tokenizer)
+        write_folder(folder, self.model, self.tokenizer, origin=self.origin, safetensors=safetensors)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "A model of vqdiffusion_jax",
+        create_pr: bool = False,
+    ) -> str:
+        """Upload a model folder, with weights in safetensors, to the Hugging Face hub, and return the commit's address.
+
+        Args:
+          repo: "owner/name"; made if it does not exist.
+          token: of the hub; by default HF_TOKEN or that of `hf auth login`.
+          private: of a repository that is made; by default as its owner's settings say.
+          revision: the branch to write, made if it does not exist; by default main.
+          commit_message: the commit's first line.
+          create_pr: open a pull request in place of a commit.
+
+        Raises:
+          CheckpointError: whatever keeps it from being uploaded, in one line that says what to do.
+        """
+        from .hub import upload
+        from .loading import write_folder
+
+        def write(folder: Path) -> None:
+            write_folder(folder, self.model, self.tokenizer, origin=self.origin, name=repo, safetensors=True)
+
+        return upload(
+            write, repo, token=token, private=private, revision=revision, message=commit_message, create_pr=create_pr
+        )
 
     @overload
     def __call__(

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...errors import CheckpointError, brief
+from ...files import with_usual_permissions
 from ...user_files import open_regular
 from .json_options import read_json
 from .torch_zip import LONGEST_NAME, open_checkpoint, state_dict
@@ -134,3 +135,4 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> No
     whole = {name: np.ascontiguousarray(array, np.float32 if mixed else array.dtype) for name, array in tensors.items()}
     # transformers refuses a file that does not say which framework's names and layouts it has.
     save_file(whole, path, metadata={"format": "pt"})
+    with_usual_permissions(path)
