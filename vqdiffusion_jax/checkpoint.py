@@ -24,6 +24,7 @@ from .safetensors_weights import check_fits
 
 CHUNK_BYTES = 64 * 2**20
 CONCURRENT_BYTES = 256 * 2**20
+_LONGEST_REASON = 300  # characters; orbax lists every array
 
 
 def _orbax():
@@ -147,17 +148,20 @@ class TrainingCheckpoints:
         with failing_as_checkpoint_error(f"the last checkpoint cannot be written to {self.folder}"):
             self._checkpointer.wait()
 
-    def restore(self, abstract: Any) -> tuple[int, Any, dict, dict[int, str]] | None:
+    def restore(
+        self, abstract: Any, accept: Callable[[int, dict], None] | None = None
+    ) -> tuple[int, Any, dict, dict[int, str]] | None:
         """Read the newest readable checkpoint.  Processes go back together: none takes what one of them cannot read.
 
         Args:
             abstract: ShapeDtypeStructs with shardings, which need not be those it was saved with.
+            accept: called with a checkpoint's step and position before its state is read; raises to refuse it.
 
         Returns:
             (step, state, position, the faults of each newer checkpoint by step), or None if the folder has none.
 
         Raises:
-            CheckpointError: if there are checkpoints and none can be read.
+            CheckpointError: if there are checkpoints and none can be read, or one is of another structure.
         """
         unreadable = {}
         plain = jax.eval_shape(_without_keys, abstract)
@@ -167,7 +171,12 @@ class TrainingCheckpoints:
         for step in reversed(
             broadcast_from_first(self.steps())
         ):  # on a network disk a process may not see yet what another sees
-            found, reasons = self._read(step, {"state": leaves_by_path(placed), "position": None})
+            found, reasons = self._read(step, {"position": None})
+            if found is not None:
+                if accept is not None:
+                    accept(step, found["position"])
+                self._check_structure(step, leaves_by_path(plain))
+                found, reasons = self._read(step, {"state": leaves_by_path(placed), "position": None})
             if found is None:
                 failed = [index for index, reason in enumerate(reasons) if reason]
                 by = "" if len(failed) == len(reasons) else f" by process {', '.join(map(str, failed))}"
@@ -182,6 +191,28 @@ class TrainingCheckpoints:
         if unreadable:
             raise CheckpointError("; ".join(unreadable.values()))
         return None
+
+    def _check_structure(self, step: int, wanted: dict[str, Any]) -> None:
+        """Raise CheckpointError, one line, if checkpoint ``step`` holds other arrays than ``wanted``.
+
+        A checkpoint that does not tell its arrays is left to reading.
+        """
+        try:
+            described = _orbax().checkpointables_metadata(str(self.folder / str(step))).metadata["state"]
+            stored = {name: tuple(leaf.shape) for name, leaf in described.items()}
+        except Exception:  # damaged, of which ``_read`` tells
+            return
+        ours = {name: tuple(leaf.shape) for name, leaf in wanted.items()}
+        if not stored or stored == ours:
+            return
+        differing = [name for name in sorted(stored.keys() | ours.keys()) if stored.get(name) != ours.get(name)]
+        first = differing[0]
+        there, here = (str(shapes.get(first, "absent")) for shapes in (stored, ours))
+        raise CheckpointError(
+            f"checkpoint {step} in {self.folder} was saved with another model or optimizer: {first} is {there} there "
+            f"and {here} here ({len(differing)} arrays differ); set the configuration back, or start anew in another "
+            "--workdir"
+        )
 
     def _read(self, step: int, wanted: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
         """Return checkpoint ``step``, None unless all processes can read it, and why each cannot ("" if it can).
@@ -279,7 +310,8 @@ def _attempt(read: Callable[[], Any]) -> tuple[Any, str]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from absl import flags
 
 from .checkpoints import COMPANIONS, companions
@@ -27,7 +30,7 @@ def main() -> None:
     import jax
 
     from ..data.loader import make_loader
-    from ..data.token_cache import codec_fingerprint
+    from ..data.token_cache import codec_fingerprint, read_manifest
     from ..training.denoiser.config import train_config
     from ..training.denoiser.init_from import load_pretrained
     from ..training.denoiser.task import DenoiserTask
@@ -45,6 +48,9 @@ def main() -> None:
         **files,
     )
     fingerprint = codec_fingerprint(pretrained.codec) if cached and pretrained.codec is not None else None
+    if cached and pretrained.codec is None:
+        made_by = read_manifest(Path(config.data["cache"]) / "train").get("codec_fingerprint")
+        pretrained = replace(pretrained, codec_fingerprint=made_by)
 
     def loader(split: str):
         return make_loader(

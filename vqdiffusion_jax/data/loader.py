@@ -293,7 +293,8 @@ class BatchIterator:
             if state.get(name) != value:
                 raise DataError(
                     f"the saved data position has {name} {state.get(name)}, now it is {value};"
-                    " set it back to continue there"
+                    " set it back to continue there, or start anew in another --workdir, from trained weights with"
+                    " --init_from=MODEL"
                 )
         self.close()
         self._taken, self.broken = int(state["batches"]), dict(state["broken"])

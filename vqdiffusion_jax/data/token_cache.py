@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -64,10 +64,18 @@ def codec_fingerprint(codec: VQGAN) -> str:
 
     Weights are rounded to bfloat16 first, so that a checkpoint has one fingerprint in every precision it is loaded in.
     """
-    digest = hashlib.sha256(json.dumps(codec_settings(codec.config), sort_keys=True).encode())
-    leaves = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(codec)}
+    return digest_of(codec_settings(codec.config), codec, without=_NOT_ENCODING)
+
+
+def digest_of(settings: Mapping[str, Any], network: Any, *, without: tuple[str, ...] = ()) -> str:
+    """Return the sha256 (hex) of a network's settings and of its weights, rounded to bfloat16.
+
+    without: beginnings of the paths of weights that do not count.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    leaves = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(network)}
     for name in sorted(leaves):
-        if not name.startswith(_NOT_ENCODING):
+        if not name.startswith(without):
             values = np.asarray(leaves[name])
             kind = np.int64 if np.issubdtype(values.dtype, np.integer) else ml_dtypes.bfloat16
             digest.update(f"{name}{values.shape}".encode() + np.ascontiguousarray(values.astype(kind)).tobytes())

@@ -10,6 +10,7 @@ its ranks may come to differ.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -53,6 +54,33 @@ def update(config: LearningRateConfig, state: LearningRateState, loss: Array) ->
     last = config.warmup_steps + (config.schedule == "cosine")
     warming = LearningRateState(steps, _warm(config, steps), state.best, state.bad)
     return jax.tree.map(lambda warm, rest: jnp.where(steps <= last, warm, rest), warming, after)
+
+
+def resumed(
+    before: LearningRateConfig, config: LearningRateConfig, state: LearningRateState, *, forget: bool = False
+) -> LearningRateState:
+    """Return the state of a run that goes on with another configuration than ``before``, its rate included.
+
+    A warm-up and a cosine give the rate of their step.  A plateau goes on from its present rate; after a warm-up that
+    has ended meanwhile, from another peak or from a cosine it begins anew at ``config.peak``.
+    forget: compare with no loss from before.
+    """
+    steps = state.steps
+    cosine = config.schedule == "cosine"
+    if int(steps) <= config.warmup_steps + cosine and config.warmup_steps:
+        rate = _warm(config, steps)
+    elif cosine:
+        rate = _cosine(config, state, steps, jnp.float32(0)).rate
+    else:
+        was_warming = 0 < int(steps) <= before.warmup_steps
+        if was_warming or before.peak != config.peak or before.schedule != config.schedule:
+            rate, forget = jnp.float32(config.peak), True
+        else:
+            rate = jnp.maximum(state.rate, jnp.float32(min(config.floor, config.peak)))
+    new = LearningRateState(steps, jnp.asarray(rate, jnp.float32), state.best, state.bad)
+    if forget:
+        new = dataclasses.replace(new, best=jnp.asarray(jnp.inf, jnp.float32), bad=jnp.zeros((), jnp.int32))
+    return new
 
 
 def _warm(config: LearningRateConfig, steps: Array | float) -> Array:

@@ -1,11 +1,13 @@
 """The training loop.
 
     workdir/
-      config.json      the run's configuration, as it was last started
-      checkpoints/     numbered by steps taken; unreadable-N: could not be read, so that training resumed from the
-      previous one metrics.jsonl    one record each time something was measured: means since the one before tensorboard/
-      the same, for TensorBoard samples/         pictures of what has been learned model/           the averaged weights
-      as a native folder, when training is done
+      config.json      the configuration that the newest checkpoint was trained with
+      checkpoints/     numbered by steps taken; unreadable-N: could not be read, so that training resumed from the one
+                       before
+      metrics.jsonl    a record each time something was measured: means since the one before
+      tensorboard/     the same, for TensorBoard
+      samples/         pictures of what has been learned
+      model/           the averaged weights as a native folder, when training is done
 
 Several processes run the same loop on one mesh and share the folder.  What all of them see (a loss that is no number,
 SIGTERM or Ctrl-C to any) ends all at the same step.  What one of them alone sees (too many broken pictures, a full
@@ -30,14 +32,17 @@ import jax
 
 from ..checkpoint import TrainingCheckpoints
 from ..errors import CheckpointError
+from ..files import write_whole
+from ..user_files import read_json
 from .batch import Batch, place_batch, sample_names
-from .config import to_table
 from .metric_accumulator import MetricAccumulator
 from .metric_writer import MetricWriter, Throughput, console_line, writing_to
+from .resume import Change, adapt, changes, listed, refuse, refuse_fewer_steps, refuse_networks, saved_with
 from .task import BatchIterator, Closeable, Loader, Task
 from .termination import termination
 
-_ACCUMULATED = "measured"  # key of ``MetricAccumulator.state`` beside the data's position; checkpoints hold it
+# Keys beside the data's position in a checkpoint: ``MetricAccumulator.state``, and configuration and networks.
+_ACCUMULATED, _TRAINED_WITH = "measured", "trained_with"
 
 Log = Callable[[str], None]
 
@@ -78,9 +83,10 @@ def train(
             opened.callback(iterator.close)
         state, accumulated = start_state(task, checkpoints, iterator, log)
         first = int(state.step)
-        if jax.process_index() == 0:
-            with writing_to(workdir):
-                (workdir / "config.json").write_text(json.dumps(to_table(config), indent=2, default=str) + "\n")
+        trained_with = {"config": saved_with(config), "networks": dict(task.networks)}
+        told = first == 0
+        if told:
+            write_config(workdir, trained_with["config"])
         writer = MetricWriter(workdir, first)
         opened.callback(writer.close)
         throughput = Throughput(task.flops_per_sample, config.batch_size, config.steps, first)
@@ -110,7 +116,11 @@ def train(
                 throughput.restart(done)
             if due(done, config.checkpoint.every) or score is not None or stopped or last:
                 accumulated = accumulator.state()  # which checks every step: a state that went wrong is never saved
-                checkpoints.save(done, state, {**iterator.get_state(), _ACCUMULATED: accumulated}, score=score)
+                position = {**iterator.get_state(), _ACCUMULATED: accumulated, _TRAINED_WITH: trained_with}
+                checkpoints.save(done, state, position, score=score)
+                if not told:  # only now a checkpoint is of this configuration
+                    write_config(workdir, trained_with["config"])
+                    told = True
             if stopped:
                 log(f"asked to stop: saving checkpoint {done}")
                 break
@@ -129,9 +139,22 @@ def start_state(
 ) -> tuple[Any, dict[str, Any] | None]:
     """Return the newest readable checkpoint's state, and move ``iterator`` to its position; or a new run's first state.
 
-    The second value is ``MetricAccumulator.state`` of the run that goes on, or None.
+    The second value is ``MetricAccumulator.state`` of the run that goes on, or None.  Raises ConfigError for settings
+    with which the state cannot go on.
     """
-    found = checkpoints.restore(task.abstract_state())
+    config, workdir = task.config, checkpoints.folder.parent
+    before: dict[str, Any] = {}
+    found_changes: list[Change] = []
+
+    def accept(step: int, position: dict) -> None:
+        trained_with = position.get(_TRAINED_WITH) or {"config": former_config(workdir)}
+        before.update(trained_with["config"])
+        found_changes[:] = changes(before, config)
+        refuse(found_changes, workdir)
+        refuse_networks(trained_with.get("networks", {}), task.networks, workdir)
+        refuse_fewer_steps(config, step, workdir)
+
+    found = checkpoints.restore(task.abstract_state(), accept)
     if found is None:
         for line in task.report:
             log(line)
@@ -140,11 +163,33 @@ def start_state(
     for complaint in unreadable.values():
         log(f"{complaint}; going back to checkpoint {step}")
     accumulated = position.pop(_ACCUMULATED, None)
+    position.pop(_TRAINED_WITH, None)
     iterator.set_state(position)
+    state = adapt(state, before, config, found_changes)
     for place in checkpoints.put_aside(unreadable):  # only now that the older one is known to do
         log(f"what could not be read is kept as {place}")
     log(f"resuming from checkpoint {step} in {checkpoints.folder}")
+    if found_changes:
+        log(f"from here on: {listed(found_changes)} (learning rate {float(state.learning_rate.rate):.4g})")
     return state, accumulated
+
+
+def former_config(workdir: Path) -> dict[str, Any]:
+    """Return config.json of a run whose checkpoints do not hold their configuration yet; {} if there is none."""
+    try:
+        found = read_json(workdir / "config.json")
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise CheckpointError(f"{error}; put it back, or remove it to go on without comparing settings") from error
+    return found if isinstance(found, dict) else {}
+
+
+def write_config(workdir: Path, table: dict[str, Any]) -> None:
+    """Write config.json, from the first process."""
+    if jax.process_index() == 0:
+        with writing_to(workdir), write_whole(workdir / "config.json") as place:
+            place.write_text(json.dumps(table, indent=2) + "\n")
 
 
 def resume_hint(checkpoints: TrainingCheckpoints) -> str:

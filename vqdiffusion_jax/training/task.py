@@ -21,6 +21,7 @@ class Task(Protocol):
     flops_per_sample: float  # of one sample's forward and backward pass; 0 if unknown
     score: str  # which of ``validate``'s numbers chooses the best checkpoint, lower being better
     report: tuple[str, ...]  # lines that say where the first state came from
+    networks: Mapping[str, str]  # fingerprints of the networks that run inside the step untrained, by name
 
     def abstract_state(self) -> Any:
         """Return the state, a pytree with a () int32 leaf ``step``, as ShapeDtypeStructs with shardings."""

@@ -31,6 +31,7 @@ class Pretrained:
     tokenizer: Tokenizer | None = None  # text models
     trained: Trained | None = None  # parameters to start from; None for random ones
     report: tuple[str, ...] = ()  # lines that say what was taken from where
+    codec_fingerprint: str | None = None  # of the codec that made a token cache, where no codec is given
 
 
 def frozen_compute(config: TrainConfig) -> ComputeConfig:

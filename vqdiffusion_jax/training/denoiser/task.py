@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from ...config import to_dict
+from ...data.token_cache import codec_fingerprint, digest_of
 from ...flops import denoiser_flops
 from ...models.shapes import shapes_of
 from ...models.vqdiffusion import VQDiffusionModel
@@ -36,6 +38,14 @@ class DenoiserTask:
         self.flops_per_sample = 3 * denoiser_flops(config.model.denoiser)
         self._pretrained = pretrained
         self._step = make_step(config, mesh)
+
+    @cached_property
+    def networks(self) -> dict[str, str]:
+        """Return the fingerprints of the codec and the text tower, as far as they are there."""
+        codec, tower = self._pretrained.codec, self._pretrained.text_encoder
+        made_by = self._pretrained.codec_fingerprint if codec is None else codec_fingerprint(codec)
+        found = {} if made_by is None else {"codec": made_by}
+        return found if tower is None else found | {"text_encoder": digest_of(to_dict(tower.config), tower)}
 
     @cached_property
     def _towers(self) -> Frozen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class VQGANTask:
     """
 
     score = "reconstruction_loss"
+    networks: Mapping[str, str] = {}
 
     def __init__(
         self,
