@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 from .errors import ConfigError, shown
+from .random_keys import MAX_SEED
 
 
 def check(config: Any, condition: bool, name: str, allowed: str) -> None:
@@ -23,8 +25,11 @@ def whole(config: Any, least: int, *names: str) -> None:
     """Raise ConfigError unless the fields are whole numbers of at least ``least``."""
     for name in names:
         value = getattr(config, name)
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        good = isinstance(value, Integral) and not isinstance(value, bool) and value >= least
         check(config, good, name, f"it must be a whole number of at least {least}")
+        check(config, value <= MAX_SEED, name, f"it must be a whole number from {least} to 2**63 - 1")
+        if not isinstance(value, int):  # one of numpy's
+            object.__setattr__(config, name, int(value))
 
 
 def number(config: Any, low: float, high: float, *names: str) -> None:

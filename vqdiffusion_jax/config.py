@@ -8,6 +8,7 @@ configurations by name.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -543,7 +544,9 @@ def from_dict(cls: type, values: Any, *, where: str = "") -> Any:
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     if unknown := sorted(set(values) - set(fields)):
-        raise ConfigError(f"{where} has unknown fields {', '.join(unknown)}; known: {', '.join(fields)}")
+        near = difflib.get_close_matches(unknown[0], fields, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{where} has unknown fields {', '.join(unknown)}{hint}; known: {', '.join(fields)}")
     required = {
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     }
@@ -565,7 +568,9 @@ def _from_json(hint: Any, value: Any, where: str) -> Any:
     what, types = _PLAIN.get(get_origin(kind) or kind, ("", object))
     if not isinstance(value, types) or isinstance(value, bool) and kind in (int, float):
         raise ConfigError(f"{where} is {value!r}; it must be {what}{' or null' if NoneType in options else ''}")
-    return float(cast(float, value)) if kind is float else value
+    if kind is float:
+        return float(cast(float, value))
+    return int(cast(int, value)) if kind is int else value
 
 
 def _tuple_from_json(kinds: tuple, value: Any, where: str) -> tuple:

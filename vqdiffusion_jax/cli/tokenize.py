@@ -8,7 +8,7 @@ from absl import flags
 
 from .checkpoints import COMPANIONS, checkpoint, codec_compute, companions
 from .processes import PROCESSES
-from .tools import part_of
+from .tools import chosen_seed, part_of
 
 SHARED = ("config", "out", "checkpoint", *COMPANIONS, "dtype", "seed", "batch_size", "progress", *PROCESSES)
 
@@ -44,6 +44,7 @@ def main() -> None:
     from ..training.denoiser.config import train_config
     from .processes import join_processes
 
+    seed = chosen_seed()
     join_processes()
     if FLAGS.config is None:
         raise ValueError("--config is needed: it names the data set and the model, e.g. --config=configs/coco.py")
@@ -69,7 +70,7 @@ def main() -> None:
             out,
             split=split,
             crops=FLAGS.crops if split == "train" else 1,
-            seed=FLAGS.seed or 0,
+            seed=seed,
             batch_size=FLAGS.batch_size or 32,
             shard_size=FLAGS.shard_size,
             process_index=process_index,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from absl import flags
+
 from ..errors import one_line
 from ..user_files import lines_of, read_text
 
@@ -24,6 +26,13 @@ def read_prompts(file: str) -> list[str]:
     if not prompts:
         raise ValueError(f"--prompts_file={file} holds no prompt; write one a line")
     return prompts
+
+
+def chosen_seed() -> int:
+    """Return --seed, 0 if it is not given.  Raises SettingError for a number below 0 or above 2**63 - 1."""
+    from ..sampling.seeds import checked_seed
+
+    return checked_seed(flags.FLAGS.seed or 0)
 
 
 def part_of(text: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from ..errors import BrokenRecord, DataError, MissingCaption
 from ..files import write_whole
 from ..models.vqgan import VQGAN, encode_exactly, images_to_float
 from ..pictures import WHITE, Colour, colour_of
+from ..random_keys import MAX_SEED, key_of
 from ..text.tokenizer import Tokenizer
 from .config import DataConfig
 from .examples import captions_or_none, cut, label_of, read_record, tokenizer_config
@@ -86,8 +87,8 @@ def write_cache(
         if value < 1:
             raise DataError(f"{name} is {value}; it must be at least 1")
     for name, value in {"seed": seed, "workers": workers, "process_index": process_index}.items():
-        if value < 0:
-            raise DataError(f"{name} is {value}; it must be at least 0")
+        if value < 0 or value > MAX_SEED:
+            raise DataError(f"{name} is {value}; it must be a whole number from 0 to 2**63 - 1")
     if process_index >= process_count:
         raise DataError(f"process_index is {process_index}; it must be below process_count, {process_count}")
     if split != "train" and crops != 1:
@@ -279,19 +280,16 @@ def _encoder(codec: VQGAN, seed: int) -> _Encode:
     of the images.
     """
     mesh = local_mesh()
-    codec = replicate(codec, mesh)
+    codec, key = replicate(codec, mesh), key_of(seed)
 
     def encode(images: np.ndarray, numbers: np.ndarray, crops: np.ndarray) -> np.ndarray:
         share = -(-len(images) // batch_devices(mesh))
-        return in_batches(
-            lambda batch: _tokens(codec, np.uint32(seed), *batch), (images, numbers, crops), share, mesh=mesh
-        )
+        return in_batches(lambda batch: _tokens(codec, key, *batch), (images, numbers, crops), share, mesh=mesh)
 
     return encode
 
 
 @jax.jit
-def _tokens(codec: VQGAN, seed: jax.Array, images: jax.Array, numbers: jax.Array, crops: jax.Array) -> jax.Array:
-    key = jax.random.key(seed)
+def _tokens(codec: VQGAN, key: jax.Array, images: jax.Array, numbers: jax.Array, crops: jax.Array) -> jax.Array:
     keys = jax.vmap(lambda number, crop: jax.random.fold_in(jax.random.fold_in(key, number), crop))(numbers, crops)
     return encode_exactly(codec, images_to_float(images), key=keys)

@@ -18,6 +18,7 @@ from absl import logging
 from ..config import ModelConfig, VQGANConfig, from_dict
 from ..errors import BrokenRecord, ConfigError, DataError, MissingCaption
 from ..pictures import colour_of
+from ..random_keys import MAX_SEED, in_32_bits
 from ..text.tokenizer import Tokenizer
 from .config import SPLITS, DataConfig
 from .examples import CachedExamples, PictureExamples
@@ -69,10 +70,11 @@ def make_loader(
     )
     if split not in SPLITS:
         raise DataError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
-    if not (batch_size >= 1 and workers >= 0 and seed >= 0 and 0 <= process_index < process_count):
+    if not (batch_size >= 1 and workers >= 0 and 0 <= seed <= MAX_SEED and 0 <= process_index < process_count):
         raise ConfigError(
             f"batch_size={batch_size}, workers={workers}, seed={seed}, process {process_index} of {process_count}:"
-            " batch_size must be at least 1, workers and seed at least 0, and the process one of process_count"
+            " batch_size must be at least 1, workers at least 0, seed from 0 to 2**63 - 1, and the process one of"
+            " process_count"
         )
     check_installed("grain", "reading a data set")  # which begins with the first batch
     drop_rate = config.drop_rate if split == "train" else 0.0
@@ -191,7 +193,7 @@ class Batches:
             self._order = (
                 needed("grain", "shuffling a data set")
                 .MapDataset.range(len(self._examples))
-                .shuffle(seed=self._seed % 2**32)
+                .shuffle(seed=in_32_bits(self._seed))
             )
         return self._order[position]
 

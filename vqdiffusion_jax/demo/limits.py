@@ -13,7 +13,7 @@ MOST: Mapping[str, float] = MappingProxyType(
     {
         "prompt": 300,  # most text towers read about that many
         "num_images_per_prompt": 8,
-        "seed": 2**32 - 1,  # browsers hold whole numbers exactly up to 2**53
+        "seed": 2**53 - 1,  # browsers hold no larger whole numbers exactly
         "guidance_scale": 30.0,
         "counts": 1024,
     }

@@ -25,6 +25,7 @@ from ..errors import EvaluationError
 from ..models.clip import text_embedding
 from ..models.vqdiffusion import VQDiffusionModel
 from ..models.vqgan import images_to_float
+from ..random_keys import key_of
 
 NATS = "bound_nats"
 _ENCODER_DRAW = 2**30  # the codec's own noise, apart from every draw of x_t
@@ -54,7 +55,7 @@ def make_terms(
     batch: ``tokens`` (n, length) or ``images`` (n, height, width, 3) uint8, with ``text_ids`` (n, context) or
     ``labels`` (n,).  numbers: (n,), the examples' numbers in the data set.  Terms lie where batch and model do.
     """
-    key = jax.random.key(seed)
+    key = key_of(seed)
     return lambda batch, numbers: _terms(model, dict(batch), numbers, key, draws)
 
 

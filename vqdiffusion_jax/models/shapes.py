@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, TypeVar, cast
 
 import jax
 from flax import nnx
+
+from ..random_keys import key_of
 
 Network = TypeVar("Network")
 
@@ -20,7 +23,7 @@ class Keys:
     """
 
     def __init__(self, seed: int | jax.Array):
-        self._key = jax.random.key(seed) if isinstance(seed, int) else seed
+        self._key = key_of(seed) if isinstance(seed, Integral) else seed
         self._count = 0
 
     def params(self) -> jax.Array:

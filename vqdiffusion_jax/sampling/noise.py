@@ -8,13 +8,13 @@ class it holds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import jax
 import jax.numpy as jnp
 
 from ..array_types import AnyFloat, AnyInt, Key
 from ..diffusion.transitions import gumbel_from_uniform
+from ..random_keys import key_of
 from . import random_bits
 
 _CATEGORICAL, _POSITIONS = 0, 1  # streams: a draw of one kind never repeats bits of the other
@@ -29,12 +29,10 @@ def image_keys(seed: int | jax.Array, first: int, count: int) -> Key:
 
 
 def _root_key(seed: int | jax.Array) -> jax.Array:
-    """Return the key of a seed.  All 63 bits count, while ``jax.random.key`` reads the lowest 32."""
+    """Return the key of a seed, or a typed key as it is."""
     if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
         return seed
-    if isinstance(seed, Integral) and seed >= 2**32:
-        return jax.random.fold_in(jax.random.key(int(seed) & 0xFFFFFFFF), int(seed) >> 32)
-    return jax.random.key(seed)
+    return key_of(seed)
 
 
 @jax.tree_util.register_dataclass

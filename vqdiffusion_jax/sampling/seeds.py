@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import SettingError, one_line
+from ..random_keys import MAX_SEED
 from .noise import KeyNoise, image_keys
 
-MAX_SEED = 2**63 - 1
 Seed = int | jax.Array  # a whole number from 0 to MAX_SEED, or a typed key of jax.random.key
 
 

@@ -58,7 +58,13 @@ class SamplingSettings:
         type=str, many=True, repeated=True, group=WHAT, help="Text to guide away from, in the null condition's place."
     )
     num_images_per_prompt: int = setting(
-        1, type=int, least=1, group=WHAT, formerly="num_images", help="Pictures for each prompt or class."
+        1,
+        type=int,
+        least=1,
+        most=1_000_000,
+        group=WHAT,
+        formerly="num_images",
+        help="Pictures for each prompt or class.",
     )
     seed: Seed | Sequence[Seed] | None = setting(
         type=int, least=0, check=checked_seeds, group=WHAT, default_help="0", help="Same seed, same pictures."

@@ -17,6 +17,7 @@ from ...data.scenes.render import render
 from ...data.scenes.scene import Scene
 from ...data.sources.scenes import Scenes
 from ...models.shapes import make_rngs
+from ...random_keys import key_of
 from .model import Judge, JudgeConfig
 from .verdict import agreement, judge_pictures, truth
 
@@ -72,7 +73,7 @@ def train_judge(
     rate = optax.warmup_cosine_decay_schedule(0.0, peak_rate, warmup, steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=1e-2))
     state = optimizer.init(cast(Any, judge))  # a module is a pytree, which optax takes
-    key = jax.random.key(seed)
+    key = key_of(seed)
     for step in range(1, steps + 1):
         batch = [next(scenes) for _ in range(batch_size)]
         pictures = np.stack([render(scene, source.drawings) for scene in batch])

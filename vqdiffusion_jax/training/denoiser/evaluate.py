@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from ...config import ModelConfig
 from ...diffusion.bound import bound_terms, prior_nats
 from ...diffusion.schedule import make_schedule
+from ...random_keys import key_of
 from ...sharding import on_mesh
 from ..batch import Batch
 from .state import Trained
@@ -50,7 +51,7 @@ def bits_per_token(
     """
     totals = []
     for number, batch in enumerate(batches):
-        nats = evaluate(trained, batch, frozen, jax.random.fold_in(jax.random.key(seed), number))
+        nats = evaluate(trained, batch, frozen, jax.random.fold_in(key_of(seed), number))
         totals.append(jnp.mean(nats))
     if not totals:
         raise ValueError("validation has no whole batch; give more held-out data or a smaller batch_size")

@@ -14,6 +14,7 @@ from ...errors import ConfigError
 from ...models.clip import CLIPTextEncoder
 from ...models.denoiser import Denoiser
 from ...models.shapes import make_rngs
+from ...random_keys import key_of
 from ...sharding import ShardingRules
 from .. import learning_rate
 from ..optimizer import make_optimizer
@@ -53,7 +54,7 @@ def new_state(config: TrainConfig, trained: Trained) -> TrainState:
         optimizer=make_optimizer(config.optimizer).init(trained),
         learning_rate=learning_rate.init(config.learning_rate),
         losses=LossState.zeros(config.model.denoiser.num_timesteps),
-        key=jax.random.key(config.seed),
+        key=key_of(config.seed),
     )
 
 
@@ -64,7 +65,7 @@ def fresh_networks(config: TrainConfig) -> Trained:
         return Trained(denoiser)
     if config.model.text_encoder is None:
         raise ConfigError("TrainConfig.train_text_encoder is set, but the model has no text tower")
-    tower_key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    tower_key = jax.random.fold_in(key_of(config.seed), 1)
     return Trained(denoiser, CLIPTextEncoder(config.model.text_encoder, config.compute, rngs=make_rngs(tower_key)))
 
 

@@ -15,6 +15,7 @@ from ...models.components import CodecComponent
 from ...models.layers import Buffer
 from ...models.shapes import shapes_of
 from ...models.vqgan import VQGAN, encode_exactly, images_to_float
+from ...random_keys import key_of
 
 
 def count_codes(codec: VQGAN, batches: Iterable[dict[str, Any]], *, seed: int = 0) -> np.ndarray:
@@ -31,7 +32,7 @@ def count_codes(codec: VQGAN, batches: Iterable[dict[str, Any]], *, seed: int = 
 
     counts = np.zeros(codec.config.codebook_size, np.int64)
     for number, batch in enumerate(batches):
-        counts += np.asarray(counted(codec, batch["images"], jax.random.fold_in(jax.random.key(seed), number)))
+        counts += np.asarray(counted(codec, batch["images"], jax.random.fold_in(key_of(seed), number)))
     return counts
 
 

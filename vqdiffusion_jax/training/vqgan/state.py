@@ -12,6 +12,7 @@ from jax import Array
 
 from ...models.shapes import make_rngs
 from ...models.vqgan import VQGAN
+from ...random_keys import key_of
 from ...sharding import ShardingRules
 from .. import learning_rate
 from ..optimizer import make_optimizer
@@ -47,7 +48,7 @@ def new_state(config: VQGANTrainConfig, codec: VQGAN) -> VQGANState:
     """Return the state before the first step, around ``codec``; the discriminator is a function of ``config.seed``."""
     optimizer, adversary = make_optimizer(config.optimizer), None
     if config.discriminator.weight:
-        key = jax.random.fold_in(jax.random.key(config.seed), 1)
+        key = jax.random.fold_in(key_of(config.seed), 1)
         discriminator = Discriminator(config.discriminator, config.compute, rngs=make_rngs(key))
         adversary = Adversary(discriminator, optimizer.init(discriminator))
     return VQGANState(
@@ -57,7 +58,7 @@ def new_state(config: VQGANTrainConfig, codec: VQGAN) -> VQGANState:
         optimizer=optimizer.init(codec),
         learning_rate=learning_rate.init(config.learning_rate),
         adversary=adversary,
-        key=jax.random.key(config.seed),
+        key=key_of(config.seed),
     )
 
 
