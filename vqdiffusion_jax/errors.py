@@ -75,6 +75,10 @@ class NonFiniteLoss(ValueError):
     """A loss that is no number any more; the message says where, and from what to go on."""
 
 
+class NonFiniteNumbers(ValueError):
+    """A picture that the networks cannot draw, because their numbers overflow."""
+
+
 class UsageError(ValueError):
     """Flags that do not go together."""
 

@@ -20,7 +20,7 @@ from .models.layers import over_batch
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import to_255, to_uint8
 from .sampling import Guidance, Noise, Plan, Strategy, Truncation, denoise, noise_level, paired_logits, predictor
-from .sampling.loop import LogX0Fn, pairs, unpaired
+from .sampling.loop import LogX0Fn, marked, pairs, unpaired
 
 
 @jax.tree_util.register_dataclass
@@ -142,10 +142,18 @@ def complete(
 
 def render(model: VQDiffusionModel, tokens: jax.Array, output: str, rounding: str) -> jax.Array | None:
     """Return pictures (batch, height, width, channels) of tokens: uint8, or float32 in 0..255; None for "tokens"."""
+    return _rendered(model, tokens, output, rounding)[0]
+
+
+def _rendered(
+    model: VQDiffusionModel, tokens: jax.Array, output: str, rounding: str
+) -> tuple[jax.Array | None, jax.Array | None]:
+    """Return the pictures of ``render``, and of each whether it has a pixel that is no finite number, (batch,) bool."""
     if output == "tokens":
-        return None
+        return None, None
     images = model.codec.decode(tokens)
-    return to_uint8(images, rounding=rounding) if output == "uint8" else to_255(images)
+    bad = ~jnp.isfinite(images).all(axis=(1, 2, 3))
+    return (to_uint8(images, rounding=rounding) if output == "uint8" else to_255(images)), bad
 
 
 @functools.partial(jax.jit, static_argnames=("output", "rounding", "keep_trajectory"))
@@ -157,9 +165,13 @@ def generate(
     rounding: str = "truncate",
     keep_trajectory: bool = False,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Return tokens (batch, length), pictures (see ``render``) and, if asked, the trajectory (batch, calls, length)."""
+    """Return tokens (batch, length), pictures (see ``render``) and, if asked, the trajectory (batch, calls, length).
+
+    A picture whose logits or pixels were NaN has NOT_A_NUMBER (``sampling.loop``) for every token.
+    """
     tokens, trajectory = advance(model, prepare(model, request), request, keep_trajectory)
-    return tokens, render(model, tokens, output, rounding), trajectory
+    pixels, bad = _rendered(model, tokens, output, rounding)
+    return tokens if bad is None else marked(tokens, bad), pixels, trajectory
 
 
 _prepare = jax.jit(prepare)
@@ -167,6 +179,7 @@ _advance = jax.jit(advance, static_argnames=("keep_trajectory",))
 _complete = jax.jit(complete)
 _likeliest = jax.jit(likeliest)
 render_tokens = jax.jit(render, static_argnames=("output", "rounding"))
+_render_checked = jax.jit(_rendered, static_argnames=("output", "rounding"))
 
 
 def calls_a_piece(calls: int, pieces: int) -> int:
@@ -222,4 +235,5 @@ def generate_in_pieces(
         trajectory = jnp.concatenate(pieces, axis=1)
         if reached < 0:  # repeat the clean tokens, so that it is as long as that of ``generate``
             trajectory = jnp.pad(trajectory, ((0, 0), (0, len(plan) - done), (0, 0)), mode="edge")
-    return tokens, render_tokens(model, shown, output, rounding), trajectory
+    pixels, bad = _render_checked(model, shown, output, rounding)
+    return tokens if bad is None else marked(tokens, bad), pixels, trajectory

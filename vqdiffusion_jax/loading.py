@@ -14,6 +14,7 @@ from .config import MODEL_DTYPES, ComputeConfig, ModelConfig, compute_in
 from .embedded import is_embedded
 from .errors import ConfigError
 from .files import check_empty
+from .finite import check_finite
 from .hub import OPTIONS, Located, Wanted, locate
 from .interop.detect import CHECKPOINT, CODEC, DIFFUSERS, MODEL_FOLDER, VQ_MODEL, kind_of_folder, open_any
 from .model_card import Origin, stated_license
@@ -90,7 +91,9 @@ class OpenedModel:
         if clip_dtype is not None and self.config.text_encoder is None:
             raise ConfigError(f"clip_dtype={clip_dtype} is given, but {self.path} has no text tower; leave it out")
         compute = compute or default_compute()
-        return self.read(compute, _text_compute(clip_dtype, compute), mesh)
+        model = self.read(compute, _text_compute(clip_dtype, compute), mesh)
+        check_finite(model, self.path)
+        return model
 
 
 def open_model(path: str | Path, **companions: Any) -> OpenedModel:
@@ -222,10 +225,11 @@ def load_codec(
         options = {"config": config, "mapping": mapping, "image_size": image_size}
         if given := [name for name, value in options.items() if value is not None]:
             raise ConfigError(f"{', '.join(given)} given, but {path} is already converted; these go with codec files")
-        return read_codec_folder(path, compute).codec
+        return _checked(read_codec_folder(path, compute).codec, path)
     from .interop.codecs import load_codec as load_file
 
-    return _to_devices(load_file(path, config=config, mapping=mapping, image_size=image_size, compute=compute)[0], None)
+    codec = load_file(path, config=config, mapping=mapping, image_size=image_size, compute=compute)[0]
+    return _checked(_to_devices(codec, None), path)
 
 
 def load_clip(
@@ -247,10 +251,10 @@ def load_clip(
     if path.is_dir() and (kind := kind_of_folder(path)) == DIFFUSERS:
         path = path / "text_encoder"
     elif path.is_dir() and kind == MODEL_FOLDER:
-        part = read_clip_folder(path, compute)
+        part = _checked(read_clip_folder(path, compute), path)
         return part.text_encoder, part.image_encoder
     text, image, _ = _read_clip(path, compute, variant=hub.get("variant"))
-    return _to_devices(text, None), _to_devices(image, None)
+    return _checked(_to_devices(text, None), path), _checked(_to_devices(image, None), path)
 
 
 def convert(checkpoint: str | Path, out: str | Path, *, safetensors: bool = False, **companions: Any) -> Report:
@@ -275,6 +279,7 @@ def convert(checkpoint: str | Path, out: str | Path, *, safetensors: bool = Fals
     check_empty(out)
     found, variant, companions = _located(checkpoint, companions)
     model, tokenizer, report = _read_any(found.path, variant, **companions)
+    check_finite(model, checkpoint)
     leaves, structure = jax.tree.flatten(model)
     del model  # each host array is released as soon as it is on the device
     write_folder(
@@ -422,6 +427,12 @@ def _one_by_one(leaves: list[Any]) -> list[Any]:
     for i in range(len(leaves)):
         leaves[i] = jax.numpy.asarray(leaves[i]).block_until_ready()
     return leaves
+
+
+def _checked(network: Module, path: Path) -> Module:
+    """Return a network.  Raises CheckpointError if a parameter is no finite number."""
+    check_finite(network, path)
+    return network
 
 
 def _to_devices(model: Module, mesh: Mesh | None) -> Module:

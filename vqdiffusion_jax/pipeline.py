@@ -24,7 +24,8 @@ from .config import ModelConfig
 from .diffusers_api import DiffusersMethods, loading_options, seed_of
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
-from .errors import SettingError
+from .errors import NonFiniteNumbers, SettingError
+from .finite import check_finite
 from .generation import Request, generate, generate_in_pieces, render
 from .model_card import Origin
 from .models.layers import over_batch, replicated
@@ -41,6 +42,7 @@ from .sampling import (
     token_mask,
 )
 from .sampling.fields import Setting, settings_of
+from .sampling.loop import NOT_A_NUMBER
 from .sampling.seeds import Seed, checked_seed
 from .sampling.settings import SamplingFields, SamplingSettings
 from .text.tokenizer import Tokenizer
@@ -84,6 +86,7 @@ class VQDiffusionPipeline(DiffusersMethods):
     def __init__(
         self, model: VQDiffusionModel, tokenizer: Tokenizer | None = None, *, mesh: jax.sharding.Mesh | None = None
     ):
+        check_finite(model, "the model")
         self.model = model
         self.config: ModelConfig = model.config
         self.schedule: Schedule = make_schedule(model.config.schedule)
@@ -311,6 +314,7 @@ class VQDiffusionPipeline(DiffusersMethods):
                 tokens, pixels, trajectory = (None if part is None else _numbers_here(part, asked) for part in made)
                 indices = indices[asked]
                 assert tokens is not None
+                _check_numbers(tokens, indices)
                 if pasted and pixels is not None:
                     images, mask = rows_of(given.images, indices), rows_of(given.mask, indices)
                     pixels = np.asarray(composite(images, jnp.asarray(pixels), mask))
@@ -451,6 +455,16 @@ def _decode(model: VQDiffusionModel, tokens: jax.Array, rounding: str) -> jax.Ar
     pictures = render(model, tokens, "uint8", rounding)
     assert pictures is not None  # as for every output but "tokens"
     return replicated(pictures)
+
+
+def _check_numbers(tokens: np.ndarray, indices: np.ndarray) -> None:
+    """Raise NonFiniteNumbers if a picture's logits or pixels were NaN, as its tokens (n, length) tell."""
+    bad = indices[(tokens == NOT_A_NUMBER).any(axis=1)]
+    if len(bad):
+        raise NonFiniteNumbers(
+            f"picture {bad[0] + 1} of the call came out as NaN, {len(bad)} of {len(indices)} in its batch: the network "
+            "overflows with this checkpoint or these text states; draw in float32, or take another checkpoint"
+        )
 
 
 def _pieces_here(array: jax.Array) -> list:

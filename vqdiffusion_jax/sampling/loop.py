@@ -19,6 +19,7 @@ from .noise import Noise
 from .strategy import Adaptive, Plan, Strategy
 from .truncation import Truncation
 
+NOT_A_NUMBER = -1  # every token of a picture whose logits or pixels were NaN
 # (tokens (B, L) int32, timestep () or (B,) int32, guided) -> (conditional, null) logits (B, L, K); null is None unless
 # guided.
 LogitsFn = Callable[[jax.Array, jax.Array, bool], tuple[jax.Array, jax.Array | None]]
@@ -95,7 +96,20 @@ def predictor(logits_fn: LogitsFn, guidance: Guidance | None = None, truncation:
         )
 
     log_x0_fn = plain if guidance is None or not guidance.active else guided_by(guidance)
-    return log_x0_fn if truncation is None else lambda tokens, timestep: truncation(log_x0_fn(tokens, timestep))
+    if truncation is None:
+        return log_x0_fn
+
+    def truncated(tokens, timestep):
+        log_x0 = log_x0_fn(tokens, timestep)
+        # A row with one NaN is all NaN, of which truncation would make a row like any other.
+        return jnp.where(jnp.isnan(log_x0[..., :1]), jnp.nan, truncation(log_x0))
+
+    return truncated
+
+
+def marked(tokens: Tokens, bad: jax.Array) -> Tokens:
+    """Return tokens (batch, length) with NOT_A_NUMBER in place of all of a picture where ``bad`` (batch,) is True."""
+    return jnp.where(bad[:, None], NOT_A_NUMBER, tokens)
 
 
 def denoise(
@@ -117,6 +131,7 @@ def denoise(
     ``noised_start``.  Of a plan run in slices, each slice goes on from the draws before it and so gives the tokens of
     the whole.
 
+    A picture whose p(x_0 | x_t) was NaN has NOT_A_NUMBER for every token.
     Returns the tokens (batch, length) and, if keep_trajectory, those after every call, (calls, batch, length), else
     None.  With an ``Adaptive`` strategy a clean picture stays as it is, the loop ends when all are clean, and the
     trajectory repeats the last tokens.
@@ -133,7 +148,9 @@ def denoise(
         return jnp.where(mask, values, tokens).astype(jnp.int32)
 
     def after(call, timestep, draw, tokens):
-        return impose(strategy.step(call, log_x0_fn(tokens, timestep), tokens, noise, draw))
+        log_x0 = log_x0_fn(tokens, timestep)
+        drawn = impose(strategy.step(call, log_x0, tokens, noise, draw))
+        return marked(drawn, jnp.isnan(log_x0[..., 0]).any(axis=1) | (tokens[:, 0] < 0))
 
     def body(tokens, inputs):
         call, draw = inputs
