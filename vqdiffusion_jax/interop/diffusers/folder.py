@@ -10,6 +10,7 @@ before the call puts it back:
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 
 from ...config import ComputeConfig, ModelConfig
-from ...errors import ConfigError, ConversionError
+from ...errors import ConfigError, ConversionError, shown
 from ...files import whole_or_not_at_all
 from ...models.codebook_reduction import first_codes_kept
 from ...models.shapes import shapes_of
@@ -43,6 +44,21 @@ _WEIGHTS = {
     "vqvae": ("diffusion_pytorch_model",),
     "text_encoder": ("model", "pytorch_model"),
     NULL: ("diffusion_pytorch_model",),
+}
+# Classes of each part, in model_index.json and in its own config.
+_CLASSES = {
+    "transformer": ("Transformer2DModel",),
+    "vqvae": ("VQModel",),
+    "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "scheduler": ("VQDiffusionScheduler",),
+    NULL: ("LearnedClassifierFreeSamplingEmbeddings",),
+}
+_WITH_CONFIG = {
+    "transformer": "config.json",
+    "vqvae": "config.json",
+    "scheduler": "scheduler_config.json",
+    NULL: "config.json",
 }
 _NO_NULL = (
     "the folder has no learned null condition (revisions from before November 2022, among them fp16, lack it): "
@@ -110,8 +126,34 @@ def read_configs(folder: str | Path) -> tuple[ModelConfig, Tokenizer]:
         raise ConversionError(
             f"{folder / 'model_index.json'} is of a {index.get('_class_name')!r}; it must be of a {PIPELINE}"
         )
+    _check_parts(folder, index)
     tokenizer = _read_tokenizer(folder / "tokenizer")
-    return read_model_config(folder, tokenizer.config), tokenizer
+    config = read_model_config(folder, tokenizer.config)
+    if not (folder / NULL).is_dir():
+        warnings.warn(f"{folder}: {_NO_NULL}", stacklevel=3)
+    return config, tokenizer
+
+
+def _check_parts(folder: Path, index: Mapping[str, Any]) -> None:
+    """Raise ConversionError for a part that model_index.json names and the folder lacks, and for one of another class.
+
+    A part that is [null, null] there is absent on purpose.
+    """
+    for part, classes in _CLASSES.items():
+        named = index.get(part, [None, None])
+        if not isinstance(named, list) or len(named) != 2:
+            raise ConversionError(f"{folder / 'model_index.json'}: {part} is {shown(named)}; it must be two names")
+        if named[1] is not None and not (folder / part).is_dir():
+            raise ConversionError(
+                f"{folder} lacks the folder {part}, which its model_index.json names, so the copy is not complete; "
+                "fetch the folder again"
+            )
+        stated = [(folder / "model_index.json", named[1])]
+        if part in _WITH_CONFIG and (file := folder / part / _WITH_CONFIG[part]).is_file():
+            stated.append((file, read_json(file).get("_class_name")))
+        for file, name in stated:
+            if name is not None and name not in classes:
+                raise ConversionError(f"{file}: {part} is a {shown(name)}; it must be a {' or '.join(classes)}")
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer:

@@ -28,6 +28,7 @@ PICKLE_BYTES = 64 * 2**20
 UNPACKED_BYTES = 64 * 2**20
 UNPACKED_RATIO = 20
 
+_WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 # Limits of the tree of names that leads to the tensors.
 MOST_NAMES = 200_000
 LONGEST_NAME = 1_000
@@ -90,6 +91,8 @@ class _Other(ValueError):
 def state_dict(tree: Any) -> dict[str, LazyTensor]:
     """Return the tensors in a tree of mappings or TorchScript modules by dotted name, in file order.
 
+    A prefix that DistributedDataParallel or torch.compile put before every name is left out.
+
     Raises:
         CheckpointError: one line, for a tree that contains itself, is larger than any model's, names tensors by what is
             no printable text, or repeats the numbers that are stored.
@@ -131,6 +134,14 @@ def state_dict(tree: Any) -> dict[str, LazyTensor]:
             f"the checkpoint's names are not those of tensors ({_line(error)}); it was not written by PyTorch"
         ) from None
     _check_repetition(found.values())
+    return _unwrapped(found)
+
+
+def _unwrapped(found: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Return tensors without a wrapper's prefix, if every name has it."""
+    for prefix in _WRAPPERS:
+        if found and all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
     return found
 
 

@@ -43,9 +43,13 @@ def read_weights(
             raise ConfigError(f"{name} is {value!r}; allowed: {', '.join(WEIGHTS)}")
     tree = open_checkpoint(path) if tree is None else tree
     other = "loading.load_codec reads a codec alone"
-    if not (isinstance(tree, Mapping) and isinstance(tree.get("model"), Mapping)):
-        raise CheckpointError(f"{path} is no VQ-Diffusion training checkpoint: it has no 'model'; {other}")
-    model = state_dict(tree["model"])
+    held = tree if isinstance(tree, Mapping) else {}
+    # Lightning's name for it is state_dict.
+    whole = next((held[name] for name in ("model", "state_dict") if isinstance(held.get(name), Mapping)), None)
+    if whole is None:
+        alone = "; its 'ema' alone lacks the codec" if isinstance(held.get("ema"), Mapping) else f"; {other}"
+        raise CheckpointError(f"{path} is no VQ-Diffusion training checkpoint: it has no 'model'{alone}")
+    model = state_dict(whole)
     if not any(name.startswith(PREFIX) for name in model):
         raise CheckpointError(f"{path} has no denoiser (no key begins with {PREFIX}); {other}")
     if "ema" not in (weights, clip_weights):
