@@ -197,8 +197,6 @@ def test_expected_mistakes_are_one_line(capsys):
         assert status_of(fail) == code
         said = capsys.readouterr().err
         assert message in said and len(said.splitlines()) == 1
-    with pytest.raises(RuntimeError, match="ours"):
-        status_of(lambda: (_ for _ in ()).throw(RuntimeError("ours")))
 
 
 def test_progress_is_shown_in_pieces_of_one_length():

@@ -16,6 +16,9 @@ def keep_compiled() -> None:
     kept_in = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]  JAX makes it at run time
     if kept_in is not None:
         return
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home
+        return
     jax.config.update("jax_compilation_cache_dir", str(caches / "vqdiffusion_jax" / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)

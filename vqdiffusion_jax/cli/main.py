@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
-import warnings
 from types import ModuleType
 
 from absl import app, flags, logging
@@ -14,6 +12,7 @@ from ..exit_status import status_of
 from ..extensions import trust
 from .compiled import keep_compiled
 from .help import check_taken, unknown_flag, usage
+from .quiet import quiet_libraries
 from .setting_flags import spell, with_todays_names
 
 # Each mode's module in this package.  It has main(), defines its flags in groups named after the mode, and lists in
@@ -31,6 +30,9 @@ MODES = {
 }
 
 flags.DEFINE_enum("mode", "sample", list(MODES), "What to do.", module_name="all modes")
+flags.DEFINE_bool(
+    "debug", False, "Print the traceback of an error, and all reports of libraries.", module_name="all modes"
+)
 
 
 def run(argv: list[str]) -> int:
@@ -61,11 +63,18 @@ def parse(argv: list[str]) -> list[str]:
 
     A mistake is told in one line on stderr and ends the program with status 1.
     """
-    try:
-        return flags.FLAGS(with_todays_names(argv))
-    except (flags.Error, ValueError, OSError, AttributeError, KeyError) as error:
-        print(f"error: {_reason(error)}", file=sys.stderr)
-        raise SystemExit(1) from error
+    debug = any(argument in ("--debug", "-debug", "--debug=true") for argument in argv)
+    parsed: list[list[str]] = []
+
+    def set_flags() -> None:
+        try:
+            parsed.append(flags.FLAGS(with_todays_names(argv)))
+        except (flags.Error, ValueError, OSError, AttributeError, KeyError) as error:
+            raise UsageError(_reason(error)) from error
+
+    if status := status_of(set_flags, debug=debug):
+        raise SystemExit(status)
+    return parsed[0]
 
 
 def _reason(error: Exception) -> str:
@@ -75,10 +84,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, AttributeError | KeyError):  # ml_collections: no such field in the --config file
         cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
         return f"the --config file has no field {one_line(cause.args[0] if isinstance(cause, KeyError) else cause)}"
-    said = str(error)
-    if "Traceback (most recent call last)" in said:  # an error inside the --config file, told by its last line
-        said = "the --config file: " + said.strip().splitlines()[-1].partition(": ")[2]
-    return one_line(said)
+    if isinstance(error.__context__, UsageError):  # of the --config file, in absl's words around it
+        error = error.__context__
+    return one_line(error)
 
 
 def dispatch(rest: list[str]) -> int:
@@ -91,7 +99,10 @@ def dispatch(rest: list[str]) -> int:
     mode = flags.FLAGS.mode
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # libraries report every file they open at INFO
-    return fail_together(lambda: status_of(lambda: _run_mode(mode, rest), spell))
+    debug = flags.FLAGS.debug
+    if not debug:
+        quiet_libraries()
+    return fail_together(lambda: status_of(lambda: _run_mode(mode, rest), spell, debug=debug))
 
 
 def _run_mode(mode: str, rest: list[str]) -> None:
@@ -101,6 +112,5 @@ def _run_mode(mode: str, rest: list[str]) -> None:
     modules = mode_modules()
     check_taken(modules, mode)
     keep_compiled()
-    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"  # without a line of the package
     trust(*flags.FLAGS.trust)
     modules[mode].main()

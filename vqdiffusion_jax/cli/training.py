@@ -9,12 +9,15 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from .configuration_file import ConfigurationFile
+
 _MODE = "mode train"
 
 config_flags.DEFINE_config_file(
     "config", None, "A configuration file, such as those in configs/; change a field with --config.a.b=c."
 )
 flags.FLAGS.register_flag_by_module(_MODE, flags.FLAGS["config"])  # ml_collections takes no group
+flags.FLAGS["config"].parser = ConfigurationFile()  # whose errors are one line
 flags.DEFINE_string(
     "workdir",
     None,
@@ -29,10 +32,6 @@ def check_flags(example: str) -> None:
     """Raise ValueError unless --config and --workdir are given; ``example`` is a config file of this mode."""
     if FLAGS.config is None:
         raise ValueError(f"--config is needed, e.g. --config={example}")
-    try:
-        FLAGS.config.keys()
-    except OSError as error:  # ml_collections raises only now for a file that cannot be read, in several lines
-        raise ValueError(f"--config cannot be read: {str(error).strip().splitlines()[-1].strip()}") from error
     if not FLAGS.workdir:
         raise ValueError("--workdir is needed: a folder for checkpoints, metrics and pictures")
 
