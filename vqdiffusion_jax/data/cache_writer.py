@@ -20,7 +20,7 @@ from ..pictures import WHITE, Colour, colour_of
 from ..random_keys import MAX_SEED, key_of
 from ..text.tokenizer import Tokenizer
 from .config import DataConfig
-from .examples import captions_or_none, cut, label_of, read_record, tokenizer_config
+from .examples import captions_or_none, cut, label_of, read_record, refuse_missing, tokenizer_config
 from .extras import needed
 from .loader import check_classes, check_examples
 from .missing import with_captions
@@ -134,7 +134,7 @@ def write_cache(
             path, left_out, missing = folder / names[shard], {}, {}
             for half_written in folder.glob(f".{path.name}.*"):
                 half_written.unlink()
-            good = _note_broken(itertools.islice(items, len(span)), left_out, missing, broken, config.max_broken)
+            good = _note_broken(itertools.islice(items, len(span)), left_out, missing, broken, config)
             with write_whole(path) as place:
                 count = write_records(
                     place, _records(good, encode, max(1, batch_size // crops), record_dtypes(manifest))
@@ -222,14 +222,19 @@ def _ids(tokenizer: Tokenizer, text: str) -> np.ndarray:
 
 
 def _note_broken(
-    items: Iterable[dict], left_out: dict[str, str], missing: dict[str, None], broken: dict[str, str], limit: int
+    items: Iterable[dict],
+    left_out: dict[str, str],
+    missing: dict[str, None],
+    broken: dict[str, str],
+    config: DataConfig,
 ) -> Iterator[dict]:
     """Yield the usable examples; note the broken ones in both dicts, and those without a caption in ``missing``.
 
-    Raises DataError beyond ``limit`` broken ones.
+    Raises DataError beyond ``config.max_broken`` broken ones, and for a missing caption where none may be missing.
     """
     for item in items:
         if "missing" in item:
+            refuse_missing(item["missing"], config.missing_captions)
             missing[item["missing"]] = None
             continue
         if "broken" not in item:
@@ -237,8 +242,8 @@ def _note_broken(
             continue
         name, reason = item["broken"]
         left_out[name] = broken[name] = reason
-        if len(broken) > limit:
-            raise too_many(broken, limit)
+        if len(broken) > config.max_broken:
+            raise too_many(broken, config.max_broken)
 
 
 def _records(

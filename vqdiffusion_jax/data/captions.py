@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BrokenRecord, shown
+from ..errors import BrokenRecord, printable, shortened, shown
 from ..user_files import decode_text, fault_of_text, lines_of
 
 # A whole cell of a table that spells a missing value: what pandas reads as one, and Python's None in lower case.
@@ -178,9 +178,9 @@ def _checked(text: str) -> str:
 
 def _refused(value: Any) -> ValueError:
     if isinstance(value, Mapping):
-        names = list(map(str, value))[:5]
+        names = [printable(shortened(str(name), 40)) for name in list(value)[:5]]
         way = f"name the field to use, as in 'caption.{names[0]}'" if names else "give a text"
-        return ValueError(f"its caption is a table with the fields {shown(names)}; {way}")
+        return ValueError(f"its caption is a table with the fields {', '.join(names)}; {way}")
     what = "a number" if isinstance(value, int | float) else f"of type {type(value).__name__}"
     return ValueError(f"its caption is {shown(value)}, {what}; a caption is a text or a list of texts")
 

@@ -64,21 +64,22 @@ def captions_or_none(record: Record, policy: str) -> list[str]:
     """Return the record's usable captions, or an empty list for a record that is shown without a condition.
 
     policy: ``DataConfig.missing_captions``.
-    Raises MissingCaption for a record to drop, DataError where captions may not be missing, and BrokenRecord.
+    Raises MissingCaption for a record without a caption under another policy, and BrokenRecord.
     """
     try:
         return captions_of(record)
-    except MissingCaption as error:
-        check_missing(error, policy)
+    except MissingCaption:
+        if policy != "unconditional":
+            raise
         return []
 
 
-def check_missing(error: MissingCaption, policy: str) -> None:
-    """Raise ``error`` if records without a caption are dropped, and DataError if they end the run."""
+def refuse_missing(name: str, policy: str) -> None:
+    """Raise DataError for a record without a caption if these end the run."""
     if policy == "error":
-        raise DataError(f"{error}; give it one, or set data.missing_captions to 'drop' or 'unconditional'") from error
-    if policy == "drop":
-        raise error
+        raise DataError(
+            f"{name}: {MissingCaption.REASON}; give it one, or set data.missing_captions to 'drop' or 'unconditional'"
+        )
 
 
 def label_of(
@@ -178,9 +179,9 @@ class CachedExamples:
         condition = self._model.denoiser.condition
         if condition == "text":
             settings = tokenizer_config(self._model)
-            if not record["captions"]:
-                check_missing(MissingCaption(record["id"]), self._missing)
-            elif max(map(len, record["captions"])) > settings.context_length:
+            if not record["captions"] and self._missing != "unconditional":
+                raise MissingCaption(record["id"])
+            if max(map(len, record["captions"]), default=0) > settings.context_length:
                 raise BrokenRecord(record["id"], "it has a caption that is too long; the cache is damaged")
             choice = choose(len(record["captions"]), self._drop_rate, rng)
             tokens = self.source.empty_text if choice is None else record["captions"][choice]

@@ -21,7 +21,7 @@ from ..pictures import colour_of
 from ..random_keys import MAX_SEED, in_32_bits
 from ..text.tokenizer import Tokenizer
 from .config import SPLITS, DataConfig
-from .examples import CachedExamples, PictureExamples
+from .examples import CachedExamples, PictureExamples, refuse_missing
 from .extras import check_installed, needed
 from .missing import with_captions
 from .read_ahead import read_ahead
@@ -210,6 +210,7 @@ class Loader:
         self.num_examples = len(examples)  # of the whole split, over all processes
         self.batch_size, self.global_batch_size = batch_size, batch_size * process_count
         self.seed, self.split, self.max_broken = seed, split, config.max_broken
+        self.missing_captions = config.missing_captions
         self._config, self.workers = config, workers
         process = (process_index, process_count)
         self._batches = Batches(
@@ -272,6 +273,7 @@ class BatchIterator:
             if name in self.broken:
                 continue
             if reason == MissingCaption.REASON:
+                refuse_missing(name, self._loader.missing_captions)
                 missing += 1
                 if missing <= _NAMED:
                     last = "; others are replaced without a line each" if missing == _NAMED else ""

@@ -62,7 +62,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
     delimiters, first = _DELIMITERS[path.suffix.lower()], 0
     if said := re.match(r"sep=(.)(?:\r\n|\n|\r|$)", text):
         delimiters, text, first = said[1], text[said.end() :], 1
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, delimiters), strict=True)
+    delimiter = _delimiter(text, delimiters)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     began = first + 1
     try:
         names: list[str] = []

@@ -23,7 +23,7 @@ from .shards import shard_files
 from .tar_index import index_shard
 
 _VERSION = 3
-# Of the index: shard; offset and size of the picture, of the text and of the JSON; the offset is -1 where there is none.
+# Of the index: shard; offset and size of the picture, of the text and of the JSON; without one the offset is -1.
 _COLUMNS = 7
 _INDEX = ".vqdiffusion_index.npz"
 _MOST_INDEX = 1 << 33  # bytes
