@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import ConfigError, one_line
+from .errors import ConfigError, one_line, shown
 
 _trusted: set[str] = set()
 
@@ -95,9 +98,56 @@ def load_class(
 
 
 def check_options(cls: type, name: str, options: Mapping[str, Any], *, error: type[ValueError] = ConfigError) -> None:
-    """Raise ``error`` unless every option is a keyword-only parameter of ``cls`` and none that it needs is missing."""
+    """Raise ``error`` unless every option is a keyword-only parameter of ``cls`` and none that it needs is missing.
+
+    Values of parameters with plain annotations (int, float, bool, str, containers and unions of them) are checked too.
+    """
     known = {p.name: p for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY}
     if unknown := sorted(set(options) - set(known)):
         raise error(f"{name} has no option {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
     if missing := [option for option, p in known.items() if p.default is p.empty and option not in options]:
         raise error(f"{name} needs the option {', '.join(missing)}")
+    try:
+        hints = get_type_hints(cls.__init__)
+    except Exception:  # names that the class imports for type checkers alone
+        return
+    for option, value in options.items():
+        if option in hints and not _fits(hints[option], value):
+            raise error(f"{name}: the option {option} is {shown(value)}; it must be {_in_words(hints[option])}")
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Return whether a value is of a plain annotation; of any other annotation, True."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(one, value) for one in get_args(hint))
+    if hint is Any or get_origin(hint) is Literal:
+        return True
+    kind = get_origin(hint) or hint
+    if kind in (int, float):
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    if kind in (bool, str, Path, NoneType):
+        return isinstance(value, (str, Path) if kind is Path else kind)
+    if kind in (list, tuple, Sequence, Iterable):  # JSON and ConfigDicts hold lists and tuples alike
+        return isinstance(value, list | tuple | Sequence) and (not isinstance(value, str | bytes))
+    if kind in (dict, Mapping):
+        return isinstance(value, Mapping)
+    return True
+
+
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Path: "a path",
+    NoneType: "null",
+}
+
+
+def _in_words(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_in_words(one) for one in get_args(hint))
+    kind = get_origin(hint) or hint
+    if kind in (dict, Mapping):
+        return "a table"
+    return _WORDS.get(kind, "a list" if kind in (list, tuple, Sequence, Iterable) else str(hint))
