@@ -1,29 +1,44 @@
-"""COCO 2014 captions: every annotation is an example, as in the reference."""
+"""COCO captions of 2014 or 2017: every annotation is an example, as in the reference."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import DataError, one_line
 from ...user_files import read_json
+from ..account import Account
 from ..caption_table import captions_of_rows
 from ..captions import is_missing
+from ..listing import is_foreign
 from ..records import Record, existing, read_bytes
 
+YEARS = (2014, 2017)
 PHASES = {"train": "train", "validation": "val"}
 
 
 class Coco:
     """``annotations/captions_{phase}2014.json`` and ``{phase}2014/{phase}2014/COCO_{phase}2014_{id:012d}.jpg``.
 
-    Images directly below ``{phase}2014``, as COCO's zip files unpack, are found too.
+    Images directly below ``{phase}2014``, as COCO's zip files unpack, or below ``images``, are found too, and so is COCO
+    2017, whose images are ``{phase}2017/{id:012d}.jpg``.  Of both years the captions of 2014 are read.
+
+    Args:
+      year: 2014 or 2017; 0 for the one that is there.
     """
 
-    def __init__(self, root: Path, split: str):
+    def __init__(self, root: Path, split: str, *, year: int = 0):
         self.phase = PHASES[split]
-        file = existing(root / "annotations" / f"captions_{self.phase}2014.json", "COCO's captions")
+        if year not in (0, *YEARS):
+            raise DataError(f"coco: year is {year}; allowed: 0 (the one that is there), 2014 or 2017")
+        files = {y: root / "annotations" / f"captions_{self.phase}{y}.json" for y in (YEARS if not year else (year,))}
+        self.year = next((y for y, file in files.items() if file.exists()), next(iter(files)))
+        file = existing(files[self.year], "COCO's captions")
+        self.account = Account()
+        if not year and sum(file.exists() for file in files.values()) > 1:
+            self.account.note("the captions of 2014 are read; those of 2017 with options.year=2017")
         try:
             annotations = read_json(file)["annotations"]
             self._images = np.array([a["image_id"] for a in annotations], np.int64)
@@ -36,16 +51,30 @@ class Coco:
             raise DataError(
                 f"{file} has no captions; its annotations must have a field caption, as captions_*.json has"
             )
-        folder = root / f"{self.phase}2014"
-        nested = folder / folder.name
-        self._folder = nested if nested.is_dir() else existing(folder, f"COCO's images, in {nested} or directly in it")
+        name = f"{self.phase}{self.year}"
+        places = [root / name / name, root / name, root / "images" / name]
+        self._folder = next((place for place in places if place.is_dir()), places[1])
+        existing(self._folder, f"COCO's images, in {places[0]}, {places[1]} or {places[2]}")
+        self._tell_missing()
+
+    def _tell_missing(self) -> None:
+        """Account for images without captions, and note captions without an image."""
+        there = {name for name in os.listdir(self._folder) if name.endswith(".jpg") and not is_foreign(name)}
+        named = {self._file_name(number) for number in np.unique(self._images).tolist()}
+        for name in sorted(there - named):
+            self.account.left_out("an image without a caption", name)
+        if missing := sorted(named - there):
+            self.account.note(f"{len(missing)} images that have captions are missing, for instance {missing[0]}")
+
+    def _file_name(self, number: int) -> str:
+        return f"COCO_{self.phase}2014_{number:012d}.jpg" if self.year == 2014 else f"{number:012d}.jpg"
 
     def __len__(self) -> int:
         return len(self._captions)
 
     def picture(self, index: int) -> str:
         """Return the name of the picture, which several captions share."""
-        return f"COCO_{self.phase}2014_{self._images[index]:012d}.jpg"
+        return self._file_name(int(self._images[index]))
 
     def __getitem__(self, index: int) -> Record:
         name = self.picture(index)

@@ -1,0 +1,116 @@
+"""``--mode=inspect``: what a data set holds, what is left out and why, and a sheet of training examples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from .checkpoints import COMPANIONS, checkpoint, companions
+
+if TYPE_CHECKING:
+    from ..models.vqgan import VQGAN
+
+SHARED = ("config", "out", "split", "checkpoint", *COMPANIONS, "seed")
+
+_WHERE = "mode inspect"
+SHEET, LEFT_OUT = "contact-sheet.png", "left-out.txt"
+
+flags.DEFINE_integer(
+    "examples",
+    2000,
+    "inspect: examples of each split that are read to find those that cannot be used.",
+    lower_bound=1,
+    module_name=_WHERE,
+)
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    from ..config import ModelConfig, VQGANConfig, from_dict
+    from ..data.config import DataConfig
+    from ..data.inspection import all_left_out, contact_sheet, first_batch, inspect, table
+    from ..data.loader import check_classes
+    from ..data.sources import open_source
+    from ..errors import DataError
+    from ..files import write_whole
+    from ..training.config import plain
+    from ..training.denoiser.config import train_config
+
+    if FLAGS.config is None:
+        raise ValueError("--config is needed: it names the data set and the model, e.g. --config=configs/coco.py")
+    config: dict[str, Any] = plain(FLAGS.config)
+    model: ModelConfig | VQGANConfig
+    if "model" in config:
+        model = train_config(FLAGS.config).model
+    else:
+        model = from_dict(VQGANConfig, config["codec"], where="codec")
+    data = from_dict(DataConfig, config["data"], where="data")
+    if not data.source:
+        raise ValueError(f"data.cache is {data.cache}, which holds tokens; give data.source and data.root to inspect")
+    codec = _codec(model.codec if isinstance(model, ModelConfig) else model)
+    found, sheet = [], None
+    for split in FLAGS.split:
+        try:
+            source = open_source(data, split)
+        except DataError as error:
+            if split == "train" or FLAGS["split"].present:
+                raise
+            print(f"{split}: {error}")
+            continue
+        check_classes(source, data, model)
+        found.append(inspect(source, data, model, split, most=FLAGS.examples))
+        if split == "train":
+            seed = config.get("seed", 0) if FLAGS.seed is None else FLAGS.seed
+            try:
+                examples = first_batch(source, replace(data, max_broken=len(source)), model, seed=seed)
+                sheet = contact_sheet(examples, None if codec is None else rebuilder(codec))
+            except DataError as error:
+                print(f"no example can be shown: {error}"[:300])
+    out = Path(FLAGS.out)
+    folder, picture = (out.parent, out) if out.suffix.lower() == ".png" else (out, out / SHEET)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    if sheet is not None:
+        with write_whole(picture) as place:
+            sheet.save(place, format="PNG")
+        written.append(f"written: {picture}, training examples as the model sees them")
+    if listed := all_left_out(found):
+        with write_whole(folder / LEFT_OUT) as place:
+            place.write_text(listed, encoding="utf-8")
+        written.append(f"written: {folder / LEFT_OUT}, every file that is left out")
+    print(table(found, written))
+
+
+def _codec(config: Any) -> VQGAN | None:
+    """Return the codec of --codec or --checkpoint, or None if neither is given."""
+    from ..config import ComputeConfig
+    from ..loading import load_codec, load_model
+
+    if FLAGS.codec:
+        size = None if Path(FLAGS.codec).is_dir() else config.image_size
+        return load_codec(
+            FLAGS.codec,
+            config=FLAGS.codec_config,
+            mapping=FLAGS.mapping,
+            image_size=size,
+            compute=ComputeConfig(),
+        )
+    if FLAGS.checkpoint:
+        return load_model(checkpoint(), compute=ComputeConfig(), **companions())[0].codec
+    return None
+
+
+def rebuilder(codec: VQGAN):
+    """Return a function from pictures (n, size, size, 3) uint8 to the same, decoded from their tokens."""
+    import numpy as np
+
+    from ..models.vqgan import encode_exactly, images_to_float, to_uint8
+
+    def rebuilt(pictures: np.ndarray) -> np.ndarray:
+        return np.asarray(to_uint8(codec.decode(encode_exactly(codec, images_to_float(pictures))), rounding="round"))
+
+    return rebuilt
