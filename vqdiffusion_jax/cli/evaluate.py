@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
+from .data_account import tell
 from .processes import PROCESSES
 from .setting_flags import spell
 
@@ -164,6 +165,7 @@ def _shared_settings() -> Settings:
         "chunk": FLAGS.chunk,
         "batch_size": FLAGS.batch_size,
         "keep_images": FLAGS.keep_images,
+        "opened": tell,
         "progress": lambda chunks: tqdm(chunks, unit="chunk", disable=not FLAGS.progress),
         "spell": spell,
     }

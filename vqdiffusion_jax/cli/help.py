@@ -23,6 +23,7 @@ EXAMPLES = {
     "train": "--config=configs/emoji.py --codec=runs/vqgan_emoji/model --workdir=runs/emoji",
     "train_vqgan": "--config=configs/vqgan_emoji.py --workdir=runs/vqgan_emoji",
     "tokenize": "--config=configs/emoji.py --codec=runs/vqgan_emoji/model --out=runs/scene_tokens",
+    "inspect": "--config=configs/coco.py --codec=models/ithq/codec --out=looked_at",
     "eval": "--protocol=emoji --data_root=data/emoji --what=likelihood --out=eval/emoji",
     "reduce_codebook": "--config=configs/vqgan_emoji.py --codec=runs/vqgan_emoji/model --out=kept_codes.npy",
     "demo": "--port=8080",

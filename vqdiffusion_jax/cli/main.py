@@ -23,6 +23,7 @@ MODES = {
     "train": "train",
     "train_vqgan": "train_vqgan",
     "tokenize": "tokenize",
+    "inspect": "inspect",
     "eval": "evaluate",
     "reduce_codebook": "reduce_codebook",
     "demo": "demo",

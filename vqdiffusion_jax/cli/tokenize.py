@@ -7,6 +7,7 @@ from pathlib import Path
 from absl import flags
 
 from .checkpoints import COMPANIONS, checkpoint, codec_compute, companions
+from .data_account import tell
 from .processes import PROCESSES
 from .tools import chosen_seed, part_of
 
@@ -77,6 +78,7 @@ def main() -> None:
             process_count=process_count,
             workers=config.workers,
             tokenizer=tokenizer,
+            opened=lambda source, split=split: tell(source, f"{data.source} at {data.root}", split),
             progress=lambda items, total, split=split: tqdm(
                 items, total=total, desc=split, unit="image", disable=not FLAGS.progress
             ),

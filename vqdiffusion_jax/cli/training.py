@@ -10,6 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from .configuration_file import ConfigurationFile
+from .data_account import tell
 
 _MODE = "mode train"
 
@@ -66,6 +67,11 @@ def run(task: Any, loader_of: Callable[[str], Any]) -> None:
     from ..training.loop import train
 
     validation = loader_of("validation") if task.config.watch.eval_every else None
-    outcome = train(task, FLAGS.workdir, loader_of("train"), validation=validation)
+    training = loader_of("train")
+    data = task.config.data
+    for loader in (training, validation):
+        if loader is not None and not data.get("cache"):  # of what became tokens, --mode=tokenize gave an account
+            tell(loader.source, f"{data['source']} at {data['root']}", loader.split)
+    outcome = train(task, FLAGS.workdir, training, validation=validation)
     if jax.process_index() == 0:
         print(json.dumps({"step": outcome.step, "stopped": outcome.stopped}))

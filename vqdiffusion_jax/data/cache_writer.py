@@ -62,6 +62,7 @@ def write_cache(
     workers: int = 0,
     tokenizer: Tokenizer | None = None,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+    opened: Callable[[Source], None] = lambda source: None,
 ) -> dict[str, int]:
     """Write the token cache ``out / split``, or this process's share of its shards.  Existing shards are kept.
 
@@ -75,6 +76,7 @@ def write_cache(
       workers: processes that prepare pictures; 0: threads of this one.
       tokenizer: the model's, if it is not CLIP's.
       progress: a wrapper of the stream of examples that also takes its length, like tqdm.
+      opened: takes the data set before anything is read.
 
     Returns:
       ``shards``, ``examples`` and ``broken`` (examples left out) of this call, and ``without_caption`` if that left out
@@ -97,6 +99,7 @@ def write_cache(
         raise DataError(f"the codec is not the one that the model is configured for ({changed})")
     source = with_captions(open_source(config, split), config, model)
     check_classes(source, config, model)
+    opened(source)
     if model.denoiser.condition == "text":
         tokenizer = tokenizer or Tokenizer(tokenizer_config(model))
         check_tokenizer(model, tokenizer.config)

@@ -6,16 +6,18 @@ import textwrap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..config import ModelConfig, VQGANConfig
-from ..errors import BrokenRecord, DataError, MissingCaption, printable, shortened
+from ..errors import BrokenRecord, MissingCaption, printable, shortened
+from ..text.tokenizer import Tokenizer
 from .account import Account
 from .captions import captions_in
 from .config import DataConfig
-from .examples import PictureExamples, decoded, read_record
+from .examples import PictureExamples, decoded, read_record, tokenizer_config
 from .loader import Batches
 from .records import Source
 from .summary import classes_of
@@ -24,6 +26,7 @@ WIDTH, HEIGHT = 80, 40  # of a screen, in characters
 _REASON_WIDTH = 46
 _THREADS = 4
 _ATTEMPTS = 3  # names that a row of the table shows
+_FEWEST = 3  # rows of reasons
 _CELL, _MARGIN, _TEXT_LINES, _LINE = 128, 8, 3, 14  # pixels of a contact sheet
 
 
@@ -91,20 +94,21 @@ def table(found: Sequence[Inspection], files: Sequence[str]) -> str:
 
     files: lines that say what was written.
     """
-    lines = list(files)
     rows = [row for one in found for row in _facts(one)]
-    left = HEIGHT - len(lines) - len(rows) - 1 - len(found)
-    for one in found:
+    rooms = [len(list(one.account)) for one in found]
+    left = HEIGHT - len(files) - len(rows) - len(found)
+    while sum(rooms) > left and max(rooms) > _FEWEST:  # those with most reasons show fewer
+        rooms[rooms.index(max(rooms))] -= 1
+    for one, room in zip(found, rooms, strict=True):
         reasons = list(one.account)
-        room = max(3, left // len(found))
-        if reasons:
-            rows.append(f"{one.split + ', left out because':<{_REASON_WIDTH}} {'files':>7}  for instance")
-            rows += [_row(*reason) for reason in reasons[: room - 1 if len(reasons) > room else room]]
-            if len(reasons) > room:
-                rows.append(f"  and for {len(reasons) - room + 1} more reasons")
-        elif one.examples:
+        if not reasons:
             rows.append(f"{one.split}: nothing is left out")
-    return "\n".join(shortened_line(line) for line in rows + lines)
+            continue
+        rows.append(f"{one.split + ', left out because':<{_REASON_WIDTH}} {'files':>7}  for instance")
+        rows += [_row(*reason) for reason in reasons[: room - 1 if len(reasons) > room else room]]
+        if len(reasons) > room:
+            rows.append(f"  and for {len(reasons) - room + 1} more reasons")
+    return "\n".join(_cut(line) for line in [*rows, *files])
 
 
 def _facts(one: Inspection) -> list[str]:
@@ -140,7 +144,7 @@ def _row(reason: str, count: int, names: Sequence[str]) -> str:
     return f"  {told:<{_REASON_WIDTH - 2}} {count:>7,}  {shown}"
 
 
-def shortened_line(text: str) -> str:
+def _cut(text: str) -> str:
     """Return the text, printable and cut to the width of a screen."""
     text = printable(text)
     return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
@@ -148,10 +152,12 @@ def shortened_line(text: str) -> str:
 
 def all_left_out(found: Sequence[Inspection]) -> str:
     """Return a line for each file that is left out: the split, the reason and the name, with tabs between."""
-    rows = [
-        f"{one.split}\t{reason}\t{name}" for one in found for reason, _, _ in one.account for name in one.account.names(reason)
-    ]
-    return "".join(f"{printable(row) if chr(9) not in row else row}\n" for row in rows)
+    return "".join(
+        f"{one.split}\t{printable(reason)}\t{name}\n"
+        for one in found
+        for reason, _, _ in one.account
+        for name in one.account.names(reason)
+    )
 
 
 def first_batch(
@@ -161,7 +167,9 @@ def first_batch(
 
     Raises DataError if too many are broken.
     """
-    examples = PictureExamples(source, model, drop_rate=config.drop_rate)
+    is_text = isinstance(model, ModelConfig) and model.denoiser.condition == "text"
+    tokenizer = Tokenizer(tokenizer_config(model)) if isinstance(model, ModelConfig) and is_text else None
+    examples = PictureExamples(source, model, drop_rate=config.drop_rate, tokenizer=tokenizer)
     batches = Batches(
         examples,
         shuffle=True,
@@ -171,17 +179,17 @@ def first_batch(
         max_broken=max(config.max_broken, len(source)),
     )
     batch = batches[0]
-    return [(picture, _told(examples, model, batch, row)) for row, picture in enumerate(batch["images"])]
+    return [(picture, _told(source, model, tokenizer, batch, row)) for row, picture in enumerate(batch["images"])]
 
 
-def _told(examples: PictureExamples, model: ModelConfig | VQGANConfig, batch: dict, row: int) -> str:
+def _told(
+    source: Source, model: ModelConfig | VQGANConfig, tokenizer: Tokenizer | None, batch: dict[str, Any], row: int
+) -> str:
     """Return the condition of a row of a batch as text."""
-    if "text_ids" in batch:
-        tokenizer = examples.tokenizer
-        text = "" if tokenizer is None else tokenizer.decode(batch["text_ids"][row][batch["text_mask"][row]].tolist())
-        return text or "(no caption)"
+    if tokenizer is not None:
+        return tokenizer.decode(batch["text_ids"][row][batch["text_mask"][row]].tolist()) or "(no caption)"
     if "labels" in batch:
-        label, names = int(batch["labels"][row]), getattr(examples.source, "classes", ())
+        label, names = int(batch["labels"][row]), getattr(source, "classes", ())
         if isinstance(model, ModelConfig) and label == model.denoiser.null_label:
             return "(no class)"
         return f"{label}: {names[label]}" if label < len(names) else f"class {label}"
@@ -215,14 +223,3 @@ def contact_sheet(
             except UnicodeError:  # Pillow's smallest font has Latin-1 alone
                 draw.text(place, words.encode("ascii", "replace").decode(), fill="black", font=font)
     return sheet
-
-
-__all__ = [
-    "DataError",
-    "Inspection",
-    "all_left_out",
-    "contact_sheet",
-    "first_batch",
-    "inspect",
-    "table",
-]

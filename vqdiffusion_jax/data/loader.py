@@ -207,6 +207,7 @@ class Loader:
     """Batches of a split, made by ``make_loader``; every ``iter(loader)`` starts at the beginning."""
 
     def __init__(self, examples, config, split, batch_size, seed, process_index, process_count, workers):
+        self.source = examples.source
         self.num_examples = len(examples)  # of the whole split, over all processes
         self.batch_size, self.global_batch_size = batch_size, batch_size * process_count
         self.seed, self.split, self.max_broken = seed, split, config.max_broken

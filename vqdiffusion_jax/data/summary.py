@@ -7,7 +7,6 @@ import numpy as np
 from ..errors import BrokenRecord, printable, shortened
 from .account import Account
 from .captions import captions_in
-from .config import DataConfig
 from .examples import read_record
 from .records import Source
 
@@ -17,10 +16,13 @@ _REASONS = 8
 _WIDTH = 200
 
 
-def summary(source: Source, config: DataConfig, split: str) -> list[str]:
-    """Return lines: examples, captions a picture and classes of a split, and what is left out, with first names."""
+def summary(source: Source, where: str, split: str) -> list[str]:
+    """Return lines: examples, captions a picture and classes of a split, and what is left out, with first names.
+
+    where: the data set in words.
+    """
     parts = [f"{len(source):,} examples", captions_of_some(source), classes_of(source)]
-    lines = [f"data: {config.source} at {config.root}, {split}: {', '.join(part for part in parts if part)}"]
+    lines = [f"data: {where}, {split}: {', '.join(part for part in parts if part)}"]
     account = getattr(source, "account", Account())
     for reason, count, names in list(account)[:_REASONS]:
         more = f" and {count - len(names)} more" if count > len(names) else ""

@@ -13,7 +13,9 @@ from jax.sharding import Mesh
 
 from ..batching import local_mesh, replicate
 from ..data.config import DataConfig
+from ..data.records import Source
 from ..data.sources import open_source
+from ..data.splits import KEPT_WHOLE
 from ..errors import EvaluationError, EvaluationSettingError
 from ..files import write_whole
 from ..models.vqgan import VQGAN
@@ -62,6 +64,7 @@ class Settings(TypedDict, total=False):
       counts its processes.
     progress: wraps the iteration over chunk numbers, as tqdm does.
     spell: the spelling of a setting's name in warnings; by default its name here.
+    opened: takes each data set that is opened, its place in words, and the split.
     """
 
     out: Required[str | Path]
@@ -78,6 +81,7 @@ class Settings(TypedDict, total=False):
     process_count: int
     progress: Callable[[Iterable[int]], Iterable[int]]
     spell: Callable[[str], str]
+    opened: Callable[[Source, str, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +178,11 @@ def run_pictures(protocol: Protocol | str, pictures: str | Path, **settings: Unp
     protocol = _protocol(protocol, ("samples",))
     with jax.default_matmul_precision("highest"):
         setup = _setup(protocol, local_mesh(), settings)
-        drawn = open_source(DataConfig(source="folder", root=str(pictures)), "train")
+        # Every picture there is a sample, whatever its folder is called, and links may lead anywhere.
+        as_samples = {"splits": KEPT_WHOLE, "links_out": True}
+        drawn = open_source(DataConfig(source="folder", root=str(pictures), options=as_samples), "train")
+        if (opened := settings.get("opened")) is not None:
+            opened(drawn, f"samples at {pictures}", "all")
         store, reference = evaluate_pictures(setup, drawn, str(pictures))
         if (unfinished := _unfinished((store, reference))) is not None:
             return unfinished
@@ -252,6 +260,8 @@ def _setup(protocol: Protocol, mesh: Mesh | None, settings: Settings) -> Setup:
         raise EvaluationSettingError("the likelihood needs pictures; give {data}, not only {reference}")
     metrics = choose(protocol.metrics if (chosen := settings.get("metrics")) is None else chosen)
     source = None if data is None else open_reference(protocol, data)
+    if source is not None and (opened := settings.get("opened")) is not None:
+        opened(source, f"{protocol.source} at {data}", protocol.reference_split)
     return Setup(
         out=Path(settings["out"]),
         protocol=protocol,

@@ -46,9 +46,12 @@ def reference_indices(source: Source, protocol: Protocol) -> np.ndarray:
     return pictures[np.arange(wanted) % len(pictures)]
 
 
-def read_pictures(source: Source, indices: Iterable[int], size: int | None) -> np.ndarray:
+def read_pictures(
+    source: Source, indices: Iterable[int], size: int | None, *, remedy: str = "remove it, or resize it"
+) -> np.ndarray:
     """Return records ``indices`` as (n, height, width, 3) uint8: central crops of ``size``, or uncropped if None.
 
+    remedy: the advice about a picture of another size.
     Raises EvaluationError naming a record that cannot be read or whose picture is of another size.
     """
     pictures, names = [], []
@@ -59,15 +62,14 @@ def read_pictures(source: Source, indices: Iterable[int], size: int | None) -> n
         except BrokenRecord as error:
             raise EvaluationError(f"a reference picture cannot be used: {error}") from error
         names.append(record["id"])
-    return _stacked(pictures, names)
+    return _stacked(pictures, names, remedy)
 
 
-def _stacked(pictures: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+def _stacked(pictures: Sequence[np.ndarray], names: Sequence[str], remedy: str) -> np.ndarray:
     for picture, name in zip(pictures, names, strict=True):
         if picture.shape != pictures[0].shape:
             size, first = (f"{shape[1]} x {shape[0]}" for shape in (picture.shape, pictures[0].shape))
             raise EvaluationError(
-                f"{name} is {size} where {names[0]} is {first}; "
-                "all pictures must be of one size (or set crop to centre)"
+                f"{name} is {size} where {names[0]} is {first}; all pictures must be of one size; {remedy}"
             )
     return np.stack(pictures)

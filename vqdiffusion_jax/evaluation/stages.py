@@ -106,7 +106,8 @@ def reference_features(setup: Setup, size: int | None) -> ReferenceFeatures:
 
     def rows(numbers: range) -> dict[str, np.ndarray]:
         chosen = [int(index) for index in indices[numbers.start : numbers.stop]]
-        return extract(extractors, read_pictures(source, chosen, crop), [scene_of(source, index) for index in chosen])
+        pictures = read_pictures(source, chosen, crop, remedy="set crop to centre")
+        return extract(extractors, pictures, [scene_of(source, index) for index in chosen])
 
     setup.fill(store, rows)
     return ReferenceFeatures(rows=store, network=setup.network)

@@ -22,8 +22,8 @@ PHASES = {"train": "train", "validation": "val"}
 class Coco:
     """``annotations/captions_{phase}2014.json`` and ``{phase}2014/{phase}2014/COCO_{phase}2014_{id:012d}.jpg``.
 
-    Images directly below ``{phase}2014``, as COCO's zip files unpack, or below ``images``, are found too, and so is COCO
-    2017, whose images are ``{phase}2017/{id:012d}.jpg``.  Of both years the captions of 2014 are read.
+    Images directly below ``{phase}2014``, as COCO's zip files unpack, or below ``images``, are found too, and so is
+    COCO 2017, whose images are ``{phase}2017/{id:012d}.jpg``.  Of both years the captions of 2014 are read.
 
     Args:
       year: 2014 or 2017; 0 for the one that is there.
