@@ -91,7 +91,7 @@ def test_the_example_of_a_mode_is_one(said, mode):
             ("--mode=train", "--prompt=x"),
             "--prompt goes with --mode=sample, not train; python main.py --mode=train --help lists",
         ),
-        (("--checkpoint=x", "--split=train"), "error: --split goes with --mode=tokenize, not sample; "),
+        (("--checkpoint=x", "--split=train"), "error: --split goes with --mode=tokenize or inspect, not sample; "),
         (("--mode=reduce_codebook", "--clip=x"), "error: --clip goes with --mode=sample or convert or train or "),
         (("--mode=trian", "--help"), "error: flag --mode=trian: value should be one of <sample|"),
     ],

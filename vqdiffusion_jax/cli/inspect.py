@@ -33,7 +33,7 @@ def main() -> None:
     from ..config import ModelConfig, VQGANConfig, from_dict
     from ..data.config import DataConfig
     from ..data.inspection import all_left_out, contact_sheet, first_batch, inspect, table
-    from ..data.loader import check_classes
+    from ..data.loader import check_classes, with_captions
     from ..data.sources import open_source
     from ..errors import DataError
     from ..files import write_whole
@@ -55,7 +55,7 @@ def main() -> None:
     found, sheet = [], None
     for split in FLAGS.split:
         try:
-            source = open_source(data, split)
+            source = with_captions(open_source(data, split), data, model)
         except DataError as error:
             if split == "train" or FLAGS["split"].present:
                 raise

@@ -59,7 +59,7 @@ def inspect(
     found = Inspection(
         f"{config.source} at {config.root}", split, len(source), len(indices), classes_of(source), account
     )
-    examples = PictureExamples(source, model)
+    examples = PictureExamples(source, model, missing_captions=config.missing_captions)
 
     def look(index: int) -> tuple[tuple[int, int] | None, int, BrokenRecord | None]:
         try:
@@ -169,7 +169,9 @@ def first_batch(
     """
     is_text = isinstance(model, ModelConfig) and model.denoiser.condition == "text"
     tokenizer = Tokenizer(tokenizer_config(model)) if isinstance(model, ModelConfig) and is_text else None
-    examples = PictureExamples(source, model, drop_rate=config.drop_rate, tokenizer=tokenizer)
+    examples = PictureExamples(
+        source, model, drop_rate=config.drop_rate, missing_captions=config.missing_captions, tokenizer=tokenizer
+    )
     batches = Batches(
         examples,
         shuffle=True,

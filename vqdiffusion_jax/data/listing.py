@@ -113,7 +113,7 @@ def folders_below(
                 else:
                     waiting.append(f"{folder}{entry.name}/")
                     visited.add(_place(entry.path))
-            elif entry.is_symlink() and _leads_to_folder(entry):
+            elif entry.is_symlink() and is_folder(entry):
                 if is_foreign(entry.name):
                     account.left_out("a hidden or foreign folder", folder + entry.name)
                 else:
@@ -146,7 +146,7 @@ def _is_regular(entry: os.DirEntry[str], folder: str, root: Path, account: Accou
     name = folder + entry.name
     if entry.is_symlink():
         check_inside(root, name, links_out)
-    if entry.is_file():
+    if os.path.isfile(entry.path):
         return True
     dangling = entry.is_symlink() and not os.path.exists(entry.path)
     account.left_out("a link to nothing" if dangling else f"{_kind_of(entry.path)}, no regular file", name)
@@ -187,7 +187,8 @@ def _name_others(
             account.left_out("no picture by its ending", name)
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return True for a folder and for a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself

@@ -20,6 +20,7 @@ from ..errors import BrokenRecord, ConfigError, DataError, MissingCaption
 from ..pictures import colour_of
 from ..random_keys import MAX_SEED, in_32_bits
 from ..text.tokenizer import Tokenizer
+from .account import Account
 from .config import SPLITS, DataConfig
 from .examples import CachedExamples, PictureExamples, refuse_missing
 from .extras import check_installed, needed
@@ -114,6 +115,11 @@ def check_classes(source: Source, config: DataConfig, model: ModelConfig | VQGAN
     if isinstance(model, VQGANConfig):
         return
     count = getattr(source, "num_classes", None)
+    if model.denoiser.condition == "class" and count is not None and count < model.denoiser.null_label:
+        getattr(source, "account", Account()).note(
+            f"the data set has {count} classes where the model has {model.denoiser.null_label}: a class without a"
+            " picture would move the labels after it"
+        )
     if count is not None and model.denoiser.condition == "class" and count > model.denoiser.null_label:
         kept = " besides the null class" if model.denoiser.learnable_null else ""
         raise DataError(

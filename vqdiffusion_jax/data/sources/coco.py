@@ -33,12 +33,11 @@ class Coco:
         self.phase = PHASES[split]
         if year not in (0, *YEARS):
             raise DataError(f"coco: year is {year}; allowed: 0 (the one that is there), 2014 or 2017")
-        files = {y: root / "annotations" / f"captions_{self.phase}{y}.json" for y in (YEARS if not year else (year,))}
-        self.year = next((y for y, file in files.items() if file.exists()), next(iter(files)))
-        file = existing(files[self.year], "COCO's captions")
+        self.year = year or _year(root, self.phase)
         self.account = Account()
-        if not year and sum(file.exists() for file in files.values()) > 1:
-            self.account.note("the captions of 2014 are read; those of 2017 with options.year=2017")
+        if not year and all(_captions_file(root, self.phase, other).exists() for other in YEARS):
+            self.account.note(f"the captions of {self.year} are read; those of both years are there (options.year)")
+        file = existing(_captions_file(root, self.phase, self.year), "COCO's captions")
         try:
             annotations = read_json(file)["annotations"]
             self._images = np.array([a["image_id"] for a in annotations], np.int64)
@@ -83,3 +82,17 @@ class Coco:
 
     def lacks_caption(self, index: int) -> bool:
         return is_missing(self._captions[index])
+
+
+def _captions_file(root: Path, phase: str, year: int) -> Path:
+    return root / "annotations" / f"captions_{phase}{year}.json"
+
+
+def _year(root: Path, phase: str) -> int:
+    """Return the first year with captions of both splits, else the first with those of ``phase``, else 2014.
+
+    Splits of two years do not go together: the images for validation in 2014 are for training in 2017.
+    """
+    whole = [year for year in YEARS if all(_captions_file(root, p, year).exists() for p in PHASES.values())]
+    own = [year for year in YEARS if _captions_file(root, phase, year).exists()]
+    return next(iter(whole + own), YEARS[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...pictures import EXTENSIONS
 from ..account import Account
-from ..listing import check_inside, holds_picture, is_foreign, picture_files
+from ..listing import check_inside, holds_picture, is_folder, is_foreign, picture_files
 from ..splits import Division, divide, splits_in
 
 
@@ -80,7 +80,7 @@ def _of_first_folders(root: Path, split: str, links_out: bool, account: Account)
         return None
     with os.scandir(root) as scanned:
         entries = [entry for entry in scanned if not is_foreign(entry.name)]
-    folders = {entry.name: entry.is_symlink() for entry in entries if entry.is_dir()}
+    folders = {entry.name: entry.is_symlink() for entry in entries if is_folder(entry)}
     told = {name: splits_in(name) for name in folders}
     if {"train"} not in told.values() or not any(found and found != {"train"} for found in told.values()):
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...errors import DataError
 from ...user_files import lines_of, read_text
 from ..account import Account
-from ..listing import holds_picture, is_foreign, picture_files
+from ..listing import holds_picture, is_folder, is_foreign, picture_files
 from ..records import Record, existing, read_bytes, record_id
 from .class_folders import numbered
 
@@ -56,7 +56,7 @@ class ImageNet:
     def _synsets(self, folder: Path) -> list[str]:
         """Return the folders that hold an image."""
         with os.scandir(folder) as scanned:
-            found = sorted(entry.name for entry in scanned if entry.is_dir() and not is_foreign(entry.name))
+            found = sorted(entry.name for entry in scanned if is_folder(entry) and not is_foreign(entry.name))
         synsets = [name for name in found if holds_picture(folder / name)]
         for name in sorted(set(found) - set(synsets)):
             self.account.left_out("a class folder without an image", name)

@@ -128,7 +128,10 @@ def _members(path: Path, name: str, account: Account) -> Iterator[tuple[str, str
                     places[member.name] = place
                     stem, _, extension = base.partition(".")
                     yield f"{folder}/{stem}" if folder else stem, extension.lower(), *place
-        except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+                file.seek(tar.offset)
+                if not file.read(1):
+                    reason = "it has no end mark"
+        except Exception as error:  # tarfile raises errors of many classes for damaged headers
             reason = one_line(error)
     if reason and not places:
         raise ValueError(f"it is not a whole tar file ({reason}); download it again")
