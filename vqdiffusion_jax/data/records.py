@@ -87,7 +87,7 @@ class Selection:
 
     def group(self, index: int) -> str:
         number = int(self.indices[index])
-        return self.source.group(number) if hasattr(self.source, "group") else f"example {number}"
+        return self.source.group(number) if isinstance(self.source, DividedSource) else f"example {number}"
 
     def lacks_caption(self, index: int) -> bool:
         lacks = getattr(self.source, "lacks_caption", None)

@@ -95,10 +95,10 @@ class TarShards:
         return data
 
     def __getitem__(self, index: int) -> Record:
-        shard, offset, size, *text, json_offset, json_size = self._places[index].tolist()
+        shard, offset, size, text_offset, text_size, json_offset, json_size = self._places[index].tolist()
         name = self._name(index)
         record = Record(id=record_id(name), image=self._read(name, shard, offset, size))
-        captions = self._captions(name, shard, *text, self._of_text)
+        captions = self._captions(name, shard, text_offset, text_size, self._of_text)
         record["captions"] = captions or self._captions(name, shard, json_offset, json_size, self._of_json)
         return record
 
