@@ -180,12 +180,13 @@ class _Handler(BaseHTTPRequestHandler):
         if (self.headers.get("Authorization") or "") != f"Bearer {self.hub.token}":
             return self._fail(401, None, "Invalid username or password.")
         repo = "/".join(filter(None, (asked.get("organization"), asked["name"])))
+        url = f"http://{self.headers['Host']}/{repo}"
         if repo in self.hub.repos:
-            return self._fail(409, None, "You already created this model repo")
+            return self._send(409, json.dumps({"error": "You already created this model repo", "url": url}).encode())
         self.hub.repos[repo] = {"main": {}}
         if asked.get("private") or asked.get("visibility") == "private":
             self.hub.private.add(repo)
-        return self._json({"url": f"http://{self.headers['Host']}/{repo}"})
+        return self._json({"url": url})
 
     def _batch(self, asked: dict) -> None:
         base = f"http://{self.headers['Host']}/store/"
@@ -248,6 +249,7 @@ def use(monkeypatch: pytest.MonkeyPatch, endpoint: str, home: Path) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # that protocol is not spoken here
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)

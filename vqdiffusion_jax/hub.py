@@ -351,6 +351,6 @@ def _reason(error: Exception, address: Address, given: Mapping[str, Any]) -> str
     if _unreachable(error):
         return (
             f"{endpoint} cannot be reached ({one_line(error)[:120]}); check the network, or name a mirror in "
-            "HF_ENDPOINT; what has come is kept, and loading again goes on there"
+            "HF_ENDPOINT"
         )
     return None
