@@ -19,6 +19,7 @@ WIDTH = 120
 _COLUMN = 24  # where descriptions begin
 EXAMPLES = {
     "sample": '--prompt="a red apple"',
+    "fetch": "--released=coco_learnable.pth --out=models",
     "convert": "--checkpoint=ithq_learnable.pth --out=models/ithq",
     "train": "--config=configs/emoji.py --codec=runs/vqgan_emoji/model --workdir=runs/emoji",
     "train_vqgan": "--config=configs/vqgan_emoji.py --workdir=runs/vqgan_emoji",

@@ -19,6 +19,7 @@ from .setting_flags import spell, with_todays_names
 # SHARED the flags that it has in common with other modes.
 MODES = {
     "sample": "sample",
+    "fetch": "fetch",
     "convert": "convert",
     "train": "train",
     "train_vqgan": "train_vqgan",
