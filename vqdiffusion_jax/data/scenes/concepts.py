@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from ...errors import DataError
+from ...user_files import lines_of, read_text
 
 EMBEDDED = 16  # the first so many are what the embedded model draws
 
@@ -29,9 +30,8 @@ def choose_concepts(wanted: int | str | Sequence[str]) -> list[str]:
         names = known[: wanted or None]
     elif isinstance(wanted, str):
         try:
-            with open(wanted, encoding="utf-8") as file:
-                names = [line.strip() for line in file if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
+            names = [line.strip() for line in lines_of(read_text(wanted)) if line.strip()]
+        except (OSError, ValueError) as error:
             raise DataError(f"concepts is {wanted!r}, which is no file of names that can be read ({error})") from error
     else:
         names = list(wanted)

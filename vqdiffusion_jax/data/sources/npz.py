@@ -15,7 +15,7 @@ from ...pictures import on_white  # noqa: F401  (its former place)
 from ...user_arrays import read_npz
 from ..caption_table import captions_of_rows
 from ..captions import captions_in, is_missing
-from ..records import Record
+from ..records import Record, record_id
 from ..tables import read_rows
 
 
@@ -104,7 +104,7 @@ class Npz:
         return not self._captions or is_missing(self._captions[index])
 
     def __getitem__(self, index: int) -> Record:
-        record = Record(id=f"{self._path.name}[{index}]", image=self._images[index])
+        record = Record(id=record_id(f"{self._path.name}[{index}]"), image=self._images[index])
         if self._captions:
             record["captions"] = captions_of_rows([self._captions[index]], record["id"])
         if self._labels:

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import DataError
 from ..account import Account
 from ..listing import picture_files
-from ..records import Record, existing, read_bytes
+from ..records import Record, existing, read_bytes, record_id
 from .folder import read_lines
 
 _CAPTIONS = ("text_c10", "captions", "text")
@@ -56,7 +56,7 @@ class Oxford102:
 
     def __getitem__(self, index: int) -> Record:
         name = self._names[index]
-        record = Record(id=name, image=read_bytes(self._folder / name, name))
+        record = Record(id=record_id(name), image=read_bytes(self._folder / name, name))
         if self._texts is not None:
             path = self._texts.get(Path(name).stem)
             record["captions"] = [] if path is None else read_lines(path, name)
