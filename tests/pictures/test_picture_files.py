@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+import struct
 import warnings
 import zlib
 
@@ -70,6 +71,19 @@ def test_every_format_is_read(kind):
     assert np.abs(read - CORNERS).mean() < 6
 
 
+def many_tiles(count: int) -> bytes:
+    """Return the head of a TIFF file of tiles of a pixel."""
+    tags = [(256, 3, 1, 16_384), (257, 3, 1, 16_384), (322, 3, 1, 1), (323, 3, 1, 1), (324, 4, count, 100)]
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", 5) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+
+
+def many_scans(count: int) -> bytes:
+    """Return a progressive JPEG file whose last scan comes again and again."""
+    whole = encoded(Image.new("L", (1200, 1200)), "JPEG", progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    return whole[:last] + whole[last:-2] * count + whole[-2:]
+
+
 @pytest.mark.parametrize(
     "data, reason",
     [
@@ -80,10 +94,12 @@ def test_every_format_is_read(kind):
         (png(8, 8, 8, 0, bytes(72), (b"zTXt", b"x\0\0" + zlib.compress(bytes(9_000_000)))), "too large"),
         (encoded(Image.new("1", (12_000, 12_000)), "TIFF", compression="group4"), "12000 x 12000"),
         (encoded(Image.new("P", (12_000, 12_000)), "GIF"), "12000 x 12000"),
+        (many_tiles(2**19), "it is TIFF with more than 262,144 values of a tag"),
+        (many_scans(20_000), "it is JPEG of too many scans"),
         (b"P6 65535 65535 255\n", "too many pixels"),
         (b"P4 12000 12000\n", "12000 x 12000"),
     ],
-    ids=["RGB", "1 bit", "no size", "profile", "text", "TIFF", "GIF", "PPM", "PBM"],
+    ids=["RGB", "1 bit", "no size", "profile", "text", "TIFF", "GIF", "tiles", "scans", "PPM", "PBM"],
 )
 def test_bombs_are_refused_before_they_are_unpacked(data, reason, recwarn):
     with pytest.raises(PictureError, match=reason):

@@ -14,12 +14,16 @@ from .depth import DEEP_MODES, Range, range_of
 from .formats import name_of_format, readable_formats, refusal
 from .orientation import orientation_of_file, orientation_of_given, upright
 from .quiet import silence
+from .tiff_tags import first_directory
 
 MOST_FILE_BYTES = 2**28
 MOST_PIXELS = 2**27  # of a file: 134 million
 _MOST_MEMORY = 640 * 2**20  # bytes while a picture is decoded
 _KEPT_PIXELS = 2**26  # a larger picture is halved, in its decoder where that can be done
 _STRIP_PIXELS = 2**20
+_MOST_TIFF_VALUES = 2**18  # of a tag, for instance offsets of tiles, which Pillow holds as Python objects
+_TEXT_OR_BYTES = (1, 2, 6, 7)  # types of TIFF, which Pillow holds as bytes
+_MOST_SCANNED = 2**33  # pixels times scans of a progressive JPEG, each of which goes over the whole picture
 _BYTES_OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # all others take 4
 _BYTES_OF_DECODER = {"WEBP": 12, "AVIF": 12, "TIFF": 4}  # a pixel, beside the picture itself
 
@@ -93,6 +97,8 @@ def _of_array(image: np.ndarray, background: Colour | None) -> Image.Image:
 
 def _opened(data: bytes, most_pixels: int) -> tuple[Image.Image, int]:
     """Return the picture with its header read, and the factor by which it is to be reduced once it is loaded."""
+    if any(entry.count > _MOST_TIFF_VALUES and entry.kind not in _TEXT_OR_BYTES for entry in first_directory(data)):
+        raise PictureError(f"it is TIFF with more than {_MOST_TIFF_VALUES:,} values of a tag; save it in larger tiles")
     try:
         picture = Image.open(BytesIO(data), formats=readable_formats())
     except Image.UnidentifiedImageError as error:
@@ -104,6 +110,8 @@ def _opened(data: bytes, most_pixels: int) -> tuple[Image.Image, int]:
         raise PictureError(
             f"it is {width} x {height} pixels; at most {most_pixels:,} in all are read, so make it smaller"
         )
+    if picture.info.get("progressive") and data.count(b"\xff\xda") * width * height > _MOST_SCANNED:
+        raise PictureError("it is JPEG of too many scans; save it anew")
     factor = 1
     while width * height > _KEPT_PIXELS * factor**2:
         factor *= 2

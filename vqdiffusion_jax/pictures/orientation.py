@@ -7,6 +7,8 @@ from typing import Any
 
 from PIL import Image
 
+from .tiff_tags import first_directory
+
 _ORIENTATION = 0x0112  # the tag of TIFF and EXIF
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -17,7 +19,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIZES = {1: 1, 3: 2, 4: 4}  # bytes of the types BYTE, SHORT and LONG
 
 
 def upright(picture: Image.Image, orientation: int) -> Image.Image:
@@ -60,18 +61,7 @@ def _tag_of(exif: bytes) -> int | None:
     """Return the orientation in the first directory of EXIF data."""
     while exif.startswith(b"Exif\0\0"):
         exif = exif[6:]
-    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
-    if order is None:
-        return None
-
-    def whole(start: int, size: int) -> int:
-        return int.from_bytes(exif[start : start + size], order)  # pyright: ignore[reportArgumentType]  # see above
-
-    first = whole(4, 4)
-    for entry in range(first + 2, min(first + 2 + 12 * whole(first, 2), len(exif) - 11), 12):
-        if whole(entry, 2) == _ORIENTATION:
-            return _checked(whole(entry + 8, _SIZES.get(whole(entry + 2, 2), 0)))
-    return None
+    return next((_checked(entry.value) for entry in first_directory(exif) if entry.tag == _ORIENTATION), None)
 
 
 def _orientation_of_xmp(picture: Image.Image) -> int | None:
