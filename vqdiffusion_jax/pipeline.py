@@ -226,9 +226,10 @@ class VQDiffusionPipeline(DiffusersMethods):
           noise: KeyNoise or RecordedNoise for all pictures, in place of a seed.
           image: a picture to start from (with strength) or to keep parts of (with mask_image), one or one a picture to
             draw: a file, a PIL image, or uint8 (height, width, 3).  A file is cut and resized to the codec's size; the
-            others must have it.
-          mask_image: a file, a PIL image or (height, width), one or one a picture, not 0 where to paint; pixels
-            elsewhere come back exactly.
+            others must have it.  It is made upright, and transparency is composed on white.
+          mask_image: a file, a PIL image or an array (height, width) of bool, 0 and 1, 0 to 255, or floats from 0 to
+            1, one or one a picture; what is lighter than half and visible is painted, and pixels elsewhere come back
+            exactly.
           outpaint: (left, top, right, bottom) margins to paint around ``image``, as fractions of the new picture.
           strength: in (0, 1]; share of all noise that ``image`` is given before denoising; by default 1 with a mask.
           latents: (n, length) tokens to start from in place of all [MASK].
