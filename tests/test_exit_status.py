@@ -49,6 +49,12 @@ def test_an_error_of_a_library_is_none_of_the_users(capsys):
         assert "please report" not in said and said.count("\n") == 1
 
 
+def test_a_long_value_does_not_hide_the_rest(capsys):
+    assert status_of(failing(ValueError(f"--name is {'a' * 10**5}; it must be short"))) == 1
+    said = capsys.readouterr().err
+    assert len(said) < 400 and said.endswith("it must be short\n") and "100001 characters" in said
+
+
 def test_without_a_place_for_the_file_it_names_the_flag(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     assert status_of(failing(KeyError("k"))) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -14,6 +15,8 @@ from .errors import SettingError, one_line, shortened
 INTERRUPTED = 130  # the status that shells give a process ended by Ctrl-C
 PIPE_CLOSED = 141  # and one whose reader has gone, as of ``| head``
 _LONGEST = 2000  # characters of the line
+_LONGEST_WORD = 300  # more than a path or a list of names has
+_LONG_WORD = re.compile(rf"\S{{{_LONGEST_WORD + 1},}}")
 _ERRORS = SettingError.__module__
 _USE_LESS = (
     "draw fewer pictures at a time (--batch_size) or in fewer bits (--dtype=bfloat16); "
@@ -57,7 +60,8 @@ def told(error: Exception, spell: Callable[[str], str] = str) -> str:
     if said is None:
         said = f"{type(error).__name__}: {shortened(one_line(error), 500)}"
         said = f"{said} (please report; {_kept(error)})"
-    return shortened(one_line(said), _LONGEST)
+    words = _LONG_WORD.sub(lambda word: shortened(word[0], _LONGEST_WORD), one_line(said))
+    return shortened(words, _LONGEST)
 
 
 def describe(error: Exception, spell: Callable[[str], str] = str) -> str | None:
