@@ -17,6 +17,7 @@ from ..listing import is_foreign
 _IMAGES = tuple(ending.removeprefix(".") for ending in EXTENSIONS)
 _TEXTS = ("txt", "text", "caption")
 _ABSENT = (-1, 0)
+_NO_TEXTS = (-1, 0, -1, 0)
 
 
 class Place(NamedTuple):
@@ -76,10 +77,10 @@ def _examples(key: str, files: dict[str, tuple[int, int]]) -> Iterator[Place]:
     shared = _text(by_stem.get("", {}))
     if len(pictures) == 1:
         stem, place = next(iter(pictures.items()))
-        yield Place(key, *place, *(own[stem] or shared or _ABSENT * 2))
+        yield Place(key, *place, *(own[stem] or shared or _NO_TEXTS))
         return
     if "" in pictures:
-        yield Place(key, *pictures[""], *(shared or _ABSENT * 2))
+        yield Place(key, *pictures[""], *(shared or _NO_TEXTS))
     for stem, place in pictures.items():
         if stem and (text := own[stem]) is not None:
             yield Place(f"{key}.{stem}", *place, *text)
@@ -87,9 +88,9 @@ def _examples(key: str, files: dict[str, tuple[int, int]]) -> Iterator[Place]:
 
 def _text(endings: dict[str, tuple[int, int]]) -> tuple[int, int, int, int] | None:
     """Return offset and size of the text and of the JSON among an example's files; None if there is neither."""
-    text = next((endings[ending] for ending in _TEXTS if ending in endings), _ABSENT)
-    table = endings.get("json", _ABSENT)
-    return None if text == table == _ABSENT else (*text, *table)
+    text, size = next((endings[ending] for ending in _TEXTS if ending in endings), _ABSENT)
+    table, table_size = endings.get("json", _ABSENT)
+    return None if text == table == -1 else (text, size, table, table_size)
 
 
 def _members(path: Path, name: str, account: Account) -> Iterator[tuple[str, str, int, int]]:
@@ -107,7 +108,6 @@ def _members(path: Path, name: str, account: Account) -> Iterator[tuple[str, str
                     if member.offset <= last or member.size < 0:  # a header that leads backwards would never end
                         raise tarfile.ReadError("bad header")
                     last = member.offset
-                    tar.members.clear()  # tarfile keeps every member it has seen
                     if member.isdir():
                         continue
                     folder, _, base = member.name.rpartition("/")
