@@ -132,6 +132,8 @@ def choose_label(label: int, null_label: int, drop_rate: float, rng: np.random.G
 
 def _plain(value: Any) -> Any:
     """Return the value of Python that an array, a column's scalar or bytes stand for."""
+    if type(value) is str:
+        return value
     if hasattr(value, "as_py"):  # pyarrow's scalars and arrays
         value = value.as_py()
     if isinstance(value, np.ma.MaskedArray | np.ndarray | np.generic):
@@ -144,10 +146,12 @@ def _plain(value: Any) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
+    if isinstance(value, str):
+        return False
     if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas, which need not be installed
         return True
     try:
-        return not isinstance(value, str | list | tuple | Mapping) and math.isnan(value)
+        return not isinstance(value, list | tuple | Mapping) and math.isnan(value)
     except (TypeError, ValueError, OverflowError):
         return False
 
