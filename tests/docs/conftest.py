@@ -7,6 +7,7 @@ import pytest
 
 from tests.docs import stand_ins
 from tests.docs.commands import REPO
+from vqdiffusion_jax import embedded
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,7 @@ def place(files, tmp_path, monkeypatch):
             (tmp_path / path.name).symlink_to(path)
     shutil.copytree(files / "runs", tmp_path / "runs", symlinks=True)  # where commands write
     (tmp_path / "configs").symlink_to(REPO / "configs")
+    monkeypatch.setitem(embedded._FOLDERS, embedded.DEFAULT, tmp_path / stand_ins.EMBEDDED)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])  # modules that documents write are found, ours first
     return tmp_path

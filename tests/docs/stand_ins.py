@@ -55,6 +55,9 @@ def small_presets() -> dict[str, ModelConfig]:
     }
 
 
+EMBEDDED = "embedded_model"  # the folder of the embedded model's stand-in
+
+
 def small_codecs() -> dict[str, VQGANConfig]:
     """The same of codecs."""
     return {"emoji_f8_1024": small_presets()["emoji"].codec}
@@ -84,6 +87,7 @@ def make(folder: Path) -> None:
         save(folder / name, {"last_epoch": 1, "model": tensors, "ema": averaged})
     for name in ("CC_pretrained.pth", "cub_pretrained.pth", "human_pretrained.pth"):
         (folder / name).symlink_to("coco_pretrained.pth")
+    (folder / "cc_learnable.pth").symlink_to("coco_learnable.pth")
     table = np.asarray(first_codes_kept(of_text.codec.codebook_size, of_text.codec.num_codes)[0]).astype(np.int64)
     for name in ("taming_vqvae_2887.pt", "taming_vqvae_974.pt"):
         save(folder / name, table)
@@ -92,10 +96,12 @@ def make(folder: Path) -> None:
     save(folder / "taming_f8_8192_openimages_last.pth", {"state_dict": codec})
     (folder / "ithq.yaml").write_text(YAML)
     write_diffusers(ithq, folder / "vq-diffusion-ithq")
-    write_folder(folder / "emoji", emoji, None)
-    (folder / "DIR").symlink_to("emoji")
+    (folder / "microsoft").mkdir()
+    (folder / "microsoft" / "vq-diffusion-ithq").symlink_to(folder / "vq-diffusion-ithq")
+    write_folder(folder / EMBEDDED, emoji, None)
+    (folder / "DIR").symlink_to(EMBEDDED)
     write_folder(folder / "codec", _codec_of(emoji), None)
-    for run, model in (("emoji", "emoji"), ("vqgan_emoji", "codec")):
+    for run, model in (("emoji", EMBEDDED), ("vqgan_emoji", "codec")):
         (folder / "runs" / run).mkdir(parents=True)
         (folder / "runs" / run / "model").symlink_to(folder / model)
     _data(folder)

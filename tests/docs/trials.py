@@ -18,6 +18,7 @@ import grain  # noqa: F401  defines a flag of its own, which must not be forgott
 import jax
 from absl import flags
 
+from tests.docs.stand_ins import EMBEDDED as EMBEDDED_FOLDER
 from tests.docs.stand_ins import small_codecs, small_presets
 from vqdiffusion_jax import presets
 from vqdiffusion_jax.training.loop import Outcome
@@ -62,7 +63,7 @@ def changes_for_trial() -> list[str] | None:
     if config is not None and config.mesh.data * config.mesh.fsdp * config.mesh.tensor > 1:
         return None
     if given.mode in ("train", "train_vqgan"):
-        _put_stand_in(Path(given.workdir) / "model", "emoji" if given.mode == "train" else "codec")
+        _put_stand_in(Path(given.workdir) / "model", EMBEDDED_FOLDER if given.mode == "train" else "codec")
         if given["config"].config_filename not in BEGUN:
             return None
     scenes = given.mode == "tokenize" and config.data.source == "scenes"
