@@ -194,6 +194,8 @@ def _spelled_list(text: str) -> list[str | None] | None:
 
     Raises ValueError for a text that begins and ends like such a list, or like a table, and is none.
     """
+    if text[:1] not in ("[", "(", "{"):
+        return None
     if _TABLE_SPELLED.fullmatch(text):
         raise ValueError(f"its caption spells a table, {shown(text)}; give a text or a list of texts")
     if text == "[]":

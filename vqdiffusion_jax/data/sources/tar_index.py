@@ -17,6 +17,7 @@ from ..listing import is_foreign
 _IMAGES = tuple(ending.removeprefix(".") for ending in EXTENSIONS)
 _TEXTS = ("txt", "text", "caption")
 _ABSENT = (-1, 0)
+_NO_TEXT = (-1, 0, -1, 0)
 _NO_TEXTS = (-1, 0, -1, 0)
 
 
