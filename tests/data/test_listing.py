@@ -257,6 +257,18 @@ def test_splits_of_shards(tmp_path):
     assert left_out(opened("tar_shards", tmp_path).account)["of no split"] == (1, ["extra"])
 
 
+def test_a_shard_may_be_a_link_and_a_folder_of_shards_only_if_asked(tmp_path):
+    layouts.tar_shards(tmp_path / "blobs")
+    (tmp_path / "data").mkdir()
+    os.symlink(tmp_path / "blobs" / "00000.tar", tmp_path / "data" / "0.tar")
+    assert len(opened("tar_shards", tmp_path / "data")) == 3
+    (tmp_path / "data" / "0.tar").unlink()
+    os.symlink(tmp_path / "blobs", tmp_path / "data" / "shards")
+    with pytest.raises(DataError, match="shards leads out of the data folder"):
+        opened("tar_shards", tmp_path / "data")
+    assert len(opened("tar_shards", tmp_path / "data", options={"links_out": True})) == 6
+
+
 def test_a_truncated_shard_gives_what_it_holds(tmp_path):
     root = layouts.tar_shards(tmp_path)
     path = root / "00001.tar"

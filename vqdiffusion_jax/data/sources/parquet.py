@@ -39,6 +39,7 @@ class Parquet:
       split_column: the column whose values tell splits; by default ``split``, ``subset`` or the like, if there is one.
       splits: how names tell splits, see ``data.splits.divide``: ``""``, ``"none"`` or a dict of patterns; of files, or
         with ``split_column`` of its values.
+      links_out: also read what links to folders in ``root`` lead to outside of it.
     """
 
     def __init__(
@@ -51,11 +52,12 @@ class Parquet:
         label_column: str = "label",
         split_column: str = "",
         splits: str | Mapping[str, str] = "",
+        links_out: bool = False,
     ):
         pq = needed("pyarrow.parquet", "a data set of parquet files")
         self.account = Account()
         of_files = KEPT_WHOLE if split_column and splits else splits
-        shards = shard_files(root, split, ".parquet", account=self.account, splits=of_files)
+        shards = shard_files(root, split, ".parquet", account=self.account, splits=of_files, links_out=links_out)
         self._files = [root / name for name in shards.names]
         self._shown = [name or root.name for name in shards.names]
         self._image, self._columns, self._key = "", {}, None

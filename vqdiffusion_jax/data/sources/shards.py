@@ -26,19 +26,26 @@ class Shards:
 
 
 def shard_files(
-    root: Path, split: str, ending: str, *, account: Account, splits: str | Mapping[str, str] = ""
+    root: Path,
+    split: str,
+    ending: str,
+    *,
+    account: Account,
+    splits: str | Mapping[str, str] = "",
+    links_out: bool = False,
 ) -> Shards:
     """Return the files of ``split`` with an ending, those directly in ``root`` or, where none is, those below it.
 
     Their names (``train-00000-of-00001.parquet``) and the folders that they lie in tell splits, as ``splits.divide``
-    says.  Files with other endings are no matter.  Raises DataError if there is none, or if splits are unclear.
+    says.  Files with other endings are no matter.  A file may be a link to anywhere, as in the Hugging Face cache, and
+    with ``links_out`` a folder too.  Raises DataError if there is none, or if splits are unclear.
     """
     if os.path.isfile(root):
         return Shards([""], has_splits=False)
     direct: list[str] = []
     below: list[str] = []
     packed: list[str] = []
-    for folder, entries in folders_below(root, account, links_out=True):
+    for folder, entries in folders_below(root, account, links_out=links_out):
         for entry in entries:
             if is_foreign(entry.name):
                 continue

@@ -69,7 +69,7 @@ def _examples(key: str, files: dict[str, tuple[int, int]]) -> Iterator[Place]:
     for extension, place in files.items():
         stem, _, ending = extension.rpartition(".")
         by_stem.setdefault(stem, {})[ending] = place
-    pictures = {}
+    pictures: dict[str, tuple[int, int]] = {}
     for stem, endings in by_stem.items():
         ending = next((ending for ending in _IMAGES if ending in endings), None)
         if ending is not None:
@@ -78,13 +78,18 @@ def _examples(key: str, files: dict[str, tuple[int, int]]) -> Iterator[Place]:
     shared = _text(by_stem.get("", {}))
     if len(pictures) == 1:
         stem, place = next(iter(pictures.items()))
-        yield Place(key, *place, *(own[stem] or shared or _NO_TEXTS))
+        yield _place(key, place, own[stem] or shared)
         return
     if "" in pictures:
-        yield Place(key, *pictures[""], *(shared or _NO_TEXTS))
+        yield _place(key, pictures[""], shared)
     for stem, place in pictures.items():
         if stem and (text := own[stem]) is not None:
-            yield Place(f"{key}.{stem}", *place, *text)
+            yield _place(f"{key}.{stem}", place, text)
+
+
+def _place(key: str, picture: tuple[int, int], texts: tuple[int, int, int, int] | None) -> Place:
+    text, text_size, table, table_size = texts or _NO_TEXTS
+    return Place(key, picture[0], picture[1], text, text_size, table, table_size)
 
 
 def _text(endings: dict[str, tuple[int, int]]) -> tuple[int, int, int, int] | None:

@@ -42,6 +42,7 @@ class TarShards:
       index: the file that keeps the index of all shards, by default a hidden one in ``root``.  A change of a shard
         makes it anew.
       splits: how names tell splits, see ``data.splits.divide``: ``""``, ``"none"`` or a dict of patterns.
+      links_out: also read what links to folders in ``root`` lead to outside of it.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class TarShards:
         caption_field: str = "",
         index: str = "",
         splits: str | Mapping[str, str] = "",
+        links_out: bool = False,
     ):
         self.account = Account()
-        shards = shard_files(root, split, ".tar", account=self.account, splits=splits)
+        shards = shard_files(root, split, ".tar", account=self.account, splits=splits, links_out=links_out)
         self.root, self.has_splits, self._caption_field = root, shards.has_splits, caption_field
         self._shards = [name or root.name for name in shards.names]
         self._paths = [root / name for name in shards.names]
