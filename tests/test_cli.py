@@ -265,7 +265,7 @@ MISTAKES = [
     ),
     (
         ("--checkpoint={folder}", "--prompt=a", "--image=tests", "--strength=0.5"),
-        "--image=tests cannot be read as a picture: Is a dir",
+        "--image=tests cannot be read as a picture: it is a folder",
     ),
     (
         ("--checkpoint={folder}", "--prompt=a", "--image=nowhere.png", "--strength=0.5"),
