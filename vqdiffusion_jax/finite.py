@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .errors import CheckpointError
 from .paths import leaves_by_path
@@ -43,7 +44,7 @@ def check_finite(network: Any, where: object) -> None:
 
 
 def _is_new(leaf: Any) -> bool:
-    if isinstance(leaf, jax.ShapeDtypeStruct | jax.core.Tracer) or not hasattr(leaf, "dtype"):
+    if isinstance(leaf, jax.ShapeDtypeStruct | Tracer) or not hasattr(leaf, "dtype"):
         return False
     known = _known.get(id(leaf))
     return jnp.issubdtype(leaf.dtype, jnp.floating) and (known is None or known() is not leaf)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from absl import flags
 
 from ..errors import one_line
@@ -32,7 +34,7 @@ def chosen_seed() -> int:
     """Return --seed, 0 if it is not given.  Raises SettingError for a number below 0 or above 2**63 - 1."""
     from ..sampling.seeds import checked_seed
 
-    return checked_seed(flags.FLAGS.seed or 0)
+    return cast(int, checked_seed(flags.FLAGS.seed or 0))  # a flag is never a key
 
 
 def part_of(text: str) -> tuple[int, int]:
