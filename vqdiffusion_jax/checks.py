@@ -21,13 +21,14 @@ def one_of(config: Any, name: str, allowed: Iterable[str]) -> None:
     check(config, getattr(config, name) in allowed, name, f"allowed: {', '.join(allowed)}")
 
 
-def whole(config: Any, least: int, *names: str) -> None:
-    """Raise ConfigError unless the fields are whole numbers of at least ``least``."""
+def whole(config: Any, least: int, *names: str, most: int = MAX_SEED) -> None:
+    """Raise ConfigError unless the fields are whole numbers from ``least`` to ``most``; they become Python's own."""
     for name in names:
         value = getattr(config, name)
-        good = isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+        good = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
         check(config, good, name, f"it must be a whole number of at least {least}")
-        check(config, value <= MAX_SEED, name, f"it must be a whole number from {least} to 2**63 - 1")
+        limit = "2**63 - 1" if most == MAX_SEED else most
+        check(config, value <= most, name, f"it must be a whole number from {least} to {limit}")
         if not isinstance(value, int):  # one of numpy's
             object.__setattr__(config, name, int(value))
 

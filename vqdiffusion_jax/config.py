@@ -17,9 +17,11 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .checks import check, fraction, one_of, whole
-from .errors import ConfigError
+from .errors import ConfigError, brief, shown
 from .extensions import Options, check_name
 
+# A configuration may be a stranger's: these sizes decide how long loops and tables are before any weight is read.
+_MOST_TIMESTEPS, _MOST_BLOCKS, _MOST_LEVELS, _MOST_MULTIPLIER, _MOST_CONTEXT = 10**6, 100, 16, 1024, 10**5
 CONDITIONS = ("text", "class", "none")
 MLPS = ("dense", "conv")
 ACTIVATIONS = ("gelu2", "gelu")
@@ -110,7 +112,8 @@ class ScheduleConfig(_Named):
     denominator: str = "num_codes"  # files from before spring 2022 hold "num_codes_plus_one"
 
     def __post_init__(self):
-        whole(self, 1, "num_codes", "num_timesteps")
+        whole(self, 1, "num_codes")
+        whole(self, 1, "num_timesteps", most=_MOST_TIMESTEPS)
         one_of(self, "denominator", DENOMINATORS)
         self._check_named(SCHEDULES)
         for end in ("start", "end"):
@@ -151,7 +154,8 @@ class DenoiserConfig:
     residual_dropout: float = 0.0
 
     def __post_init__(self):
-        whole(self, 1, "num_codes", "width", "num_layers", "num_heads", "num_timesteps")
+        whole(self, 1, "num_codes", "width", "num_layers", "num_heads")
+        whole(self, 1, "num_timesteps", most=_MOST_TIMESTEPS)
         _check_mlp_ratio(self)
         one_of(self, "condition", CONDITIONS)
         one_of(self, "mlp", MLPS)
@@ -221,7 +225,8 @@ class VQGANConfig:
     network: str = "conv"
 
     def __post_init__(self):
-        whole(self, 1, "codebook_size", "embed_dim", "image_size", "channels", "num_res_blocks")
+        whole(self, 1, "codebook_size", "embed_dim", "image_size", "channels")
+        whole(self, 1, "num_res_blocks", most=_MOST_BLOCKS)
         whole(self, 1, "z_channels", "image_channels", "norm_groups")
         one_of(self, "quantizer", QUANTIZERS)
         one_of(self, "network", CODEC_NETWORKS)
@@ -239,6 +244,9 @@ class VQGANConfig:
             raise ConfigError("VQGANConfig.network is 'dense', which needs encoder_window, the side of its cells")
         if not self.channel_multipliers:
             raise ConfigError("VQGANConfig.channel_multipliers is empty; give one whole number a level")
+        whole_levels = all(isinstance(m, int) and 1 <= m <= _MOST_MULTIPLIER for m in self.channel_multipliers)
+        levels = f"it must be at most {_MOST_LEVELS} whole numbers from 1 to {_MOST_MULTIPLIER}"
+        check(self, whole_levels and len(self.channel_multipliers) <= _MOST_LEVELS, "channel_multipliers", levels)
         if self.image_size % self.downsampling:
             raise ConfigError(
                 f"VQGANConfig.image_size={self.image_size} is not divisible by its downsampling of {self.downsampling}"
@@ -379,7 +387,7 @@ class TokenizerConfig:
     add_start_and_end: bool = True
 
     def __post_init__(self):
-        whole(self, 1, "context_length")
+        whole(self, 1, "context_length", most=_MOST_CONTEXT)
         if self.end_index < 258:
             raise ConfigError(f"TokenizerConfig.end_index={self.end_index}; it must be at least 258 (no merges)")
 
@@ -540,13 +548,15 @@ def from_dict(cls: type, values: Any, *, where: str = "") -> Any:
     """
     where = where or cls.__name__
     if not isinstance(values, dict):
-        raise ConfigError(f"{where} is {values!r}; it must be a table of fields")
+        raise ConfigError(f"{where} is {shown(values)}; it must be a table of fields")
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    if unknown := sorted(set(values) - set(fields)):
+    if unknown := sorted(set(values) - set(fields), key=str):
         near = difflib.get_close_matches(unknown[0], fields, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{where} has unknown fields {', '.join(unknown)}{hint}; known: {', '.join(fields)}")
+        raise ConfigError(
+            f"{where} has unknown fields {brief(', '.join(map(str, unknown)))}{hint}; known: {', '.join(fields)}"
+        )
     required = {
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     }
@@ -567,7 +577,7 @@ def _from_json(hint: Any, value: Any, where: str) -> Any:
         return _tuple_from_json(get_args(kind), value, where)
     what, types = _PLAIN.get(get_origin(kind) or kind, ("", object))
     if not isinstance(value, types) or isinstance(value, bool) and kind in (int, float):
-        raise ConfigError(f"{where} is {value!r}; it must be {what}{' or null' if NoneType in options else ''}")
+        raise ConfigError(f"{where} is {shown(value)}; it must be {what}{' or null' if NoneType in options else ''}")
     if kind is float:
         return float(cast(float, value))
     return int(cast(int, value)) if kind is int else value
@@ -575,11 +585,11 @@ def _from_json(hint: Any, value: Any, where: str) -> Any:
 
 def _tuple_from_json(kinds: tuple, value: Any, where: str) -> tuple:
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"{where} is {value!r}; it must be a list")
+        raise ConfigError(f"{where} is {shown(value)}; it must be a list")
     if kinds[-1] is Ellipsis:
         kinds = (kinds[0],) * len(value)
     if len(value) != len(kinds):
-        raise ConfigError(f"{where} is {value!r}; it must be a list of {len(kinds)}")
+        raise ConfigError(f"{where} is {shown(value)}; it must be a list of {len(kinds)}")
     return tuple(_from_json(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value)))
 
 

@@ -71,8 +71,8 @@ def ctrl_c_raises():
     signal.signal(signal.SIGINT, before)
 
 
-class Interrupted(Exception):
-    pass
+class Interrupted(BaseException):
+    """An end that nothing inside the loop catches, as of a process that is killed."""
 
 
 class Failing(ToyLoader):
@@ -92,6 +92,31 @@ class Failing(ToyLoader):
                 return super().__next__()
 
         return Iterator(self.config, self.process)
+
+
+@pytest.mark.parametrize("trouble", [DataError("a shard is damaged"), OSError("the disk is gone"), RuntimeError("x")])
+def test_data_that_fails_leaves_a_checkpoint_of_the_state_in_hand(whole, tmp_path, trouble):
+    def fail():
+        raise trouble
+
+    with pytest.raises(type(trouble)):
+        run(tmp_path, Failing(make_config(**CHANGES), 3, fail))
+    outcome, lines = run(tmp_path)
+    assert any("resuming from checkpoint 3" in line for line in lines)
+    assert_identical(outcome.state, whole[1])
+
+
+def test_validation_data_that_fails_leaves_a_checkpoint(tmp_path):
+    def fail():
+        raise DataError("a shard is damaged")
+
+    config = make_config(**CHANGES)
+    changes = {"watch": WatchConfig(log_every=1, eval_every=3, eval_batches=1)}
+    task = copy.copy(compiled_task())
+    task.config = dataclasses.replace(config, **changes)
+    with pytest.raises(DataError):
+        train(task, tmp_path, ToyLoader(config), validation=Failing(config, 0, fail), log=lambda line: None)
+    assert (tmp_path / "checkpoints" / "3").is_dir()
 
 
 def test_interrupted_ends_as_uninterrupted(whole, tmp_path):

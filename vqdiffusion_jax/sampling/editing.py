@@ -17,7 +17,7 @@ from .noise import Noise
 
 def all_mask_start(batch: int, num_tokens: int, num_codes: int) -> Tokens:
     """Return tokens that are all [MASK]: (batch, num_tokens) int32 filled with num_codes."""
-    return jax.device_put(np.full((batch, num_tokens), num_codes, np.int32))  # compiles nothing
+    return jnp.full((batch, num_tokens), num_codes, jnp.int32)
 
 
 def first_timestep_of(strength: float, num_timesteps: int) -> int:

@@ -22,8 +22,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from typing import Any
 import jax
 
 from ..checkpoint import TrainingCheckpoints
-from ..errors import CheckpointError
+from ..errors import CheckpointError, NonFiniteLoss
 from ..files import write_whole
 from ..user_files import read_json
 from .batch import Batch, place_batch, sample_names
@@ -92,9 +92,21 @@ def train(
         throughput = Throughput(task.flops_per_sample, config.batch_size, config.steps, first)
         accumulator = MetricAccumulator(lambda: resume_hint(checkpoints), accumulated)
         asked_to_stop = opened.enter_context(termination())
+
+        def save(done: int, position: dict[str, Any], score: float | None = None) -> None:
+            nonlocal told
+            accumulated = accumulator.state()  # which checks every step: a state that went wrong is never saved
+            position = {**position, _ACCUMULATED: accumulated, _TRAINED_WITH: trained_with}
+            checkpoints.save(done, state, position, score=score)
+            if not told:  # only now a checkpoint is of this configuration
+                write_config(workdir, trained_with["config"])
+                told = True
+
         for number in range(first, config.steps):
-            batch = next(iterator)
-            task.check_batch(batch)
+            position = iterator.get_state()
+            with saving_in_hand(number if number > first else None, lambda n: save(n, position), log):  # noqa: B023
+                batch = next(iterator)
+                task.check_batch(batch)
             state, metrics = task.step(state, place_batch(batch, task.mesh))
             accumulator.add(number, sample_names(batch), metrics)
             accumulator.check(keep=1)  # one step stays in flight
@@ -109,18 +121,14 @@ def train(
                 accumulator.check()
                 throughput.restart(done)  # compilation does not count
             if validation is not None and not stopped and due_or_last(done, config.watch.eval_every, config.steps):
-                score = validate(task, state, validation, done, writer, log)
+                with saving_in_hand(done, lambda n: save(n, iterator.get_state()), log):
+                    score = validate(task, state, validation, done, writer, log)
                 throughput.restart(done)
             if not stopped and due_or_last(done, config.watch.sample_every, config.steps):
                 save_pictures(task, state, done, workdir / "samples", writer, log)
                 throughput.restart(done)
             if due(done, config.checkpoint.every) or score is not None or stopped or last:
-                accumulated = accumulator.state()  # which checks every step: a state that went wrong is never saved
-                position = {**iterator.get_state(), _ACCUMULATED: accumulated, _TRAINED_WITH: trained_with}
-                checkpoints.save(done, state, position, score=score)
-                if not told:  # only now a checkpoint is of this configuration
-                    write_config(workdir, trained_with["config"])
-                    told = True
+                save(done, iterator.get_state(), score)
             if stopped:
                 log(f"asked to stop: saving checkpoint {done}")
                 break
@@ -128,6 +136,22 @@ def train(
         for line in task.export(state, workdir):
             log(line)
     return Outcome(int(state.step), stopped, state)
+
+
+@contextmanager
+def saving_in_hand(step: int | None, save: Callable[[int], None], log: Log) -> Iterator[None]:
+    """Save checkpoint ``step`` if reading data inside fails for any reason, and let the failure end the run.
+
+    step: None if there is nothing new to save.  Of several processes only one may have failed, and none can save alone.
+    """
+    try:
+        yield
+    except Exception:
+        if step is not None and jax.process_count() == 1:
+            with suppress(NonFiniteLoss, CheckpointError):  # the failure of the data is what the run ends with
+                save(step)
+                log(f"the data cannot be read any further: saving checkpoint {step}")
+        raise
 
 
 def _silent(line: str) -> None:

@@ -1,0 +1,237 @@
+"""The doors of the package: functions that read files, each with the specimen that it reads and its damage."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import _hostile_mutations as mutate
+from benchmarks._hostile_specimens import torch_file
+from vqdiffusion_jax import loading
+from vqdiffusion_jax.cli.step_schedule import _read_bound
+from vqdiffusion_jax.data.loader import make_loader
+from vqdiffusion_jax.demo.form import SUBJECT, default_form, model_inputs, read_form, strategy_inputs
+from vqdiffusion_jax.demo.limits import Limits
+from vqdiffusion_jax.demo.upload import read_upload
+from vqdiffusion_jax.evaluation.inception_weights import load_inception
+from vqdiffusion_jax.evaluation.protocol import read_protocol
+from vqdiffusion_jax.evaluation.statistics import read_statistics
+from vqdiffusion_jax.interop import config_from_yaml, read_reduction
+from vqdiffusion_jax.model_folder import read_config
+from vqdiffusion_jax.pictures import fit_picture, open_picture
+from vqdiffusion_jax.presets import preset
+from vqdiffusion_jax.recipe import settings_of_recipe
+from vqdiffusion_jax.sampling import STRATEGIES
+from vqdiffusion_jax.text.tokenizer import Tokenizer
+from vqdiffusion_jax.user_files import read_json
+
+
+@dataclass(frozen=True)
+class Case:
+    """A place to put damaged files, the specimens, the random generator, and the file that hostile code would make."""
+
+    place: Path
+    whole: Path
+    draw: random.Random
+    canary: Path
+    writes: list[Path]  # files and folders that must be absent or whole in the end
+
+    def damaged(self, name: str, how: Callable[[bytes], bytes] | None = None) -> Path:
+        """Return a damaged copy of a specimen, rarely something that is no file at all."""
+        path = self.place / Path(name).name
+        if self.draw.random() < 0.03:
+            mutate.irregular(path, self.draw)
+            return path
+        data = (self.whole / name).read_bytes()
+        path.write_bytes(how(data) if how and self.draw.random() < 0.7 else mutate.of_bytes(data, self.draw))
+        return path
+
+    def folder(self, name: str, names: tuple[str, ...] = ("",)) -> Path:
+        """Return a copy of a folder with one file damaged, of those that end in one of ``names``, or missing."""
+        copy = self.place / name
+        shutil.copytree(self.whole / name, copy)
+        files = sorted(path for path in copy.rglob("*") if path.is_file() and path.name.endswith(names))
+        path = self.draw.choice(files)
+        data = path.read_bytes()
+        kind = self.draw.random()
+        if kind < 0.08:
+            path.unlink()
+            if kind < 0.05:
+                mutate.irregular(path, self.draw)
+        elif path.suffix == ".json":
+            path.write_bytes(mutate.of_json(data, self.draw))
+        else:
+            path.write_bytes(mutate.of_bytes(data, self.draw))
+        return copy
+
+
+def _archive(case: Case) -> Callable[[bytes], bytes]:
+    return lambda data: mutate.of_archive(data, case.draw, case.canary)
+
+
+def _loaded(case: Case, path: Path, **companions: Any) -> None:
+    opened = loading.open_model(path, weights="model", **companions) if not path.is_dir() else loading.open_model(path)
+    if case.draw.random() < 0.02:
+        opened.load()
+
+
+def checkpoint(case: Case) -> None:
+    _loaded(case, case.damaged("checkpoint.pth", _archive(case)))
+
+
+def checkpoint_tree(case: Case) -> None:
+    with np.load(case.whole / "tensors.npz") as arrays:
+        tensors = mutate.of_tensors(dict(arrays), case.draw)
+    path = case.place / "tree.pth"
+    path.write_bytes(torch_file({case.draw.choice(("model", "model", "model", "state_dict")): tensors}))
+    _loaded(case, path)
+
+
+def convert(case: Case) -> None:
+    case.writes.append(case.place / "out")
+    loading.convert(case.damaged("clip.pt", _archive(case)), case.place / "out")
+
+
+def codec(case: Case) -> None:
+    loading.load_codec(case.damaged("codec.pth", _archive(case)))
+
+
+def clip(case: Case) -> None:
+    loading.load_clip(case.damaged("clip.pt", _archive(case)))
+
+
+def inception(case: Case) -> None:
+    load_inception(case.damaged("clip.pt", _archive(case)))
+
+
+def mapping(case: Case) -> None:
+    name = case.draw.choice(("mapping.npy", "mapping.pt"))
+    read_reduction(case.damaged(name, _archive(case) if name == "mapping.pt" else None))
+
+
+def yaml_file(case: Case) -> None:
+    config_from_yaml(case.damaged("config.yaml", lambda data: mutate.of_yaml(data, case.draw, case.canary)))
+
+
+def model_config(case: Case) -> None:
+    read_config(case.folder("model", ("config.json",)))
+
+
+def tokenizer(case: Case) -> None:
+    folder = case.folder("model", ("vocab.json", "merges.txt", "config.json"))
+    Tokenizer.from_files(folder / "tokenizer")(["a cat"])
+
+
+def model_weights(case: Case) -> None:
+    folder = case.folder("model")
+    loading.open_model(folder).load()
+
+
+def diffusers(case: Case) -> None:
+    folder = case.folder("diffusers", (".json", ".safetensors", ".txt"))
+    _loaded(case, folder)
+
+
+def clip_folder(case: Case) -> None:
+    loading.load_clip(case.folder("clip"))
+
+
+def statistics(case: Case) -> None:
+    read_statistics(case.damaged("statistics.npz"))
+
+
+def protocol(case: Case) -> None:
+    read_protocol(case.damaged("protocol.json", lambda data: mutate.of_json(data, case.draw)))
+
+
+def recipe(case: Case) -> None:
+    path = case.damaged("picture.json", lambda data: mutate.of_json(data, case.draw))
+    table = read_json(path)
+    if isinstance(table, dict):
+        settings_of_recipe(table, case.place)
+
+
+def report(case: Case) -> None:
+    _read_bound(case.damaged("report.json", lambda data: mutate.of_json(data, case.draw)))
+
+
+def upload(case: Case) -> None:
+    name = case.draw.choice(sorted(path.name for path in (case.whole / "pictures").iterdir() if path.suffix != ".txt"))
+    data = mutate.of_bytes((case.whole / "pictures" / name).read_bytes(), case.draw)
+    read_upload(data, Limits())
+
+
+def picture(case: Case) -> None:
+    name = case.draw.choice(sorted(path.name for path in (case.whole / "pictures").iterdir() if path.suffix != ".txt"))
+    fit_picture(open_picture(case.damaged(f"pictures/{name}"), "image"), 16)
+
+
+def form(case: Case) -> None:
+    config = preset(case.draw.choice(("tiny_text", "tiny_class", "tiny_unconditional")))
+    limits, strategy = Limits(), case.draw.choice(list(STRATEGIES))
+    inputs = model_inputs(config, limits) | strategy_inputs(strategy, limits)
+    values = {name: value for name, value in default_form(config).items() if name in inputs} | {"strategy": strategy}
+    values |= {SUBJECT[config.denoiser.condition]: 1} if config.denoiser.condition in SUBJECT else {}
+    read_form(mutate.of_tree(values, case.draw), config, limits)
+
+
+def cache(case: Case) -> None:
+    folder = case.folder("cache", (".json", ".array_record"))
+    _batches({"cache": str(folder), "read_threads": 1}, read_config(case.whole / "model"))
+
+
+def pictures(case: Case) -> None:
+    _batches({"source": "folder", "root": str(case.folder("pictures")), "read_threads": 1})
+
+
+def tar(case: Case) -> None:
+    _batches({"source": "tar_shards", "root": str(case.folder("tar")), "read_threads": 1})
+
+
+def _batches(data: dict[str, Any], model: Any = None) -> None:
+    loader = make_loader(data | {"max_broken": 2}, model or preset("tiny_text"), split="train", batch_size=4)
+    batches = iter(loader)
+    try:
+        for _ in range(3):
+            next(batches)
+    finally:
+        batches.close()
+
+
+def data_options(case: Case) -> None:
+    table = mutate.of_tree({"source": "folder", "root": str(case.whole / "pictures"), "options": {}}, case.draw)
+    make_loader(table, preset("tiny_text"), split="train", batch_size=4)
+
+
+DOORS: dict[Callable[[Case], None], int] = {  # how often each is tried
+    checkpoint: 24,
+    checkpoint_tree: 8,
+    convert: 3,
+    codec: 4,
+    clip: 8,
+    inception: 4,
+    mapping: 6,
+    yaml_file: 14,
+    model_config: 8,
+    tokenizer: 4,
+    model_weights: 1,
+    diffusers: 6,
+    clip_folder: 5,
+    statistics: 6,
+    protocol: 6,
+    recipe: 6,
+    report: 3,
+    upload: 8,
+    picture: 8,
+    form: 8,
+    cache: 8,
+    pictures: 8,
+    tar: 8,
+    data_options: 4,
+}
