@@ -124,7 +124,7 @@ def _known(prompts: list[str]) -> None:
             raise ValueError(f"{prompt!r} names nothing that the embedded model knows; it knows {', '.join(concepts)}")
 
 
-class _Parsed(Exception):
+class _Parsed(BaseException):
     """Raised where the arguments are good and the work would begin."""
 
 
