@@ -554,9 +554,8 @@ def from_dict(cls: type, values: Any, *, where: str = "") -> Any:
     if unknown := sorted(set(values) - set(fields), key=str):
         near = difflib.get_close_matches(unknown[0], fields, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(
-            f"{where} has unknown fields {brief(', '.join(map(str, unknown)))}{hint}; known: {', '.join(fields)}"
-        )
+        named = brief(", ".join(name if str(name).isidentifier() else shown(name) for name in unknown))
+        raise ConfigError(f"{where} has unknown fields {named}{hint}; known: {', '.join(fields)}")
     required = {
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     }
