@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from unittest import mock
 
 # XLA's newer way to make CPU code of fused operations takes two to three times as long to compile as its older one.
-QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false"
+# Splitting a program among threads that compile costs a third more in all, and makes the same code.
+QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
 @contextmanager

@@ -1,24 +1,46 @@
-"""The command line as a person types it, each run in a process of its own."""
+"""The command line as a person types it; in a process of its own where a test is about the process."""
 
+import contextlib
+import io
 import json
+import runpy
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 from PIL import Image
 
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.cli.main import mode_modules
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 REPO = Path(__file__).resolve().parents[1]
 
 
-def run(*arguments: str, script: str = "main.py"):
-    return subprocess.run([sys.executable, str(REPO / script), *map(str, arguments)], capture_output=True, text=True)
+def run(*arguments: str, script: str = "main.py", cwd: Path = REPO):
+    """Run a script as if alone, in this process, where Python and JAX have started and what was compiled is kept."""
+    mode_modules()  # which defines the flags
+    said, wrong, status = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", [str(REPO / script), *map(str, arguments)]),
+        flagsaver.flagsaver(),
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(wrong),
+        mock.patch.object(warnings, "formatwarning", warnings.formatwarning),
+    ):
+        try:
+            runpy.run_path(str(REPO / script), run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+    return subprocess.CompletedProcess(arguments, status, said.getvalue(), wrong.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +121,12 @@ def test_a_batch_draws_what_it_drew_again_and_files_are_named_from_the_root(fold
         "--mesh=1,1,1",
         "--noprogress",
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(REPO / "main.py"),
-            f"--checkpoint={folder.name}",
-            f"--image={tmp_path / 'picture.png'}",
-            "--outpaint=0.25,0,0.25,0",
-            *options,
-            f"--out={out}",
-        ],
-        capture_output=True,
-        text=True,
+    done = run(
+        f"--checkpoint={folder.name}",
+        f"--image={tmp_path / 'picture.png'}",
+        "--outpaint=0.25,0,0.25,0",
+        *options,
+        f"--out={out}",
         cwd=folder.parent,
     )
     assert done.returncode == 0, done.stderr
@@ -306,30 +322,12 @@ MISTAKES = [
 
 
 def test_mistakes_are_one_line_and_leave_nothing(folder, tmp_path):
-    # One process for all of them: starting Python and JAX is most of the time.
-    script = """
-import json, sys
-from absl import flags
-from vqdiffusion_jax.cli import run
-for argv in json.loads(sys.argv[1]):
-    print("code", run(["main.py", *argv]), file=sys.stderr)
-    flags.FLAGS.unparse_flags()
-    for flag in flags.FLAGS._flags().values():
-        flag.unparse()
-"""
-    commands = [[part.format(folder=folder) for part in arguments] for arguments, _ in MISTAKES]
-    commands = [
-        command if "--mode=convert" in command else [*command, f"--out={tmp_path / 'out'}"] for command in commands
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", script, json.dumps(commands)], capture_output=True, text=True, cwd=REPO
-    )
-    said = done.stderr.split("code ")
-    assert len(said) == len(MISTAKES) + 1, done.stderr
-    for (_, message), text, code in zip(MISTAKES, said, said[1:], strict=False):
-        line = text.strip().splitlines()[-1]
-        assert line.startswith("error: ") and message in line, (message, text)
-        assert code.startswith("1"), code
+    for arguments, message in MISTAKES:
+        command = [part.format(folder=folder) for part in arguments]
+        done = run(*command, *([] if "--mode=convert" in command else [f"--out={tmp_path / 'out'}"]))
+        line = done.stderr.strip().splitlines()[-1]
+        assert line.startswith("error: ") and message in line, (message, done.stderr)
+        assert done.returncode == 1, message
     assert not any(path.suffix == ".png" for path in tmp_path.rglob("*"))
 
 

@@ -143,14 +143,25 @@ def assert_predictions(case: Case, run: str, model, plan, after: np.ndarray, arg
     elif case.kind == "class":
         null = jnp.full(count, model.config.denoiser.null_label)
 
-    def logits(tokens, timestep, guided):
-        return model.denoiser(tokens, timestep, condition), model.denoiser(tokens, timestep, null) if guided else None
-
-    log_x0_fn = jax.jit(predictor(logits, Guidance(arguments["guidance_scale"]), TopR(arguments["truncation_rate"])))
+    guidance, truncation = Guidance(arguments["guidance_scale"]), TopR(arguments["truncation_rate"])
     before = np.concatenate([np.full_like(after[:1], model.config.denoiser.mask_token), after[:-1]])
     for call, recorded in zip(case[f"{run}/log_x0_calls"], classes_last(case[f"{run}/log_x0"]), strict=True):
-        ours = np.asarray(log_x0_fn(jnp.asarray(before[call]), jnp.asarray(plan.timestep[call])))
+        at = jnp.asarray(before[call]), jnp.asarray(plan.timestep[call])
+        ours = np.asarray(log_x0(model.denoiser, condition, null, guidance, truncation, *at))
         theirs = recorded[..., :-1]
         differ = (ours <= -70) != (theirs <= -70)
         assert np.exp(np.maximum(ours, theirs))[differ].sum() < 1e-6
         np.testing.assert_allclose(ours[~differ], theirs[~differ], atol=1e-4)
+
+
+@jax.jit
+def log_x0(denoiser, condition, null, guidance, truncation, tokens, timestep):
+    """Return log p(x_0 | x_t) of one call.
+
+    The network is an argument, so that runs of the same shapes share a program.
+    """
+
+    def logits(tokens, timestep, guided):
+        return denoiser(tokens, timestep, condition), denoiser(tokens, timestep, null) if guided else None
+
+    return predictor(logits, guidance, truncation)(tokens, timestep)
