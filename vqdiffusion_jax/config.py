@@ -516,6 +516,7 @@ class ComputeConfig:
         one_of(self, "attention", ATTENTIONS)
 
 
+ROUNDINGS = ("truncate", "round")  # of pixels to 8 bits
 MODEL_DTYPES = ("float32", "bfloat16", "float8")  # of ``compute_in`` and --dtype
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ..array_types import AnyFloat, FeatureMap, Images, Key, Latents, Pixels, Tokens
-from ..config import ComputeConfig, VQGANConfig
+from ..config import ROUNDINGS, ComputeConfig, VQGANConfig
 from ..diffusion.transitions import check_tokens
 from .codebook_reduction import first_codes_kept
 from .convolution import pointwise
@@ -19,8 +19,6 @@ from .dense_codec import DenseDecoder, DenseEncoder
 from .layers import Buffer, sample_by_sample
 from .quantizers import gumbel_noise, make_quantizer
 from .vqgan_blocks import Decoder, Encoder, in_float32
-
-ROUNDINGS = ("truncate", "round")
 
 
 def images_to_float(images) -> AnyFloat:

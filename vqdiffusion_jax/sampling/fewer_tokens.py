@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +34,13 @@ _TOKENS_PER_CALL: dict[str, Any] = dict(
 )
 
 
-def _tokens_for(calls: int, num_tokens: int) -> int:
-    """Return the tokens a call with which a picture takes about ``calls`` calls; the one at t = 0 reveals none."""
-    return -(-num_tokens // max(1, calls - 1))
+class _TokensPerCall:
+    """Strategies whose number of calls follows from ``tokens_per_call``."""
+
+    @classmethod
+    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> Self:
+        """Return the strategy that takes about ``calls`` calls a picture; the one at t = 0 reveals none."""
+        return cls(**{"tokens_per_call": -(-num_tokens // max(1, calls - 1))})
 
 
 def _reveal_plan(
@@ -69,7 +73,7 @@ def _reveal_or_draw(call, log_x0, tokens, noise, draw, score, log_value) -> jax.
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class FewerTokens:
+class FewerTokens(_TokensPerCall):
     """Reveal a set number of masked tokens a call, at positions drawn evenly (improved VQ-Diffusion, Algorithm 1).
 
     Codes are drawn from p(x_0) and stay until t = 0, where a posterior draw replaces every token.
@@ -87,10 +91,6 @@ class FewerTokens:
     def __post_init__(self):
         check_fields(self)
 
-    @classmethod
-    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> FewerTokens:
-        return cls(tokens_per_call=_tokens_for(calls, num_tokens))
-
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         return _reveal_plan(self.counts, self.tokens_per_call, schedule, num_tokens)
 
@@ -102,7 +102,7 @@ class FewerTokens:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class PurityPrior:
+class PurityPrior(_TokensPerCall):
     """Reveal the tokens first that the network is surest of (improved VQ-Diffusion, Algorithm 2).
 
     As FewerTokens, but positions are drawn with probability proportional to their purity, and codes from
@@ -126,10 +126,6 @@ class PurityPrior:
 
     def __post_init__(self):
         check_fields(self)
-
-    @classmethod
-    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> PurityPrior:
-        return cls(tokens_per_call=_tokens_for(calls, num_tokens))
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         return _reveal_plan(self.counts, self.tokens_per_call, schedule, num_tokens)

@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 
 import jax
 
+from ..config import ROUNDINGS
 from ..errors import SettingError
 from .ancestral import Ancestral
 from .fields import Setting, check_fields, setting, settings_of
@@ -25,7 +26,6 @@ from .strategy import Strategy
 
 NULLS = ("auto", "learnable", "text")
 OUTPUT_TYPES = ("pil", "np", "uint8", "tokens")
-ROUNDINGS = ("truncate", "round")
 WHAT, START, HOW, OUTPUT = "what", "start", "how", "output"
 EXCLUSIVE = (  # pairs of fields that set the same thing
     ("truncation_rate", "top_k"),
