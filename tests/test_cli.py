@@ -309,7 +309,7 @@ MISTAKES = [
         ("--checkpoint={folder}", "--prompt=a", "--strategy=fast", "--timesteps=5,3"),
         "--timesteps goes with --strategy=posterior",
     ),
-    (("--checkpoint=microsoft/vq-diffusion-ithq", "--prompt=a"), "first download the folder"),
+    (("--checkpoint=microsoft/vq-diffusion-ithq", "--prompt=a"), "HF_HUB_OFFLINE is set; unset it"),
     (("--checkpoint=tests", "--prompt=a"), "tests is no model folder"),
     (("--mode=convert", "--checkpoint={folder}"), "--out is needed"),
     (("--again={folder}/list.json",), "is not about a picture"),
@@ -321,7 +321,9 @@ MISTAKES = [
 ]
 
 
-def test_mistakes_are_one_line_and_leave_nothing(folder, tmp_path):
+def test_mistakes_are_one_line_and_leave_nothing(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     for arguments, message in MISTAKES:
         command = [part.format(folder=folder) for part in arguments]
         done = run(*command, *([] if "--mode=convert" in command else [f"--out={tmp_path / 'out'}"]))
