@@ -109,8 +109,8 @@ def test_inpainting_from_files(folder, tmp_path):
 def test_a_batch_draws_what_it_drew_again_and_files_are_named_from_the_root(folder, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera lay on its side
-    wide = np.zeros((8, 32, 3), np.uint8)
-    wide[:, :16] = 255
+    wide = np.zeros((8, 16, 3), np.uint8)
+    wide[:, :8] = 255
     Image.fromarray(wide).save(tmp_path / "picture.png", exif=exif)
     out = tmp_path / "out"
     options = (

@@ -230,7 +230,9 @@ class VQDiffusionPipeline(DiffusersMethods):
           mask_image: a file, a PIL image or an array (height, width) of bool, 0 and 1, 0 to 255, or floats from 0 to
             1, one or one a picture; what is lighter than half and visible is painted, and pixels elsewhere come back
             exactly.
-          outpaint: (left, top, right, bottom) margins to paint around ``image``, as fractions of the new picture.
+          outpaint: (left, top, right, bottom), the least margins to paint around ``image``, as fractions of the new,
+            square picture.  The whole image is scaled to fit between them, and the space that its shape leaves is
+            painted too.
           strength: in (0, 1]; share of all noise that ``image`` is given before denoising; by default 1 with a mask.
           latents: (n, length) tokens to start from in place of all [MASK].
           strategy: a strategy of ``vqdiffusion_jax.sampling``, or its name, with its own settings as further fields.

@@ -87,15 +87,41 @@ def test_pixels_outside_the_mask_come_back_exactly():
         composite(original, generated, mask[:3])
 
 
-def test_outpainting_leaves_the_picture_in_the_middle():
+def test_outpainting_keeps_the_whole_picture_between_the_margins():
     picture = np.zeros((20, 40, 3), np.uint8)
     picture[:, 20:] = 200
     canvas, mask = outpaint(picture, 16, left=0.25, right=0.25, bottom=0.5)
     assert canvas.shape == (16, 16, 3) and canvas.dtype == np.uint8
     kept = np.zeros((16, 16), bool)
-    kept[:8, 4:12] = True
+    kept[2:6, 4:12] = True  # 8 x 8 pixels are left, and the picture is twice as wide as high
     np.testing.assert_array_equal(mask, ~kept)
-    assert (canvas[:, :5] == 0).all() and (canvas[:, 11:] == 200).all()  # the margins repeat its edges
+    assert (canvas[:, :5] == 0).all() and (canvas[:, 11:] == 200).all()  # its edges are repeated around it
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (16, 8), (8, 32), (300, 1)])
+@pytest.mark.parametrize("margins", [(0.25, 0, 0.25, 0), (0.25, 0, 0, 0), (0, 0.1, 0.3, 0.5)])
+def test_outpainting_cuts_nothing_away(shape, margins):
+    size, (left, top, right, bottom) = 16, margins
+    picture = np.full((*shape, 3), 90, np.uint8)
+    picture[[0, -1]] = picture[:, [0, -1]] = 250  # a frame, seen on all four sides
+    canvas, mask = outpaint(picture, size, left=left, top=top, right=right, bottom=bottom)
+    rows, columns = np.nonzero(~mask)
+    y0, y1, x0, x1 = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    assert round(size * left) <= x0 and x1 <= size - round(size * right)
+    assert round(size * top) <= y0 and y1 <= size - round(size * bottom)
+    assert not mask[y0:y1, x0:x1].any()
+    # In its own proportions, to a pixel, and as large as it can be.
+    assert abs((y1 - y0) * shape[1] - (x1 - x0) * shape[0]) <= max(shape)
+    assert y1 - y0 == size - round(size * top) - round(size * bottom) or x1 - x0 == size - round(size * left) - round(
+        size * right
+    )
+    inside = canvas[y0:y1, x0:x1].astype(int)
+    for side in (inside[0], inside[-1], inside[:, 0], inside[:, -1]):
+        assert side.mean() > 100
+
+
+def test_margins_that_leave_nothing_are_refused():
+    picture = np.zeros((20, 40, 3), np.uint8)
     for margins in ({}, {"left": -0.1}, {"left": 0.5, "right": 0.5}, {"top": 1.0}):
         with pytest.raises(ValueError, match="outpaint is .*margin|outpaint is .*must lie in"):
             outpaint(picture, 16, **margins)

@@ -104,12 +104,14 @@ def outpaint(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ``image`` and ``mask_image`` of a call that paints margins around a picture.
 
-    picture: PIL image, or uint8 (height, width, 3).  Its centre is cut to the shape that the margins leave and resized.
-      It is made upright, and transparency is composed on white.
+    The canvas is square and nothing of the picture is cut away: it is scaled, in its own proportions, to the largest
+    size that fits between the margins, and centred there.  The space that its shape leaves is painted too.
+
+    picture: PIL image, or uint8 (height, width, 3).  It is made upright, and transparency is composed on white.
     size: side of the canvas in pixels, the codec's image_size.
-    left, top, right, bottom: margins, as fractions of the canvas.
-    Returns the canvas, uint8 (size, size, 3), with the picture's edge repeated in the margins, and the mask,
-    (size, size) bool, True in the margins.
+    left, top, right, bottom: least margins, as fractions of the canvas.
+    Returns the canvas, uint8 (size, size, 3), with the picture's edge repeated around it, and the mask, (size, size)
+    bool, True around the picture.
     Raises SettingError if the margins are negative, all 0, or leave nothing, PictureError for what is no picture.
     """
     from PIL import Image
@@ -124,12 +126,11 @@ def outpaint(
         raise SettingError(told, value=margins)
     if (x0, y0, x1, y1) == (0, 0, size, size):
         raise SettingError("{outpaint} is {value}: at least one margin must be a pixel wide", value=margins)
-    width, height = x1 - x0, y1 - y0
-    scale = min(whole.width / width, whole.height / height)
-    across, down = width * scale, height * scale
-    corner = ((whole.width - across) / 2, (whole.height - down) / 2)
-    box = (*corner, corner[0] + across, corner[1] + down)
-    inside = np.asarray(whole.resize((width, height), Image.Resampling.BICUBIC, box=box))
+    scale = min((x1 - x0) / whole.width, (y1 - y0) / whole.height)
+    width, height = max(1, round(whole.width * scale)), max(1, round(whole.height * scale))
+    x0, y0 = x0 + (x1 - x0 - width) // 2, y0 + (y1 - y0 - height) // 2
+    x1, y1 = x0 + width, y0 + height
+    inside = np.asarray(whole.resize((width, height), Image.Resampling.BICUBIC))
     mask = np.ones((size, size), bool)
     mask[y0:y1, x0:x1] = False
     return np.pad(inside, ((y0, size - y1), (x0, size - x1), (0, 0)), mode="edge"), mask

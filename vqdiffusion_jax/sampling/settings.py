@@ -96,7 +96,8 @@ class SamplingSettings:
         least=0.0,
         most=1.0,
         group=START,
-        help="left,top,right,bottom: margins to paint around image, as fractions of the new picture.",
+        help="left,top,right,bottom: least margins to paint around image, as fractions of the new, square picture; "
+        "the whole image is scaled to fit between them.",
     )
     strength: float | None = setting(
         type=float, above=0.0, most=1.0, group=START, help="Share of all noise that image is given first."
