@@ -1,27 +1,27 @@
-"""Files of a run: a PNG, a JSON and perhaps a GIF a picture, and a grid."""
+"""Files of a run: a PNG, a JSON and perhaps an animation a picture, and a grid."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from ..files import write_whole
 from ..pictures import fit_mask, open_picture  # noqa: F401  (their former place, kept for one release)
-from ..recipe import recipe_of_one
+from ..pictures.png_text import png_info
+from ..recipe import json_of, recipe_of_one, texts_of_png
 from ..sampling.seeds import occurrences
+from .animation import FORMATS, write_animation
 
 if TYPE_CHECKING:
     from ..pipeline import VQDiffusionOutput, VQDiffusionPipeline
 
-GIF_FRAMES = 50  # at most; longer runs are thinned
-FRAME_MS = 80
+FRAMES = 50  # of an animation, at most; longer runs are thinned
 GRID = "grid-"  # and the number of its first picture
 GRID_PICTURES = 64  # at most; the first ones
 
@@ -37,39 +37,48 @@ def grid(pictures: np.ndarray, columns: int | None = None) -> Image.Image:
 
 
 class Writer:
-    """The writer of a run's pictures: one PNG, one JSON and, with a trajectory, one GIF each; at the end a grid.
+    """The writer of a run's pictures: a PNG, a JSON and, with a trajectory, an animation each; at the end a grid.
 
-    Each file appears whole or not at all, a picture's PNG last.  Only its JSON is empty for a moment, to reserve the
-    number; a number that another run has reserved is left out.  The grid shows the run's first pictures and has the
-    number of the first.  Of several processes each writes its own pictures, and none a grid.
+    The JSON, from which --again draws the very picture, stands inside the PNG too.  Each file appears whole or not at
+    all, a picture's PNG last.  Only its JSON is empty for a moment, to reserve the number; a number that another run has
+    reserved is left out.  The grid shows the run's first pictures and has the number of the first.  Of several
+    processes each writes its own pictures, and none a grid.
 
     out: folder.  start: number of the first picture's files.  subjects: the settings of each picture's own.
     record: the recipe that all share.  first_image: number of the first picture of each subject.
+    animation: the format of animations, one of FORMATS.
     """
 
-    def __init__(self, out: Path, start: int, subjects: list[dict], record: dict, first_image: int):
+    def __init__(
+        self, out: Path, start: int, subjects: list[dict], record: dict, first_image: int, animation: str = "gif"
+    ):
+        self.animation = animation
         self.out, self.start, self.subjects, self.record, self.first_image = out, start, subjects, record, first_image
         self.occurrences = occurrences(tuple(subject.items()) for subject in subjects)
         self.written: list[str] = []
         self.shown: list[np.ndarray] = []
 
-    def add(self, result: VQDiffusionOutput, pipeline: VQDiffusionPipeline) -> None:
-        """Write a batch of the run's pictures."""
+    def add(self, result: VQDiffusionOutput, pipeline: VQDiffusionPipeline, steps: int | None = None) -> None:
+        """Write a batch of the run's pictures.  steps: network calls that each took."""
         for i, (index, picture) in enumerate(zip(result.indices, result.images, strict=True)):
-            # python main.py --mode=sample --again=THIS.json draws this very picture.
-            number = self.first_image + self.occurrences[index]
-            again = recipe_of_one(self.record, number, **self.subjects[index])
+            again = self.recipe(index)
             with self._number(index) as name:
                 with write_whole(self.out / f"{name}.json") as place:
-                    place.write_text(json.dumps(again, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                    place.write_text(json_of(again), encoding="utf-8")
                 if result.trajectory is not None:
-                    with write_whole(self.out / f"{name}.gif") as place:
-                        _write_gif(place, result.trajectory[i], pipeline)
+                    with write_whole(self.out / f"{name}.{self.animation}") as place:
+                        write_animation(place, self.animation, list(frames(result.trajectory[i], pipeline, FRAMES)))
                 with write_whole(self.out / f"{name}.png") as place:
-                    Image.fromarray(picture).save(place, format="PNG")
+                    height, width = picture.shape[:2]
+                    told = png_info(texts_of_png(again, (width, height), steps))
+                    Image.fromarray(picture).save(place, format="PNG", pnginfo=told)
             self.written.append(name)
             if len(self.shown) < GRID_PICTURES:
                 self.shown.append(picture)
+
+    def recipe(self, index: int) -> dict[str, Any]:
+        """Return the recipe of picture ``index``."""
+        return recipe_of_one(self.record, self.first_image + self.occurrences[index], **self.subjects[index])
 
     @contextmanager
     def _number(self, index: int) -> Iterator[str]:
@@ -84,9 +93,12 @@ class Writer:
         try:
             yield name
         except BaseException:
-            for ending in ("gif", "json"):
-                (self.out / f"{name}.{ending}").unlink(missing_ok=True)
+            self._remove(name)
             raise
+
+    def _remove(self, name: str) -> None:
+        for ending in (self.animation, "json"):
+            (self.out / f"{name}.{ending}").unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Write the grid, and print the numbers and the folder of the run's files."""
@@ -102,7 +114,8 @@ def first_free(out: Path) -> int:
     """Return the first number above those of all files, as any process sees the folder.  All processes call this."""
     from ..multihost import all_gather
 
-    numbers = [path.stem.removeprefix(GRID) for path in out.iterdir() if path.suffix in (".png", ".json", ".gif")]
+    endings = (".png", ".json", *(f".{form}" for form in FORMATS))
+    numbers = [path.stem.removeprefix(GRID) for path in out.iterdir() if path.suffix in endings]
     # Longer numbers are dates in the names of other files.
     taken = [int(number) for number in numbers if number.isdecimal() and len(number) < 10]
     # Gathering also waits for every process, so that none writes before all have looked.
@@ -119,16 +132,3 @@ def frames(trajectory: np.ndarray, pipeline: VQDiffusionPipeline, count: int) ->
     cell = pipeline.config.codec.downsampling
     hidden = np.kron(masked.reshape(-1, *pipeline.config.codec.grid), np.ones((1, cell, cell), bool))
     return np.where(hidden[..., None], np.uint8(128), pipeline.decode(np.where(masked, 0, trajectory[keep])))
-
-
-def _write_gif(path: Path, trajectory: np.ndarray, pipeline: VQDiffusionPipeline) -> None:
-    """Write the GIF of a trajectory, (calls, length) tokens of one picture."""
-    shown = [Image.fromarray(picture) for picture in frames(trajectory, pipeline, GIF_FRAMES)]
-    shown[0].save(
-        path,
-        format="GIF",
-        save_all=True,
-        append_images=shown[1:],
-        duration=[FRAME_MS] * (len(shown) - 1) + [1500],
-        loop=0,
-    )

@@ -1,4 +1,4 @@
-"""``--again``: flags and settings from the JSON beside a picture."""
+"""``--again``: flags and settings from a picture's recipe, the JSON beside the picture or inside its PNG."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from absl import flags
 
 from ..errors import UsageError, one_line, shown
 from ..hub import is_name
-from ..recipe import ORIGIN, settings_of_recipe
+from ..pictures.png_text import SIGNATURE, read_png_text
+from ..recipe import KEYWORD, ORIGIN, settings_of_recipe
 from ..sampling.settings import SamplingSettings
-from ..user_files import read_json
+from ..user_files import open_regular, parse_json, read_json
 
 FLAGS = flags.FLAGS
 
-_MOST_BYTES = 2**20  # of the JSON beside a picture
+_MOST_BYTES = 2**20  # of a recipe
+_WHAT = "give the JSON beside a picture, or its PNG as it was written"
 
 _PATHS = ("checkpoint", "reference_config", "codec_config", "mapping", "codec", "clip")
 
@@ -34,17 +36,18 @@ def origin(**settled: Any) -> dict[str, Any]:
 
 
 def take_again(file: Path) -> SamplingSettings:
-    """Set the flags of origin of a picture's JSON, unless they are given, and return its settings.
+    """Set the flags of origin of a picture's recipe, unless they are given, and return its settings.
 
-    Raises UsageError, one line that names the file, for a file that is not such a JSON.
+    file: the JSON beside a picture, or its PNG.
+    Raises UsageError, one line that names the file, for a file that holds no recipe.
     """
     try:
-        table = read_json(file, most=_MOST_BYTES)
+        table = _recipe_in(file)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"--again={file} cannot be read: {reason}; give the JSON beside a picture") from error
+        raise UsageError(f"--again={file} cannot be read: {reason}; {_WHAT}") from error
     if not isinstance(table, dict) or table.get("mode", "sample") != "sample":
-        raise UsageError(f"--again={file} is not about a picture; give the JSON beside one")
+        raise UsageError(f"--again={file} is not about a picture; {_WHAT}")
     for name in ORIGIN:
         if name in table and not FLAGS[name].present:
             _set(file, name, table[name])
@@ -52,6 +55,31 @@ def take_again(file: Path) -> SamplingSettings:
         return settings_of_recipe(table, file.parent)
     except ValueError as error:
         raise UsageError(f"--again={file}: {error}") from error
+
+
+def _recipe_in(file: Path) -> Any:
+    """Return the value of a JSON file, or of the recipe inside a PNG.  Raises OSError or ValueError."""
+    with open_regular(file) as opened:
+        start = opened.read(12)
+    if start.startswith(SIGNATURE):
+        text = read_png_text(file, KEYWORD, most=_MOST_BYTES)
+        if text is None:
+            raise ValueError("this PNG carries no recipe, or another program has taken it out")
+        return parse_json(text, "its recipe")
+    if (kind := _picture_kind(start)) is not None:
+        raise ValueError(f"it is a {kind}, which carries no recipe")
+    return read_json(file, most=_MOST_BYTES)
+
+
+def _picture_kind(start: bytes) -> str | None:
+    """Return the format of a picture that is no PNG, from a file's first 12 bytes, or None."""
+    if start.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if start[:4] == b"RIFF" and start[8:] == b"WEBP":
+        return "WebP"
+    if start.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    return "MP4" if start[4:8] == b"ftyp" else None
 
 
 def _set(file: Path, name: str, value: Any) -> None:

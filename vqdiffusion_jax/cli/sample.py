@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..recipe import recipe, with_absolute_paths
 from ..sampling.settings import SamplingSettings
 from . import setting_flags
+from .animation import FORMATS, check_format
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, open_checkpoint
 from .processes import PROCESSES, join_processes
 from .replay import origin, take_again
@@ -29,7 +30,10 @@ _WHAT, _WHERE, _OUT = "mode sample: what", "mode sample: where", "mode sample: o
 setting_flags.define()
 flags.DEFINE_string("prompts_file", None, "A text file, one prompt a line.", module_name=_WHAT)
 flags.DEFINE_string(
-    "again", None, "The JSON beside a picture: draw it again; other flags override it.", module_name=_WHAT
+    "again",
+    None,
+    "A picture's PNG, or the JSON beside it: draw the picture again; other flags override its settings.",
+    module_name=_WHAT,
 )
 
 flags.DEFINE_list(
@@ -44,7 +48,14 @@ flags.DEFINE_bool("dry_run", False, "Say shapes, memory and operations, and draw
 flags.DEFINE_string(
     "out", "RESULT", "Folder to write to; convert, tokenize and reduce_codebook need it.", module_name=_OUT
 )
-flags.DEFINE_bool("progress", True, "Show a progress bar.", module_name=_OUT)
+flags.DEFINE_enum(
+    "trajectory_format",
+    "gif",
+    list(FORMATS),
+    "Form of the animation that --return_trajectory adds; mp4 needs the package av.",
+    module_name=_OUT,
+)
+flags.DEFINE_bool("progress", True, "Show a progress bar, on a terminal.", module_name=_OUT)
 
 FLAGS = flags.FLAGS
 UPDATES = 20  # of the progress bar a picture, at most about; each stops the device for a moment
@@ -64,9 +75,7 @@ def main() -> None:
     join_processes()
     # Every mistake in the flags is found before the weights are read.
     settings = settings_given()
-    if settings.return_trajectory and jax.process_count() > 1:
-        told = "leave it out, or leave out --distributed and --coordinator"
-        raise UsageError(f"--return_trajectory goes with one process; {told}")
+    check_animation(settings.return_trajectory)
     compute = chosen_compute()
     out = Path(FLAGS.out)
     if out.exists() and not out.is_dir():
@@ -86,13 +95,15 @@ def main() -> None:
     sizes = None if mesh is None or FLAGS.mesh is None else [str(size) for size in mesh.shape.values()]
     came_from = origin(checkpoint=checkpoint_or_embedded(), dtype=dtype_of(compute), mesh=sizes)
     shared = with_absolute_paths(recipe(came_from, call.settings.changed(batch_size=together)))
-    writer = Writer(out, first_free(out), subjects(call.settings), shared, settings.first_image)
+    writer = Writer(
+        out, first_free(out), subjects(call.settings), shared, settings.first_image, FLAGS.trajectory_format
+    )
     precision = jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
     calls = len(call.plan)
     with precision, progress_bar(FLAGS.progress, calls, -(-len(call.subjects) // together)) as callback:
         # Each batch is written before the next is drawn, so that it stays if the run fails later.
         for batch in pipeline.draw(call, callback=callback, callback_steps=calls_a_piece(calls, UPDATES)):
-            writer.add(batch, pipeline)
+            writer.add(batch, pipeline, calls)
     writer.finish()
 
 
@@ -103,6 +114,19 @@ def settings_given() -> SamplingSettings:
         fields["prompt"] = [*fields.get("prompt", []), *read_prompts(FLAGS.prompts_file)]
     settings = take_again(Path(FLAGS.again)) if FLAGS.again else SamplingSettings()
     return settings.changed(**fields, output_type="uint8")
+
+
+def check_animation(wanted: bool) -> None:
+    """Raise UsageError for an animation that several processes would share, and for a format that is of no use."""
+    import jax
+
+    if wanted and jax.process_count() > 1:
+        told = "leave it out, or leave out --distributed and --coordinator"
+        raise UsageError(f"--return_trajectory goes with one process; {told}")
+    if wanted:
+        check_format(FLAGS.trajectory_format)
+    elif FLAGS["trajectory_format"].present:
+        raise UsageError(f"--trajectory_format={FLAGS.trajectory_format} goes with --return_trajectory; give both")
 
 
 def subjects(settings: SamplingSettings) -> list[dict[str, Any]]:
