@@ -1,318 +1,278 @@
-"""Training runs that are killed, stopped or out of disk end bit for bit like runs that nobody interrupted.
+"""Training runs that are killed, stopped or cut off end bit for bit like a run that nobody interrupted.
 
-    python -m benchmarks.interruptions --out=docs/results/interruptions.md
+    python -m benchmarks.interruptions --interruptions=100 --out=docs/results/interruptions.md
 
 Every run is ``python main.py --mode=train`` on pictures made here: a tiny text model whose codec and text tower run
-inside the step.  Compiled programs are kept between the runs, so that a start costs seconds.  Filling a disk needs a
-small file system of its own, which only root may mount; without it that part is left out.
+inside the step, with validation and the best checkpoint kept, without workers and with two.  Interruptions are a seeded
+plan of (kind, phase); the phase is read from the run's log, journal and folders, and a run is interrupted a random
+while after it shows it.  One that ended before counts as no interruption and is tried again.  A folder takes several
+interruptions one after another and is then trained to its end.
+
+Linux alone: it looks at processes in /proc.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import random
 import re
+import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
 import numpy as np
 from PIL import Image
 
-REPO = Path(__file__).resolve().parents[1]
+from ._interrupted_run import PHASES, REPO, Run, journal
+
 CONFIG = """
 from vqdiffusion_jax.training.config_dict import train_config_dict
 
 def get_config():
     return train_config_dict(
-        model="tiny_text", batch_size=8,
-        data=dict(source="folder", root={root!r}, drop_rate=0.2, max_broken=3, read_threads=1),
-        steps={steps}, learning_rate=dict(start=1e-3, peak=1e-2, warmup_steps=50), ema=dict(decay=0.9, interval=5),
-        compute=dict(dtype="float32", remat=False),
-        checkpoint=dict(every={every}, keep_last=2), watch=dict(log_every=5),
-        untrained_towers=True, workers=0, seed=3,
+        model="tiny_text", batch_size=4,
+        data=dict(source="folder", root={root!r}, drop_rate=0.2, max_broken=3, read_threads=1, validation_fraction=0.2),
+        steps={steps}, learning_rate=dict(start=1e-3, peak=1e-2, warmup_steps=20), ema=dict(decay=0.9, interval=5),
+        compute=dict(dtype="float32", remat=False), checkpoint=dict(every={every}, keep_last=2, keep_best=1),
+        watch=dict(log_every=1, eval_every={eval_every}, eval_batches=2),
+        untrained_towers=True, workers={workers}, seed=3,
     )
 """
-STEPS, EVERY, KILLS, SAVES_KILLED = 300, 10, 10, 3
-PATIENCE = 900.0  # seconds until a run counts as hung
+EVERY, EVAL_EVERY = 6, 8
+WORKERS = (0, 2)
+_SCORE = "validation_bits_per_token"
+A_FOLDER = 8  # interruptions before it is trained to its end
+FILE_SIZE = 20_000  # bytes a file may have on the "full disk": records fit, checkpoints do not
+ANYWHERE = PHASES
+TRAINING = ("compilation", "steps", "save", "validation", "resuming")
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--seed", type=int, default=0, help="of the random moments")
-    arguments.add_argument("--out", type=Path, help="also write the tables to this Markdown file")
-    options = arguments.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), random.Random(options.seed))
-        report = render(bench.interrupted(), bench.ends)
-    print(report)
-    if options.out:
-        options.out.write_text(report + "\n", encoding="utf-8")
+@dataclass(frozen=True)
+class Kind:
+    """A way to interrupt a run: ``act`` does it; the phases in which it makes sense; how the run must end."""
+
+    name: str
+    act: Callable[[Bench, Run], list[str] | None]
+    phases: tuple[str, ...]
+    statuses: tuple[int, ...]
+    says: str = ""  # a regular expression of the one line
+    with_workers: bool = False
 
 
-class Run:
-    """One start of a training run, of one or more processes over localhost."""
+@dataclass
+class Done:
+    """One interruption as it went."""
 
-    def __init__(
-        self,
-        bench: Bench,
-        workdir: Path,
-        processes: int = 1,
-        flags: tuple[str, ...] = (),
-        only: dict[int, str] | None = None,
-    ):
-        self.workdir, self.began = workdir, time.perf_counter()
-        command = [
-            sys.executable,
-            str(REPO / "main.py"),
-            "--mode=train",
-            f"--config={bench.config}",
-            f"--workdir={workdir}",
-            *flags,
-        ]
-        joined: list[list[str]] = [[]]
-        if processes > 1:
-            with socket.socket() as free:
-                free.bind(("localhost", 0))
-                address = f"--coordinator=localhost:{free.getsockname()[1]}"
-            joined = [[address, f"--num_processes={processes}", f"--process_id={index}"] for index in range(processes)]
-        self.logs, self.processes = [], []
-        for index, more in enumerate(joined):
-            more += [only[index]] if only and index in only else []
-            self.logs.append(bench.folder / f"log-{time.time_ns()}-{index}")
-            with open(self.logs[-1], "w") as log:
-                self.processes.append(
-                    subprocess.Popen(command + more, cwd=REPO, env=bench.environment, stdout=log, stderr=log)
-                )
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self.began
-
-    def until(self, reached: Callable[[], bool]) -> bool:
-        """Wait until the condition holds; return False if the run ended before."""
-        while not reached():
-            if self.processes[0].poll() is not None:
-                return False
-            if self.seconds() > PATIENCE:
-                raise TimeoutError(self.said())
-            time.sleep(0.001)
-        return True
-
-    def send(self, number: int, index: int = 0) -> None:
-        self.processes[index].send_signal(number)
-
-    def end(self) -> list[int]:
-        """Wait for all processes and return their exit statuses."""
-        try:
-            return [process.wait(timeout=PATIENCE) for process in self.processes]
-        finally:
-            for process in self.processes:
-                process.kill()
-
-    def said(self) -> str:
-        return "".join(log.read_text() for log in self.logs)
-
-    def errors(self) -> list[str]:
-        return [line for line in self.said().splitlines() if line.startswith("error: ")]
-
-    def unfinished(self) -> list[str]:
-        """Return the checkpoints on disk that are not whole yet."""
-        folder = self.workdir / "checkpoints"
-        return (
-            [name for name in os.listdir(folder) if not name.isdigit() and not name.startswith("unreadable-")]
-            if folder.is_dir()
-            else []
-        )
-
-    def being_saved(self) -> bool:
-        return bool(self.unfinished())
-
-    def step(self) -> int:
-        """Return the last step in the journal."""
-        found = (
-            re.findall(r'"step": (\d+)', journal.read_text())
-            if (journal := self.workdir / "metrics.jsonl").exists()
-            else []
-        )
-        return int(found[-1]) if found else 0
+    kind: str
+    phase: str
+    workers: int
+    step: int
+    status: int
+    faults: list[str] = field(default_factory=list)
 
 
 class Bench:
-    """Data, configuration and compiled programs of all runs; ``interrupted`` and ``ends`` make rows of two tables."""
+    """Data, configurations and whole runs; ``interrupt`` makes the interruptions of a plan."""
 
-    def __init__(self, folder: Path, moments: random.Random):
-        self.folder, self.moments = folder, moments
-        self.config = folder / "run.py"
-        self.config.write_text(CONFIG.format(root=str(make_pictures(folder / "pictures")), steps=STEPS, every=EVERY))
+    def __init__(self, folder: Path, seed: int, steps: int):
+        self.folder, self.random, self.steps = folder, random.Random(seed), steps
+        self.pictures = make_pictures(folder / "pictures")
         self.environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
-        self.start = 0.0  # seconds until training begins
-        # What went wrong, exit statuses, seconds until the other process ended, what was said, afterwards.
-        self.ends: list[tuple] = []
-
-    def interrupted(self) -> list[tuple]:
-        """Return (what, interruptions, final step, identical) of one and of two processes."""
-        rows = []
-        for processes in (1, 2):
-            whole = self.folder / f"whole-{processes}"
-            run = Run(self, whole, processes)
-            run.until(lambda: run.step() > 0)  # noqa: B023
-            self.start = 0.3 * run.seconds()  # later starts find the programs compiled
-            assert run.end() == [0] * processes, run.said()
-            ways = {"kill -9 at random moments": self.kill, "kill -9 while a checkpoint is written": self.kill_saving}
-            for index in range(processes):
-                ways["SIGTERM" + (f" to process {index}" if processes > 1 else "")] = lambda n, index=index: (
-                    self.sigterm(n, [index])
-                )
-            if processes > 1:
-                ways |= {"SIGTERM to both": lambda n: self.sigterm(n, [0, 1]), "kill -9 of one of them": self.kill_one}
-                del ways["kill -9 at random moments"], ways["kill -9 while a checkpoint is written"]
-            for number, (name, way) in enumerate(ways.items()):
-                self.workdir = self.folder / f"{processes}-{number}"
-                moments = way(processes)
-                again = Run(self, self.workdir, processes)
-                assert again.end() == [0] * processes, again.said()
-                rows.append((processes, name, moments, same_end(whole, self.workdir)))
-                print(rows[-1], flush=True)
-            if processes == 1:
-                self.ends += self.full_disk()
-                print(self.ends, flush=True)
-        self.ends.append(self.one_of_two_fails())
-        return rows
-
-    def kill(self, processes: int) -> list[str]:
-        """Kill ten times: three at any moment of starting, the others at any moment of training."""
-        moments = []
-        for number in range(KILLS):
-            starting = number % 4 == 1
-            if starting:
-                run, when = Run(self, self.workdir, processes), self.moments.uniform(0, self.start)
-                assert run.until(lambda: run.seconds() > when), run.said()  # noqa: B023
-            else:
-                run = self.trained_on(processes, most=STEPS // KILLS)
-                time.sleep(self.moments.uniform(0, 0.2))  # anywhere in a step
-            saving, step = run.being_saved(), run.step()
-            run.send(signal.SIGKILL)
-            assert run.end() == [-signal.SIGKILL], run.said()
-            moments.append(
-                f"{step}{f' ({when:.1f} s after the start)' if starting else ', in a save' if saving else ''}"
+        for workers in WORKERS:
+            text = CONFIG.format(
+                root=str(self.pictures), steps=steps, every=EVERY, eval_every=EVAL_EVERY, workers=workers
             )
-        return moments
+            (folder / f"run-{workers}.py").write_text(text)
+        self.whole = folder / "whole"
+        run = self.start(self.whole, 0)
+        assert run.end() == 0, run.said()
+        self.done: list[Done] = []
+        self.compared: list[tuple[Path, int, list[str]]] = []
+        self.per_folder: list[int] = []
 
-    def kill_one(self, processes: int) -> list[str]:
-        """Kill one of two processes; the other must not stay behind."""
-        moments = []
-        for index in (1, 0):
-            run = self.trained_on(processes, most=STEPS // 4)
-            run.send(signal.SIGKILL, index)
-            killed = time.perf_counter()
-            assert 0 not in run.end(), run.said()
-            moments.append(f"{run.step()}, process {1 - index} ended {time.perf_counter() - killed:.1f} s later")
-        return moments
+    def start(self, workdir: Path, workers: int, *, compiled: bool = True) -> Run:
+        environment = dict(self.environment)
+        if not compiled:  # so that there is something to interrupt
+            environment["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(dir=self.folder, prefix="compiled-")
+        command = ["--mode=train", f"--config={self.folder / f'run-{workers}.py'}"]
+        return Run(workdir, command, environment, steps=self.steps, every=EVAL_EVERY)
 
-    def trained_on(self, processes: int, most: int) -> Run:
-        """Return a run that has just logged a step, at most ``most`` steps after it began to train."""
-        run = Run(self, self.workdir, processes)
-        assert run.until(lambda: "resuming from" in run.said() or run.step() > 0), run.said()
-        first, more = run.step(), self.moments.randrange(most)
-        assert run.until(lambda: run.step() > first + more), run.said()
-        return run
+    def interrupt(self, plan: list[tuple[Kind, str, int]], until: float) -> None:
+        """Carry out the plan, one folder after another, and compare each folder's end; begin none after ``until``."""
+        number = 0
+        while plan and time.monotonic() < until:
+            number += 1
+            workers = plan[0][2]
+            chosen = [item for item in plan if item[2] == workers][:A_FOLDER]
+            # A folder begins once and ends once.
+            order = {"start-up": 0, "compilation": 1, "export": 3}
+            chosen.sort(key=lambda item: order.get(item[1], 2))
+            workdir, before = self.folder / f"interrupted-{number}", len(self.done)
+            for item in chosen:
+                if time.monotonic() < until and self._one(workdir, *item):
+                    plan.remove(item)
+            run = self.start(workdir, workers)
+            status = run.end()
+            faults = [*run.noise(), *([] if status == 0 else [f"the last start ended with {status}", *run.errors()])]
+            self.compared.append((workdir, workers, faults or differences(self.whole, workdir)))
+            self.per_folder.append(len(self.done) - before)
+            print(self.compared[-1], flush=True)
 
-    def kill_saving(self, processes: int) -> list[str]:
-        """Kill as soon as a checkpoint's temporary folder is there, or a little later."""
-        moments = []
-        for number in range(SAVES_KILLED):
-            run = self.trained_on(processes, most=STEPS // 10)
-            assert run.until(lambda: not run.being_saved()) and run.until(run.being_saved), run.said()  # noqa: B023
-            time.sleep(0.01 * number)
-            run.send(signal.SIGKILL)
+    def _one(self, workdir: Path, kind: Kind, phase: str, workers: int) -> bool:
+        """Interrupt a run of ``workdir`` in ``phase``; return whether it came to that."""
+        run = self.start(workdir, workers, compiled=phase != "compilation")
+        if phase in ("steps", "save", "validation"):  # somewhere in the next steps, not in the first that come
+            more = self.random.randrange(4)
+            if not run.until(lambda: run.step() > run.first + more and "step " in run.said()):
+                run.end()
+                return False
+        if not run.until(lambda: run.phase() == phase):
             run.end()
-            moments.append(f"{run.step()}, {len(run.unfinished())} unfinished checkpoint on disk")
-        return moments
+            return False
+        longest = {"start-up": 6.0, "compilation": 6.0, "resuming": 0.5, "validation": 0.5, "export": 0.1}
+        time.sleep(self.random.uniform(0, longest.get(phase, 0.02)))
+        found, step = run.phase(), run.step()
+        if run.process.poll() is not None:
+            run.end()
+            return False
+        faults = kind.act(self, run) or []
+        status = run.end()
+        done = Done(kind.name, found, workers, step, status, [*faults, *run.noise()])
+        unsaved = status == -signal.SIGTERM and found in ("start-up", "resuming", "export")  # it ends as it always does
+        if status not in kind.statuses and not unsaved and not (status == 0 and run.step() >= self.steps):
+            done.faults.append(f"exit status {status}: {run.said()[-300:]!r}")
+        if status == 1 and not (len(run.errors()) == 1 and re.search(kind.says, run.errors()[0])):
+            done.faults.append(f"it said {run.errors()}")
+        self.done.append(done)
+        print(done, flush=True)
+        return True
 
-    def sigterm(self, processes: int, to: list[int]) -> list[str]:
-        """Send SIGTERM twice, in the middle of training."""
-        moments = []
-        for _ in range(2):
-            run = self.trained_on(processes, most=STEPS // 4)
-            asked = time.perf_counter()
-            for index in to:
-                run.send(signal.SIGTERM, index)
-            assert run.end() == [0] * processes, run.said()
-            saved = re.search(r"asked to stop: saving checkpoint (\d+)", run.said())
-            assert saved, run.said()
-            moments.append(f"{saved[1]}, ended after {time.perf_counter() - asked:.1f} s")
-        return moments
 
-    def full_disk(self) -> list[tuple]:
-        """Train on a file system with room for a few checkpoints, of which all are kept."""
-        disk = self.folder / "disk"
-        disk.mkdir()
-        size = sum(path.stat().st_size for path in (self.folder / "whole-1" / "checkpoints" / str(STEPS)).rglob("*"))
-        kept = ("--config.checkpoint.keep_last=1000",)
-        rows = []
-        if subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={6 * size}", "tmpfs", disk], capture_output=True
-        ).returncode:
-            return [("full disk", "not tried: no file system can be mounted here", "", "", "")]
+def _kill(bench: Bench, run: Run) -> None:
+    run.send(signal.SIGKILL)
+
+
+def _term(bench: Bench, run: Run) -> None:
+    run.send(signal.SIGTERM)
+
+
+def _term_group(bench: Bench, run: Run) -> None:
+    run.send_to_group(signal.SIGTERM)
+
+
+def _kill_group(bench: Bench, run: Run) -> None:
+    run.send_to_group(signal.SIGKILL)
+
+
+def _ctrl_c(bench: Bench, run: Run) -> None:
+    run.send_to_group(signal.SIGINT)
+
+
+def _ctrl_c_twice(bench: Bench, run: Run) -> None:
+    run.send_to_group(signal.SIGINT)
+    time.sleep(bench.random.uniform(0.0, 0.3))
+    run.send_to_group(signal.SIGINT)
+
+
+def _kill_worker(bench: Bench, run: Run, number: int = signal.SIGKILL) -> None:
+    if run.until(lambda: bool(run.workers())) and (workers := run.workers()):
         try:
-            run = Run(self, disk / "run", flags=kept)
-            statuses = run.end()
-            saved = sorted(int(name) for name in os.listdir(disk / "run" / "checkpoints") if name.isdigit())
-            rows.append(("the disk fills while training", statuses, "", run.errors(), f"checkpoints {saved} are whole"))
-            run = Run(self, disk / "run", flags=kept)
-            rows.append(("started again on the full disk", run.end(), "", run.errors(), ""))
-            subprocess.run(["mount", "-o", f"remount,size={1000 * size}", disk], check=True)
-            run = Run(self, disk / "run", flags=kept)
-            statuses = run.end()
-            resumed = re.search(r"resuming from checkpoint \d+", run.said())
-            same = same_end(self.folder / "whole-1", disk / "run")
-            rows.append(
-                (
-                    "and once there is room",
-                    statuses,
-                    "",
-                    run.errors(),
-                    f"{resumed and resumed[0]}; bit-identical end: {same}",
-                )
-            )
-        finally:
-            subprocess.run(["umount", disk], check=True)
-        return rows
-
-    def one_of_two_fails(self) -> tuple:
-        """Train with two processes, the second of which has a copy of the pictures with most of them cut short."""
-        bad = self.folder / "damaged"
-        shutil.copytree(self.folder / "pictures", bad)
-        for path in sorted(bad.glob("*.png"))[10:]:
-            path.write_bytes(path.read_bytes()[:40])
-        run = Run(self, self.folder / "fails", 2, only={1: f"--config.data.root={bad}"})
-        run.processes[1].wait(timeout=PATIENCE)
-        ended = time.perf_counter()
-        statuses = run.end()
-        return (
-            "one process of two has too many broken pictures",
-            statuses,
-            time.perf_counter() - ended,
-            run.errors(),
-            "",
-        )
+            os.kill(bench.random.choice(workers), number)
+        except ProcessLookupError:
+            return
 
 
-def make_pictures(folder: Path, count: int = 64) -> Path:
+def _crash_worker(bench: Bench, run: Run) -> None:
+    _kill_worker(bench, run, signal.SIGSEGV)
+
+
+def _full_disk(bench: Bench, run: Run) -> None:
+    resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
+
+
+def _vanish(bench: Bench, run: Run) -> list[str]:
+    elsewhere = run.workdir.with_name(f"{run.workdir.name}-elsewhere")
+    run.workdir.rename(elsewhere)
+    run.process.wait()
+    faults = []
+    if run.workdir.exists():  # a save that was under way may leave an unfinished one
+        faults = [
+            f"a new folder holds {path.name}" for path in run.workdir.glob("checkpoints/*") if path.name.isdigit()
+        ]
+        shutil.rmtree(run.workdir)
+    elsewhere.rename(run.workdir)
+    return faults
+
+
+def _vanish_data(bench: Bench, run: Run) -> None:
+    elsewhere = bench.folder / "pictures-elsewhere"
+    bench.pictures.rename(elsewhere)
+    run.process.wait()
+    elsewhere.rename(bench.pictures)
+
+
+def _stop_and_continue(bench: Bench, run: Run) -> None:
+    run.send_to_group(signal.SIGSTOP)
+    time.sleep(bench.random.uniform(0.5, 3.0))
+    run.send_to_group(signal.SIGCONT)
+
+
+def _second_run(bench: Bench, run: Run) -> list[str]:
+    run.send_to_group(signal.SIGSTOP)  # a start takes longer than these runs
+    command = [sys.executable, "main.py", "--mode=train", f"--config={bench.folder / 'run-0.py'}"]
+    second = subprocess.run(
+        [*command, f"--workdir={run.workdir}"], cwd=REPO, env=bench.environment, capture_output=True, text=True
+    )
+    run.send_to_group(signal.SIGCONT)
+    run.send(signal.SIGTERM)
+    lines = [line for line in second.stderr.splitlines() if line.startswith("error: ")]
+    refused = second.returncode == 1 and len(lines) == 1 and "another run is training in" in lines[0]
+    return [] if refused else [f"the second run ended with {second.returncode}: {second.stderr[-300:]!r}"]
+
+
+KINDS = (
+    Kind("kill -9", _kill, ANYWHERE, (-signal.SIGKILL,)),
+    Kind("kill -9 of the process group", _kill_group, ANYWHERE, (-signal.SIGKILL,), with_workers=True),
+    Kind("SIGTERM", _term, ANYWHERE, (0,)),
+    Kind("SIGTERM to the process group", _term_group, ANYWHERE, (0,), with_workers=True),
+    Kind("Ctrl-C", _ctrl_c, TRAINING, (0, 130, -signal.SIGINT)),
+    Kind("Ctrl-C twice", _ctrl_c_twice, TRAINING, (0, 130, -signal.SIGINT)),
+    Kind("kill -9 of a worker", _kill_worker, TRAINING, (1,), r"worker .*killed \(SIGKILL\)", with_workers=True),
+    Kind("SIGSEGV of a worker", _crash_worker, ("steps",), (1,), r"worker .*crashed \(SIGSEGV\)", with_workers=True),
+    Kind("disk full", _full_disk, ("steps", "save"), (1,), "cannot be written to|File too large"),
+    Kind("the run's folder vanishes", _vanish, ("steps", "validation"), (1,), "is gone|cannot be written to"),
+    Kind("the data vanish", _vanish_data, ("steps",), (1,), "more than max_broken|No such file"),
+    Kind("SIGSTOP, then SIGCONT", _stop_and_continue, TRAINING, (0,)),
+    Kind("a second run in the folder, then SIGTERM", _second_run, ("steps",), (0,)),
+)
+
+
+def make_plan(count: int, moments: random.Random) -> list[tuple[Kind, str, int]]:
+    """Return ``count`` interruptions: every kind in every phase in turn, each turn shuffled."""
+    every = [(kind, phase) for kind in KINDS for phase in kind.phases]
+    plan: list[tuple[Kind, str, int]] = []
+    while len(plan) < count:
+        moments.shuffle(every)
+        plan += [(kind, phase, 2 if kind.with_workers else moments.choice(WORKERS)) for kind, phase in every]
+    return plan[:count]
+
+
+def make_pictures(folder: Path, count: int = 40) -> Path:
     folder.mkdir()
     numbers = np.random.default_rng(0)
     for index in range(count):
@@ -321,15 +281,42 @@ def make_pictures(folder: Path, count: int = 64) -> Path:
     return folder
 
 
-def same_end(one: Path, other: Path) -> bool:
-    """Return whether the last checkpoints (arrays and position in the data) and all losses on the way are the same."""
+def differences(one: Path, other: Path) -> list[str]:
+    """Return what differs between two runs at their end; an empty list if nothing does.
+
+    Compared are the last checkpoint, bit for bit with its position in the data, the records of all steps but for times,
+    the presence of the best checkpoint, and the names of the files of the model folder.
+    """
+    found = []
+    steps = [sorted(int(p.name) for p in (w / "checkpoints").iterdir() if p.name.isdigit()) for w in (one, other)]
+    if steps[0][-1] != steps[1][-1]:
+        return [f"the last checkpoints are {steps[0][-1]} and {steps[1][-1]}"]
     ends = [last_checkpoint(workdir) for workdir in (one, other)]
-    equal = all(np.array_equal(ends[0][0][name], ends[1][0][name]) for name in ends[0][0].keys() | ends[1][0].keys())
-    logged = [
-        [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()] for workdir in (one, other)
-    ]
-    losses = [{record["step"]: record["loss"] for record in records if record["step"] % 5 == 0} for records in logged]
-    return equal and ends[0][1] == ends[1][1] and losses[0] == losses[1]
+    names = ends[0][0].keys() | ends[1][0].keys()
+    found += [f"checkpoint: {name}" for name in names if not np.array_equal(ends[0][0][name], ends[1][0][name])]
+    if ends[0][1] != ends[1][1]:
+        found.append("the position in the data")
+    records = [_measured(workdir) for workdir in (one, other)]
+    found += [
+        f"records of step {step}" for step in sorted(records[0].keys() | records[1].keys())
+        if records[0].get(step) != records[1].get(step)
+    ]  # fmt: skip
+    files = [sorted(str(p.relative_to(w)) for p in (w / "model").rglob("*.json")) for w in (one, other)]
+    if files[0] != files[1]:
+        found.append(f"files of the model: {files}")
+    scores = {step: values[_SCORE] for step, values in records[0].items() if _SCORE in values}
+    if (best := min(scores, key=lambda step: scores[step])) not in steps[0] or best not in steps[1]:
+        found.append(f"the best checkpoint, {best}, is not among {steps}")
+    return found
+
+
+def _measured(workdir: Path) -> dict[int, dict]:
+    """Return all that was measured, by step, without what depends on the clock."""
+    found: dict[int, dict] = {}
+    for record in journal(workdir):
+        values = {name: value for name, value in record.items() if name not in ("samples_per_second", "hours_left")}
+        found.setdefault(record["step"], {}).update(values)
+    return found
 
 
 def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -340,42 +327,78 @@ def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
     from vqdiffusion_jax.training.denoiser.config import train_config
     from vqdiffusion_jax.training.denoiser.state import abstract_state
 
-    config = train_config(train_config_dict(model="tiny_text", batch_size=8, steps=STEPS))
+    config = train_config(train_config_dict(model="tiny_text", batch_size=4, steps=1))
     checkpoints = TrainingCheckpoints(workdir / "checkpoints", keep_last=1000)
-    step, state, position, complaints = checkpoints.restore(
-        abstract_state(config, make_mesh(devices=jax.devices()[:1]))
-    )
-    assert step == STEPS and not complaints, (step, complaints)
+    found = checkpoints.restore(abstract_state(config, make_mesh(devices=jax.devices()[:1])))
+    assert found is not None and not found[3], found
+    _, state, position, _ = found
+    position.pop("trained_with")  # the number of workers is another
     arrays = {}
     for name, leaf in leaves_by_path(state).items():
         arrays[name] = np.asarray(
-            jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+            jax.random.key_data(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
         )
     return arrays, position
 
 
-def render(rows: list[tuple], ends: list[tuple]) -> str:
+def render(bench: Bench, command: str) -> str:
+    done, compared = bench.done, bench.compared
+    same, faults = sum(not bad for _, _, bad in compared), sum(bool(one.faults) for one in done)
     lines = [
         "# Interrupted training",
         "",
-        "Made by `python -m benchmarks.interruptions --out=docs/results/interruptions.md`.",
+        f"Made by `{command}`; a whole run is `python -m benchmarks.interruptions --interruptions=100 --steps=60 "
+        "--out=docs/results/interruptions.md`.",
         "",
         f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}, jax {jax.__version__}).  "
-        f"{STEPS} steps of a tiny text model, a checkpoint every {EVERY}; each interrupted run was continued to its "
-        "end, and the last checkpoint (parameters, average, optimizer, learning rate, loss history, position in the "
-        "data) and every logged loss compared with those of a run that nobody interrupted.",
+        f"{bench.steps} steps of a tiny text model, a checkpoint every {EVERY}, validation every {EVAL_EVERY}, the "
+        "best checkpoint kept, without workers or with two.",
         "",
-        "| processes | how it was interrupted | last logged or saved step each time | same bits in the end |",
-        "|---:|---|---|---|",
+        f"**{len(done)} interruptions in {len(compared)} folders: {same} of {len(compared)} ended with the same bits, "
+        f"{faults} interruptions went otherwise than they should.**  Compared with a run that nobody interrupted are "
+        "the last checkpoint (parameters, average, optimizer, learning rate, loss history, position in the data), "
+        "what was measured at every step and in every validation, as logged, and the files of the exported model.",
+        "An interruption goes as it should if the exit status is the one expected, what is said is at most one "
+        "line, without a traceback or a warning, and no process is left.",
+        "",
+        "| kind | interruptions | " + " | ".join(PHASES) + " | exit statuses | faults |",
+        "|---|---:|" + "---:|" * len(PHASES) + "---|---|",
     ]
-    for processes, name, moments, same in rows:
-        lines.append(f"| {processes} | {name} | {'; '.join(moments)} | {'yes' if same else 'NO'} |")
-    lines += ["", "| what goes wrong | exit status | what is said | afterwards |", "|---|---|---|---|"]
-    for name, statuses, seconds, errors, after in ends:
-        waited = f"; the other process {seconds:.1f} s later" if seconds != "" else ""
-        said = "<br>".join(re.sub(r"/tmp/\w+/", "", error) for error in errors)
-        lines.append(f"| {name} | {statuses}{waited} | {said} | {after} |")
+    for kind in KINDS:
+        mine = [one for one in done if one.kind == kind.name]
+        phases = Counter(one.phase for one in mine)
+        statuses = ", ".join(f"{status} ({n})" for status, n in sorted(Counter(one.status for one in mine).items()))
+        bad = "<br>".join(fault.replace("|", "\\|") for one in mine for fault in one.faults) or "none"
+        cells = " | ".join(str(phases[phase] or "") for phase in PHASES)
+        lines.append(f"| {kind.name} | {len(mine)} | {cells} | {statuses} | {bad if mine else ''} |")
+    lines += ["", "| folder | workers | interruptions: step, phase | differences |", "|---:|---:|---|---|"]
+    start = 0
+    for number, (_, workers, bad) in enumerate(compared, 1):
+        mine = done[start : start + bench.per_folder[number - 1]]
+        start += len(mine)
+        told = "; ".join(f"{one.kind}: {one.step}, {one.phase}" for one in mine)
+        lines.append(f"| {number} | {workers} | {told} | {'; '.join(bad) or 'none'} |")
     return "\n".join(lines)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    arguments.add_argument("--interruptions", type=int, default=100)
+    arguments.add_argument("--steps", type=int, default=60, help="of each run")
+    arguments.add_argument("--seed", type=int, default=0, help="of the plan and the random moments")
+    arguments.add_argument("--minutes", type=float, default=600.0, help="begin no interruption after so many")
+    arguments.add_argument("--out", type=Path, help="also write the tables to this Markdown file")
+    options = arguments.parse_args()
+    until = time.monotonic() + 60 * options.minutes
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), options.seed, options.steps)
+        plan = make_plan(options.interruptions, bench.random)
+        bench.interrupt(plan, until)
+        report = render(bench, f"python -m benchmarks.interruptions {' '.join(sys.argv[1:])}".strip())
+    print(report)
+    if options.out:
+        options.out.write_text(report + "\n", encoding="utf-8")
+    sys.exit(any(one.faults for one in bench.done) or any(bad for _, _, bad in bench.compared))
 
 
 if __name__ == "__main__":

@@ -121,11 +121,11 @@ class TrainingCheckpoints:
         """Return the steps of all checkpoints, oldest first."""
         return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
 
-    def save(self, step: int, state: Any, position: dict, *, score: float | None = None) -> None:
+    def save(self, step: int, state: Any, position: dict, *, score: float | None = None, again: bool = False) -> None:
         """Begin to write a checkpoint; return once the arrays may be donated.
 
         Args:
-            step: its number; nothing happens if it exists.
+            step: its number; nothing happens if it exists, unless ``again`` replaces it.
             state: a pytree of arrays.
             position: plain JSON.
             score: the measure of the best checkpoints, lower being better.
@@ -133,14 +133,14 @@ class TrainingCheckpoints:
         Raises:
             CheckpointError: if this save, or the one still being written, fails.
         """
-        if step in self.steps():
+        if step in self.steps() and not again:
             return
         items = {"state": leaves_by_path(_without_keys(state)), "position": position}
         with failing_as_checkpoint_error(
             f"checkpoint {step}, or the one before it, cannot be written to {self.folder}"
         ):
             self._checkpointer.save_checkpointables_async(
-                step, items, metrics=None if score is None else {"score": score}
+                step, items, metrics=None if score is None else {"score": score}, overwrite=again
             )
 
     def wait(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import ConfigError, shown
 from .random_keys import MAX_SEED
+from .user_files import fault_of_text
 
 
 def check(config: Any, condition: bool, name: str, allowed: str) -> None:
@@ -45,6 +46,19 @@ def fraction(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         check(config, _is_number(value) and 0.0 <= value < 1.0, name, "it must lie in [0, 1)")
+
+
+def texts(config: Any, *names: str) -> None:
+    """Raise ConfigError unless the fields are sequences of texts that UTF-8 can hold."""
+    for name in names:
+        value = getattr(config, name)
+        listed = isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
+        check(config, listed, name, "it must be a sequence of texts")
+        for text in value:
+            if (fault := fault_of_text(text)) is not None:
+                raise ConfigError(
+                    f"{type(config).__name__}.{name} has {shown(text)}, with {fault}; give it as text in UTF-8"
+                )
 
 
 def _is_number(value: Any) -> bool:

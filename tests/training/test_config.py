@@ -112,6 +112,8 @@ def table(**changes):
         ({"learning_rate": {"schedule": "cosine"}}, "must end after its warm-up"),
         ({"compute": {"param_dtype": "bfloat16"}}, "trained in float32"),
         ({"watch": {"labels": (7,)}}, "has 7; this model has 5 classes"),
+        ({"watch": {"prompts": ("a cat", "a \ud800")}}, r"WatchConfig.prompts has 'a \\ud800', with half a character"),
+        ({"watch": {"prompts": ("a\0b",)}}, "WatchConfig.prompts has .*, with a null character; give it as text"),
         (
             {"model": {**to_dict(preset("tiny_class")), "schedule": {"num_codes": 7}}},
             "made for 7 codes but the denoiser expects 16",

@@ -6,6 +6,7 @@ import errno
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,6 +166,85 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path, capfd):
     assert said == ["stopping soon, with a checkpoint; Ctrl-C again ends at once\n"]
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2"}
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_a_validation_that_failed_is_made_up_for(tmp_path):
+    watch, checkpoint = WatchConfig(log_every=1, eval_every=2, eval_batches=1), CheckpointConfig(every=5, keep_best=1)
+    config = make_config("none", **(CHANGES | {"watch": watch, "checkpoint": checkpoint}))
+
+    def trouble():
+        raise DataError("the worker that prepares data crashed (SIGSEGV)")
+
+    def trained(folder, validation):
+        task, lines = copy.copy(compiled_task()), []
+        task.config = config
+        outcome = train(task, tmp_path / folder, ToyLoader(config), validation=validation, log=lines.append)
+        return outcome.state, lines
+
+    def measured(folder):
+        lines = (tmp_path / folder / "metrics.jsonl").read_text().splitlines()
+        return [
+            {
+                name: value
+                for name, value in json.loads(line).items()
+                if name not in ("samples_per_second", "hours_left")
+            }
+            for line in lines
+        ]
+
+    state, _ = trained("whole", ToyLoader(config))
+    with pytest.raises(DataError, match="SIGSEGV"):
+        trained("failed", Failing(config, 0, trouble))
+    assert TrainingCheckpoints(tmp_path / "failed" / "checkpoints").steps() == [2]
+    resumed, lines = trained("failed", ToyLoader(config))
+    assert any("resuming from checkpoint 2" in line for line in lines)
+    assert_identical(resumed, state)
+    assert measured("failed") == measured("whole")
+    kept = [TrainingCheckpoints(tmp_path / folder / "checkpoints").steps() for folder in ("failed", "whole")]
+    assert kept[0] == kept[1]
+
+
+def test_data_that_fail_in_the_first_step_of_a_run_save_nothing(tmp_path):
+    def trouble():
+        raise DataError("no picture can be read")
+
+    with pytest.raises(DataError, match="no picture"):
+        run(tmp_path, Failing(make_config(**CHANGES), 0, trouble))
+    assert not TrainingCheckpoints(tmp_path / "checkpoints").steps()
+
+
+def test_a_folder_is_trained_in_by_one_run_at_a_time(whole, tmp_path):
+    def second():
+        with pytest.raises(CheckpointError, match=rf"another run is training in .* \(process {os.getpid()} on "):
+            run(tmp_path)
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run(tmp_path, Failing(make_config(**CHANGES), 3, second))
+    outcome, _ = run(tmp_path)  # free again
+    assert_identical(outcome.state, whole[1])
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+def test_a_folder_that_vanishes_ends_the_run(tmp_path, how):
+    folder = tmp_path / "run"
+
+    def vanish():
+        until = time.monotonic() + 60
+        while not (folder / "checkpoints" / "2").exists() and time.monotonic() < until:  # it is saved in the background
+            time.sleep(0.01)
+        if how == "deleted":
+            shutil.rmtree(folder)
+        else:
+            folder.rename(tmp_path / "elsewhere")
+        if how == "replaced":
+            folder.mkdir()
+
+    with pytest.raises(CheckpointError, match="run is gone: it was deleted, moved or unmounted"):
+        run(folder, Failing(make_config(**CHANGES), 3, vanish))
+    assert not (folder / "checkpoints").exists()
+    if how != "deleted":
+        assert TrainingCheckpoints(tmp_path / "elsewhere" / "checkpoints").steps() == [2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -89,8 +89,10 @@ def write_cache(
         if value < 1:
             raise DataError(f"{name} is {value}; it must be at least 1")
     for name, value in {"seed": seed, "workers": workers, "process_index": process_index}.items():
-        if value < 0 or value > MAX_SEED:
-            raise DataError(f"{name} is {value}; it must be a whole number from 0 to 2**63 - 1")
+        if value < 0:
+            raise DataError(f"{name} is {value}; it must be at least 0")
+        if value > MAX_SEED:
+            raise DataError(f"{name} is {value}; it must be at most 2**63 - 1")
     if process_index >= process_count:
         raise DataError(f"process_index is {process_index}; it must be below process_count, {process_count}")
     if split != "train" and crops != 1:

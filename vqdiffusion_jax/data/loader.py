@@ -25,7 +25,7 @@ from .config import SPLITS, DataConfig
 from .examples import CachedExamples, PictureExamples, refuse_missing
 from .extras import check_installed, needed
 from .missing import with_captions
-from .read_ahead import read_ahead
+from .read_ahead import ReadAhead, read_ahead
 from .records import Source, too_many
 from .sources import open_source
 from .token_cache import TokenCache
@@ -237,8 +237,8 @@ class Loader:
     def __iter__(self) -> BatchIterator:
         return BatchIterator(self)
 
-    def open(self, start: int):
-        """Return grain's iterator over the batches from number ``start`` on."""
+    def open(self, start: int) -> ReadAhead:
+        """Return an iterator over the batches from number ``start`` on."""
         config = self._config
         return read_ahead(
             self._batches, start=start, threads=config.read_threads, ahead=config.prefetch_batches, workers=self.workers
@@ -251,7 +251,7 @@ class BatchIterator:
     They hold ``ids``, ``images`` or ``tokens``, and ``text_ids`` and ``text_mask``, or ``labels``, or no condition.
     ``get_state()`` (plain JSON types) and ``set_state(state)`` continue the stream exactly, also with another number of
     workers or, at the same global batch size, of processes.  Raises DataError once more than ``max_broken`` examples
-    are broken.
+    are broken, or a worker has died; the position stays before the batch that could not be given.
     """
 
     def __init__(self, loader: Loader):
@@ -265,19 +265,27 @@ class BatchIterator:
     def __next__(self) -> dict[str, Any]:
         if self._inner is None:
             self._inner = self._loader.open(self._taken)
-        batch = next(self._inner)
+        try:
+            batch = next(self._inner)
+            self.broken = self._with(dict(batch.pop(_BROKEN)))
+        except StopIteration:
+            raise
+        except Exception:
+            self.close()  # so that the next call begins with this batch again
+            raise
         self._taken += 1
-        self._note(dict(batch.pop(_BROKEN)))
         # Arrays of worker processes are views of shared memory, which is freed only with the last view; hence copies.
         return {name: np.array(value) for name, value in batch.items()} if self._loader.workers else batch
 
-    def _note(self, broken: dict[str, str]) -> None:
-        if not broken:
-            return
-        known = len(truly_broken(self.broken))
-        missing = len(self.broken) - known
-        for name, reason in broken.items():
-            if name in self.broken:
+    def _with(self, found: dict[str, str]) -> dict[str, str]:
+        """Return the broken examples with those of a batch, each told once.  Raises DataError if they are too many."""
+        if not found:
+            return self.broken
+        broken = dict(self.broken)
+        known = len(truly_broken(broken))
+        missing = len(broken) - known
+        for name, reason in found.items():
+            if name in broken:
                 continue
             if reason == MissingCaption.REASON:
                 refuse_missing(name, self._loader.missing_captions)
@@ -286,13 +294,14 @@ class BatchIterator:
                     last = "; others are replaced without a line each" if missing == _NAMED else ""
                     logging.warning("example without a caption, replaced by the next one: %s%s", name, last)
                 if missing <= _REMEMBERED:
-                    self.broken[name] = reason
+                    broken[name] = reason
                 continue
-            self.broken[name] = reason
+            broken[name] = reason
             known += 1
             logging.warning("broken example %d (of at most %d): %s: %s", known, self._loader.max_broken, name, reason)
         if known > self._loader.max_broken:
-            raise too_many(truly_broken(self.broken), self._loader.max_broken)
+            raise too_many(truly_broken(broken), self._loader.max_broken)
+        return broken
 
     def get_state(self) -> dict[str, Any]:
         loader = self._loader

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
+import os
+import re
 import signal
-from typing import Any, Protocol
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from multiprocessing.util import Finalize
+from typing import Any, Protocol, TypeVar
 
+from ..errors import DataError
 from .extras import needed
+
+_Result = TypeVar("_Result")
+
+# Signals to a whole process group: of Ctrl-C, and of ``timeout``, Slurm and systemd.
+_TO_THE_GROUP = ("SIGINT", "SIGTERM")
+_EXIT_CODE = re.compile(r"Worker process was terminated unexpectedly with exit code (-?\d+)")
+_LESS_MEMORY = "with fewer workers (--config.workers) or a smaller data.prefetch_batches they need less memory"
 
 
 class RandomAccess(Protocol):
@@ -16,8 +34,8 @@ class RandomAccess(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-def read_ahead(elements: RandomAccess, *, start: int = 0, threads: int, ahead: int, workers: int):
-    """Return grain's iterator over ``elements`` from ``start`` on; its ``close()`` ends threads and processes.
+def read_ahead(elements: RandomAccess, *, start: int = 0, threads: int, ahead: int, workers: int) -> ReadAhead:
+    """Return an iterator over ``elements`` from ``start`` on; its ``close()`` ends threads and processes.
 
     Args:
       threads, ahead: threads, and elements prepared in advance, in each process.
@@ -30,16 +48,140 @@ def read_ahead(elements: RandomAccess, *, start: int = 0, threads: int, ahead: i
         flags.FLAGS.mark_as_parsed()  # grain reads a flag of its own; without a command line its default holds
     dataset = grain.MapDataset.source(elements)[start:]
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead, threads)))
-    if workers:
-        dataset = dataset.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_leave_interrupts_to_the_parent
-        )
-    return iter(dataset)
+    if not workers:
+        return ReadAhead(iter(dataset), 0)
+    dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_belong_to_parent)
+    _start_resource_tracker()
+    _kill_workers_at_the_end()
+    return ReadAhead(iter(dataset), workers)
 
 
-def _leave_interrupts_to_the_parent(worker: int, workers: int) -> None:
-    """Make a worker ignore Ctrl-C, which a terminal sends to it too.
+class ReadAhead:
+    """Grain's iterator, which tells of a dead worker in one line, and is closed when nobody holds it any more.
+
+    Raises DataError if a worker has ended before its element was read.
+    """
+
+    def __init__(self, inner: Any, workers: int):
+        self._inner, self._workers, self._taken = [inner], workers, 0
+        self.close: Callable[[], object] = weakref.finalize(self, _close, self._inner)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._inner:
+            raise StopIteration  # closed
+        inner = self._inner[0]
+        try:
+            starting = self._workers and self._taken == 0
+            element = _without_signals(lambda: next(inner)) if starting else next(inner)
+        except RuntimeError as error:
+            if self._workers and (code := _EXIT_CODE.search(str(error))):
+                # Grain takes elements from its workers in turn.
+                raise DataError(_death(self._taken % self._workers, self._workers, int(code[1]))) from error
+            raise
+        self._taken += 1
+        return element
+
+
+def _close(inner: list[Any]) -> None:
+    """Close grain's iterator and let go of it: grain complains about one that is left to the end of Python."""
+    while inner:
+        inner.pop().close()
+
+
+def _death(worker: int, workers: int, code: int) -> str:
+    """Return one line about worker number ``worker`` of ``workers``, which ended with the exit status ``code``."""
+    which = f"worker {worker} of the {workers} that prepare data" if workers > 1 else "the worker that prepares data"
+    if code >= 0:
+        return f"{which} ended with exit status {code}; start again, with workers=0 (--config.workers) to see why"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if name == "SIGKILL":
+        return f"{which} was killed ({name}), as the system does when memory is short; start again: {_LESS_MEMORY}"
+    return (
+        f"{which} crashed ({name}), as a library does on a damaged file or for lack of memory; start again: "
+        f"{_LESS_MEMORY}, and with workers=0 the crash is in the command itself"
+    )
+
+
+def _belong_to_parent(worker: int, workers: int) -> None:
+    """Make a worker leave signals to its parent, and end when the parent has ended in whatever way.
 
     Training needs batches until its step is finished, and ends its workers itself.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in _TO_THE_GROUP:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    _mask(signal.SIG_UNBLOCK)
+    threading.Thread(target=_end_after_parent, name="end-after-parent", daemon=True).start()
+
+
+def _end_after_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _without_signals(make: Callable[[], _Result]) -> _Result:
+    """Return ``make()``, called in a thread whose threads and processes block the signals to a process group.
+
+    A worker that is still importing its modules would die of them.  This thread goes on hearing them.
+    """
+    done: Future[_Result] = Future()
+
+    def call() -> None:
+        try:
+            _mask(signal.SIG_BLOCK)
+            result = make()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=call, name="start-workers", daemon=True).start()
+    return done.result()
+
+
+def _mask(how: int) -> None:
+    """Block or unblock the signals to a process group, in this thread and those that it starts."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(how, {getattr(signal, name) for name in _TO_THE_GROUP})
+
+
+@functools.cache
+def _kill_workers_at_the_end() -> None:
+    """Make Python kill workers at its end that nobody has closed: they ignore its SIGTERM, and it waits for them."""
+    Finalize(None, _kill_workers, exitpriority=0)  # after grain's own, of priority 1
+
+
+def _kill_workers() -> None:
+    for process in multiprocessing.active_children():
+        if process.name.startswith("grain-process-prefetch"):
+            process.kill()
+
+
+def _start_resource_tracker() -> None:
+    """Start the process in which Python frees shared memory that killed workers left; it does so without a warning.
+
+    Python starts it with the first shared memory otherwise, and then unblocks signals in the thread that does.
+    """
+    try:
+        from multiprocessing import resource_tracker
+    except ImportError:  # there is none on Windows
+        return
+    before = os.environ.get("PYTHONWARNINGS")
+    ignored = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{before},{ignored}" if before else ignored
+    try:
+        resource_tracker.ensure_running()
+    except OSError as error:
+        warnings.warn(f"shared memory of killed workers will not be freed: {error}", stacklevel=2)
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before

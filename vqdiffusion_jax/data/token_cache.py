@@ -326,10 +326,15 @@ def differences(theirs: dict[str, Any] | None, ours: dict[str, Any] | None) -> s
     theirs, ours = theirs or {}, ours or {}
     names = sorted(theirs.keys() | ours.keys())
     return ", ".join(
-        f"{brief(name, 40)} {shown(theirs.get(name))}, not {shown(ours.get(name))}"
+        f"{brief(name, 40)} {_setting(theirs.get(name))}, not {_setting(ours.get(name))}"
         for name in names
         if theirs.get(name) != ours.get(name)
     )
+
+
+def _setting(value: Any) -> str:
+    """Return a setting for a message: a text as it is, and anything else as in Python."""
+    return brief(value) if isinstance(value, str) else shown(value)
 
 
 def check_tokenizer(model: ModelConfig, settings: TokenizerConfig | None) -> None:

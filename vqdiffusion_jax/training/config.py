@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from ..checks import check, number, one_of, whole
+from ..checks import check, number, one_of, texts, whole
 from ..config import from_dict
 from ..errors import ConfigError
 
@@ -117,6 +117,7 @@ class WatchConfig:
     def __post_init__(self):
         whole(self, 1, "log_every", "eval_batches", "num_samples")
         whole(self, 0, "eval_every", "sample_every", "sample_seed")
+        texts(self, "prompts")
 
 
 @dataclass(frozen=True, kw_only=True)

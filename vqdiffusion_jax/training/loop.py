@@ -8,11 +8,14 @@
       tensorboard/     the same, for TensorBoard
       samples/         pictures of what has been learned
       model/           the averaged weights as a native folder, when training is done
+      run.lock         held by the process that trains here
+
+Data that fail (too many broken pictures, a dead worker) end a run after a checkpoint of the last whole step.
 
 Several processes run the same loop on one mesh and share the folder.  What all of them see (a loss that is no number,
 SIGTERM or Ctrl-C to any) ends all at the same step.  What one of them alone sees (too many broken pictures, a full
-disk) raises there; the others wait for it in the next collective operation, until ``cli.processes``, or the caller of
-``train``, ends them too.
+disk) raises there, without a checkpoint, which takes all of them; the others wait for it in the next collective
+operation, until ``cli.processes``, or the caller of ``train``, ends them too.
 """
 
 from __future__ import annotations
@@ -38,11 +41,13 @@ from .batch import Batch, place_batch, sample_names
 from .metric_accumulator import MetricAccumulator
 from .metric_writer import MetricWriter, Throughput, console_line, writing_to
 from .resume import Change, adapt, changes, listed, refuse, refuse_fewer_steps, refuse_networks, saved_with
+from .run_lock import RunLock
 from .task import BatchIterator, Closeable, Loader, Task
 from .termination import termination
 
-# Keys beside the data's position in a checkpoint: ``MetricAccumulator.state``, and configuration and networks.
-_ACCUMULATED, _TRAINED_WITH = "measured", "trained_with"
+# Keys beside the data's position in a checkpoint: ``MetricAccumulator.state``, configuration and networks, and whether
+# this step is still to be validated.
+_ACCUMULATED, _TRAINED_WITH, _UNVALIDATED = "measured", "trained_with", "unvalidated"
 
 Log = Callable[[str], None]
 
@@ -64,7 +69,7 @@ def train(
     loader, validation: give host batches of this process.  log: takes lines for people, from the first process.
 
     On SIGTERM or Ctrl-C the state is saved and the run ends; a second Ctrl-C raises KeyboardInterrupt.
-    Raises ConfigError, CheckpointError and NonFiniteLoss, each one line.
+    Raises ConfigError, CheckpointError, DataError and NonFiniteLoss, each one line.
     """
     config, workdir = task.config, Path(workdir)
     kept = config.checkpoint.keep_last + config.checkpoint.keep_best
@@ -74,6 +79,8 @@ def train(
         log = _silent
     stopped = False
     with ExitStack() as opened:  # closes all that was opened, even if one cannot be
+        lock = RunLock(workdir)
+        opened.callback(lock.close)
         checkpoints = TrainingCheckpoints(
             workdir / "checkpoints", keep_last=config.checkpoint.keep_last, keep_best=config.checkpoint.keep_best
         )
@@ -81,7 +88,7 @@ def train(
         iterator = iter(loader)
         if isinstance(iterator, Closeable):
             opened.callback(iterator.close)
-        state, accumulated = start_state(task, checkpoints, iterator, log)
+        state, accumulated, unvalidated = start_state(task, checkpoints, iterator, log)
         first = int(state.step)
         trained_with = {"config": saved_with(config), "networks": dict(task.networks)}
         told = first == 0
@@ -93,15 +100,18 @@ def train(
         accumulator = MetricAccumulator(lambda: resume_hint(checkpoints), accumulated)
         asked_to_stop = opened.enter_context(termination())
 
-        def save(done: int, position: dict[str, Any], score: float | None = None) -> None:
+        def save(done: int, position: dict[str, Any], score: float | None = None, *, again: bool = False) -> None:
             nonlocal told
+            lock.check()
             accumulated = accumulator.state()  # which checks every step: a state that went wrong is never saved
             position = {**position, _ACCUMULATED: accumulated, _TRAINED_WITH: trained_with}
-            checkpoints.save(done, state, position, score=score)
+            checkpoints.save(done, state, position, score=score, again=again)
             if not told:  # only now a checkpoint is of this configuration
                 write_config(workdir, trained_with["config"])
                 told = True
 
+        if unvalidated and validation is not None:
+            save(first, iterator.get_state(), validate(task, state, validation, first, writer, log), again=True)
         for number in range(first, config.steps):
             position = iterator.get_state()
             with saving_in_hand(number if number > first else None, lambda n: save(n, position), log):  # noqa: B023
@@ -114,6 +124,7 @@ def train(
             last = done == config.steps
             stopped = asked_to_stop(done) and not last
             if due(done, config.watch.log_every) or last:
+                lock.check()
                 record = accumulator.flush() | throughput.read(done)
                 writer.write(done, record | task.record(state))
                 log(console_line(done, config.steps, record))
@@ -121,7 +132,8 @@ def train(
                 accumulator.check()
                 throughput.restart(done)  # compilation does not count
             if validation is not None and not stopped and due_or_last(done, config.watch.eval_every, config.steps):
-                with saving_in_hand(done, lambda n: save(n, iterator.get_state()), log):
+                position = {**iterator.get_state(), _UNVALIDATED: True}
+                with saving_in_hand(done, lambda n: save(n, position), log):  # noqa: B023
                     score = validate(task, state, validation, done, writer, log)
                 throughput.restart(done)
             if not stopped and due_or_last(done, config.watch.sample_every, config.steps):
@@ -160,11 +172,11 @@ def _silent(line: str) -> None:
 
 def start_state(
     task: Task, checkpoints: TrainingCheckpoints, iterator: BatchIterator, log: Log
-) -> tuple[Any, dict[str, Any] | None]:
+) -> tuple[Any, dict[str, Any] | None, bool]:
     """Return the newest readable checkpoint's state, and move ``iterator`` to its position; or a new run's first state.
 
-    The second value is ``MetricAccumulator.state`` of the run that goes on, or None.  Raises ConfigError for settings
-    with which the state cannot go on.
+    The second value is ``MetricAccumulator.state`` of the run that goes on, or None; the third, whether it ended while
+    this step was validated.  Raises ConfigError for settings with which the state cannot go on.
     """
     config, workdir = task.config, checkpoints.folder.parent
     before: dict[str, Any] = {}
@@ -182,12 +194,13 @@ def start_state(
     if found is None:
         for line in task.report:
             log(line)
-        return task.first_state(), None
+        return task.first_state(), None, False
     step, state, position, unreadable = found
     for complaint in unreadable.values():
         log(f"{complaint}; going back to checkpoint {step}")
     accumulated = position.pop(_ACCUMULATED, None)
     position.pop(_TRAINED_WITH, None)
+    unvalidated = position.pop(_UNVALIDATED, False)
     iterator.set_state(position)
     state = adapt(state, before, config, found_changes)
     for place in checkpoints.put_aside(unreadable):  # only now that the older one is known to do
@@ -195,7 +208,7 @@ def start_state(
     log(f"resuming from checkpoint {step} in {checkpoints.folder}")
     if found_changes:
         log(f"from here on: {listed(found_changes)} (learning rate {float(state.learning_rate.rate):.4g})")
-    return state, accumulated
+    return state, accumulated, unvalidated
 
 
 def former_config(workdir: Path) -> dict[str, Any]:
