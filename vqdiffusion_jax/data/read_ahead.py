@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ _Result = TypeVar("_Result")
 # Signals to a whole process group: of Ctrl-C, and of ``timeout``, Slurm and systemd.
 _TO_THE_GROUP = ("SIGINT", "SIGTERM")
 _EXIT_CODE = re.compile(r"Worker process was terminated unexpectedly with exit code (-?\d+)")
+_NO_WARNING = "ignore:resource_tracker:UserWarning"
 _LESS_MEMORY = "with fewer workers (--config.workers) or a smaller data.prefetch_batches they need less memory"
 
 
@@ -165,7 +167,7 @@ def _kill_workers() -> None:
 
 
 def _start_resource_tracker() -> None:
-    """Start the process in which Python frees shared memory that killed workers left; it does so without a warning.
+    """Start the process in which Python frees shared memory that killed workers left, and keep it from warning of it.
 
     Python starts it with the first shared memory otherwise, and then unblocks signals in the thread that does.
     """
@@ -173,15 +175,10 @@ def _start_resource_tracker() -> None:
         from multiprocessing import resource_tracker
     except ImportError:  # there is none on Windows
         return
-    before = os.environ.get("PYTHONWARNINGS")
-    ignored = "ignore:resource_tracker:UserWarning"
-    os.environ["PYTHONWARNINGS"] = f"{before},{ignored}" if before else ignored
-    try:
+    # It, and the workers, which start it again when it is killed, read the filter from the environment.
+    filters = [text for text in os.environ.get("PYTHONWARNINGS", "").split(",") if text]
+    if _NO_WARNING not in filters:
+        os.environ["PYTHONWARNINGS"] = ",".join([*filters, _NO_WARNING])
+        warnings.filterwarnings("ignore", message="resource_tracker: process died")
+    with contextlib.suppress(OSError):
         resource_tracker.ensure_running()
-    except OSError as error:
-        warnings.warn(f"shared memory of killed workers will not be freed: {error}", stacklevel=2)
-    finally:
-        if before is None:
-            del os.environ["PYTHONWARNINGS"]
-        else:
-            os.environ["PYTHONWARNINGS"] = before
