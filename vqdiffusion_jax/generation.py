@@ -200,7 +200,7 @@ def generate_in_pieces(
     output: str,
     rounding: str,
     keep_trajectory: bool,
-    predict: bool = False,
+    predict: int = 0,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
     """Return what ``generate`` does, and call ``callback(calls done, timestep, tokens)`` every ``every`` network calls.
 
@@ -209,8 +209,8 @@ def generate_in_pieces(
     calls depends on the picture may have made fewer calls than are counted; the timestep is that of the noisiest
     picture.
 
-    predict: also give the callback ``likeliest`` codes and probabilities at the timestep of the next call, or after the
-      last call at its own.
+    predict: after every so many network calls, and after the last, also give the callback ``likeliest`` codes and
+      probabilities at the timestep of the next call, or after the last call at its own.  0 is never.
     """
     prepared = _prepare(model, request)
     plan, tokens, pieces = request.plan, request.start, []
@@ -224,7 +224,8 @@ def generate_in_pieces(
         # -1 if all pictures are clean before the plan ends.
         reached = int(jnp.max(noise_level(request.strategy, piece[-1], tokens)))
         upcoming = jnp.maximum(noise_level(request.strategy, plan[min(done, len(plan) - 1)], tokens), 0)
-        seen = _likeliest(model, prepared, request, tokens, upcoming) if predict else ()
+        shows = predict and (done % predict == 0 or done == len(plan) or reached < 0)
+        seen = _likeliest(model, prepared, request, tokens, upcoming) if shows else ()
         if callback(done, max(reached, 0), tokens, *seen) or reached < 0:
             break
     shown = tokens

@@ -56,7 +56,7 @@ class Watching(TypedDict, total=False):
 
     callback: Callable[..., Any] | None
     callback_steps: int
-    callback_prediction: bool
+    callback_prediction: int
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class VQDiffusionPipeline(DiffusersMethods):
         return_dict: Literal[True] = True,
         callback: Callable[..., Any] | None = None,
         callback_steps: int = 1,
-        callback_prediction: bool = False,
+        callback_prediction: int = False,
         **fields: Unpack[SamplingFields],
     ) -> VQDiffusionOutput: ...
 
@@ -188,7 +188,7 @@ class VQDiffusionPipeline(DiffusersMethods):
         return_dict: Literal[False],
         callback: Callable[..., Any] | None = None,
         callback_steps: int = 1,
-        callback_prediction: bool = False,
+        callback_prediction: int = False,
         **fields: Unpack[SamplingFields],
     ) -> tuple[Any]: ...
 
@@ -201,7 +201,7 @@ class VQDiffusionPipeline(DiffusersMethods):
         return_dict: bool = True,
         callback: Callable[..., Any] | None = None,
         callback_steps: int = 1,
-        callback_prediction: bool = False,
+        callback_prediction: int = False,
         **fields: Unpack[SamplingFields],
     ) -> VQDiffusionOutput | tuple[Any]:
         """Draw pictures.
@@ -278,7 +278,7 @@ class VQDiffusionPipeline(DiffusersMethods):
         *,
         callback: Callable[..., Any] | None = None,
         callback_steps: int = 1,
-        callback_prediction: bool = False,
+        callback_prediction: int = False,
     ) -> Iterator[VQDiffusionOutput]:
         """Draw the pictures of a settled call and yield each batch as soon as it is drawn.
 
@@ -288,6 +288,7 @@ class VQDiffusionPipeline(DiffusersMethods):
           unless the caller stops reading.
         callback_prediction: give the callback two more arguments, the likeliest code of every position and its
           p(x_0 | x_t), (batch, length) int32 and float32, as the next call sees them; each costs a network call.
+          True gives them every time; a number, after every so many network calls and after the last.
         """
         callback_steps = Setting(type=int, least=1, help="").checked("callback_steps", callback_steps)
         settings, noise, given, count = call.settings, call.noise, call.given, len(call.subjects)

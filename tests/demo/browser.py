@@ -31,8 +31,19 @@ FLAGS = (
 SECONDS = 120  # to load a model, or to compile and draw, on a busy machine
 
 
+class Served(str):
+    """The address of a page.  server: its process."""
+
+    server: subprocess.Popen
+
+    def __new__(cls, address: str, server: subprocess.Popen):
+        made = super().__new__(cls, address)
+        made.server = server
+        return made
+
+
 @contextlib.contextmanager
-def served(*flags: str) -> Iterator[str]:
+def served(*flags: str) -> Iterator[Served]:
     """Serve the page from a process of its own until the end of the block; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -44,7 +55,7 @@ def served(*flags: str) -> Iterator[str]:
     ) as server:
         try:
             _wait_for(server, port)
-            yield f"http://127.0.0.1:{port}"
+            yield Served(f"http://127.0.0.1:{port}", server)
         finally:
             server.terminate()
 

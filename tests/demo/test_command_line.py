@@ -46,6 +46,47 @@ def test_only_this_machine_is_listened_to_unless_asked_otherwise(command_line):
     assert command_line.host == "127.0.0.1"
 
 
+def test_other_machines_are_let_in_with_a_password_alone(command_line, monkeypatch, tmp_path, capsys):
+    command_line.host = "0.0.0.0"
+    with pytest.raises(ValueError, match="^--host=0.0.0.0 lets other machines in; give a password by --password_file"):
+        demo.chosen_access()
+    monkeypatch.setenv(demo.PASSWORD, "a long password")
+    access = demo.chosen_access()
+    assert access.is_password("a long password")
+    warned = capsys.readouterr()
+    assert len(warned.err.splitlines()) == 1 and warned.err.startswith("warning: --host=0.0.0.0 lets other machines")
+    assert "a long password" not in warned.err + warned.out
+    (tmp_path / "password").write_text("another one\nand more\n")
+    command_line.password_file = str(tmp_path / "password")
+    assert demo.chosen_access().is_password("another one")
+
+
+def test_other_machines_are_let_in_openly_if_asked(command_line, monkeypatch, capsys):
+    command_line.host, command_line.open_to_all = "0.0.0.0", True
+    assert demo.chosen_access().password is None
+    assert "draw without a password" in capsys.readouterr().err
+    monkeypatch.setenv(demo.PASSWORD, "a long password")
+    with pytest.raises(ValueError, match="--open_to_all and a password are both given"):
+        demo.chosen_access()
+
+
+def test_a_password_is_not_short(command_line, monkeypatch, tmp_path):
+    monkeypatch.setenv(demo.PASSWORD, "secret")
+    with pytest.raises(
+        ValueError, match=f"the password of {demo.PASSWORD} has 6 characters; give at least 8"
+    ) as caught:
+        demo.chosen_access()
+    assert "secret" not in str(caught.value)
+    (tmp_path / "password").write_text("\n")
+    command_line.password_file = str(tmp_path / "password")
+    with pytest.raises(ValueError, match="--password_file=.* has 0 characters"):
+        demo.chosen_access()
+
+
+def test_on_this_machine_nothing_is_asked(command_line, capsys):
+    assert demo.chosen_access().password is None and not capsys.readouterr().err
+
+
 def test_without_nicegui_the_extra_is_named(command_line, monkeypatch):
     monkeypatch.setitem(sys.modules, "nicegui", None)
     monkeypatch.delitem(sys.modules, "vqdiffusion_jax.demo.page", raising=False)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -74,3 +76,25 @@ def test_only_what_is_painted_changes_also_where_a_picture_ends_early(text):
     for frame in frames:
         np.testing.assert_array_equal(frame.snapshots[0].picture[~mask], picture[~mask])
     assert (frames[-1].snapshots[0].picture[mask] != picture[mask]).any()
+
+
+def test_a_cancelled_run_ends_between_two_frames(text):
+    frames, asked = [], []
+    one = replace(job(text, prompt="a dog"), every=5)
+    assert not draw(text, one, frames.append, lambda: asked.append(True) or len(asked) == 7)
+    assert [frame.calls for frame in frames] == [5] and len(asked) == 7
+    assert not draw(text, job(text, prompt="a dog", num_images_per_prompt=2), frames.append, lambda: True)
+    assert len(frames) == 1
+
+
+def test_frames_far_apart_show_what_frames_after_every_call_do(text):
+    often, seldom = [], []
+    one = job(text, prompt="a dog", num_images_per_prompt=2, seed=3)
+    assert one.every == 1 and draw(text, one, often.append)
+    assert draw(text, replace(one, every=4), seldom.append)
+    assert [frame.calls for frame in seldom] == [4, 8, 10, 14, 18, 20]
+    for frame in seldom:
+        same = often[frame.calls - 1]
+        for snapshot, known in zip(frame.snapshots, same.snapshots):
+            np.testing.assert_array_equal(snapshot.picture, known.picture)
+            np.testing.assert_array_equal(snapshot.confidence, known.confidence)

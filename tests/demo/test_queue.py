@@ -104,3 +104,26 @@ def test_a_run_that_fails_says_why_and_the_next_one_is_drawn(error, logged, capl
     queue.join(after)
     assert ended(failing) == FAILED and failing.message == " ".join(str(error).split())
     assert ended(after) == DONE and bool(caplog.records) == logged
+
+
+def test_a_visitor_has_a_few_runs_at_a_time():
+    queue, (first, second, third, other) = Queue(8, each=2), (Held() for _ in range(4))
+    for held in (first, second, third):
+        held.run.visitor = "one"
+    queue.join(first.run)
+    queue.join(second.run)
+    with pytest.raises(ValueError, match="2 of your runs are not done; try again when one has been drawn"):
+        queue.join(third.run)
+    queue.join(other.run)
+    second.run.stop()
+    queue.join(third.run)
+    for held in (first, third, other):
+        held.go.set()
+    assert ended(other.run) == ended(third.run) == DONE
+
+
+def test_a_run_knows_that_it_is_stopped():
+    run = Run(1, lambda run: True)
+    assert not run.stopping
+    run.stop()
+    assert run.stopping and run.state == STOPPED

@@ -49,10 +49,16 @@ class Frame:
         )
 
 
-def draw(pipeline: VQDiffusionPipeline, job: Job, show: Callable[[Frame], bool | None]) -> bool:
+def draw(
+    pipeline: VQDiffusionPipeline,
+    job: Job,
+    show: Callable[[Frame], bool | None],
+    cancelled: Callable[[], bool] = lambda: False,
+) -> bool:
     """Draw a job, ``job.together`` pictures at a time, and return whether it came to the end.
 
     show: takes a frame after every ``job.every`` network calls and returns whether to stop.
+    cancelled: asked after every network call; once it is True, the run ends without a further frame.
     """
     config = pipeline.config
     size, grid, mask_token = config.codec.image_size, config.codec.grid, config.denoiser.mask_token
@@ -61,10 +67,14 @@ def draw(pipeline: VQDiffusionPipeline, job: Job, show: Callable[[Frame], bool |
     of = -(-job.count // job.together) * job.calls
     batch, stopped = 0, False
 
-    def watch(done: int, timestep: int, tokens, codes, purity) -> bool:
+    def watch(done: int, timestep: int, tokens, *seen) -> bool:
         nonlocal stopped
+        np.asarray(tokens)  # waits for the device, so that no calls pile up behind one that is cancelled
+        stopped = cancelled()
+        if stopped or not seen:
+            return stopped
         here = slice(batch * job.together, min((batch + 1) * job.together, job.count))
-        tokens, codes, purity = (np.asarray(part)[: here.stop - here.start] for part in (tokens, codes, purity))
+        tokens, codes, purity = (np.asarray(part)[: here.stop - here.start] for part in (tokens, *seen))
         masked = tokens == mask_token
         pictures = _pasted(job, pipeline.decode(np.where(masked, codes, tokens)))
         snapshots[here] = map(Snapshot, pictures, masked.reshape(-1, *grid), purity.reshape(-1, *grid))
@@ -72,7 +82,7 @@ def draw(pipeline: VQDiffusionPipeline, job: Job, show: Callable[[Frame], bool |
         stopped = bool(show(Frame(tuple(snapshots), calls, of, timestep))) and calls < of
         return stopped
 
-    for _ in pipeline.draw(job.call, callback=watch, callback_steps=job.every, callback_prediction=True):
+    for _ in pipeline.draw(job.call, callback=watch, callback_prediction=job.every):
         if stopped:
             return False
         batch += 1

@@ -20,6 +20,9 @@ MOST: Mapping[str, float] = MappingProxyType(
 )
 
 
+FORM_BYTES = 2**16  # of an upload, besides its file
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Upper bounds, each included.
@@ -34,8 +37,27 @@ class Limits:
     upload_bytes: int = 10 * 2**20
     upload_pixels: int = 24_000_000  # width times height, known before a picture is unpacked
     runs_waiting: int = 8  # of all visitors
+    runs_each: int = 2  # of a visitor, waiting or being drawn
+    runs_a_minute: int = 60  # of a visitor
+    visits: int = 400  # open at once
+    pages_a_minute: int = 60  # of an address of another machine
+    logins_a_minute: int = 10  # of an address
+    event_characters: int = 20_000  # of what an event of the page brings
+    message_bytes: int = 2**20  # of a request that is no upload, or of a message
+    bodies_bytes: int = 2**28  # of all requests on their way
+    header_bytes: int = 2**14
+    header_seconds: float = 10.0  # until a request's head has come
+    body_seconds: float = 30.0  # until its body has
+    connections: int = 1_000  # open at once
+    connections_each: int = 64  # of an address of another machine
+    closed_seconds: float = 1.0  # until the run of a closed page is stopped
     frames: int = 25  # of a picture's denoising, shown and kept
     gallery: int = 48  # pictures of a visit; the oldest go
+
+    @property
+    def body_bytes(self) -> int:
+        """The size of an upload with all that is sent around its file."""
+        return self.upload_bytes + FORM_BYTES
 
     def length_of(self, name: str, about: Setting) -> int:
         """Return the number of characters that may be typed for a setting."""

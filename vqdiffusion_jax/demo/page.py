@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nicegui import app, events, ui
+from nicegui import events, ui
 from nicegui.elements.mixins.value_element import ValueElement
-from starlette.responses import PlainTextResponse
 
 from ..pipeline import VQDiffusionPipeline
 from ..sampling.fields import default_in_words
 from ..sampling.registry import STRATEGIES, explanation_of
+from .access import is_local
 from .drawing import Frame, draw
 from .form import counts_calls, default_form, model_inputs, strategy_inputs, with_strategy
 from .job import Job, job_of
@@ -22,47 +24,52 @@ from .limits import Limits
 from .mask_editor import MaskEditor
 from .pictures import archive, as_url
 from .queue import DONE, WAITING, Queue, Run
+from .rates import Allowance
 from .widgets import CRISP, input_for
-from .wording import told_to
+from .wording import TITLE, told, told_to
 
-TITLE = "VQ-Diffusion"
 REFRESH = 0.1  # seconds between looks at a run
-FORM_BYTES = 2**16  # of an upload, besides its file
 NONE = "none"
 
 
-def serve(pipeline: VQDiffusionPipeline, limits: Limits, origin: Mapping[str, Any], *, host: str, port: int) -> None:
-    """Serve the page until interrupted.  origin: of the pipeline, as ``recipe`` takes it."""
-    queue = Queue(limits.runs_waiting)
+class Pages:
+    """All visits of a server.
 
-    @app.middleware("http")
-    async def refuse_large_uploads(request, call_next):
-        length = request.headers.get("content-length", "")
-        small = length.isdecimal() and len(length) < 20 and int(length) <= limits.upload_bytes + FORM_BYTES
-        if request.method == "POST" and not small:
-            return PlainTextResponse("the file is too large", status_code=413)
-        return await call_next(request)
+    origin: of the pipeline, as ``recipe`` takes it.
+    """
 
-    ui.run(
-        lambda: Page(pipeline, limits, origin, queue),
-        host=host,
-        port=port,
-        title=TITLE,
-        dark=None,
-        reload=False,
-        show=False,
-        show_welcome_message=False,
-        reconnect_timeout=30.0,
-    )
+    def __init__(self, pipeline: VQDiffusionPipeline, limits: Limits, origin: Mapping[str, Any]):
+        self.pipeline, self.limits, self.origin = pipeline, limits, origin
+        self.queue = Queue(limits.runs_waiting, limits.runs_each)
+        self.runs = Allowance(limits.runs_a_minute, 60.0)
+        self._open: weakref.WeakValueDictionary[str, Page] = weakref.WeakValueDictionary()
+
+    def visit(self) -> None:
+        """Build the page of a visit."""
+        client = ui.context.client
+        page = Page(self, client.id if is_local(client.ip) else client.ip)
+        self._open[client.id] = page
+        client.on_exception(lambda error: page.complain(f"that cannot be done ({told(error)})"))
+        client.on_disconnect(page.leave)
+        client.on_delete(page.stop)
+
+    def tell(self, visit: str, line: str) -> None:
+        """Show a line on an open page, by the id of its visit."""
+        if page := self._open.get(visit):
+            page.complain(line)
 
 
 class Page:
-    """One visit."""
+    """One visit.
 
-    def __init__(self, pipeline: VQDiffusionPipeline, limits: Limits, origin: Mapping[str, Any], queue: Queue):
-        self.pipeline, self.limits, self.origin, self.queue = pipeline, limits, origin, queue
-        self.inputs = model_inputs(pipeline.config, limits)
-        self.defaults = default_form(pipeline.config)
+    visitor: who it is: an address; on this machine, where all addresses are one, the visit itself.
+    """
+
+    def __init__(self, pages: Pages, visitor: str):
+        self.pipeline, self.limits, self.origin, self.queue = pages.pipeline, pages.limits, pages.origin, pages.queue
+        self.runs, self.visitor, self.client = pages.runs, visitor, ui.context.client
+        self.inputs = model_inputs(self.pipeline.config, self.limits)
+        self.defaults = default_form(self.pipeline.config)
         self.elements: dict[str, ValueElement] = {}  # of the form's fields, by name
         self.of_strategy: dict[str, ValueElement] = {}  # of the chosen strategy's own settings
         self.run: Run | None = None
@@ -82,7 +89,6 @@ class Page:
                 ui.label("Drawn in this visit").classes("text-lg")
                 self.gallery = ui.row().classes("gallery gap-4")
         ui.timer(REFRESH, self._look)
-        ui.context.client.on_delete(self._stop)
 
     def _introduce(self) -> None:
         denoiser, size = self.pipeline.config.denoiser, self.pipeline.config.codec.image_size
@@ -110,7 +116,7 @@ class Page:
             self.elements["prompt"].on("keydown.enter", self._draw)
         with ui.row().classes("mt-4"):
             self.draw_button = ui.button("Draw", on_click=self._draw)
-            self.stop_button = ui.button("Stop", on_click=self._stop).props("outline")
+            self.stop_button = ui.button("Stop", on_click=self.stop).props("outline")
             self.stop_button.disable()
         self.progress = ui.linear_progress(0, show_value=False).props("instant-feedback")
         self.status = ui.label().classes("status text-sm")
@@ -132,7 +138,7 @@ class Page:
         )
 
     def _choose(self, event: events.ValueChangeEventArguments) -> None:
-        with told_to(self._complain):
+        with told_to(self.complain):
             self._show_strategy(event.value)
 
     def _show_strategy(self, strategy: str) -> None:
@@ -162,25 +168,36 @@ class Page:
         self.starting = ui.expansion(title).classes("w-full border rounded")
         with self.starting:
             size = self.pipeline.config.codec.image_size
-            self.editor = MaskEditor(size, self.inputs["strength"], self.limits, self._complain)
+            self.editor = MaskEditor(size, self.inputs["strength"], self.limits, self.complain)
 
     def _edit(self, picture: np.ndarray) -> None:
         """Start from a picture that was drawn."""
         self.editor.put(picture)
         self.starting.open()
 
-    def _complain(self, mistake: str) -> None:
+    def complain(self, mistake: str) -> None:
+        """Show a line about something that cannot be done."""
         self.mistake.text = mistake
+
+    async def leave(self) -> None:
+        """Stop the run if the browser, which has gone, does not come back at once."""
+        await asyncio.sleep(self.limits.closed_seconds)
+        if not self.client.has_socket_connection:
+            self.stop()
 
     def _draw(self) -> None:
         """Queue the jobs of the form, or tell what is wrong with it."""
         if self.run is not None:  # the key may be pressed while the button is disabled
             return
-        self._complain("")
-        with told_to(self._complain):
+        self.complain("")
+        with told_to(self.complain):
             jobs = self._read_jobs()
-            run = Run(len(jobs), lambda run: self._draw_all(run, jobs))
+            if wait := self.runs.wait(self.visitor):
+                most = self.limits.runs_a_minute
+                raise ValueError(f"at most {most} runs a minute are drawn; try again in {wait:.0f} seconds")
+            run = Run(len(jobs), lambda run: self._draw_all(run, jobs), self.visitor)
             self.queue.join(run)
+            self.runs.take(self.visitor)
             self.run, self.jobs = run, jobs
             self.views[1].end()
             for view, job in zip(self.views, jobs):
@@ -199,7 +216,10 @@ class Page:
         return jobs
 
     def _draw_all(self, run: Run, jobs: list[Job]) -> bool:
-        return all(draw(self.pipeline, job, lambda frame, i=i: run.show(i, frame)) for i, job in enumerate(jobs))
+        return all(
+            draw(self.pipeline, job, lambda frame, i=i: run.show(i, frame), lambda: run.stopping)
+            for i, job in enumerate(jobs)
+        )
 
     def _set_drawing(self, now: bool) -> None:
         """Enable what can be pressed while a run goes on, or while none does."""
@@ -207,7 +227,8 @@ class Page:
         self.stop_button.set_enabled(now)
         self.slider.set_enabled(not now)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Stop the run, if there is one."""
         if self.run is not None:
             self.run.stop()
 
@@ -227,7 +248,7 @@ class Page:
 
     def _end(self, run: Run) -> None:
         self.run = None
-        self._complain(run.message)
+        self.complain(run.message)
         self._set_drawing(False)
         self.history = run.frames
         last = max(map(len, run.frames)) - 1
@@ -242,7 +263,7 @@ class Page:
         """Show a frame of the run that ended; the shorter of two jobs stays at its last."""
         if self.run is not None:
             return
-        with told_to(self._complain):
+        with told_to(self.complain):
             number = max(0, int(event.value))
             for view, frames in zip(self.views, self.history):
                 if frames:

@@ -16,19 +16,26 @@ class Run:
     """A visitor's run of one or more jobs; the queue's thread writes it, the page reads it.
 
     jobs: their number; work: draws them, shows the run their frames, and returns whether it came to the end.
+    visitor: whose it is.
     frames: so far, of each job; state: one of those above; message: the reason of a failure.
     """
 
-    def __init__(self, jobs: int, work: Callable[[Run], bool]):
+    def __init__(self, jobs: int, work: Callable[[Run], bool], visitor: str = ""):
         self.frames: list[list[Frame]] = [[] for _ in range(jobs)]
         self.state = WAITING
         self.message = ""
+        self.visitor = visitor
         self._work = work
         self._stop = threading.Event()
 
     @property
     def ended(self) -> bool:
         return self.state in (DONE, STOPPED, FAILED)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
 
     @property
     def progress(self) -> float:
@@ -61,20 +68,22 @@ class Run:
 
 
 class Queue:
-    """Runs that wait for the one thread that draws; at most ``most`` wait."""
+    """Runs that wait for the one thread that draws; at most ``most`` wait, and ``each`` of a visitor are not ended."""
 
-    def __init__(self, most: int):
-        self._most = most
+    def __init__(self, most: int, each: int | None = None):
+        self._most, self._each = most, each
         self._runs: list[Run] = []
         self._changed = threading.Condition()
         threading.Thread(target=self._serve, name="queue", daemon=True).start()
 
     def join(self, run: Run) -> None:
-        """Put a run at the end.  Raises ValueError if the queue is full."""
+        """Put a run at the end.  Raises ValueError if the queue is full, or has enough runs of the visitor."""
         with self._changed:
             self._runs = [one for one in self._runs if not one.ended]  # one stopped while it waits gives up its place
             if len(self._runs) > self._most:  # one of them is being drawn
                 raise ValueError(f"the queue is full, with {self._most} waiting; try again when some have been drawn")
+            if self._each is not None and sum(one.visitor == run.visitor for one in self._runs) >= self._each:
+                raise ValueError(f"{self._each} of your runs are not done; try again when one has been drawn")
             self._runs.append(run)
             self._changed.notify()
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from ..errors import SettingError, one_line
 
+TITLE = "VQ-Diffusion"
 LABELS = {
     "num_images_per_prompt": "Images",
     "class_labels": "Class",

@@ -1,0 +1,93 @@
+"""The server of the page: one process, guarded, which ends within seconds of Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from nicegui import app, core, ui
+from nicegui.client import Client
+from nicegui.server import Server
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+
+from ..exit_status import INTERRUPTED
+from .access import Access
+from .connections import bounded_connections
+from .guard import HEADERS, Guard
+from .limits import Limits
+from .log_lines import one_line_logs
+from .messages import check_messages
+from .wording import TITLE
+
+_GRACE = 2  # seconds for answers on their way when the server ends
+_PATIENCE = 4.0  # seconds until it ends whatever goes on
+
+
+def serve(
+    visit: Callable[[], None],
+    access: Access,
+    limits: Limits,
+    *,
+    port: int,
+    tell: Callable[[str, str], None],
+    debug: bool = False,
+) -> None:
+    """Serve a page until interrupted, and then end the process.
+
+    visit: builds the page of a visit; tell: takes the id of an open page and a line to show there.
+    debug: keep tracebacks in the log.
+    """
+    ui.page("/", title=TITLE)(visit)
+    app.add_exception_handler(404, _not_found)
+    app.add_middleware(Guard, access=access, limits=limits, visits=lambda: len(Client.instances))
+    core.sio.eio.cors_allowed_origins = []  # the guard refuses other origins; nothing is said about them
+    core.sio.eio.max_http_buffer_size = limits.message_bytes
+    check_messages(limits, tell)
+    with one_line_logs(debug=debug):
+        threading.Thread(target=_end_in_time, name="end", daemon=True).start()
+        try:
+            ui.run(
+                host=access.host,
+                port=port,
+                title=TITLE,
+                dark=None,
+                reload=False,
+                show=False,
+                show_welcome_message=False,
+                reconnect_timeout=30.0,
+                message_history_length=100,  # of a visit, kept until the browser has them
+                http=bounded_connections(limits),
+                h11_max_incomplete_event_size=limits.header_bytes,
+                limit_concurrency=limits.connections,
+                timeout_graceful_shutdown=_GRACE,
+                ws_max_size=limits.message_bytes,
+                ws_per_message_deflate=False,  # a small message cannot become a large one
+                proxy_headers=False,  # the address of a visitor is that of the connection
+                server_header=False,
+                access_log=False,
+            )
+        except KeyboardInterrupt:
+            _end()
+
+
+def _not_found(request: Request, error: Exception) -> PlainTextResponse:
+    return PlainTextResponse("there is no such page\n", status_code=404, headers=HEADERS)
+
+
+def _end_in_time() -> None:
+    """End the process some seconds after the server was told to end, whatever it still waits for."""
+    while not (getattr(Server, "instance", None) and Server.instance.should_exit):
+        time.sleep(0.1)
+    time.sleep(_PATIENCE)
+    _end()
+
+
+def _end() -> None:
+    # At a usual end Python would wait for the network call under way and unload every program; nothing is to be saved.
+    sys.stdout.flush()
+    print("interrupted", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
