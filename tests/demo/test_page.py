@@ -295,8 +295,8 @@ def test_bad_uploads_are_refused_with_a_message(visit, address):
     many = BytesIO()
     Image.new("1", (6000, 6000)).save(many, format="PNG")
     for name, data, message in (
-        ("notes.png", b"no picture at all", "the file is no picture"),
-        ("huge.png", many.getvalue(), "the picture is 6000 x 6000; at most"),
+        ("notes.png", b"no picture at all", "the file cannot be used: it is no picture"),
+        ("huge.png", many.getvalue(), "it is 6000 x 6000 pixels; at most"),
         ("long.png", bytes(11 * 2**20), "the file has more than 10 MiB"),
     ):
         page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})

@@ -71,7 +71,8 @@ def serve(
                 access_log=False,
             )
         except KeyboardInterrupt:
-            _end()
+            pass
+        _end()
 
 
 def _not_found(request: Request, error: Exception) -> PlainTextResponse:
