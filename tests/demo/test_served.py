@@ -7,8 +7,8 @@ import time
 import httpx
 import pytest
 
+from benchmarks._visitor import Visitor
 from tests.demo.browser import served
-from tests.demo.visitor import Visitor
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.demo.guard import HEADERS

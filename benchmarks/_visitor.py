@@ -31,8 +31,9 @@ class Visitor:
         async with httpx.AsyncClient(timeout=SECONDS) as browser:
             page = await browser.get(self.address, headers=self.headers)
         page.raise_for_status()
-        self.id = _CLIENT.search(page.text)[1]
-        text = _ELEMENTS.search(page.text)[1]
+        client, elements = _CLIENT.search(page.text), _ELEMENTS.search(page.text)
+        assert client and elements, "this is no page of NiceGUI"
+        self.id, text = client[1], elements[1]
         for escaped, character in _ESCAPED.items():
             text = text.replace(escaped, character)
         self.elements = {int(number): element for number, element in json.loads(text).items()}
@@ -65,6 +66,14 @@ class Visitor:
         """Return the text of the first element of a class."""
         return self.find(classes=name).get("text") or ""
 
+    def count(self, name: str) -> int:
+        """Return the number of elements of a class."""
+        return sum(name in element.get("class", []) for element in self.elements.values())
+
+    def forget(self, name: str) -> None:
+        """Forget the text of the first element of a class, until the page sends another."""
+        self.elements[self.find(classes=name)["id"]]["text"] = ""
+
     async def event(self, element: dict[str, Any], kind: str, *arguments: Any) -> None:
         """Send an event of an element, by the beginning of its name."""
         listener = next(one for one in element["events"] if one["type"].startswith(kind))
@@ -85,8 +94,15 @@ class Visitor:
 
     async def wait(self, name: str, text: str, seconds: float = SECONDS) -> None:
         """Wait until the first element of a class has a text in it."""
+        await self._until(name, text, True, seconds)
+
+    async def wait_not(self, name: str, text: str, seconds: float = SECONDS) -> None:
+        """Wait until the first element of a class does not have a text in it."""
+        await self._until(name, text, False, seconds)
+
+    async def _until(self, name: str, text: str, there: bool, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while text not in self.text(name):
+        while (text in self.text(name)) is not there:
             if time.monotonic() > until:
                 raise TimeoutError(f"{name} is {self.text(name)!r}, not {text!r}; {self.text('mistake')}")
             await asyncio.sleep(0.02)
