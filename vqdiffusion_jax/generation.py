@@ -43,7 +43,8 @@ class Condition:
         if self.ids is not None:
             encoder, options = model.text_encoder, model.config.text_embedding
             assert encoder is not None and options is not None  # a text model has both (ModelConfig)
-            return text_condition(encoder, self.ids, options)
+            with jax.named_scope("text_tower"):
+                return text_condition(encoder, self.ids, options)
         if self.labels is not None:
             return self.labels
         return model.denoiser.null(batch) if model.config.denoiser.condition == "text" else None
@@ -77,6 +78,7 @@ class Prepared:
     kernels: Any  # the denoiser's float8 kernels, if it has any
 
 
+@jax.named_scope("prepare")
 def prepare(model: VQDiffusionModel, request: Request) -> Prepared:
     """Run the text tower, project its states for every layer, tabulate AdaLN over timesteps, round float8 kernels."""
     batch = request.start.shape[0]
@@ -98,7 +100,8 @@ def _log_x0(model: VQDiffusionModel, prepared: Prepared, request: Request) -> Lo
 
     def forward(tokens, timestep, conditioning):
         # Whole rows of logits on each device: guidance, truncation and the draw reduce over them.
-        return over_batch(denoiser(tokens, timestep, conditioning=conditioning, modulation=prepared.modulation))
+        with jax.named_scope("denoiser"):
+            return over_batch(denoiser(tokens, timestep, conditioning=conditioning, modulation=prepared.modulation))
 
     return predictor(paired_logits(forward, prepared.conditional, prepared.both), request.guidance, request.truncation)
 
@@ -151,7 +154,8 @@ def _rendered(
     """Return the pictures of ``render``, and of each whether it has a pixel that is no finite number, (batch,) bool."""
     if output == "tokens":
         return None, None
-    images = model.codec.decode(tokens)
+    with jax.named_scope("decoder"):
+        images = model.codec.decode(tokens)
     bad = ~jnp.isfinite(images).all(axis=(1, 2, 3))
     return (to_uint8(images, rounding=rounding) if output == "uint8" else to_255(images)), bad
 

@@ -20,6 +20,7 @@ import pytest
 from tests.training.toy import ToyIterator, ToyLoader, make_config, make_model
 from vqdiffusion_jax.checkpoint import TrainingCheckpoints, _orbax, _without_keys
 from vqdiffusion_jax.errors import CheckpointError, DataError, NonFiniteLoss
+from vqdiffusion_jax.profiling import Profiler
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
 from vqdiffusion_jax.training.denoiser.init_from import Pretrained
@@ -456,3 +457,12 @@ def test_folder_is_looked_at_first(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot be written to"):
         check_folder(tmp_path / "file" / "below", 1, 2)
+
+
+def test_a_profiled_run_learns_the_same(whole, tmp_path):
+    task = copy.copy(compiled_task())
+    profile = Profiler(tmp_path / "trace", first=1, count=2)
+    outcome = train(task, tmp_path / "run", ToyLoader(task.config), log=lambda line: None, profile=profile)
+    assert_identical(outcome.state, whole[1])
+    assert list((tmp_path / "trace").rglob("*.trace.json.gz"))
+    assert not profile.running

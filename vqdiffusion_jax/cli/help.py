@@ -30,7 +30,7 @@ EXAMPLES = {
     "demo": "--port=8080",
     "step_schedule": "--report=eval/emoji/report.json --steps=10",
 }
-_COMMON = ("all modes", "checkpoints", "several processes")  # groups of several modes
+_COMMON = ("all modes", "checkpoints", "several processes", "profiling")  # groups of several modes
 
 
 def usage(modules: Mapping[str, ModuleType], mode: str | None = None) -> str:

@@ -17,6 +17,7 @@ from . import setting_flags
 from .animation import FORMATS, check_format
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, open_checkpoint
 from .processes import PROCESSES, join_processes
+from .profile import PROFILE, profiler
 from .replay import origin, take_again
 from .tools import read_prompts
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import jax
     from jax.sharding import Mesh
 
-SHARED = ("checkpoint", *COMPANIONS, "dtype", *PROCESSES)
+SHARED = ("checkpoint", *COMPANIONS, "dtype", *PROCESSES, *PROFILE)
 _WHAT, _WHERE, _OUT = "mode sample: what", "mode sample: where", "mode sample: output"
 
 setting_flags.define()
@@ -99,10 +100,12 @@ def main() -> None:
         out, first_free(out), subjects(call.settings), shared, settings.first_image, FLAGS.trajectory_format
     )
     precision = jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
-    calls = len(call.plan)
-    with precision, progress_bar(FLAGS.progress, calls, -(-len(call.subjects) // together)) as callback:
+    calls, batches = len(call.plan), -(-len(call.subjects) // together)
+    profile = profiler(batches, "batches")
+    with precision, progress_bar(FLAGS.progress, calls, batches) as callback:
+        drawn = pipeline.draw(call, callback=callback, callback_steps=calls_a_piece(calls, UPDATES))
         # Each batch is written before the next is drawn, so that it stays if the run fails later.
-        for batch in pipeline.draw(call, callback=callback, callback_steps=calls_a_piece(calls, UPDATES)):
+        for batch in drawn if profile is None else profile.steps(drawn):
             writer.add(batch, pipeline, calls)
     writer.finish()
 

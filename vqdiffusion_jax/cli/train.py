@@ -9,9 +9,10 @@ from absl import flags
 
 from .checkpoints import COMPANIONS, companions
 from .processes import PROCESSES, join_processes
+from .profile import PROFILE
 from .training import check_flags, mesh_of, run
 
-SHARED = (*COMPANIONS, *PROCESSES)
+SHARED = (*COMPANIONS, *PROCESSES, *PROFILE)
 
 flags.DEFINE_string(
     "init_from",

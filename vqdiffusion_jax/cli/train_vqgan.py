@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from .processes import PROCESSES, join_processes
+from .profile import PROFILE
 from .training import check_flags, mesh_of, run
 
 if TYPE_CHECKING:
     from ..models.vqgan import VQGAN
     from ..training.vqgan.config import VQGANTrainConfig
 
-SHARED = ("config", "workdir", "init_from", *PROCESSES)
+SHARED = ("config", "workdir", "init_from", *PROCESSES, *PROFILE)
 
 FLAGS = flags.FLAGS
 

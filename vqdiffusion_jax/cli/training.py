@@ -11,6 +11,7 @@ from ml_collections import config_flags
 
 from .configuration_file import ConfigurationFile
 from .data_account import tell
+from .profile import profiler
 
 _MODE = "mode train"
 
@@ -66,12 +67,13 @@ def run(task: Any, loader_of: Callable[[str], Any]) -> None:
 
     from ..training.loop import train
 
+    profile = profiler(task.config.steps, "steps")
     validation = loader_of("validation") if task.config.watch.eval_every else None
     training = loader_of("train")
     data = task.config.data
     for loader in (training, validation):
         if loader is not None and not data.get("cache"):  # of what became tokens, --mode=tokenize gave an account
             tell(loader.source, f"{data['source']} at {data['root']}", loader.split)
-    outcome = train(task, FLAGS.workdir, training, validation=validation)
+    outcome = train(task, FLAGS.workdir, training, validation=validation, profile=profile)
     if jax.process_index() == 0:
         print(json.dumps({"step": outcome.step, "stopped": outcome.stopped}))

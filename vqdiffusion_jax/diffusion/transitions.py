@@ -134,10 +134,12 @@ def sample_posterior(log_x0: LogProbs, x_t: Tokens, jump: Jump, gumbel: LogProbs
 
     gumbel: (batch, length, K + 1).
     """
-    codes, mask = _posterior(log_x0, x_t, jump)
-    codes, mask = codes + gumbel[..., :-1], (mask + gumbel[..., -1:])[..., 0]
-    largest, code = _largest(codes)
-    return jnp.where(mask > largest, log_x0.shape[-1], code).astype(jnp.int32)
+    with jax.named_scope("posterior"):
+        codes, mask = _posterior(log_x0, x_t, jump)
+    with jax.named_scope("draw"):
+        codes, mask = codes + gumbel[..., :-1], (mask + gumbel[..., -1:])[..., 0]
+        largest, code = _largest(codes)
+        return jnp.where(mask > largest, log_x0.shape[-1], code).astype(jnp.int32)
 
 
 def _posterior(log_x0: Array, x_t: Array, jump: Jump) -> tuple[Array, Array]:

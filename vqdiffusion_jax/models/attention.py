@@ -22,6 +22,7 @@ QUERY_BLOCK = 1024  # queries of a long sequence that one head takes at a time
 HALF_DTYPES = ("bfloat16", "float16")
 
 
+@jax.named_scope("attention")
 def attention(
     query: Queries,
     key: KeysOrValues,

@@ -190,21 +190,24 @@ class Block(nnx.Module):
         def residual(x, update, key):
             return x + dropout(update, config.residual_dropout, key)
 
-        update = self.self_attention(
-            self.self_norm(x, modulation["self"]), dropout_rate=config.attention_dropout, dropout_key=keys[0]
-        )
-        x = residual(x, update, keys[1])
-        if config.condition == "text":
-            update = self.cross_attention(
-                self.cross_norm(x, modulation["cross"]),
-                conditioning,
-                dropout_rate=config.attention_dropout,
-                dropout_key=keys[2],
+        with jax.named_scope("self_attention"):
+            update = self.self_attention(
+                self.self_norm(x, modulation["self"]), dropout_rate=config.attention_dropout, dropout_key=keys[0]
             )
-            x = residual(x, update, keys[3])
-        norm = self.mlp_norm
-        normed = norm(x, conditioning) if isinstance(norm, AdaLayerNorm) else norm(x)
-        return residual(x, self.mlp(normed), keys[4])
+            x = residual(x, update, keys[1])
+        if config.condition == "text":
+            with jax.named_scope("cross_attention"):
+                update = self.cross_attention(
+                    self.cross_norm(x, modulation["cross"]),
+                    conditioning,
+                    dropout_rate=config.attention_dropout,
+                    dropout_key=keys[2],
+                )
+                x = residual(x, update, keys[3])
+        with jax.named_scope("mlp"):
+            norm = self.mlp_norm
+            normed = norm(x, conditioning) if isinstance(norm, AdaLayerNorm) else norm(x)
+            return residual(x, self.mlp(normed), keys[4])
 
 
 class Denoiser(nnx.Module):
@@ -270,9 +273,12 @@ class Denoiser(nnx.Module):
             return sample_by_sample(block, hidden_numbers, x, modulation, conditioning)
 
         hidden_numbers = self.config.num_tokens * self.config.mlp_width
-        x = over_batch(lookup(self.token_embedding, tokens) + self.positions())
-        x = scan_layers(body, x, (self.blocks, modulation, conditioning, dropout_keys), self.compute)
-        return self.logits(self.final_norm(x))
+        with jax.named_scope("embedding"):
+            x = over_batch(lookup(self.token_embedding, tokens) + self.positions())
+        with jax.named_scope("blocks"):
+            x = scan_layers(body, x, (self.blocks, modulation, conditioning, dropout_keys), self.compute)
+        with jax.named_scope("logits"):
+            return self.logits(self.final_norm(x))
 
     def positions(self) -> jax.Array:
         """Return the position embedding (length, width) of the token sequence.

@@ -83,8 +83,9 @@ def predictor(logits_fn: LogitsFn, guidance: Guidance | None = None, truncation:
         def guided(tokens, timestep):
             cond, null = logits_fn(tokens, timestep, True)
             assert null is not None  # as LogitsFn says
-            cond, null = predict_start(cond), predict_start(null)
-            mixed = combine(cond, null, guidance.scale)
+            with jax.named_scope("guidance"):
+                cond, null = predict_start(cond), predict_start(null)
+                mixed = combine(cond, null, guidance.scale)
             if guidance.interval is None or jnp.ndim(timestep) == 0:
                 return mixed
             return jnp.where(guidance.applies_at(timestep)[:, None, None], mixed, cond)
@@ -101,8 +102,9 @@ def predictor(logits_fn: LogitsFn, guidance: Guidance | None = None, truncation:
 
     def truncated(tokens, timestep):
         log_x0 = log_x0_fn(tokens, timestep)
-        # A row with one NaN is all NaN, of which truncation would make a row like any other.
-        return jnp.where(jnp.isnan(log_x0[..., :1]), jnp.nan, truncation(log_x0))
+        with jax.named_scope("truncation"):
+            # A row with one NaN is all NaN, of which truncation would make a row like any other.
+            return jnp.where(jnp.isnan(log_x0[..., :1]), jnp.nan, truncation(log_x0))
 
     return truncated
 
@@ -149,7 +151,8 @@ def denoise(
 
     def after(call, timestep, draw, tokens):
         log_x0 = log_x0_fn(tokens, timestep)
-        drawn = impose(strategy.step(call, log_x0, tokens, noise, draw))
+        with jax.named_scope("strategy"):
+            drawn = impose(strategy.step(call, log_x0, tokens, noise, draw))
         return marked(drawn, jnp.isnan(log_x0[..., 0]).any(axis=1) | (tokens[:, 0] < 0))
 
     def body(tokens, inputs):

@@ -36,6 +36,7 @@ import jax
 from ..checkpoint import TrainingCheckpoints
 from ..errors import CheckpointError, NonFiniteLoss
 from ..files import write_whole
+from ..profiling import Profiler
 from ..user_files import read_json
 from .batch import Batch, place_batch, sample_names
 from .metric_accumulator import MetricAccumulator
@@ -62,11 +63,18 @@ class Outcome:
 
 
 def train(
-    task: Task, workdir: str | Path, loader: Loader, *, validation: Loader | None = None, log: Log = print
+    task: Task,
+    workdir: str | Path,
+    loader: Loader,
+    *,
+    validation: Loader | None = None,
+    log: Log = print,
+    profile: Profiler | None = None,
 ) -> Outcome:
     """Train from the newest checkpoint in ``workdir``, or from the start, to ``task.config.steps``.
 
     loader, validation: give host batches of this process.  log: takes lines for people, from the first process.
+    profile: traces some of the steps, numbered from 0 where this run begins.
 
     On SIGTERM or Ctrl-C the state is saved and the run ends; a second Ctrl-C raises KeyboardInterrupt.
     Raises ConfigError, CheckpointError, DataError and NonFiniteLoss, each one line.
@@ -99,6 +107,8 @@ def train(
         throughput = Throughput(task.flops_per_sample, config.batch_size, config.steps, first)
         accumulator = MetricAccumulator(lambda: resume_hint(checkpoints), accumulated)
         asked_to_stop = opened.enter_context(termination())
+        if profile is not None:
+            opened.callback(profile.close)
 
         def save(done: int, position: dict[str, Any], score: float | None = None, *, again: bool = False) -> None:
             nonlocal told
@@ -114,10 +124,15 @@ def train(
             save(first, iterator.get_state(), validate(task, state, validation, first, writer, log), again=True)
         for number in range(first, config.steps):
             position = iterator.get_state()
+            if profile is not None:
+                profile.begin(number - first)
             with saving_in_hand(number if number > first else None, lambda n: save(n, position), log):  # noqa: B023
-                batch = next(iterator)
-                task.check_batch(batch)
+                with jax.profiler.TraceAnnotation("data"):
+                    batch = next(iterator)
+                    task.check_batch(batch)
             state, metrics = task.step(state, place_batch(batch, task.mesh))
+            if profile is not None:
+                profile.end(number - first, metrics)
             accumulator.add(number, sample_names(batch), metrics)
             accumulator.check(keep=1)  # one step stays in flight
             done, score = number + 1, None

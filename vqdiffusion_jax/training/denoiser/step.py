@@ -79,16 +79,19 @@ def with_null(denoiser: Denoiser, condition: Array | None, is_empty: Array | Non
     return jnp.where(is_empty[:, None, None], denoiser.null(condition.shape[0]), condition)
 
 
+@jax.named_scope("loss")
 def loss_fn(
     denoiser: Denoiser, example: Example, objective: Objective, dropout_key: Array | None = None
 ) -> tuple[Array, Terms]:
     """Return the training loss, a scalar in nats a token, and the objective's terms."""
     condition = with_null(denoiser, example.condition, example.is_empty)
-    logits = denoiser(example.x_t, example.t, condition, dropout_key=dropout_key)
+    with jax.named_scope("denoiser"):
+        logits = denoiser(example.x_t, example.t, condition, dropout_key=dropout_key)
     terms = objective(predict_start(logits), example.x0, example.x_t, example.t, example.pt)
     return terms.loss, terms
 
 
+@jax.named_scope("codec")
 def clean_tokens(frozen: Frozen, batch: Batch, keys: Array | None) -> Array:
     """Return the batch's tokens (batch, length): cached ones, or the codec's; a gumbel codec draws with ``keys``."""
     if "tokens" in batch:
@@ -103,6 +106,7 @@ def text_encoder_of(trained: Trained, frozen: Frozen) -> CLIPTextEncoder | None:
     return frozen.text_encoder if trained.text_encoder is None else trained.text_encoder
 
 
+@jax.named_scope("text_tower")
 def encode_condition(
     config: ModelConfig, text_encoder: CLIPTextEncoder | None, batch: Batch
 ) -> tuple[Array | None, Array | None]:
@@ -118,6 +122,7 @@ def encode_condition(
     return states, ~array_of(batch, "text_mask")[:, 2] if config.denoiser.learnable_null else None
 
 
+@jax.named_scope("corruption")
 def corrupt(schedule: Schedule, frozen: Frozen, samples: Samples) -> Example:
     """Return the samples' clean tokens and x_t ~ q(x_t | x_0), without their condition."""
     x0 = clean_tokens(frozen, samples.batch, samples.codec_keys)
@@ -212,9 +217,10 @@ def train_step(
         )
 
     optimizer = make_optimizer(config.optimizer)
-    directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.trained)
     rate = state.learning_rate.rate
-    trained = jax.tree.map(lambda parameter, direction: parameter - rate * direction, state.trained, directions)
+    with jax.named_scope("optimizer"):
+        directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.trained)
+        trained = jax.tree.map(lambda parameter, direction: parameter - rate * direction, state.trained, directions)
     metrics = {
         "loss": loss,
         "bits_per_token": jnp.mean(nats / pt) / (model.denoiser.num_tokens * math.log(2.0)),

@@ -51,6 +51,7 @@ class Pass(NamedTuple):
     vjp: Callable[[Array, Array | float], VQGAN]  # cotangents of reconstruction and penalty -> gradient of the codec
 
 
+@jax.named_scope("codec")
 def through_codec(config: VQGANTrainConfig, codec: VQGAN, images: Array, step: Array, key: Array) -> Pass:
     """Encode, quantise and decode ``images`` (batch, height, width, channels) in [-1, 1].
 
@@ -86,6 +87,7 @@ class AdversarialResult(NamedTuple):
     metrics: Metrics
 
 
+@jax.named_scope("discriminator")
 def adversarial_step(
     config: VQGANTrainConfig,
     adversary: Adversary,
@@ -196,7 +198,8 @@ def train_step(
     def compare(reconstruction: Array) -> Array:
         return reconstruction_loss(config.reconstruction, reconstruction, images, lpips)
 
-    reconstruction, cotangent = jax.value_and_grad(compare)(forward.reconstruction)
+    with jax.named_scope("loss"):
+        reconstruction, cotangent = jax.value_and_grad(compare)(forward.reconstruction)
     loss = reconstruction + config.codebook.weight * forward.penalty
     metrics = {"reconstruction_loss": reconstruction, "quantizer_loss": forward.penalty, "learning_rate": rate}
     adversary = state.adversary
@@ -206,7 +209,8 @@ def train_step(
         metrics |= result.metrics
 
     gradients = forward.vjp(cotangent, config.codebook.weight)
-    directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.codec)
+    with jax.named_scope("optimizer"):
+        directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.codec)
     codec = jax.tree.map(lambda value, direction: value - rate * direction, state.codec, directions)
     if isinstance(state.codec.quantizer, EMAQuantizer) and not config.decoder_only:
         codec.quantizer, restarted = move_codebook(
