@@ -50,7 +50,7 @@ class Limits:
     body_seconds: float = 30.0  # until its body has
     connections: int = 1_000  # open at once
     connections_each: int = 64  # of an address of another machine
-    closed_seconds: float = 1.0  # until the run of a closed page is stopped
+    closed_seconds: float = 0.5  # until the run of a closed page is stopped
     frames: int = 25  # of a picture's denoising, shown and kept
     gallery: int = 48  # pictures of a visit; the oldest go
 

@@ -107,7 +107,7 @@ class Page:
                 told = name in self.limits.most or name == "class_labels"
                 unit = " characters" if about.type is str else ""
                 most = about.most if about.type is not str else self.limits.length_of(name, about)
-                words = f"Up to {most:.12g}{unit}." if told else ""
+                words = f"Up to {most:.16g}{unit}." if told else ""
                 default = 0 if name == "class_labels" else self.defaults.get(name)
                 self.elements[name] = input_for(name, about, default, words=words)
 

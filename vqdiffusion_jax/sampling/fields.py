@@ -60,7 +60,7 @@ class Setting:
         if self.above is not None:
             one += f" above {self.above:g}" + ("" if self.most is None else f", up to {self.most:g}")
         elif self.least is not None:
-            least, most = f"{self.least:.12g}", "" if self.most is None else f"{self.most:.12g}"
+            least, most = f"{self.least:.16g}", "" if self.most is None else f"{self.most:.16g}"
             one += f" from {least} to {most}" if most else f" of at least {least}"
         return f"{self.count or 'one or more'} values, each {one}" if self.many else one
 
