@@ -3,13 +3,13 @@
 The reference publishes no file for this model; its numbers follow from the released weights' shapes.
 """
 
-from configs import cub200
+from vqdiffusion_jax.config_files import config_of
 
 
 def get_config():
     from vqdiffusion_jax.config import to_dict
     from vqdiffusion_jax.presets import preset
 
-    config = cub200.get_config()
+    config = config_of("cub200")
     config.model.update(to_dict(preset("cub200_small")))
     return config

@@ -3,11 +3,11 @@
 The reference publishes no file for it; numbers are cub200's.
 """
 
-from configs import cub200
+from vqdiffusion_jax.config_files import config_of
 
 
 def get_config():
-    config = cub200.get_config()
+    config = config_of("cub200")
     config.data.source, config.data.root = "oxford102", "dataset/Oxford-102"
     config.watch.prompts = (
         "this flower has purple petals",

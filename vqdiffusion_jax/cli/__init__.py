@@ -8,5 +8,5 @@ __all__ = ["console", "run"]
 
 
 def console() -> None:
-    """Run the installed command ``vqdiffusion-jax``, which is ``python main.py``."""
+    """Run the installed command ``vqdiffusion-jax``, or ``python -m vqdiffusion_jax``."""
     sys.exit(run(sys.argv))

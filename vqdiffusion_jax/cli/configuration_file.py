@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 import traceback
@@ -12,6 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
+from .. import config_files
 from ..errors import UsageError, one_line, shown
 from ..user_files import read_text
 
@@ -32,13 +34,16 @@ class ConfigurationFile(flags.ArgumentParser):
 def read_configuration(path: str) -> ConfigDict:
     """Return what ``get_config`` of a Python file returns, locked; ``FILE:TEXT`` passes TEXT to it.
 
+    FILE may be the name of a configuration that comes with the package (see ``config_files.located``).
+
     Raises UsageError, one line with file and line, for a file that cannot be read or run.
     """
-    file, colon, argument = path.partition(":")
+    typed, colon, argument = path.partition(":")
+    file = config_files.located(typed)
     try:
         source = read_text(file, most=_LARGEST)
     except OSError as error:
-        raise UsageError(f"--config cannot be read: {file}: {error.strerror or error}") from error
+        raise UsageError(f"--config cannot be read: {file}: {error.strerror or error}{_nearest(typed)}") from error
     except ValueError as error:
         raise UsageError(f"--config cannot be read: {error}") from error
     try:
@@ -68,6 +73,12 @@ def read_configuration(path: str) -> ConfigDict:
         )
     made.lock()
     return made
+
+
+def _nearest(typed: str) -> str:
+    """Return the configuration of ours whose name is nearest to what was typed, as the end of a message."""
+    near = difflib.get_close_matches(os.path.basename(typed).removesuffix(".py"), config_files.names(), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _config_of(module: ModuleType, file: str, *arguments: str) -> Any:

@@ -50,7 +50,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "nicegui":
             raise
-        raise ValueError('--mode=demo needs NiceGUI; install it with pip install -e ".[demo]"') from error
+        raise ValueError('--mode=demo needs NiceGUI; install it with pip install "nicegui>=3.18"') from error
     access = chosen_access()
     check_free(FLAGS.host, FLAGS.port)
     compute = chosen_compute()

@@ -1,7 +1,7 @@
 """The text of ``--help``, and the errors about flags that no mode, or only another mode, takes.
 
 A mode takes the flags of its own groups ("mode NAME", "mode NAME: SUBJECT"), those that its module lists in ``SHARED``,
-and --mode.
+and those of all modes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import textwrap
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from types import ModuleType
 
 from absl import flags
@@ -29,27 +30,44 @@ EXAMPLES = {
     "reduce_codebook": "--config=configs/vqgan_emoji.py --codec=runs/vqgan_emoji/model --out=kept_codes.npy",
     "demo": "--port=8080",
     "step_schedule": "--report=eval/emoji/report.json --steps=10",
+    "flax_to_diffusers": "--checkpoint=models/ithq --out=models/ithq_diffusers",
+    "env": "--debug",
 }
-_COMMON = ("all modes", "checkpoints", "several processes", "profiling")  # groups of several modes
+_ALL = "all modes"
+_COMMON = (_ALL, "checkpoints", "several processes", "profiling")  # groups of several modes
+_COMMAND = "python main.py"
 
 
-def usage(modules: Mapping[str, ModuleType], mode: str | None = None) -> str:
+def command_of(program: str) -> str:
+    """Return the command that was typed, for help and messages, from the program's name in ``sys.argv``."""
+    path = PurePath(program)
+    if path.name == "__main__.py":
+        return "python -m vqdiffusion_jax"
+    if path.suffix == ".py":
+        return f"python {program}"
+    return path.name.removesuffix(".exe") if path.name and not path.name.startswith("-") else _COMMAND
+
+
+def usage(modules: Mapping[str, ModuleType], mode: str | None = None, command: str = _COMMAND) -> str:
     """Return the flags of ``mode``, or those of every mode, each with its default.
 
-    modules: the module of every mode.
+    modules: the module of every mode.  command: as it was typed.
     """
     groups = _groups()
-    lines = [f"python main.py --mode={mode or 'MODE'} [--flag=value ...]", ""]
+    lines = [f"{command} --mode={mode or 'MODE'} [--flag=value ...]", ""]
     if mode:
-        lines += [_summary(modules[mode]), f"For example: python main.py --mode={mode} {EXAMPLES[mode]}"]
+        lines += [_summary(modules[mode]), f"For example: {command} --mode={mode} {EXAMPLES[mode]}"]
         shown = {name: members for name, members in groups.items() if _is_of(name, mode)}
         shown["shared with other modes"] = [flags.FLAGS[name] for name in modules[mode].SHARED]
-        return "\n".join(lines + [line for name, members in shown.items() for line in _section(name, members)])
+        shown[_ALL] = groups[_ALL]
+        return "\n".join(
+            lines + [line for name, members in shown.items() if members for line in _section(name, members)]
+        )
     lines += [line for name, module in modules.items() for line in _entry(f"--mode={name}", _summary(module))]
     lines += [
         "",
-        f"For example: python main.py {EXAMPLES['sample']}",
-        "The flags of one mode alone: python main.py --mode=sample --help",
+        f"For example: {command} {EXAMPLES['sample']}",
+        f"The flags of one mode alone: {command} --mode=sample --help",
     ]
     for name in _COMMON:
         lines += _section(name, groups[name])
@@ -57,28 +75,28 @@ def usage(modules: Mapping[str, ModuleType], mode: str | None = None) -> str:
         for name in groups:
             if _is_of(name, one):
                 lines += _section(name, groups[name])
-        also = "mode " + one + " also takes " + ", ".join(f"--{name}" for name in module.SHARED)
+        also = f"mode {one} also takes " + (", ".join(f"--{name}" for name in module.SHARED) or "no other flag")
         lines += ["", *textwrap.wrap(also, WIDTH, subsequent_indent="    ", break_on_hyphens=False)]
     return "\n".join(lines)
 
 
-def check_taken(modules: Mapping[str, ModuleType], mode: str) -> None:
+def check_taken(modules: Mapping[str, ModuleType], mode: str, command: str = _COMMAND) -> None:
     """Raise UsageError for the first given flag that ``mode`` does not take."""
     taken = {one: _taken(one, module) for one, module in modules.items()}
     for flag in _ours():
         if flag.present and flag.name not in taken[mode]:
             others = " or ".join(one for one, names in taken.items() if flag.name in names)
-            hint = f"python main.py --mode={mode} --help lists its flags"
+            hint = f"{command} --mode={mode} --help lists its flags"
             raise UsageError(f"--{flag.name} goes with --mode={others}, not {mode}; {hint}")
 
 
-def unknown_flag(name: str) -> str:
+def unknown_flag(name: str, command: str = _COMMAND) -> str:
     """Return one line about a flag that does not exist, with the nearest one that does."""
     known = [flag.name for flag in _ours()]
     known += [f"no{flag.name}" for flag in _ours() if flag.boolean]
     near = difflib.get_close_matches(name, known, n=1)
     return f"unknown flag --{name}; " + (
-        f"did you mean --{near[0]}?" if near else "python main.py --help lists the known ones"
+        f"did you mean --{near[0]}?" if near else f"{command} --help lists the known ones"
     )
 
 
@@ -101,7 +119,7 @@ def _is_of(group: str, mode: str) -> bool:
 def _taken(mode: str, module: ModuleType) -> set[str]:
     """Return the names of the flags that a mode takes."""
     own = {flag.name for name, members in _groups().items() if _is_of(name, mode) for flag in members}
-    return own | set(module.SHARED) | {"mode"}
+    return own | set(module.SHARED) | {flag.name for flag in _groups()[_ALL]}
 
 
 def _summary(module: ModuleType) -> str:
@@ -119,6 +137,9 @@ def _entry(name: str, description: str) -> list[str]:
     text = textwrap.wrap(description, WIDTH - _COLUMN, break_on_hyphens=False)
     name = f"  {name}"
     first = [f"{name:<{_COLUMN}}{text.pop(0)}"] if len(name) < _COLUMN else [name]
+    if len(name) > WIDTH:
+        end = name.rfind("|", 0, WIDTH) + 1
+        first = [name[:end], " " * 6 + name[end:]]
     return first + [" " * _COLUMN + line for line in text]
 
 

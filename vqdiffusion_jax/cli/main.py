@@ -11,7 +11,7 @@ from ..errors import UsageError, one_line
 from ..exit_status import status_of
 from ..extensions import trust
 from .compiled import keep_compiled
-from .help import check_taken, unknown_flag, usage
+from .help import check_taken, command_of, unknown_flag, usage
 from .quiet import quiet_libraries
 from .setting_flags import spell, with_todays_names
 
@@ -29,22 +29,30 @@ MODES = {
     "reduce_codebook": "reduce_codebook",
     "demo": "demo",
     "step_schedule": "step_schedule",
+    "flax_to_diffusers": "flax_to_diffusers",
+    "env": "env",
 }
 
 flags.DEFINE_enum("mode", "sample", list(MODES), "What to do.", module_name="all modes")
 flags.DEFINE_bool(
     "debug", False, "Print the traceback of an error, and all reports of libraries.", module_name="all modes"
 )
+flags.DEFINE_bool("version", False, "Print the version and do nothing else.", module_name="all modes")
 
 
 def run(argv: list[str]) -> int:
     """Parse ``argv``, run its mode and return the exit status."""
+    if any(argument in ("--version", "-version") for argument in argv[1:]):
+        from .. import __version__
+
+        print(f"vqdiffusion-jax {__version__}")
+        return 0
     modules = mode_modules()
     if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
         modes = [argument for argument in argv[1:] if argument.startswith(("--mode=", "-mode="))]
         mode = modes[-1].partition("=")[2] if modes else None
         if mode is None or mode in MODES:
-            print(usage(modules, mode))
+            print(usage(modules, mode, command_of(argv[0])))
             return 0
         argv = [argv[0], *modes]  # an unknown mode, which parsing refuses
     status = []
@@ -72,17 +80,17 @@ def parse(argv: list[str]) -> list[str]:
         try:
             parsed.append(flags.FLAGS(with_todays_names(argv)))
         except (flags.Error, ValueError, OSError, AttributeError, KeyError) as error:
-            raise UsageError(_reason(error)) from error
+            raise UsageError(_reason(error, command_of(argv[0]))) from error
 
     if status := status_of(set_flags, debug=debug):
         raise SystemExit(status)
     return parsed[0]
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, command: str) -> str:
     """Return one line about flags, or a --config file, that cannot be used."""
     if isinstance(error, flags.UnrecognizedFlagError):
-        return unknown_flag(error.flagname)
+        return unknown_flag(error.flagname, command)
     if isinstance(error, AttributeError | KeyError):  # ml_collections: no such field in the --config file
         cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
         return f"the --config file has no field {one_line(cause.args[0] if isinstance(cause, KeyError) else cause)}"
@@ -112,7 +120,7 @@ def _run_mode(mode: str, rest: list[str]) -> None:
     if len(rest) > 1:
         raise UsageError(f"unexpected argument {rest[1]!r}; every setting is a flag, --name=value")
     modules = mode_modules()
-    check_taken(modules, mode)
+    check_taken(modules, mode, command_of(rest[0]))
     keep_compiled()
     trust(*flags.FLAGS.trust)
     modules[mode].main()

@@ -16,7 +16,9 @@ from .profile import profiler
 _MODE = "mode train"
 
 config_flags.DEFINE_config_file(
-    "config", None, "A configuration file, such as those in configs/; change a field with --config.a.b=c."
+    "config",
+    None,
+    "A configuration file, or the name of one that comes along (emoji_tiny, coco); change a field with --config.a.b=c.",
 )
 flags.FLAGS.register_flag_by_module(_MODE, flags.FLAGS["config"])  # ml_collections takes no group
 flags.FLAGS["config"].parser = ConfigurationFile()  # whose errors are one line

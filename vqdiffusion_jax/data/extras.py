@@ -9,23 +9,22 @@ from types import ModuleType
 from ..errors import DataError
 
 
-def needed(module: str, what: str, *, extra: str = "train") -> ModuleType:
+def needed(module: str, what: str) -> ModuleType:
     """Import and return ``module``.
 
-    Raises DataError if its package is not installed; the message says that ``what`` needs it, and which ``extra`` of
-    this project installs it.
+    Raises DataError if its package is not installed; the message says that ``what`` needs it, and what to install.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise _absent((error.name or module).partition(".")[0], what, extra) from error
+        raise _absent((error.name or module).partition(".")[0], what) from error
 
 
-def check_installed(package: str, what: str, *, extra: str = "train") -> None:
+def check_installed(package: str, what: str) -> None:
     """Raise the DataError of ``needed`` if ``package`` is not installed, without the seconds that an import takes."""
     if importlib.util.find_spec(package) is None:
-        raise _absent(package, what, extra)
+        raise _absent(package, what)
 
 
-def _absent(package: str, what: str, extra: str) -> DataError:
-    return DataError(f'{what} needs {package}; install it with pip install -e ".[{extra}]"')
+def _absent(package: str, what: str) -> DataError:
+    return DataError(f"{what} needs {package}; install it with pip install {package.replace('_', '-')}")

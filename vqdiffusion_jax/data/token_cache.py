@@ -177,7 +177,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     file = folder / MANIFEST
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; tokenize the data set first (python main.py --mode=tokenize)")
+        raise FileNotFoundError(f"{file} does not exist; tokenize the data set first (--mode=tokenize)")
     try:
         manifest = read_json(file, most=_MOST_MANIFEST)
     except OSError as error:
@@ -185,7 +185,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{error}; make the cache again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise DataError(f"{file} is not of a {FORMAT}; give a folder that python main.py --mode=tokenize wrote")
+        raise DataError(f"{file} is not of a {FORMAT}; give a folder that --mode=tokenize wrote")
     if manifest.get("version") != FORMAT_VERSION:
         found = shown(manifest.get("version"))
         raise DataError(f"{file} has version {found}; this release reads version {FORMAT_VERSION}")
@@ -235,7 +235,7 @@ class TokenCache:
         if missing:
             raise DataError(
                 f"{folder} lacks {len(missing)} of {len(shards)} shards, {missing[0].name} first;"
-                " tokenize again to finish it (python main.py --mode=tokenize)"
+                " tokenize again to finish it (--mode=tokenize)"
             )
         self._open([str(shard) for shard in shards])
         if not len(self):
@@ -295,7 +295,7 @@ def _damaged_shard(sources: Any, paths: list[str], error: Exception) -> str:
 
 
 def _check(folder: Path, manifest: dict[str, Any], model: ModelConfig, fingerprint: str | None) -> None:
-    again = "tokenize again (python main.py --mode=tokenize), or train with what made it"
+    again = "tokenize again (--mode=tokenize), or train with what made it"
     if manifest["num_codes"] != model.denoiser.num_codes:
         raise DataError(
             f"{folder} holds tokens of {manifest['num_codes']} codes but the model has {model.denoiser.num_codes};"

@@ -39,7 +39,7 @@ def read_styles(folder: Path) -> tuple[Style, ...]:
     Raises:
       DataError: resvg-py is not installed, or a package is not as expected.
     """
-    needed("resvg_py", "drawing the vector styles", extra="emoji")
+    needed("resvg_py", "drawing the vector styles")
     rasters = packages.read_files(folder, packages.FLUENT_3D, ".webp")
     rasters = {without_variation(name.removesuffix(".webp")): data for name, data in rasters.items()}
 

@@ -36,7 +36,7 @@ class Tfds:
         caption_field: str = "",
         label_field: str = "",
     ):
-        tfds = needed("tensorflow_datasets", "a TFDS data set", extra="tfds")
+        tfds = needed("tensorflow_datasets", "a TFDS data set")
         if not name:
             raise DataError("tfds: the option name is needed, e.g. name='oxford_flowers102'")
         self._name = name
