@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,21 +23,40 @@ PHASES = ("start-up", "compilation", "steps", "save", "validation", "export", "r
 class Run:
     """One start of a training run; its processes form a group, as those of ``timeout`` and of a batch system do."""
 
-    def __init__(self, workdir: Path, command: list[str], environment: Mapping[str, str], *, steps: int, every: int):
+    def __init__(
+        self,
+        workdir: Path,
+        command: list[str],
+        environment: Mapping[str, str],
+        *,
+        steps: int,
+        every: int,
+        processes: int = 1,
+    ):
         self.workdir, self._steps, self._eval_every = workdir, steps, every
         self.log = workdir.with_name(f"{workdir.name}-{time.time_ns()}.log")
         self._journal_before = self._journal_time()
         self.first = self.step()
         self.began = time.perf_counter()
-        with open(self.log, "w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, str(REPO / "main.py"), *command, f"--workdir={workdir}"],
-                cwd=REPO,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        joined: list[list[str]] = [[]]
+        if processes > 1:
+            with socket.socket() as free:
+                free.bind(("localhost", 0))
+                address = f"--coordinator=localhost:{free.getsockname()[1]}"
+            joined = [[address, f"--num_processes={processes}", f"--process_id={index}"] for index in range(processes)]
+        self.processes: list[subprocess.Popen] = []
+        with open(self.log, "a") as log:
+            for more in joined:
+                started = subprocess.Popen(
+                    [sys.executable, str(REPO / "main.py"), *command, f"--workdir={workdir}", *more],
+                    cwd=REPO,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    process_group=self.processes[0].pid if self.processes else 0,
+                )
+                self.processes.append(started)
+        self.process = self.processes[0]
 
     # What it shows.
 
@@ -118,18 +138,22 @@ class Run:
             time.sleep(0.002)
         return self.process.poll() is None
 
-    def send(self, number: int) -> None:
+    def send(self, number: int, index: int = 0) -> None:
         with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+            self.processes[index].send_signal(number)
 
     def send_to_group(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     def end(self) -> int:
-        """Wait for the run and return its exit status; what its group still holds after 30 seconds counts as left."""
+        """Wait for the run and return its exit status, of several processes the first that is not 0.
+
+        What its group still holds 30 seconds later counts as left.
+        """
         try:
-            status = self.process.wait(timeout=PATIENCE)
+            statuses = [process.wait(timeout=PATIENCE) for process in self.processes]
+            status = next((status for status in statuses if status), 0)
             until = time.monotonic() + 30
             while (left := self.group()) and time.monotonic() < until:
                 time.sleep(0.05)

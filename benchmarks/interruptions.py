@@ -3,7 +3,8 @@
     python -m benchmarks.interruptions --interruptions=100 --out=docs/results/interruptions.md
 
 Every run is ``python main.py --mode=train`` on pictures made here: a tiny text model whose codec and text tower run
-inside the step, with validation and the best checkpoint kept, without workers and with two.  Interruptions are a seeded
+inside the step, with validation and the best checkpoint kept; by one process with and without two workers, and by two
+processes over localhost.  Interruptions are a seeded
 plan of (kind, phase); the phase is read from the run's log, journal and folders, and a run is interrupted a random
 while after it shows it.  One that ended before counts as no interruption and is tried again.  A folder takes several
 interruptions one after another and is then trained to its end.
@@ -50,12 +51,26 @@ def get_config():
     )
 """
 EVERY, EVAL_EVERY = 6, 8
-WORKERS = (0, 2)
 _SCORE = "validation_bits_per_token"
-A_FOLDER = 8  # interruptions before it is trained to its end
+A_FOLDER = 5  # interruptions before it is trained to its end
 FILE_SIZE = 20_000  # bytes a file may have on the "full disk": records fit, checkpoints do not
 ANYWHERE = PHASES
+_KILLED_OR_LEFT = (-signal.SIGKILL, 1, -signal.SIGABRT)  # JAX aborts a process whose coordinator is gone
 TRAINING = ("compilation", "steps", "save", "validation", "resuming")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The workers and the processes of a run, each of which has as many workers."""
+
+    workers: int = 0
+    processes: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.processes} with {self.workers} workers" if self.workers else str(self.processes)
+
+
+ALONE, WITH_WORKERS, TWO = Setting(), Setting(workers=2), Setting(processes=2)
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ class Kind:
     phases: tuple[str, ...]
     statuses: tuple[int, ...]
     says: str = ""  # a regular expression of the one line
-    with_workers: bool = False
+    settings: tuple[Setting, ...] = (ALONE, WITH_WORKERS)
 
 
 @dataclass
@@ -76,7 +91,7 @@ class Done:
 
     kind: str
     phase: str
-    workers: int
+    setting: Setting
     step: int
     status: int
     faults: list[str] = field(default_factory=list)
@@ -93,32 +108,44 @@ class Bench:
             "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
-        for workers in WORKERS:
+        for workers in (0, 2):
             text = CONFIG.format(
                 root=str(self.pictures), steps=steps, every=EVERY, eval_every=EVAL_EVERY, workers=workers
             )
             (folder / f"run-{workers}.py").write_text(text)
-        self.whole = folder / "whole"
-        run = self.start(self.whole, 0)
-        assert run.end() == 0, run.said()
+        self.whole: dict[int, Path] = {}  # by the number of processes, which sum in another order
+        self.lasts = self._uninterrupted(1)
         self.done: list[Done] = []
-        self.compared: list[tuple[Path, int, list[str]]] = []
+        self.compared: list[tuple[Path, Setting, list[str]]] = []
         self.per_folder: list[int] = []
 
-    def start(self, workdir: Path, workers: int, *, compiled: bool = True) -> Run:
+    def _uninterrupted(self, processes: int) -> dict[str, float]:
+        """Train without an interruption, and return about how many seconds a phase lasts that is not short."""
+        self.whole[processes] = self.folder / f"whole-{processes}"
+        run = self.start(self.whole[processes], Setting(processes=processes))
+        run.until(lambda: run.phase() != "start-up")
+        starting = time.perf_counter() - run.began
+        run.until(lambda: run.phase() not in ("start-up", "compilation"))
+        compiling = time.perf_counter() - run.began - starting
+        assert run.end() == 0, run.said()
+        return {"start-up": 0.9 * starting, "compilation": 0.9 * compiling, "resuming": 0.2 * starting}
+
+    def start(self, workdir: Path, setting: Setting, *, compiled: bool = True) -> Run:
         environment = dict(self.environment)
         if not compiled:  # so that there is something to interrupt
             environment["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(dir=self.folder, prefix="compiled-")
-        command = ["--mode=train", f"--config={self.folder / f'run-{workers}.py'}"]
-        return Run(workdir, command, environment, steps=self.steps, every=EVAL_EVERY)
+        command = ["--mode=train", f"--config={self.folder / f'run-{setting.workers}.py'}"]
+        return Run(workdir, command, environment, steps=self.steps, every=EVAL_EVERY, processes=setting.processes)
 
-    def interrupt(self, plan: list[tuple[Kind, str, int]], until: float) -> None:
+    def interrupt(self, plan: list[tuple[Kind, str, Setting]], until: float) -> None:
         """Carry out the plan, one folder after another, and compare each folder's end; begin none after ``until``."""
         number = 0
         while plan and time.monotonic() < until:
             number += 1
-            workers = plan[0][2]
-            chosen = [item for item in plan if item[2] == workers][:A_FOLDER]
+            setting = plan[0][2]
+            if setting.processes not in self.whole:
+                self._uninterrupted(setting.processes)
+            chosen = [item for item in plan if item[2] == setting][:A_FOLDER]
             # A folder begins once and ends once.
             order = {"start-up": 0, "compilation": 1, "export": 3}
             chosen.sort(key=lambda item: order.get(item[1], 2))
@@ -126,16 +153,17 @@ class Bench:
             for item in chosen:
                 if time.monotonic() < until and self._one(workdir, *item):
                     plan.remove(item)
-            run = self.start(workdir, workers)
+            run = self.start(workdir, setting)
             status = run.end()
             faults = [*run.noise(), *([] if status == 0 else [f"the last start ended with {status}", *run.errors()])]
-            self.compared.append((workdir, workers, faults or differences(self.whole, workdir)))
+            whole = self.whole[setting.processes]
+            self.compared.append((workdir, setting, faults or differences(whole, workdir)))
             self.per_folder.append(len(self.done) - before)
             print(self.compared[-1], flush=True)
 
-    def _one(self, workdir: Path, kind: Kind, phase: str, workers: int) -> bool:
+    def _one(self, workdir: Path, kind: Kind, phase: str, setting: Setting) -> bool:
         """Interrupt a run of ``workdir`` in ``phase``; return whether it came to that."""
-        run = self.start(workdir, workers, compiled=phase != "compilation")
+        run = self.start(workdir, setting, compiled=phase != "compilation")
         if phase in ("steps", "save", "validation"):  # somewhere in the next steps, not in the first that come
             more = self.random.randrange(4)
             if not run.until(lambda: run.step() > run.first + more and "step " in run.said()):
@@ -144,19 +172,18 @@ class Bench:
         if not run.until(lambda: run.phase() == phase):
             run.end()
             return False
-        longest = {"start-up": 6.0, "compilation": 6.0, "resuming": 0.5, "validation": 0.5, "export": 0.1}
-        time.sleep(self.random.uniform(0, longest.get(phase, 0.02)))
+        time.sleep(self.random.uniform(0, self.lasts.get(phase, 0.05)))
         found, step = run.phase(), run.step()
         if run.process.poll() is not None:
             run.end()
             return False
         faults = kind.act(self, run) or []
         status = run.end()
-        done = Done(kind.name, found, workers, step, status, [*faults, *run.noise()])
+        done = Done(kind.name, found, setting, step, status, [*faults, *(run.noise() if setting != TWO else [])])
         unsaved = status == -signal.SIGTERM and found in ("start-up", "resuming", "export")  # it ends as it always does
         if status not in kind.statuses and not unsaved and not (status == 0 and run.step() >= self.steps):
             done.faults.append(f"exit status {status}: {run.said()[-300:]!r}")
-        if status == 1 and not (len(run.errors()) == 1 and re.search(kind.says, run.errors()[0])):
+        if status == 1 and setting != TWO and not (len(run.errors()) == 1 and re.search(kind.says, run.errors()[0])):
             done.faults.append(f"it said {run.errors()}")
         self.done.append(done)
         print(done, flush=True)
@@ -245,31 +272,59 @@ def _second_run(bench: Bench, run: Run) -> list[str]:
     return [] if refused else [f"the second run ended with {second.returncode}: {second.stderr[-300:]!r}"]
 
 
+def _kill_one_of_two(bench: Bench, run: Run) -> list[str]:
+    index = bench.random.randrange(2)
+    run.send(signal.SIGKILL, index)
+    killed = time.monotonic()
+    try:
+        status = run.processes[1 - index].wait(timeout=120)
+    except subprocess.TimeoutExpired:
+        run.clean_up()
+        return ["the other process waited for more than 120 s"]
+    return [] if status else [f"the other process ended with 0 after {time.monotonic() - killed:.1f} s"]
+
+
+def _term_one_of_two(bench: Bench, run: Run) -> None:
+    run.send(signal.SIGTERM, bench.random.randrange(2))
+
+
 KINDS = (
     Kind("kill -9", _kill, ANYWHERE, (-signal.SIGKILL,)),
-    Kind("kill -9 of the process group", _kill_group, ANYWHERE, (-signal.SIGKILL,), with_workers=True),
+    Kind("kill -9 of the process group", _kill_group, ANYWHERE, (-signal.SIGKILL,), settings=(WITH_WORKERS,)),
     Kind("SIGTERM", _term, ANYWHERE, (0,)),
-    Kind("SIGTERM to the process group", _term_group, ANYWHERE, (0,), with_workers=True),
+    Kind("SIGTERM to the process group", _term_group, ANYWHERE, (0,), settings=(WITH_WORKERS,)),
     Kind("Ctrl-C", _ctrl_c, TRAINING, (0, 130, -signal.SIGINT)),
     Kind("Ctrl-C twice", _ctrl_c_twice, TRAINING, (0, 130, -signal.SIGINT)),
-    Kind("kill -9 of a worker", _kill_worker, TRAINING, (1,), r"worker .*killed \(SIGKILL\)", with_workers=True),
-    Kind("SIGSEGV of a worker", _crash_worker, ("steps",), (1,), r"worker .*crashed \(SIGSEGV\)", with_workers=True),
+    Kind("kill -9 of a worker", _kill_worker, TRAINING, (1,), r"worker .*killed \(SIGKILL\)", settings=(WITH_WORKERS,)),
+    Kind(
+        "SIGSEGV of a worker",
+        _crash_worker,
+        ("steps",),
+        (1,),
+        r"worker .*crashed \(SIGSEGV\)",
+        settings=(WITH_WORKERS,),
+    ),
     Kind("disk full", _full_disk, ("steps", "save"), (1,), "cannot be written to|File too large"),
     Kind("the run's folder vanishes", _vanish, ("steps", "validation"), (1,), "is gone|cannot be written to"),
     Kind("the data vanish", _vanish_data, ("steps",), (1,), "more than max_broken|No such file"),
     Kind("SIGSTOP, then SIGCONT", _stop_and_continue, TRAINING, (0,)),
     Kind("a second run in the folder, then SIGTERM", _second_run, ("steps",), (0,)),
+    Kind("kill -9 of one of two processes", _kill_one_of_two, ("steps", "save"), _KILLED_OR_LEFT, settings=(TWO,)),
+    Kind("SIGTERM to one of two processes", _term_one_of_two, ("steps", "validation"), (0,), settings=(TWO,)),
 )
 
 
-def make_plan(count: int, moments: random.Random) -> list[tuple[Kind, str, int]]:
-    """Return ``count`` interruptions: every kind in every phase in turn, each turn shuffled."""
-    every = [(kind, phase) for kind in KINDS for phase in kind.phases]
-    plan: list[tuple[Kind, str, int]] = []
-    while len(plan) < count:
-        moments.shuffle(every)
-        plan += [(kind, phase, 2 if kind.with_workers else moments.choice(WORKERS)) for kind, phase in every]
-    return plan[:count]
+def make_plan(count: int, moments: random.Random) -> list[tuple[Kind, str, Setting]]:
+    """Return ``count`` interruptions: rounds of all kinds, shuffled, each kind in the next of its phases, shuffled."""
+    phases = {kind.name: moments.sample(kind.phases, len(kind.phases)) for kind in KINDS}
+    plan: list[tuple[Kind, str, Setting]] = []
+    for number in range(count):
+        turn, place = divmod(number, len(KINDS))
+        if place == 0:
+            kinds = moments.sample(KINDS, len(KINDS))
+        kind = kinds[place]
+        plan.append((kind, phases[kind.name][turn % len(kind.phases)], moments.choice(kind.settings)))
+    return plan
 
 
 def make_pictures(folder: Path, count: int = 40) -> Path:
@@ -352,7 +407,7 @@ def render(bench: Bench, command: str) -> str:
         "",
         f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}, jax {jax.__version__}).  "
         f"{bench.steps} steps of a tiny text model, a checkpoint every {EVERY}, validation every {EVAL_EVERY}, the "
-        "best checkpoint kept, without workers or with two.",
+        "best checkpoint kept; one process with or without two workers, or two processes.",
         "",
         f"**{len(done)} interruptions in {len(compared)} folders: {same} of {len(compared)} ended with the same bits, "
         f"{faults} interruptions went otherwise than they should.**  Compared with a run that nobody interrupted are "
@@ -371,13 +426,13 @@ def render(bench: Bench, command: str) -> str:
         bad = "<br>".join(fault.replace("|", "\\|") for one in mine for fault in one.faults) or "none"
         cells = " | ".join(str(phases[phase] or "") for phase in PHASES)
         lines.append(f"| {kind.name} | {len(mine)} | {cells} | {statuses} | {bad if mine else ''} |")
-    lines += ["", "| folder | workers | interruptions: step, phase | differences |", "|---:|---:|---|---|"]
+    lines += ["", "| folder | processes | interruptions: step, phase | differences |", "|---:|---:|---|---|"]
     start = 0
-    for number, (_, workers, bad) in enumerate(compared, 1):
+    for number, (_, setting, bad) in enumerate(compared, 1):
         mine = done[start : start + bench.per_folder[number - 1]]
         start += len(mine)
         told = "; ".join(f"{one.kind}: {one.step}, {one.phase}" for one in mine)
-        lines.append(f"| {number} | {workers} | {told} | {'; '.join(bad) or 'none'} |")
+        lines.append(f"| {number} | {setting} | {told} | {'; '.join(bad) or 'none'} |")
     return "\n".join(lines)
 
 
@@ -386,13 +441,15 @@ def main() -> None:
     arguments.add_argument("--interruptions", type=int, default=100)
     arguments.add_argument("--steps", type=int, default=60, help="of each run")
     arguments.add_argument("--seed", type=int, default=0, help="of the plan and the random moments")
+    arguments.add_argument("--only", default="", help="a regular expression of the kinds to try")
     arguments.add_argument("--minutes", type=float, default=600.0, help="begin no interruption after so many")
     arguments.add_argument("--out", type=Path, help="also write the tables to this Markdown file")
     options = arguments.parse_args()
     until = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), options.seed, options.steps)
-        plan = make_plan(options.interruptions, bench.random)
+        plan = [one for one in make_plan(10_000, bench.random) if re.search(options.only, one[0].name)]
+        plan = plan[: options.interruptions]
         bench.interrupt(plan, until)
         report = render(bench, f"python -m benchmarks.interruptions {' '.join(sys.argv[1:])}".strip())
     print(report)
