@@ -150,6 +150,16 @@ def test_loads_like_pictures(write, data, tmp_path):
     assert max(len({tokens for tokens, _ in versions}) for versions in seen.values()) == 3
 
 
+def test_a_part_is_written_by_one_run_at_a_time(write):
+    def progress(items, total):
+        with pytest.raises(DataError, match="another run is tokenizing in"):
+            write()
+        return items
+
+    write(progress=progress)
+    write()
+
+
 def test_continues_after_an_interruption(write, tmp_path):
     def stops_after(count):
         def progress(items, total):

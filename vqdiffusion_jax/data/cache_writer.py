@@ -15,6 +15,7 @@ from ..batching import batch_devices, in_batches, local_mesh, replicate
 from ..config import ModelConfig
 from ..errors import BrokenRecord, DataError, MissingCaption
 from ..files import write_whole
+from ..folder_lock import FolderLock
 from ..models.vqgan import VQGAN, encode_exactly, images_to_float
 from ..pictures import WHITE, Colour, colour_of
 from ..random_keys import MAX_SEED, key_of
@@ -125,30 +126,32 @@ def write_cache(
     )
     folder = out / split
     _claim(folder, manifest)
-    names = shard_names(manifest)
-    shards = [
-        shard for shard in range(process_index, len(names), process_count) if not (folder / names[shard]).exists()
-    ]
-    spans = [np.arange(shard * shard_size, min((shard + 1) * shard_size, len(source))) for shard in shards]
-    pictures.indices = np.concatenate([np.zeros(0, int), *spans])
-    stream = read_ahead(pictures, threads=config.read_threads, ahead=_AHEAD, workers=workers)
-    encode, broken, without, written = _encoder(codec, seed), {}, 0, 0
-    try:
-        items = iter(progress(stream, len(pictures)))
-        for shard, span in zip(shards, spans, strict=True):
-            path, left_out, missing = folder / names[shard], {}, {}
-            for half_written in folder.glob(f".{path.name}.*"):
-                half_written.unlink()
-            good = _note_broken(itertools.islice(items, len(span)), left_out, missing, broken, config)
-            with write_whole(path) as place:
-                count = write_records(
-                    place, _records(good, encode, max(1, batch_size // crops), record_dtypes(manifest))
-                )
-                told = {"without_caption": list(missing)} if missing else {}
-                _write_json(path.with_suffix(".json"), {"examples": count, "broken": left_out} | told)
-            written, without = written + count, without + len(missing)
-    finally:
-        stream.close()
+    lock = f".part-{process_index}-of-{process_count}.lock"
+    with FolderLock(folder, lock, doing="tokenizing", flag="--out", error=DataError):
+        names = shard_names(manifest)
+        shards = [
+            shard for shard in range(process_index, len(names), process_count) if not (folder / names[shard]).exists()
+        ]
+        spans = [np.arange(shard * shard_size, min((shard + 1) * shard_size, len(source))) for shard in shards]
+        pictures.indices = np.concatenate([np.zeros(0, int), *spans])
+        stream = read_ahead(pictures, threads=config.read_threads, ahead=_AHEAD, workers=workers)
+        encode, broken, without, written = _encoder(codec, seed), {}, 0, 0
+        try:
+            items = iter(progress(stream, len(pictures)))
+            for shard, span in zip(shards, spans, strict=True):
+                path, left_out, missing = folder / names[shard], {}, {}
+                for half_written in folder.glob(f".{path.name}.*"):
+                    half_written.unlink()
+                good = _note_broken(itertools.islice(items, len(span)), left_out, missing, broken, config)
+                with write_whole(path) as place:
+                    count = write_records(
+                        place, _records(good, encode, max(1, batch_size // crops), record_dtypes(manifest))
+                    )
+                    told = {"without_caption": list(missing)} if missing else {}
+                    _write_json(path.with_suffix(".json"), {"examples": count, "broken": left_out} | told)
+                written, without = written + count, without + len(missing)
+        finally:
+            stream.close()
     done = {"shards": len(shards), "examples": written, "broken": len(broken)}
     return done | ({"without_caption": without} if without else {})
 

@@ -8,7 +8,7 @@
       tensorboard/     the same, for TensorBoard
       samples/         pictures of what has been learned
       model/           the averaged weights as a native folder, when training is done
-      run.lock         held by the process that trains here
+      run.lock         held by the process that trains here, until it ends
 
 Data that fail (too many broken pictures, a dead worker) end a run after a checkpoint of the last whole step.
 
@@ -36,13 +36,13 @@ import jax
 from ..checkpoint import TrainingCheckpoints
 from ..errors import CheckpointError, NonFiniteLoss
 from ..files import write_whole
+from ..folder_lock import FolderLock
 from ..profiling import Profiler
 from ..user_files import read_json
 from .batch import Batch, place_batch, sample_names
 from .metric_accumulator import MetricAccumulator
 from .metric_writer import MetricWriter, Throughput, console_line, writing_to
 from .resume import Change, adapt, changes, listed, refuse, refuse_fewer_steps, refuse_networks, saved_with
-from .run_lock import RunLock
 from .task import BatchIterator, Closeable, Loader, Task
 from .termination import termination
 
@@ -87,8 +87,9 @@ def train(
         log = _silent
     stopped = False
     with ExitStack() as opened:  # closes all that was opened, even if one cannot be
-        lock = RunLock(workdir)
-        opened.callback(lock.close)
+        mine = jax.process_index() == 0
+        lock = FolderLock(workdir, "run.lock", doing="training", flag="--workdir", error=CheckpointError, held=mine)
+        opened.enter_context(lock)
         checkpoints = TrainingCheckpoints(
             workdir / "checkpoints", keep_last=config.checkpoint.keep_last, keep_best=config.checkpoint.keep_best
         )

@@ -19,8 +19,7 @@ def termination() -> Iterator[Callable[[int], bool]]:
     """Give a function of the steps done that says whether to stop, the same on all processes: after SIGTERM or Ctrl-C.
 
     A second Ctrl-C does what it did before, by default raise KeyboardInterrupt.  A signal that is ignored from the
-    start stays
-    ignored: so a shell protects a run in the background (``nohup ... &``) from the Ctrl-C that is meant for another.
+    start stays ignored: a shell protects a run in the background (``nohup ... &``) so from the Ctrl-C of another.
     """
     asked = threading.Event()
 
