@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from ..array_types import Key, KeysOrValues, Queries
 from ..config import ATTENTIONS
+from . import attention_tpu
 
 # On a CPU, one head after the other is faster than all at once if a sample has more scores than this (8 MiB).
 SCORES_AT_ONCE = 2**21
@@ -67,8 +68,29 @@ def attention(
         value,
         cpu=functools.partial(_blocked if blocks_help else _plain, causal=causal),
         cuda=functools.partial(_cudnn if cudnn else _xla, causal=causal),
-        default=functools.partial(_xla, causal=causal),
+        default=functools.partial(_xla_or_fused, causal=causal),
     )
+
+
+def _xla_or_fused(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
+    """Attention on accelerators but NVIDIA's: one kernel on a TPU, where it takes these arrays, else XLA's form."""
+    # A partitioner cannot split the kernel, so that on a mesh attention is XLA's.
+    if causal or not jax.sharding.get_abstract_mesh().empty or not attention_tpu.supports(query, key):
+        return _xla(query, key, value, causal=causal)
+    return _fused_on_tpu(query, key, value)
+
+
+@jax.custom_jvp
+def _fused_on_tpu(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    return jax.lax.platform_dependent(query, key, value, tpu=attention_tpu.fused, default=_unmasked)
+
+
+@_fused_on_tpu.defjvp
+def _differentiated(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    return jax.jvp(_unmasked, primals, tangents)  # a backward pass needs the scores, which the kernel does not keep
+
+
+_unmasked = functools.partial(jax.nn.dot_product_attention, implementation="xla")
 
 
 def _xla(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
@@ -148,25 +170,31 @@ def _head_major(
 def _cudnn_supports(query_shape: tuple, key_shape: tuple, dtype: str, causal: bool, asked_for: bool) -> bool:
     """Return whether cuDNN's fused attention, forward and backward, compiles for these (length, heads, head width).
 
-    The shapes that it takes depend on the cuDNN version and the GPU, so it is asked, once a shape.  Warns if it was
-    asked for, or expected to work, and does not.
+    The shapes that it takes depend on the cuDNN version and the GPU, so it is asked, once a shape.  In a process
+    without a GPU a program may still be lowered for one; JAX's own rules decide then, which need cuDNN installed.
+    Warns if it was asked for, or expected to work, and does not.
     """
-    if jax.default_backend() != "gpu" or dtype not in HALF_DTYPES:
+    if dtype not in HALF_DTYPES:
         if asked_for:
             warnings.warn(
                 f"attention='cudnn' needs a CUDA GPU and {' or '.join(HALF_DTYPES)}, not {dtype}; using 'auto'",
                 stacklevel=3,
             )
         return False
+    on_gpu = jax.default_backend() == "gpu"
     query = jax.ShapeDtypeStruct((1, *query_shape), dtype)
     key = jax.ShapeDtypeStruct((1, *key_shape), dtype)
     gradient = jax.grad(lambda *qkv: _cudnn(*qkv, causal=causal).astype(jnp.float32).sum(), argnums=(0, 1, 2))
     try:
-        jax.jit(gradient).lower(query, key, key).compile()
+        lowered = jax.jit(gradient).trace(query, key, key).lower(lowering_platforms=("cuda",))
+        if on_gpu:
+            lowered.compile()
     except Exception as error:  # cuDNN, XLA and JAX each refuse in their own type; any refusal means the same
-        reason = str(error).strip().split("\n")[0]
-        warnings.warn(
-            f"cuDNN attention is not available for query {query_shape} in {dtype}, using XLA's: {reason}", stacklevel=3
-        )
+        if asked_for or on_gpu:
+            reason = str(error).strip().split("\n")[0]
+            warnings.warn(
+                f"cuDNN attention is not available for query {query_shape} in {dtype}, using XLA's: {reason}",
+                stacklevel=3,
+            )
         return False
     return True
