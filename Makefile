@@ -1,6 +1,7 @@
 # make check      lint, types and the fast tests: what to run while working
 # make test       build a virtual environment, install, run every test
 # make test-tree  the same with NNX modules as trees only, and 64-bit types off
+# make test-other  the fast tests on another Python, the newest at hand or OTHER=python3.13; OTHER_TORCH is its torch
 # make lint       ruff's rules and format, and types
 # make costs      measure what every test costs, and list anew which are not fast
 # make sample PROMPT="a red apple"   the embedded model draws it, into RESULT
@@ -13,12 +14,16 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip install --quiet --disable-pip-version-check
+OTHER ?= $(firstword $(foreach name,python3.14 python3.13 python3.12,$(shell command -v $(name) >/dev/null && \
+	$(name) -c "import ensurepip, sys; print(sys.executable)" 2>/dev/null)) $(lastword $(sort $(wildcard \
+	$(HOME)/.pyenv/versions/3.12.*/bin/python $(HOME)/.pyenv/versions/3.13.*/bin/python $(HOME)/.pyenv/versions/3.14.*/bin/python))))
+OTHER_TORCH ?= torch==2.13.0
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
 PROMPT ?= a red apple
 export PROMPT
 
-.PHONY: install sample check lint test-fast test test-tree costs clean
+.PHONY: install sample check lint test-fast test test-tree test-other costs clean
 
 install: $(VENV)/.installed
 
@@ -65,6 +70,14 @@ test: $(VENV)/.installed-browser
 
 test-tree: $(VENV)/.installed-browser
 	NNX_GRAPH_MODE=false JAX_ENABLE_X64=0 $(PY) -m pytest $(PYTEST_ARGS)
+
+test-other:
+ifeq ($(OTHER),)
+	@echo "skipped: no Python 3.12 or newer is at hand; name one with OTHER=python3.13"
+else
+	@echo "the fast tests on $(OTHER)"
+	$(MAKE) test-fast PYTHON="$(OTHER)" VENV="$(VENV)-other" TORCH="$(OTHER_TORCH)"
+endif
 
 # One test at a time and from an empty cache of compiled programs, so that no test is cheap because of another.
 costs: $(VENV)/.installed-browser

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib.metadata import version
 from unittest import mock
 
-# XLA's newer way to make CPU code of fused operations takes two to three times as long to compile as its older one.
+# XLA's newer way to make CPU code of fused operations takes two to three times as long to compile as its older one,
+# which jaxlib 0.12 has no more.  XLA ends the process at a flag that it does not know.
+_EMITTERS = "xla_cpu_use_fusion_emitters"
+HAS_OLDER_EMITTERS = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 12)
 # Splitting a program among threads that compile costs a third more in all, and makes the same code.
-QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+QUICK_TO_COMPILE = f"{f'--{_EMITTERS}=false ' if HAS_OLDER_EMITTERS else ''}--xla_cpu_parallel_codegen_split_count=1"
 
 
 @contextmanager
@@ -35,7 +39,7 @@ def as_users_compile():
     make = compiler.get_compile_options
 
     def with_defaults(*arguments, env_options_overrides=None, **others):
-        options = {"xla_cpu_use_fusion_emitters": True} | (env_options_overrides or {})
+        options = ({_EMITTERS: True} if HAS_OLDER_EMITTERS else {}) | (env_options_overrides or {})
         return make(*arguments, env_options_overrides=options, **others)
 
     with optimised(), mock.patch.object(compiler, "get_compile_options", with_defaults):
