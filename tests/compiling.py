@@ -7,9 +7,9 @@ from importlib.metadata import version
 from unittest import mock
 
 # XLA's newer way to make CPU code of fused operations takes two to three times as long to compile as its older one,
-# which jaxlib 0.12 has no more.  XLA ends the process at a flag that it does not know.
+# which jaxlib 0.11 has no more.  XLA ends the process at a flag that it does not know.
 _EMITTERS = "xla_cpu_use_fusion_emitters"
-HAS_OLDER_EMITTERS = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 12)
+HAS_OLDER_EMITTERS = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)
 # Splitting a program among threads that compile costs a third more in all, and makes the same code.
 QUICK_TO_COMPILE = f"{f'--{_EMITTERS}=false ' if HAS_OLDER_EMITTERS else ''}--xla_cpu_parallel_codegen_split_count=1"
 
