@@ -9,7 +9,7 @@ plan of (kind, phase); the phase is read from the run's log, journal and folders
 while after it shows it.  One that ended before counts as no interruption and is tried again.  A folder takes several
 interruptions one after another and is then trained to its end.
 
-Linux alone: it looks at processes in /proc.
+Linux alone: it looks at processes in /proc.  A second run starts sooner with JAX_COMPILATION_CACHE_DIR set.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Bench:
         self.pictures = make_pictures(folder / "pictures")
         self.environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+            "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled")),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
         for workers in (0, 2):
