@@ -7,12 +7,15 @@ scripts call on a pipeline, and ``seed_of`` takes a ``torch.Generator``.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import jax
+import numpy as np
 
 from .config import MODEL_DTYPES
-from .errors import ConfigError, SettingError
+from .diffusion.transitions import check_tokens
+from .errors import ConfigError, SettingError, shown
 
 _AUTO = ("auto", "default")
 _HALVES = ("float16", "half", "fp16")
@@ -103,8 +106,62 @@ def seed_of(generator: Any) -> Any:
     return generator
 
 
+def step_end_callback(
+    pipeline: Any, on_step_end: Callable[..., Any], tensor_inputs: Sequence[str] | None = None
+) -> Callable[..., Any]:
+    """Return the ``callback`` (see ``VQDiffusionPipeline.draw``) for one that diffusers would call after every step.
+
+    on_step_end: called as on_step_end(pipeline, step, timestep, {"latents": tokens}); steps count from 0, tokens are
+      (batch, length) int32.  The run goes on from the "latents" of the dict that it returns, if there are any.  It ends
+      after a step that sets ``pipeline._interrupt``.
+    tensor_inputs: names of arrays to pass; "latents" is the one there is.
+    Raises SettingError for another name; the callback raises it for an answer that cannot be used.
+    """
+    name, allowed = "{callback_on_step_end}", list(pipeline._callback_tensor_inputs)
+    if not callable(on_step_end):
+        raise SettingError(f"{name} is {{value!r}}; it must be a function", value=on_step_end)
+    inputs = getattr(on_step_end, "tensor_inputs", None) or (allowed if tensor_inputs is None else tensor_inputs)
+    if isinstance(inputs, str) or any(one not in allowed for one in inputs):
+        told = "{callback_on_step_end_tensor_inputs} is {value}; it must be of {allowed}"
+        raise SettingError(told, value=shown(inputs), allowed=allowed)
+
+    def callback(done: int, timestep: int, tokens: jax.Array, *seen: Any) -> Any:
+        answer = on_step_end(pipeline, done - 1, timestep, {"latents": tokens} if "latents" in inputs else {})
+        if answer is not None and not isinstance(answer, dict) or set(answer or ()) - set(allowed):
+            told = f"{name} returned {{value}}; it must return a dict of {{allowed}}, or None"
+            raise SettingError(told, value=shown(answer), allowed=allowed)
+        if pipeline._interrupt:
+            return True
+        latents = (answer or {}).get("latents", tokens)
+        return False if latents is tokens else _checked_latents(pipeline, latents, tokens)
+
+    return callback
+
+
+def _checked_latents(pipeline: Any, latents: Any, tokens: jax.Array) -> jax.Array:
+    """Return the latents that a callback returned as tokens like those it was given.  Raises SettingError."""
+    given = np.asarray(latents)
+    told = "{callback_on_step_end} returned latents that cannot be used: {reason}"
+    if given.shape != tokens.shape:
+        raise SettingError(told, reason=f"their shape is {given.shape}; it must be {tokens.shape}")
+    try:
+        check_tokens(given, pipeline.config.denoiser.num_codes, allow_mask=True)
+    except ValueError as error:
+        raise SettingError(told, reason=error) from error
+    return jax.device_put(given.astype(np.int32), tokens.sharding)
+
+
 class DiffusersMethods:
     """Methods of diffusers' pipelines: devices and memory are JAX's business, so most return at once."""
+
+    _callback_tensor_inputs = ("latents",)
+    _interrupt = False  # set by a callback_on_step_end to end the run
+    _progress_bar_config: dict[str, Any] = {}
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether a callback has asked for the end of the run."""
+        return self._interrupt
 
     def to(self, *places: Any, device: Any = None, dtype: Any = None) -> Self:
         """Return the pipeline, whose arrays lie on JAX's default device already.
@@ -137,7 +194,8 @@ class DiffusersMethods:
         return next(iter(jax.tree.leaves(getattr(self, "model", None))[0].devices()))
 
     def set_progress_bar_config(self, **options: Any) -> None:
-        """Do nothing: a call in Python shows no bar."""
+        """Set options of tqdm for the bars of later calls, such as ``disable=True``."""
+        self._progress_bar_config = options
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("enable_", "disable_")):  # of attention, the codec, offloading, xformers, ...

@@ -209,31 +209,39 @@ def generate_in_pieces(
     """Return what ``generate`` does, and call ``callback(calls done, timestep, tokens)`` every ``every`` network calls.
 
     The callback ends the run early by returning True.  The tokens are returned as they are then, [MASK] among them; for
-    the pictures, one more network call puts the likeliest codes in place of the masks.  A strategy whose number of
-    calls depends on the picture may have made fewer calls than are counted; the timestep is that of the noisiest
-    picture.
+    the pictures, one more network call puts the likeliest codes in place of the masks.  If it returns tokens, int32 of
+    the same shape, the run goes on from these.  A strategy whose number of calls depends on the picture may have made
+    fewer calls than are counted; the timestep is that of the noisiest picture.
 
     predict: after every so many network calls, and after the last, also give the callback ``likeliest`` codes and
       probabilities at the timestep of the next call, or after the last call at its own.  0 is never.
     """
     prepared = _prepare(model, request)
     plan, tokens, pieces = request.plan, request.start, []
-    done, reached, upcoming = 0, 0, None
+    done, reached, upcoming, edited = 0, 0, None, False
     for first in range(0, len(plan), every):
         piece = plan[first : first + every]
         part = replace(request, plan=piece, start=tokens, first_call=request.first_call + first)
         tokens, trajectory = _advance(model, prepared, part, keep_trajectory)
         pieces.append(trajectory)
+        edited = False
         done = first + len(piece)
         # -1 if all pictures are clean before the plan ends.
         reached = int(jnp.max(noise_level(request.strategy, piece[-1], tokens)))
         upcoming = jnp.maximum(noise_level(request.strategy, plan[min(done, len(plan) - 1)], tokens), 0)
         shows = predict and (done % predict == 0 or done == len(plan) or reached < 0)
         seen = _likeliest(model, prepared, request, tokens, upcoming) if shows else ()
-        if callback(done, max(reached, 0), tokens, *seen) or reached < 0:
+        answer = callback(done, max(reached, 0), tokens, *seen)
+        if isinstance(answer, jax.Array) and answer.ndim == 2:
+            tokens, answer, edited = answer, False, True
+            reached = int(jnp.max(noise_level(request.strategy, piece[-1], tokens)))
+            upcoming = jnp.maximum(noise_level(request.strategy, plan[min(done, len(plan) - 1)], tokens), 0)
+            if trajectory is not None:
+                pieces[-1] = trajectory.at[:, -1].set(tokens)
+        if answer or reached < 0:
             break
     shown = tokens
-    if done < len(plan) and reached >= 0 and output != "tokens":
+    if output != "tokens" and (done < len(plan) and reached >= 0 or edited):
         shown = _complete(model, prepared, request, tokens, upcoming)
     trajectory = None
     if keep_trajectory:

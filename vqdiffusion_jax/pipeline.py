@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
@@ -21,16 +22,17 @@ from .batching import ambient, batch_devices, in_batches, spread
 from .call import Call, Given, pictures_of, planned, rows_of, settle
 from .call.noise import noise_rows
 from .config import ModelConfig
-from .diffusers_api import DiffusersMethods, loading_options, seed_of
+from .diffusers_api import DiffusersMethods, loading_options, seed_of, step_end_callback
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
 from .errors import NonFiniteNumbers, SettingError
 from .finite import check_finite
-from .generation import Request, generate, generate_in_pieces, render
+from .generation import Request, calls_a_piece, generate, generate_in_pieces, render
 from .model_card import Origin
 from .models.layers import over_batch, replicated
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import encode_exactly, images_to_float
+from .progress import UPDATES, is_watched, progress_bar
 from .sampling import (
     KeyNoise,
     Noise,
@@ -175,6 +177,9 @@ class VQDiffusionPipeline(DiffusersMethods):
         callback: Callable[..., Any] | None = None,
         callback_steps: int = 1,
         callback_prediction: int = False,
+        callback_on_step_end: Callable[..., Any] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] | None = None,
+        progress: bool | None = None,
         **fields: Unpack[SamplingFields],
     ) -> VQDiffusionOutput: ...
 
@@ -189,6 +194,9 @@ class VQDiffusionPipeline(DiffusersMethods):
         callback: Callable[..., Any] | None = None,
         callback_steps: int = 1,
         callback_prediction: int = False,
+        callback_on_step_end: Callable[..., Any] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] | None = None,
+        progress: bool | None = None,
         **fields: Unpack[SamplingFields],
     ) -> tuple[Any]: ...
 
@@ -202,6 +210,9 @@ class VQDiffusionPipeline(DiffusersMethods):
         callback: Callable[..., Any] | None = None,
         callback_steps: int = 1,
         callback_prediction: int = False,
+        callback_on_step_end: Callable[..., Any] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] | None = None,
+        progress: bool | None = None,
         **fields: Unpack[SamplingFields],
     ) -> VQDiffusionOutput | tuple[Any]:
         """Draw pictures.
@@ -213,6 +224,13 @@ class VQDiffusionPipeline(DiffusersMethods):
           generator: another name for the seed; give one.
           return_dict: False returns (images,).
           callback, callback_steps, callback_prediction: see ``draw``.
+          callback_on_step_end: diffusers' form of a callback, called after every network call of a batch as
+            callback_on_step_end(pipeline, step, timestep, {"latents": tokens}), with steps from 0 and tokens (batch,
+            length) int32.  It returns a dict, whose "latents" the run goes on from, or None.  After
+            ``pipeline._interrupt = True`` the run ends as with ``callback``, and no further batch is begun.
+          callback_on_step_end_tensor_inputs: names of the arrays that it is given; "latents" is the one there is.
+          progress: show a bar of the network calls on stderr; None for one where stderr is a terminal, or in a
+            notebook.  The tokens are the same with and without bar and callbacks.
 
         Fields of ``SamplingSettings``:
           class_labels: one or more labels (class models).
@@ -259,11 +277,38 @@ class VQDiffusionPipeline(DiffusersMethods):
                 raise SettingError("{seed} and {generator} are both given; give one")
             fields["seed"] = seed_of(generator)
         settings = SamplingSettings.of(prompt=prompt, num_inference_steps=num_inference_steps, **fields)
-        batches = self.stream(
-            settings, callback=callback, callback_steps=callback_steps, callback_prediction=callback_prediction
-        )
-        output = _joined(list(batches))
+        if callback_on_step_end is not None:
+            if callback is not None:
+                raise SettingError("{callback} and {callback_on_step_end} are both given; give one")
+            callback = step_end_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
+            callback_steps = 1
+        call = settle(self.config, self.schedule, self.tokenizer, settings)
+        self._interrupt = False
+        drawn = []
+        with self._bar(call, progress) as bar:
+            if bar is not None:
+                callback, callback_steps = _both(bar, callback, callback_steps, len(call.plan))
+            for batch in self.draw(
+                call, callback=callback, callback_steps=callback_steps, callback_prediction=callback_prediction
+            ):
+                drawn.append(batch)
+                if self._interrupt:
+                    break
+        output = _joined(drawn)
         return output if return_dict else (output.images,)
+
+    def _bar(self, call: Call, progress: bool | None) -> AbstractContextManager[Callable[..., None] | None]:
+        """Return a context with the callback of a bar of the call, or with None if none is shown."""
+        options = dict(self._progress_bar_config)
+        if options.pop("disable", None) or not (is_watched() if progress is None else progress):
+            return nullcontext()
+        batches = -(-len(call.subjects) // self._together(call))
+        return progress_bar([len(call.plan)] * batches, **options)
+
+    def _together(self, call: Call) -> int:
+        """Return how many pictures of a call are drawn at a time."""
+        count, batch_size = len(call.subjects), call.settings.batch_size
+        return self.pictures_together(count, batch_size if isinstance(call.noise, KeyNoise) else batch_size or count)
 
     def stream(self, settings: SamplingSettings, **watching: Unpack[Watching]) -> Iterator[VQDiffusionOutput]:
         """Settle the call of ``settings`` and ``draw`` it.
@@ -283,17 +328,17 @@ class VQDiffusionPipeline(DiffusersMethods):
         """Draw the pictures of a settled call and yield each batch as soon as it is drawn.
 
         callback: called as callback(calls done, timestep, tokens) every ``callback_steps`` calls, which count from 1.
-          If it returns True, the batch stops there: its tokens come back as they are, its trajectory is shorter, and
-          its pictures show the likeliest codes where tokens are still [MASK].  The next batch is drawn all the same,
-          unless the caller stops reading.
+          If it returns tokens, a jax.Array like those it was given, the batch goes on from these.  If it returns True,
+          the batch stops there: its tokens come back as they are, its trajectory is shorter, and its pictures show the
+          likeliest codes where tokens are still [MASK].  The next batch is drawn all the same, unless the caller stops
+          reading.
         callback_prediction: give the callback two more arguments, the likeliest code of every position and its
           p(x_0 | x_t), (batch, length) int32 and float32, as the next call sees them; each costs a network call.
           True gives them every time; a number, after every so many network calls and after the last.
         """
         callback_steps = Setting(type=int, least=1, help="").checked("callback_steps", callback_steps)
         settings, noise, given, count = call.settings, call.noise, call.given, len(call.subjects)
-        batch_size = settings.batch_size
-        together = self.pictures_together(count, batch_size if isinstance(noise, KeyNoise) else batch_size or count)
+        together = self._together(call)
         pasted = given.mask is not None and settings.output_type != "tokens"
         output = _decoded_as(settings.output_type, pasted)
         options = {"output": output, "rounding": settings.rounding, "keep_trajectory": settings.return_trajectory}
@@ -361,10 +406,7 @@ class VQDiffusionPipeline(DiffusersMethods):
 
         By default one a device on the CPU: as fast as many, and a picture's bits do not depend on their number.
         """
-        most = 1 if jax.default_backend() == "cpu" else PICTURES_A_DEVICE
-        devices = self._devices_of_batch()
-        together = batch_size or min(count, most * devices)
-        return -(-together // devices) * devices  # so that every device has as many pictures
+        return pictures_together(self.mesh, count, batch_size)
 
     def _devices_of_batch(self) -> int:
         """Return the number of devices over which the pictures of a batch are spread."""
@@ -422,6 +464,14 @@ class VQDiffusionPipeline(DiffusersMethods):
         return spread(tree, self.mesh)
 
 
+def pictures_together(mesh: jax.sharding.Mesh | None, count: int, batch_size: int | None = None) -> int:
+    """Return how many of ``count`` pictures a pipeline on ``mesh`` draws at a time."""
+    most = 1 if jax.default_backend() == "cpu" else PICTURES_A_DEVICE
+    devices = batch_devices(mesh)
+    together = batch_size or min(count, most * devices)
+    return -(-together // devices) * devices  # so that every device has as many pictures
+
+
 @jax.jit
 def _encoder_keys(keys: jax.Array) -> jax.Array:
     """Return the keys by which a "gumbel" codec draws the tokens of given images: (batch,) typed keys."""
@@ -459,6 +509,20 @@ def _decode(model: VQDiffusionModel, tokens: jax.Array, rounding: str) -> jax.Ar
     pictures = render(model, tokens, "uint8", rounding)
     assert pictures is not None  # as for every output but "tokens"
     return replicated(pictures)
+
+
+def _both(
+    bar: Callable[..., None], callback: Callable[..., Any] | None, every: int, calls: int
+) -> tuple[Callable[..., Any], int]:
+    """Return a callback that moves a bar and asks ``callback``, if there is one, and its number of calls a piece."""
+    if callback is None:
+        return bar, calls_a_piece(calls, UPDATES)
+
+    def both(*now: Any) -> Any:
+        bar(*now)
+        return callback(*now)
+
+    return both, every
 
 
 def _check_numbers(tokens: np.ndarray, indices: np.ndarray) -> None:

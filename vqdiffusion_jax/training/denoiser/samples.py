@@ -35,6 +35,7 @@ def draw(
         seed=watch.sample_seed,
         output_type="uint8",
         batch_size=count,
+        progress=False,
     )
     output = cast(VQDiffusionOutput, output)  # a tuple is returned on request only
     pictures = from_all_processes(np.asarray(output.images), np.asarray(output.indices), count)
