@@ -40,8 +40,8 @@ class Writer:
     """The writer of a run's pictures: a PNG, a JSON and, with a trajectory, an animation each; at the end a grid.
 
     The JSON, from which --again draws the very picture, stands inside the PNG too.  Each file appears whole or not at
-    all, a picture's PNG last.  Only its JSON is empty for a moment, to reserve the number; a number that another run has
-    reserved is left out.  The grid shows the run's first pictures and has the number of the first.  Of several
+    all, a picture's PNG last.  Only its JSON is empty for a moment, to reserve the number; a number that another run
+    has reserved is left out.  The grid shows the run's first pictures and has the number of the first.  Of several
     processes each writes its own pictures, and none a grid.
 
     out: folder.  start: number of the first picture's files.  subjects: the settings of each picture's own.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +19,27 @@ from .animation import FORMATS, check_format
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, open_checkpoint
 from .processes import PROCESSES, join_processes
 from .profile import PROFILE, profiler
+from .prompt_table import is_table, read_table
 from .replay import origin, take_again
 from .tools import read_prompts
 
 if TYPE_CHECKING:
-    import jax
     from jax.sharding import Mesh
+
+    from ..pipeline import VQDiffusionOutput
+    from .picture_list import Listed
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype", *PROCESSES, *PROFILE)
 _WHAT, _WHERE, _OUT = "mode sample: what", "mode sample: where", "mode sample: output"
 
 setting_flags.define()
-flags.DEFINE_string("prompts_file", None, "A text file, one prompt a line.", module_name=_WHAT)
+flags.DEFINE_string(
+    "prompts_file",
+    None,
+    "A text file, one prompt a line; or a .csv, .tsv or .jsonl table, a picture a row, whose columns are settings and "
+    "file_name.  Pictures that --out holds already are left out.",
+    module_name=_WHAT,
+)
 flags.DEFINE_string(
     "again",
     None,
@@ -59,54 +69,79 @@ flags.DEFINE_enum(
 flags.DEFINE_bool("progress", True, "Show a progress bar, on a terminal.", module_name=_OUT)
 
 FLAGS = flags.FLAGS
-UPDATES = 20  # of the progress bar a picture, at most about; each stops the device for a moment
 
 
 def main() -> None:
     """Draw the pictures that the flags ask for."""
     import jax
 
-    from ..call import settle
+    from ..call import Call, settle
     from ..diffusion.schedule import make_schedule
     from ..generation import calls_a_piece
-    from ..pipeline import VQDiffusionPipeline
+    from ..pipeline import VQDiffusionPipeline, pictures_together
+    from ..progress import UPDATES
+    from . import picture_list
     from .dry_run import describe
     from .pictures import Writer, first_free
 
     join_processes()
     # Every mistake in the flags is found before the weights are read.
-    settings = settings_given()
-    check_animation(settings.return_trajectory)
+    file = FLAGS.prompts_file
+    listed = table_given(file) if file and is_table(file) else None
+    settings = settings_given() if listed is None else listed[0].settings
+    check_animation(any(one.return_trajectory for one in [settings, *(one.settings for one in listed or ())]))
     compute = chosen_compute()
     out = Path(FLAGS.out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out={out} is a file; name a folder")
     opened = open_checkpoint()
-    config = opened.config
-    call = settle(config, make_schedule(config.schedule), opened.tokenizer, settings)
+    config, tokenizer = opened.config, opened.tokenizer
+
+    def settled(settings: SamplingSettings) -> Call:
+        return settle(config, make_schedule(config.schedule), tokenizer, settings)
+
+    if listed is not None:
+        listed = picture_list.settled(file, listed, config, settled)
+    call = settled(settings)
     if FLAGS.dry_run:
         print(describe(config, compute, call, batch=settings.batch_size or 1, mesh_sizes=mesh_sizes()))
         return
     mesh = device_mesh()
-    model = opened.load(compute=compute, mesh=mesh, clip_dtype=FLAGS.clip_dtype)
-    pipeline = VQDiffusionPipeline(model, opened.tokenizer, mesh=mesh)
-    del opened  # with the parts of files that it holds
-    out.mkdir(parents=True, exist_ok=True)
-    together = pipeline.pictures_together(len(call.subjects), settings.batch_size)
     sizes = None if mesh is None or FLAGS.mesh is None else [str(size) for size in mesh.shape.values()]
     came_from = origin(checkpoint=checkpoint_or_embedded(), dtype=dtype_of(compute), mesh=sizes)
-    shared = with_absolute_paths(recipe(came_from, call.settings.changed(batch_size=together)))
-    writer = Writer(
-        out, first_free(out), subjects(call.settings), shared, settings.first_image, FLAGS.trajectory_format
-    )
+    work = None
+    if file:
+        listed = listed or picture_list.listed_of_subjects(call.settings, subjects(call.settings))
+        work = picture_list.Work(file, listed, out, came_from, mesh)
+        if work.skipped:
+            print(f"skipped: {work.skipped} of {len(listed)} pictures, which are in {out} already")
+        if not work.chunks:
+            return
+    model = opened.load(compute=compute, mesh=mesh, clip_dtype=FLAGS.clip_dtype)
+    pipeline = VQDiffusionPipeline(model, tokenizer, mesh=mesh)
+    del opened  # with the parts of files that it holds
+    out.mkdir(parents=True, exist_ok=True)
+    if work is None:
+        together = pictures_together(mesh, len(call.subjects), settings.batch_size)
+        shared = with_absolute_paths(recipe(came_from, call.settings.changed(batch_size=together)))
+        number, form = first_free(out), FLAGS.trajectory_format
+        writer = Writer(out, number, subjects(call.settings), shared, settings.first_image, form)
+        calls = [len(call.plan)] * -(-len(call.subjects) // together)
+    else:
+        writer = work.writer(first_free(out), FLAGS.trajectory_format)
+        calls = work.calls(pipeline)
     precision = jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
-    calls, batches = len(call.plan), -(-len(call.subjects) // together)
-    profile = profiler(batches, "batches")
-    with precision, progress_bar(FLAGS.progress, calls, batches) as callback:
-        drawn = pipeline.draw(call, callback=callback, callback_steps=calls_a_piece(calls, UPDATES))
+    profile = profiler(len(calls), "batches")
+    with precision, bar(calls) as callback:
+
+        def drawn(call: Call) -> Iterator[VQDiffusionOutput]:
+            every = calls_a_piece(len(call.plan), UPDATES)
+            return pipeline.draw(call, callback=callback, callback_steps=every)
+
+        batches = work.drawn(settled, drawn) if work else ((one, calls[0]) for one in drawn(call))
         # Each batch is written before the next is drawn, so that it stays if the run fails later.
-        for batch in drawn if profile is None else profile.steps(drawn):
-            writer.add(batch, pipeline, calls)
+        for batch, steps in batches if profile is None else profile.steps(batches):
+            writer.add(batch, pipeline, steps)
     writer.finish()
 
 
@@ -115,8 +150,26 @@ def settings_given() -> SamplingSettings:
     fields = setting_flags.given()
     if FLAGS.prompts_file:
         fields["prompt"] = [*fields.get("prompt", []), *read_prompts(FLAGS.prompts_file)]
-    settings = take_again(Path(FLAGS.again)) if FLAGS.again else SamplingSettings()
-    return settings.changed(**fields, output_type="uint8")
+    return settings_before().changed(**fields, output_type="uint8")
+
+
+def settings_before() -> SamplingSettings:
+    """Return the settings that flags change: those of --again, or the defaults."""
+    return take_again(Path(FLAGS.again)) if FLAGS.again else SamplingSettings()
+
+
+def table_given(file: str) -> list[Listed]:
+    """Return the pictures of the table in --prompts_file, with the flags' settings where a row has none."""
+    from .picture_list import listed_of_rows
+
+    return listed_of_rows(file, read_table(file), settings_before(), setting_flags.given())
+
+
+def bar(calls: Sequence[int]) -> AbstractContextManager[Callable[..., None] | None]:
+    """Return a context with the callback of a bar of network calls, or with None if nobody sees one."""
+    from ..progress import is_watched, progress_bar
+
+    return progress_bar(calls) if FLAGS.progress and is_watched() else contextlib.nullcontext()
 
 
 def check_animation(wanted: bool) -> None:
@@ -163,27 +216,3 @@ def device_mesh() -> Mesh | None:
 
     sizes = mesh_sizes()
     return None if sizes is None else make_mesh(*sizes)
-
-
-@contextlib.contextmanager
-def progress_bar(shown: bool, calls: int, batches: int) -> Iterator[Any]:
-    """Show a bar of the network calls of all batches, at most ``calls`` each, and yield its callback, or None."""
-    if not shown:
-        yield None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=calls * batches, unit="step", desc="denoising", delay=0.2) as bar:
-        begun, last = 0, 0
-
-        def callback(done: int, timestep: int, tokens: jax.Array) -> None:
-            nonlocal begun, last
-            tokens.block_until_ready()
-            if done <= last:  # a new batch
-                begun += calls
-            last = done
-            bar.set_postfix(timestep=timestep, refresh=False)
-            bar.update(begun + done - bar.n)
-
-        yield callback
-        bar.update(bar.total - bar.n)  # calls that an adaptive strategy did not need

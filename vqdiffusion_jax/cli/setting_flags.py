@@ -45,11 +45,26 @@ def define() -> None:
             )
 
 
+def typed() -> list[str]:
+    """Return the names of the settings that have a flag."""
+    return ["strategy", *(name for name, about in all_settings().items() if about.type is not None)]
+
+
 def given() -> dict[str, Any]:
     """Return the settings whose flags are given, as ``SamplingSettings.changed`` takes them."""
-    names = ["strategy", *(name for name, about in all_settings().items() if about.type is not None)]
-    values = {name: FLAGS[name].value for name in names if FLAGS[name].present}
+    values = {name: FLAGS[name].value for name in typed() if FLAGS[name].present}
     return {name: _parsed(name, value) for name, value in values.items()}
+
+
+def of_text(name: str, text: str) -> Any:
+    """Return the value that a setting's flag has if ``text`` is typed, once; the text itself if it is none."""
+    about = all_settings().get(name)
+    if about is None or about.type is str and not about.many or about.repeated and about.type is str:
+        return text
+    try:
+        return _parsed(name, FLAGS[name].parser.parse(text))
+    except (ValueError, TypeError):
+        return text  # for the field's own check to refuse
 
 
 def spell(field: str) -> str:

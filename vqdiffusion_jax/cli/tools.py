@@ -6,15 +6,19 @@ from typing import cast
 
 from absl import flags
 
-from ..errors import one_line
+from ..errors import UsageError, one_line
 from ..user_files import lines_of, read_text
+from .prompt_table import is_table, place, read_table
 
 
 def read_prompts(file: str) -> list[str]:
     r"""Return the prompts of --prompts_file, one a line; lines end at \n, \r\n or \r, and blank ones are left out.
 
+    Of a table, its column prompt; a table with other settings is for --mode=sample.
     Raises ValueError for a file that cannot be read, is no UTF-8 text, or holds no prompt.
     """
+    if is_table(file):
+        return _prompts_of_table(file)
     try:
         lines = lines_of(read_text(file))
     except OSError as error:
@@ -27,6 +31,16 @@ def read_prompts(file: str) -> list[str]:
     prompts = [prompt for prompt in prompts if prompt.strip()]
     if not prompts:
         raise ValueError(f"--prompts_file={file} holds no prompt; write one a line")
+    return prompts
+
+
+def _prompts_of_table(file: str) -> list[str]:
+    prompts = []
+    for row in read_table(file):
+        if set(row.fields) != {"prompt"}:
+            told = f"it sets {', '.join(row.fields) or 'nothing'}; this mode takes a prompt a row, and no other setting"
+            raise UsageError(f"{place(file, row.line)}: {told}")
+        prompts.append(row.fields["prompt"])
     return prompts
 
 
