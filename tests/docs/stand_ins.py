@@ -111,6 +111,7 @@ def make(folder: Path) -> None:
     )
     Image.fromarray(np.eye(size, dtype=np.uint8) * 255).save(folder / "mask.png")
     (folder / "prompts.txt").write_text("a red apple\na sunflower\n")
+    (folder / "list.csv").write_text("prompt,seed,strategy,file_name\na red apple,1,,apple.png\na star,2,purity,\n")
 
 
 def _data(folder: Path) -> None:
