@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _hostile_mutations as mutate
-from benchmarks._hostile_specimens import torch_file
+from benchmarks._hostile_commands import config_file, config_override, flags_of_modes
+from benchmarks._hostile_specimens import STATE, torch_file
 from vqdiffusion_jax import loading
+from vqdiffusion_jax.checkpoint import TrainingCheckpoints
 from vqdiffusion_jax.cli.step_schedule import _read_bound
 from vqdiffusion_jax.data.loader import make_loader
 from vqdiffusion_jax.demo.form import SUBJECT, default_form, model_inputs, read_form, strategy_inputs
 from vqdiffusion_jax.demo.limits import Limits
 from vqdiffusion_jax.demo.upload import read_upload
+from vqdiffusion_jax.evaluation.chunks import ChunkStore
 from vqdiffusion_jax.evaluation.inception_weights import load_inception
+from vqdiffusion_jax.evaluation.judge.files import load_judge
 from vqdiffusion_jax.evaluation.protocol import read_protocol
 from vqdiffusion_jax.evaluation.statistics import read_statistics
 from vqdiffusion_jax.interop import config_from_yaml, read_reduction
@@ -133,6 +137,23 @@ def model_weights(case: Case) -> None:
     loading.open_model(folder).load()
 
 
+def orbax(case: Case) -> None:
+    loading.open_model(case.folder("model", tuple(_files(case.whole / "model" / "weights")))).load()
+
+
+def checkpoints(case: Case) -> None:
+    folder = case.folder("checkpoints", tuple(_files(case.whole / "checkpoints")))
+    kept = TrainingCheckpoints(folder)
+    try:
+        kept.restore(STATE)
+    finally:
+        kept.close()
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
 def diffusers(case: Case) -> None:
     folder = case.folder("diffusers", (".json", ".safetensors", ".txt"))
     _loaded(case, folder)
@@ -144,6 +165,17 @@ def clip_folder(case: Case) -> None:
 
 def statistics(case: Case) -> None:
     read_statistics(case.damaged("statistics.npz"))
+
+
+def judge(case: Case) -> None:
+    load_judge(case.damaged("judge.npz"))
+
+
+def chunks(case: Case) -> None:
+    store = ChunkStore(case.folder("chunks"), 6, 4, {"model": "m"})
+    for name in store.names():
+        store.all(name)
+    store.pictures_per_second()
 
 
 def protocol(case: Case) -> None:
@@ -184,6 +216,23 @@ def form(case: Case) -> None:
 def cache(case: Case) -> None:
     folder = case.folder("cache", (".json", ".array_record"))
     _batches({"cache": str(folder), "read_threads": 1}, read_config(case.whole / "model"))
+
+
+def captions(case: Case) -> None:
+    name = case.draw.choice(("captions.csv", "captions.tsv", "captions.jsonl", "captions.json"))
+    shutil.copytree(case.whole / "captioned", case.place / "captioned")
+    (case.place / "captioned" / name).unlink()
+    how = (lambda data: mutate.of_json(data, case.draw)) if name.endswith("json") else None
+    case.damaged(f"captioned/{name}", how).rename(case.place / "captioned" / name)
+    _batches(
+        {
+            "source": "folder",
+            "root": str(case.place / "captioned"),
+            "read_threads": 1,
+            "options": {"captions": name},
+            "missing_captions": case.draw.choice(("drop", "keep", "refuse")),
+        }
+    )
 
 
 def pictures(case: Case) -> None:
@@ -234,4 +283,12 @@ DOORS: dict[Callable[[Case], None], int] = {  # how often each is tried
     pictures: 8,
     tar: 8,
     data_options: 4,
+    captions: 8,
+    judge: 4,
+    chunks: 4,
+    orbax: 6,
+    checkpoints: 4,
+    flags_of_modes: 12,
+    config_file: 4,
+    config_override: 8,
 }

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from vqdiffusion_jax.checkpoint import TrainingCheckpoints
 from vqdiffusion_jax.config import (
     CLIPTextConfig,
     DenoiserConfig,
@@ -27,6 +28,9 @@ from vqdiffusion_jax.config import (
 )
 from vqdiffusion_jax.data.cache_writer import write_records
 from vqdiffusion_jax.data.token_cache import MANIFEST, codec_fingerprint, make_manifest, pack, record_dtypes
+from vqdiffusion_jax.evaluation.chunks import ChunkStore
+from vqdiffusion_jax.evaluation.judge.files import save_judge
+from vqdiffusion_jax.evaluation.judge.model import Judge, JudgeConfig
 from vqdiffusion_jax.interop.clip.huggingface import write_clip_text
 from vqdiffusion_jax.interop.clip.openai_keys import text_rules
 from vqdiffusion_jax.interop.codecs.keys import codec_rules
@@ -39,6 +43,7 @@ from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 
 PICTURES = 6
+STATE = {"a": jax.ShapeDtypeStruct((40, 3), np.float32), "n": jax.ShapeDtypeStruct((), np.int32)}
 TABLES = ("full_to_reduced", "reduced_to_full")
 
 
@@ -68,6 +73,9 @@ def make(folder: Path) -> None:
     (folder / "report.json").write_text(json.dumps({"likelihood": bound}))
     (folder / "picture.json").write_text(json.dumps({"mode": "sample", "prompt": "a cat", "seed": 3}))
     _pictures(folder / "pictures")
+    _captions(folder / "captioned")
+    _evaluation(folder)
+    _checkpoints(folder / "checkpoints")
     _tar(folder / "tar" / "00000.tar")
     _cache(folder / "cache", model)
 
@@ -185,6 +193,35 @@ def _pictures(folder: Path) -> None:
         (folder / f"{number}.{kind.lower()}").write_bytes(_picture(number, kind))
     for path in list(folder.iterdir()):
         path.with_suffix(".txt").write_text(f"a picture {path.stem}\nthe same again\n")
+
+
+def _captions(folder: Path) -> None:
+    folder.mkdir()
+    rows = [{"image": f"{number}.png", "caption": f"a picture, number {number}"} for number in range(PICTURES)]
+    for number in range(PICTURES):
+        (folder / f"{number}.png").write_bytes(_picture(number))
+    (folder / "captions.json").write_text(json.dumps(rows))
+    (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for ending, between in (("csv", ","), ("tsv", "\t")):
+        lines = [["image", "caption"], *([row["image"], f'"{row["caption"]}"'] for row in rows)]
+        (folder / f"captions.{ending}").write_text("".join(between.join(line) + "\n" for line in lines))
+
+
+def _evaluation(folder: Path) -> None:
+    save_judge(
+        Judge(JudgeConfig(concepts=("a", "b"), channels=(8, 8, 8, 8), groups=2), rngs=make_rngs(0)),
+        folder / "judge.npz",
+    )
+    store = ChunkStore(folder / "chunks", 6, 4, {"model": "m"})
+    store.fill(lambda pictures: {"features": np.ones((len(pictures), 3), np.float32)})
+
+
+def _checkpoints(folder: Path) -> None:
+    kept = TrainingCheckpoints(folder)
+    for step in (1, 2):
+        kept.save(step, {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in STATE.items()}, {"seen": step})
+        kept.wait()
+    kept.close()
 
 
 def _tar(path: Path) -> None:

@@ -34,7 +34,7 @@ CLEAN, ACCEPTED, TRACEBACK, HANG, MEMORY, CODE, HALF = (
 )  # fmt: skip
 DIED = "died"
 OUTCOMES = (CLEAN, ACCEPTED, TRACEBACK, HANG, MEMORY, CODE, HALF, DIED)
-LONGEST_LINE, LONGEST_LIST = 4000, 40_000  # characters; of a message, and of one that lists keys
+LONGEST_LINE = 4000  # characters of a message
 
 
 @dataclass(frozen=True)
@@ -260,8 +260,6 @@ def _is_one_line(error: BaseException) -> bool:
     if not ours or not isinstance(error, Exception):
         return False
     said = describe(error)
-    if isinstance(error, errors.ConversionError):  # it lists keys, a line each
-        return said is not None and "\x1b" not in said and len(said) <= LONGEST_LIST
     return said is not None and "\n" not in said and "\x1b" not in said and len(said) <= LONGEST_LINE
 
 

@@ -1,6 +1,7 @@
 """Weights that are damaged, do not fit on the disk, or have been rounded."""
 
 import json
+import os
 import shutil
 import sys
 import warnings
@@ -32,6 +33,16 @@ def cut(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+def pipe(file):
+    file.unlink()
+    os.mkfifo(file)
+
+
+def endless(file):
+    file.unlink()
+    file.symlink_to("/dev/zero")
+
+
 @pytest.mark.parametrize(
     ("files", "damage"),
     [
@@ -41,6 +52,8 @@ def cut(file):
         ("**/_METADATA", lambda file: file.unlink()),
         ("_CHECKPOINT_METADATA", lambda file: file.write_bytes(b"[1]")),
         ("**/manifest.ocdbt", lambda file: file.write_bytes(b"")),
+        ("**/manifest.ocdbt", pipe),
+        ("**/d/*", endless),
     ],
 )
 def test_damaged_weights(whole, tmp_path, files, damage):
@@ -49,7 +62,7 @@ def test_damaged_weights(whole, tmp_path, files, damage):
     assert damaged
     for file in damaged:
         damage(file)
-    with pytest.raises(CheckpointError, match="damaged|holds no weights") as error:
+    with pytest.raises(CheckpointError, match="damaged|holds no weights|a named pipe|a device") as error:
         VQDiffusionPipeline.from_pretrained(tmp_path / "model")
     assert "\n" not in str(error.value)
 

@@ -8,7 +8,16 @@ import socket
 
 import pytest
 
-from vqdiffusion_jax.user_files import decode_text, lines_of, open_regular, parse_json, read_bytes, read_json, read_text
+from vqdiffusion_jax.user_files import (
+    check_tree,
+    decode_text,
+    lines_of,
+    open_regular,
+    parse_json,
+    read_bytes,
+    read_json,
+    read_text,
+)
 
 
 def test_a_regular_file_is_read_whole(tmp_path):
@@ -27,6 +36,32 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
             open_regular(tmp_path / path)
         assert caught.value.filename == str(tmp_path / path)
     server.close()
+
+
+def test_a_folder_of_regular_files_is_accepted_and_places_are_visited_once(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "file").touch()
+    (tmp_path / "a" / "link").symlink_to("file")
+    for name in ("round", "again"):
+        (tmp_path / "a" / name).symlink_to(".")
+    check_tree(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("put", "said"),
+    [
+        (os.mkfifo, "a named pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "a device"),
+        (lambda path: path.symlink_to(path.name), "symbolic links"),
+        (lambda path: path.symlink_to("nowhere"), "No such file"),
+    ],
+)
+def test_a_folder_with_anything_else_is_refused(tmp_path, put, said):
+    (tmp_path / "a").mkdir()
+    put(tmp_path / "a" / "b")
+    with pytest.raises(OSError, match=said) as caught:
+        check_tree(tmp_path)
+    assert caught.value.filename == str(tmp_path / "a" / "b")
 
 
 def test_a_path_with_a_null_character_is_an_os_error():

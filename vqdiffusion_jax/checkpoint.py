@@ -21,6 +21,7 @@ from .errors import CheckpointError
 from .multihost import all_gather_text, barrier, broadcast_from_first
 from .paths import leaves_by_path, path_of
 from .safetensors_weights import check_fits
+from .user_files import check_tree
 
 CHUNK_BYTES = 64 * 2**20
 CONCURRENT_BYTES = 256 * 2**20
@@ -65,6 +66,9 @@ def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
     ocp = _orbax()
     folder = Path(folder).absolute()
     place = str(folder)
+    if folder.exists():
+        with failing_as_checkpoint_error(f"{folder} cannot be read"):
+            check_tree(folder)
     if not ocp.is_orbax_checkpoint(place):
         raise CheckpointError(f"{folder} holds no weights; expected a folder written by save_pretrained")
     with failing_as_checkpoint_error(f"{folder} is damaged, so copy or convert it again"):
@@ -225,8 +229,13 @@ class TrainingCheckpoints:
         if jax.process_count() > 1:
             by_itself.multiprocessing.active_processes = {ocp.multihost.process_index()}
             by_itself.multiprocessing.primary_host = None
+
+        def load() -> dict[str, Any]:
+            check_tree(place)
+            return ocp.load_checkpointables(place, wanted)
+
         with by_itself:
-            found, reason = _attempt(lambda: ocp.load_checkpointables(place, wanted))
+            found, reason = _attempt(load)
         reasons = all_gather_text(reason)
         if not any(reasons):
             return found, reasons

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from string import Formatter
 from typing import Any
 
@@ -26,7 +26,7 @@ class CheckpointError(ValueError):
 
 
 class ConversionError(ValueError):
-    """A foreign file that does not fill a model exactly; the message names every key at fault."""
+    """A foreign file that does not fill a model exactly; the message names the first keys at fault, its note all."""
 
 
 class DataError(ValueError):
@@ -145,6 +145,12 @@ def shortened(text: str, most: int) -> str:
 def brief(text: object, most: int = 200) -> str:
     """Return a text of any size for a message: printable, in one line, shortened; of an empty one its type's name."""
     return shortened(one_line(str(text)[: 10 * most] or type(text).__name__), most)
+
+
+def first_of(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, each shortened, with commas between, and the number of the others."""
+    told = ", ".join(brief(name) for name in names[:most])
+    return f"{told} and {len(names) - most} more" if len(names) > most else told
 
 
 def shown(value: Any, most: int = _LONGEST_VALUE) -> str:

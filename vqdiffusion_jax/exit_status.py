@@ -10,7 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 
-from .errors import SettingError, one_line, shortened
+from .errors import ConversionError, SettingError, one_line, shortened
 
 INTERRUPTED = 130  # the status that shells give a process ended by Ctrl-C
 PIPE_CLOSED = 141  # and one whose reader has gone, as of ``| head``
@@ -60,6 +60,8 @@ def told(error: Exception, spell: Callable[[str], str] = str) -> str:
     if said is None:
         said = f"{type(error).__name__}: {shortened(one_line(error), 500)}"
         said = f"{said} (please report; {_kept(error)})"
+    elif getattr(error, "__notes__", None) and isinstance(error, ConversionError):
+        said = f"{said} (--debug lists all)"
     words = _LONG_WORD.sub(lambda word: shortened(word[0], _LONGEST_WORD), one_line(said))
     return shortened(words, _LONGEST)
 

@@ -204,6 +204,8 @@ def _local(place: str | Path, wanted: Wanted, given: Mapping[str, Any]) -> Path:
 def _not_there(path: Path) -> str:
     """Return one line about a path where nothing is."""
     around = list(NAMES)
+    if os.path.islink(path):
+        return f"{path} is a link that leads to no file; give a model folder, a diffusers folder or a .pth file"
     if path.parent.is_dir():
         around += [str(path.parent / entry) for entry in sorted(os.listdir(path.parent))[:1000]]
     near = difflib.get_close_matches(str(path), around, n=1, cutoff=0.75)

@@ -11,9 +11,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .errors import CheckpointError, one_line
+from .errors import CheckpointError, first_of, one_line
 from .files import with_usual_permissions
 from .paths import leaves_by_path, path_of
+from .user_files import open_regular
 
 FILE = "weights.safetensors"
 
@@ -37,6 +38,7 @@ def load_safetensors(file: Path, abstract: Any, shardings: Any = None) -> Any:
         CheckpointError: if the file cannot be read or holds other leaves.
     """
     try:
+        open_regular(file).close()  # the library would wait for a pipe
         opened = safe_open(file, framework="numpy")
         pieces = {name: opened.get_slice(name) for name in opened.keys()}
     except (SafetensorError, OSError) as error:
@@ -59,7 +61,7 @@ def load_safetensors(file: Path, abstract: Any, shardings: Any = None) -> Any:
 
 
 def check_fits(stored: Mapping[str, tuple[int, ...]], abstract: Any, where: str) -> None:
-    """Raise CheckpointError, with every array at fault, unless ``stored`` shapes are those of ``abstract``."""
+    """Raise CheckpointError, with the first arrays at fault, unless ``stored`` shapes are those of ``abstract``."""
     wanted = leaves_by_path(abstract)
     problems = [f"missing {name}" for name in wanted.keys() - stored.keys()]
     problems += [f"unexpected {name}" for name in stored.keys() - wanted.keys()]
@@ -69,4 +71,4 @@ def check_fits(stored: Mapping[str, tuple[int, ...]], abstract: Any, where: str)
         if name in stored and stored[name] != tuple(leaf.shape)
     ]
     if problems:
-        raise CheckpointError(f"{where} does not fit its config.json: {'; '.join(sorted(problems))}")
+        raise CheckpointError(f"{where} does not fit its config.json: {first_of(sorted(problems))}")

@@ -55,6 +55,24 @@ def open_regular(path: str | PathLike[str], *, most: int | None = None) -> Binar
         raise
 
 
+def check_tree(folder: str | PathLike[str]) -> None:
+    """Raise OSError, with the path and the reason, unless a folder holds regular files and folders alone.
+
+    For folders that a library reads, which would wait for a pipe or fill memory from a device.  Links are followed.
+    """
+    waiting, visited = [os.fspath(folder)], set()
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                about = entry.stat()  # which also fails for a link to nothing, or in a circle
+                if stat.S_ISDIR(about.st_mode):
+                    if (about.st_dev, about.st_ino) not in visited:
+                        visited.add((about.st_dev, about.st_ino))
+                        waiting.append(entry.path)
+                elif not stat.S_ISREG(about.st_mode):
+                    raise _irregular(entry.path, stat.S_IFMT(about.st_mode))
+
+
 def read_bytes(path: str | PathLike[str], *, most: int) -> bytes:
     """Return the bytes of a regular file of at most ``most`` bytes.  Raises OSError as ``open_regular`` does."""
     with open_regular(path, most=most) as file:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqdiffusion_jax.errors import ConversionError
+from vqdiffusion_jax.exit_status import exit_with_status
 from vqdiffusion_jax.interop.engine import (
     Ignore,
     Rule,
@@ -133,8 +134,21 @@ def test_one_error_lists_every_fault():
         "2 missing",
     ):
         assert part in message, part
+    assert "\n" not in message
     _, report = apply(RULES, [], tensors, abstract(), check=False)
     assert len(report.missing) == 2 and len(report.unmapped) == 1 and len(report.wrong_shape) == 3
+
+
+def test_an_error_of_thousands_of_keys_is_one_short_line_and_its_note_lists_all(capsys):
+    unknown = {f"key{chr(97 + i // 26)}{chr(97 + i % 26)}": np.zeros(1) for i in range(600)}
+    with pytest.raises(ConversionError) as caught:
+        apply(RULES, [], foreign() | unknown, abstract(), what="net.pth")
+    message, note = str(caught.value), "".join(caught.value.__notes__)
+    assert "600 not recognised: keyaa (1,), " in message and "and 595 more" in message and len(message) < 300
+    assert all(name in note for name in unknown)
+    with pytest.raises(SystemExit):
+        exit_with_status(lambda: apply(RULES, [], foreign() | unknown, abstract()))
+    assert capsys.readouterr().err.endswith("and 595 more (--debug lists all)\n")
 
 
 def test_two_keys_for_one_parameter_are_refused():

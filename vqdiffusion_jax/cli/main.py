@@ -77,6 +77,9 @@ def parse(argv: list[str]) -> list[str]:
     parsed: list[list[str]] = []
 
     def set_flags() -> None:
+        if any(argument.lstrip("-").partition("=")[0] == "flagfile" for argument in argv[1:] if argument[:1] == "-"):
+            # absl would read any file whole, and wait for a pipe.
+            raise UsageError("--flagfile is not taken; write the flags on the command line")
         try:
             parsed.append(flags.FLAGS(with_todays_names(argv)))
         except (flags.Error, ValueError, OSError, AttributeError, KeyError) as error:

@@ -80,7 +80,7 @@ def load_inception(path: str | Path) -> Inception:
 
 
 def from_tensors(tensors: Mapping[str, Any], *, what: str = "the file") -> Inception:
-    """The network from pytorch-fid's names.  Raises ConversionError listing every key at fault."""
+    """The network from pytorch-fid's names.  Raises ConversionError for other keys."""
     model, _ = apply(RULES, IGNORES, tensors, shapes_of(Inception), what=what)
     return jax.tree.map(jax.numpy.asarray, model)
 

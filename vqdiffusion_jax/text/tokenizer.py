@@ -310,6 +310,8 @@ def _read_vocabulary(folder: Path) -> tuple[dict[str, int], tuple[tuple[str, str
                 f"{path}, line {number + 1}: {line!r:.40} is not a merge; it must be two tokens with one space between"
             )
         merges.append(pair)
+    if not merges and len(ids) > 2 * 256 + 2:  # more than the bytes, alone and at the end of a word, and two marks
+        raise ConfigError(f"{path} holds no merges, though {_VOCABULARY_FILE} has {len(ids)} tokens; fetch it again")
     return ids, tuple(merges)
 
 

@@ -40,7 +40,7 @@ def load_judge(file: str | Path) -> Judge:
         config = from_dict(JudgeConfig, {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()})
     except (OSError, ValueError, KeyError, ConfigError) as error:
         raise EvaluationError(
-            f"{file} is no judge ({error}); train one with "
+            f"{file} is no judge ({getattr(error, 'strerror', None) or error}); train one with "
             "python -m vqdiffusion_jax.evaluation.judge --data=DIR --out=FILE"
         ) from error
     shapes = shapes_of(Judge, config)

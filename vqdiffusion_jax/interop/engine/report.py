@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ...errors import ConversionError
+from ...errors import ConversionError, first_of, printable
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,23 @@ class Report:
         return not (self.missing or self.unmapped or self.wrong_shape)
 
     def check(self, what: str = "the file") -> None:
-        """Raise ConversionError that lists all that is missing, not recognised or of the wrong shape, unless ``ok``."""
+        """Raise ConversionError unless ``ok``.
+
+        Its message is one line with the first keys that are missing, not recognised or of the wrong shape; its note,
+        which tracebacks show, lists all.
+        """
         if self.ok:
             return
-        parts = []
-        for heading, lines in (
-            ("missing", self.missing),
-            ("not recognised", self.unmapped),
-            ("wrong shape", self.wrong_shape),
-        ):
-            if lines:
-                parts.append(f"{len(lines)} {heading}:\n  " + "\n  ".join(_merge(lines)))
-        raise ConversionError(f"{what} does not fill the model; " + "\n".join(parts))
+        faults = {"missing": self.missing, "not recognised": self.unmapped, "wrong shape": self.wrong_shape}
+        told, listed = [], []
+        for heading, keys in faults.items():
+            if keys:
+                lines = _merge(keys)
+                told.append(f"{len(keys)} {heading}: {first_of(lines)}")
+                listed.append(f"{len(keys)} {heading}:\n  " + "\n  ".join(map(printable, lines)))
+        error = ConversionError(f"{what} does not fill the model; {'; '.join(told)}")
+        error.add_note("\n".join(listed))
+        raise error
 
     def table(self) -> str:
         """Return the conversion as text, one line a parameter; the layers of a stack share a line."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from ...errors import ConversionError
+from ...errors import ConversionError, first_of
 from ...paths import leaves_by_path, path_of
 from .report import Mapped, Report
 from .rules import LAYER, Ignore, Rule
@@ -105,7 +105,7 @@ def apply(
         The module with numpy arrays for leaves (ShapeDtypeStructs if that is what came in), and the report.
 
     Raises:
-        ConversionError: one message that lists every missing, unknown or misshapen key.
+        ConversionError: as ``Report.check`` raises it, for missing, unknown and misshapen keys.
     """
     flat, treedef = jax.tree_util.tree_flatten_with_path(module_abstract)
     paths = [path_of(path) for path, _ in flat]
@@ -178,7 +178,7 @@ def unapply(rules: Sequence[Rule], module: Any, *, skip: Iterable[str] = ()) -> 
         Foreign key to array, in the dtypes of ``module``; views of its arrays where the layout allows.
 
     Raises:
-        ConversionError: one message that lists every parameter that no rule writes.
+        ConversionError: with the first parameters that no rule writes.
         ValueError: if a rule that is used does not say what to write.
     """
     leaves = leaves_by_path(module)
@@ -201,5 +201,5 @@ def unapply(rules: Sequence[Rule], module: Any, *, skip: Iterable[str] = ()) -> 
             parts = tuple(a if layer is None else a[layer] for a in arrays)
             tensors[rule.foreign_key(match.groupdict(), layer)] = rule.layout.inverse(parts)
     if absent := [p for p in leaves if p not in done and not any(pattern.fullmatch(p) for pattern in skipped)]:
-        raise ConversionError(f"no rule writes {len(absent)} of our parameters: " + ", ".join(absent))
+        raise ConversionError(f"no rule writes {len(absent)} of our parameters: {first_of(absent)}")
     return tensors
