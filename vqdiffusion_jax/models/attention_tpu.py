@@ -15,7 +15,6 @@ import jax.numpy as jnp
 
 QUERIES_AT_ONCE = 256
 LANES = 128  # the last axis of an array is laid out in pieces of this size
-LEAST_KEYS = 256  # with fewer, as in cross attention, XLA's scores are small
 MEMORY = 2**26  # bytes of fast memory that a turn may take; it needs about half of it, compilers grant 16 or 32 MiB
 MOST_NUMBERS = 2**21  # of the keys of one sample: 4 MiB in bfloat16, and as much for values, both held twice
 DTYPE = jnp.bfloat16
@@ -27,8 +26,6 @@ def supports(query: jax.Array, key: jax.Array) -> bool:
     keys = key.shape[1]
     return (
         query.dtype == key.dtype == DTYPE
-        and keys >= LEAST_KEYS
-        and keys % LANES == 0
         and length % LANES == 0
         and (heads * width) % LANES == 0
         and keys * heads * width <= MOST_NUMBERS
