@@ -344,6 +344,17 @@ def test_convert_and_export_round_trip(tmp_path):
         f"--checkpoint={tmp_path / 'model'}", f"--out={tmp_path / 'diffusers'}", script="convert/flax_to_diffusers.py"
     )
     assert done.returncode == 0, done.stderr
+    done = run("--mode=flax_to_diffusers", f"--checkpoint={tmp_path / 'model'}", f"--out={tmp_path / 'by_mode'}")
+    assert (done.returncode, done.stdout) == (0, f"written: {tmp_path / 'by_mode'}\n"), done.stderr
+    written = [
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("diffusers", "by_mode")
+    ]
+    assert written[0] == written[1] and written[0]
     done = run(
         f"--checkpoint={tmp_path / 'diffusers'}", f"--out={tmp_path / 'native'}", script="convert/torch_to_flax.py"
     )
