@@ -75,7 +75,7 @@ def flags_of_modes(case: Case) -> None:
     groups = {name: str(flags.FLAGS.find_module_defining_flag(name)) for name in flags.FLAGS}
     known = [name for name, group in groups.items() if not group.startswith(_LIBRARIES)]
     own = [name for name in known if f"mode {mode}" in groups[name]]
-    names = [*own, *modules[mode].SHARED]
+    names = [*own, *modules[mode].SHARED] or known
     arguments = [text.format(whole=case.whole, config=_config(case)) for text in _BASES.get(mode, ())]
     for _ in range(case.draw.choice((1, 1, 1, 2, 3, 8))):
         name = case.draw.choice(names if case.draw.random() < 0.85 else known)

@@ -63,27 +63,15 @@ DOORS = {
 WRITTEN = {
     "sample": ("--prompt=a", "--out={bad}"),
     "convert": ("--mode=convert", *FILE[:2], "--out={bad}"),
-    "train": (*TRAIN[:2], "--init_from={whole}/tiny", "--workdir={bad}"),
-    "tokenize": ("--mode=tokenize", "--config={whole}/train.py", "--checkpoint={whole}/tiny", "--out={bad}"),
     "inspect": ("--mode=inspect", "--config={whole}/train.py", "--out={bad}"),
-    "eval": (
-        *EVAL[:2],
-        "--metrics=fid",
-        "--reference={whole}/statistics.npz",
-        "--inception={whole}/clip.pt",
-        "--out={bad}",
-    ),
 }
 # Files within a model folder.
 PARTS = (
     "config.json",
     "tokenizer/merges.txt",
     "tokenizer/vocab.json",
-    "weights/_CHECKPOINT_METADATA",
-    "weights/state/_METADATA",
-    "weights/state/manifest.ocdbt",
-    "weights/state/ocdbt.process_0/manifest.ocdbt",
 )
+WEIGHTS = ("_CHECKPOINT_METADATA", "state/_METADATA", "state/manifest.ocdbt", "state/ocdbt.process_0/manifest.ocdbt")
 
 
 def unix_socket(path: Path) -> None:
@@ -182,6 +170,18 @@ def test_what_is_no_file_within_a_model_folder_is_one_line(part, kind, whole, tm
     KINDS[kind](folder / part)
     line = refused(said, f"--checkpoint={folder}", "--prompt=a", f"--out={tmp_path / 'out'}")
     assert str(folder) in line
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "socket", "loop"])
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_what_is_no_file_among_weights_is_one_line(part, kind, whole, tmp_path, said):  # noqa: F811
+    folder = tmp_path / "model"
+    shutil.copytree(whole / "model", folder)
+    file = folder / "weights" / part
+    file.unlink()
+    KINDS[kind](file)
+    line = refused(said, f"--checkpoint={folder}", "--prompt=a", f"--out={tmp_path / 'out'}")
+    assert str(file) in line
 
 
 @pytest.mark.parametrize("kind", ["pipe", "endless", "socket", "loop", "empty"])
