@@ -25,6 +25,7 @@ from vqdiffusion_jax.diffusion import (
     q_sample_trajectory,
     q_sample_with_uniforms,
     sample_categorical,
+    transitions,
 )
 
 NUM_CODES, NUM_TIMESTEPS, LENGTH = 5, 6, 12
@@ -289,3 +290,17 @@ def test_shape_errors():
         posterior(jnp.zeros((1, 3, NUM_CODES)), jnp.zeros((1, 4), jnp.int32), RELEASED.jumps(1, 0))
     with pytest.raises(ValueError, match="q_sample_with_uniforms: tokens"):
         q_sample_with_uniforms(jnp.zeros((1, 4), jnp.int32), RELEASED.steps()[0], jnp.zeros((1, 3, NUM_CODES + 1)))
+
+
+@pytest.mark.parametrize("platform, reductions", [("cpu", True), ("tpu", True), ("cuda", False)])
+def test_the_draw_takes_a_form_by_the_platform_that_a_program_is_lowered_for(platform, reductions):
+    """A TPU's compiler transposes the whole array for argmax, two reductions leave it in place."""
+    drawn = jax.jit(transitions._largest).trace(jax.ShapeDtypeStruct((2, 4, 100), "float32"))
+    assert ("optimization_barrier" in drawn.lower(lowering_platforms=(platform,)).as_text()) == reductions
+
+
+def test_of_equal_classes_the_first_is_drawn():
+    x = jnp.asarray([[1.0, 3.0, 3.0, -1.0], [5.0, 5.0, 5.0, 5.0], [0.0, 0.0, 0.0, 2.0]])
+    largest, index = transitions._largest(x)
+    np.testing.assert_array_equal(largest, [3.0, 5.0, 2.0])
+    np.testing.assert_array_equal(index, [1, 0, 3])

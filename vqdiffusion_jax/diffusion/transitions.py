@@ -200,7 +200,8 @@ def _once_a_row(x: Array) -> Array:
 def _largest(x: Array) -> tuple[Array, Array]:
     """Return max and argmax (the first, int32) over the last axis.
 
-    On a CPU both are float reductions, which are vectorised there; argmax and reductions of whole numbers are not.
+    On a CPU both are float reductions, which are vectorised there; argmax and reductions of whole numbers are not.  A
+    TPU takes the same form, since its compiler transposes the array for argmax.
     """
 
     def reductions(x):
@@ -210,9 +211,14 @@ def _largest(x: Array) -> tuple[Array, Array]:
         index = jnp.where(x == largest, places, x.shape[-1] - 1.0)
         return largest[..., 0], index.min(-1).astype(jnp.int32)
 
-    return jax.lax.platform_dependent(
-        x, cpu=reductions, default=lambda x: (x.max(-1), jnp.argmax(x, axis=-1).astype(jnp.int32))
-    )
+    def argmax(x):
+        return x.max(-1), jnp.argmax(x, axis=-1).astype(jnp.int32)
+
+    # In two steps, so that a program lowered for a CPU is the same text as without the second.
+    def on_accelerators(x):
+        return jax.lax.platform_dependent(x, tpu=reductions, default=argmax)
+
+    return jax.lax.platform_dependent(x, cpu=reductions, default=on_accelerators)
 
 
 def _is_class(tokens: Array, num_classes: int) -> Array:
