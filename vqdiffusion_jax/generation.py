@@ -1,4 +1,4 @@
-"""From a condition to pixels in one compiled program.
+"""From a condition to pixels in one compiled program, whatever the number of network calls.
 
 ``generate`` is ``prepare`` (text tower, keys and values, AdaLN tables: all that no step changes), ``advance`` (the
 denoising loop) and ``render`` (the codec).  ``generate_in_pieces`` runs the three one by one, with a callback between
@@ -7,7 +7,6 @@ pieces of the plan; the tokens are the same.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from .models.fp8 import rounded_kernels, with_kernels
 from .models.layers import over_batch
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import to_255, to_uint8
+from .programs import bounded_jit
 from .sampling import Guidance, Noise, Plan, Strategy, Truncation, denoise, noise_level, paired_logits, predictor
 from .sampling.loop import LogX0Fn, marked, pairs, unpaired
 
@@ -53,7 +53,10 @@ class Condition:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Request:
-    """One batch of pictures: conditions, strategy and start.  A pytree: other numbers in it recompile nothing."""
+    """One batch of pictures: conditions, strategy and start.  A pytree: other numbers in it recompile nothing.
+
+    With ``calls`` the plan may be padded, so that plans of other lengths recompile nothing either.
+    """
 
     condition: Condition
     null: Condition | None  # None unless guidance is active
@@ -65,6 +68,7 @@ class Request:
     start: Any  # (batch, tokens) int32
     known: Any = None  # (mask, tokens) to impose at every step
     first_call: Any = 0  # number of the first noise draw
+    calls: Any = None  # number of the plan's calls to run, () int32; None for all of them, a part of the program
 
 
 @jax.tree_util.register_dataclass
@@ -107,11 +111,17 @@ def _log_x0(model: VQDiffusionModel, prepared: Prepared, request: Request) -> Lo
 
 
 def advance(
-    model: VQDiffusionModel, prepared: Prepared, request: Request, keep_trajectory: bool = False
+    model: VQDiffusionModel,
+    prepared: Prepared,
+    request: Request,
+    first: int | jax.Array = 0,
+    last: int | jax.Array | None = None,
+    keep_trajectory: bool = False,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Run the calls of ``request.plan``.
+    """Run calls first .. last - 1 of ``request.plan``, by default all ``request.calls``.
 
-    Returns the tokens (batch, length) and, with ``keep_trajectory``, those after every call (batch, calls, length).
+    Returns the tokens (batch, length) and, with ``keep_trajectory``, those after every call (batch, calls of the plan,
+    length), as ``denoise`` does.
     """
 
     tokens, trajectory = denoise(
@@ -122,6 +132,8 @@ def advance(
         request.start,
         known=request.known,
         first_call=request.first_call,
+        first=first,
+        last=request.calls if last is None else last,
         keep_trajectory=keep_trajectory,
     )
     return tokens, None if trajectory is None else jnp.swapaxes(trajectory, 0, 1)
@@ -160,8 +172,7 @@ def _rendered(
     return (to_uint8(images, rounding=rounding) if output == "uint8" else to_255(images)), bad
 
 
-@functools.partial(jax.jit, static_argnames=("output", "rounding", "keep_trajectory"))
-def generate(
+def _generate(
     model: VQDiffusionModel,
     request: Request,
     *,
@@ -169,28 +180,33 @@ def generate(
     rounding: str = "truncate",
     keep_trajectory: bool = False,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Return tokens (batch, length), pictures (see ``render``) and, if asked, the trajectory (batch, calls, length).
+    """Return tokens (batch, length), pictures (see ``render``) and, if asked, the trajectory of ``advance``.
 
     A picture whose logits or pixels were NaN has NOT_A_NUMBER (``sampling.loop``) for every token.
     """
-    tokens, trajectory = advance(model, prepare(model, request), request, keep_trajectory)
+    tokens, trajectory = advance(model, prepare(model, request), request, keep_trajectory=keep_trajectory)
     pixels, bad = _rendered(model, tokens, output, rounding)
     return tokens if bad is None else marked(tokens, bad), pixels, trajectory
 
 
-_prepare = jax.jit(prepare)
-_advance = jax.jit(advance, static_argnames=("keep_trajectory",))
-_complete = jax.jit(complete)
-_likeliest = jax.jit(likeliest)
-render_tokens = jax.jit(render, static_argnames=("output", "rounding"))
-_render_checked = jax.jit(_rendered, static_argnames=("output", "rounding"))
+def _joined(earlier: jax.Array, later: jax.Array, first: jax.Array) -> jax.Array:
+    """Return the trajectory (batch, calls, length) that is ``later`` from call ``first`` on."""
+    return jnp.where(jnp.arange(later.shape[1])[:, None] < first, earlier, later)
+
+
+generate = bounded_jit(_generate, static_argnames=("output", "rounding", "keep_trajectory"))
+_prepare = bounded_jit(prepare)
+_advance = bounded_jit(advance, static_argnames=("keep_trajectory",))
+_complete = bounded_jit(complete)
+_likeliest = bounded_jit(likeliest)
+_join = bounded_jit(_joined)
+render_tokens = bounded_jit(render, static_argnames=("output", "rounding"))
+_render_checked = bounded_jit(_rendered, static_argnames=("output", "rounding"))
+_mark = bounded_jit(marked)
 
 
 def calls_a_piece(calls: int, pieces: int) -> int:
-    """Return the network calls of a piece for at most ``pieces`` pieces.
-
-    It divides ``calls`` if possible, so that pieces of one length are compiled.
-    """
+    """Return the network calls of a piece for at most ``pieces`` pieces; it divides ``calls`` if possible."""
     least = -(-calls // pieces)
     return next((count for count in range(least, 2 * least + 1) if calls % count == 0), least)
 
@@ -205,8 +221,11 @@ def generate_in_pieces(
     rounding: str,
     keep_trajectory: bool,
     predict: int = 0,
-) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Return what ``generate`` does, and call ``callback(calls done, timestep, tokens)`` every ``every`` network calls.
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None, int]:
+    """Draw as ``generate``, and call ``callback(calls done, timestep, tokens)`` every ``every`` network calls.
+
+    Returns what ``generate`` does, and the number of calls that the trajectory shows.  The number of calls, and of a
+    piece, is no part of any program.
 
     The callback ends the run early by returning True.  The tokens are returned as they are then, [MASK] among them; for
     the pictures, one more network call puts the likeliest codes in place of the masks.  If it returns tokens, int32 of
@@ -216,37 +235,38 @@ def generate_in_pieces(
     predict: after every so many network calls, and after the last, also give the callback ``likeliest`` codes and
       probabilities at the timestep of the next call, or after the last call at its own.  0 is never.
     """
-    prepared = _prepare(model, request)
-    plan, tokens, pieces = request.plan, request.start, []
+    # The programs that are no part of the loop see no more of the request than they read, and so serve more requests.
+    guided = replace(request, **dict.fromkeys(("strategy", "plan", "noise", "start", "known", "first_call", "calls")))
+    prepared = _prepare(model, replace(guided, start=request.start, guidance=None, truncation=None))
+    plan, tokens, trajectory = request.plan, request.start, None
+    calls = len(plan) if request.calls is None else int(request.calls)
     done, reached, upcoming, edited = 0, 0, None, False
-    for first in range(0, len(plan), every):
-        piece = plan[first : first + every]
-        part = replace(request, plan=piece, start=tokens, first_call=request.first_call + first)
-        tokens, trajectory = _advance(model, prepared, part, keep_trajectory)
-        pieces.append(trajectory)
-        edited = False
-        done = first + len(piece)
-        # -1 if all pictures are clean before the plan ends.
-        reached = int(jnp.max(noise_level(request.strategy, piece[-1], tokens)))
-        upcoming = jnp.maximum(noise_level(request.strategy, plan[min(done, len(plan) - 1)], tokens), 0)
-        shows = predict and (done % predict == 0 or done == len(plan) or reached < 0)
-        seen = _likeliest(model, prepared, request, tokens, upcoming) if shows else ()
+
+    def told(tokens: jax.Array) -> tuple[int, jax.Array]:
+        """Return the timestep of the noisiest picture, -1 if all are clean, and those of the next call."""
+        here = int(jnp.max(noise_level(request.strategy, plan[done - 1], tokens)))
+        return here, jnp.maximum(noise_level(request.strategy, plan[min(done, calls - 1)], tokens), 0)
+
+    for first in range(0, calls, every):
+        done, edited = min(first + every, calls), False
+        tokens, piece = _advance(
+            model, prepared, replace(request, start=tokens), first, done, keep_trajectory=keep_trajectory
+        )
+        trajectory = piece if piece is None or trajectory is None else _join(trajectory, piece, first)
+        reached, upcoming = told(tokens)
+        shows = predict and (done % predict == 0 or done == calls or reached < 0)
+        seen = _likeliest(model, prepared, guided, tokens, upcoming) if shows else ()
         answer = callback(done, max(reached, 0), tokens, *seen)
         if isinstance(answer, jax.Array) and answer.ndim == 2:
             tokens, answer, edited = answer, False, True
-            reached = int(jnp.max(noise_level(request.strategy, piece[-1], tokens)))
-            upcoming = jnp.maximum(noise_level(request.strategy, plan[min(done, len(plan) - 1)], tokens), 0)
+            reached, upcoming = told(tokens)
             if trajectory is not None:
-                pieces[-1] = trajectory.at[:, -1].set(tokens)
+                trajectory = _join(trajectory, jnp.broadcast_to(tokens[:, None], trajectory.shape), done - 1)
         if answer or reached < 0:
             break
     shown = tokens
-    if output != "tokens" and (done < len(plan) and reached >= 0 or edited):
-        shown = _complete(model, prepared, request, tokens, upcoming)
-    trajectory = None
-    if keep_trajectory:
-        trajectory = jnp.concatenate(pieces, axis=1)
-        if reached < 0:  # repeat the clean tokens, so that it is as long as that of ``generate``
-            trajectory = jnp.pad(trajectory, ((0, 0), (0, len(plan) - done), (0, 0)), mode="edge")
-    pixels, bad = _render_checked(model, shown, output, rounding)
-    return tokens if bad is None else marked(tokens, bad), pixels, trajectory
+    if output != "tokens" and (done < calls and reached >= 0 or edited):
+        shown = _complete(model, prepared, guided, tokens, upcoming)
+    pixels, bad = _render_checked(model, shown, output=output, rounding=rounding)
+    # After a clean picture's last call the trajectory repeats its tokens, as that of ``generate`` does.
+    return tokens if bad is None else _mark(tokens, bad), pixels, trajectory, calls if reached < 0 else done

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .batching import ambient, batch_devices, in_batches, spread
 from .call import Call, Given, pictures_of, planned, rows_of, settle
-from .call.noise import noise_rows
+from .call.noise import noise_rows, padded_noise
 from .config import ModelConfig
 from .diffusers_api import DiffusersMethods, loading_options, seed_of, step_end_callback
 from .diffusion.schedule import Schedule, make_schedule
@@ -33,11 +32,11 @@ from .models.layers import over_batch, replicated
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import encode_exactly, images_to_float
 from .progress import UPDATES, is_watched, progress_bar
+from .programs import bounded_jit
 from .sampling import (
     KeyNoise,
     Noise,
     all_mask_start,
-    composite,
     image_keys,
     inpainting_start,
     noised_start,
@@ -47,6 +46,7 @@ from .sampling.fields import Setting, settings_of
 from .sampling.loop import NOT_A_NUMBER
 from .sampling.seeds import Seed, checked_seed
 from .sampling.settings import SamplingFields, SamplingSettings
+from .sampling.strategy import for_steps
 from .text.tokenizer import Tokenizer
 
 PICTURES_A_DEVICE = 16  # drawn together by default on an accelerator; more hardly raises the rate and may not fit
@@ -348,16 +348,18 @@ class VQDiffusionPipeline(DiffusersMethods):
             for first in range(0, count, together):
                 # The last batch is filled up, so that every batch has the one compiled shape.
                 rows = np.arange(first, first + together)
-                request = self._request(call, start, noise, np.minimum(rows, count - 1))
+                pieces = callback is not None
+                request = self._request(call, start, noise, np.minimum(rows, count - 1), calls_are_data=pieces)
+                calls = len(call.plan)
                 with ambient(self.mesh):
                     if callback is None:
                         made = generate(self.model, request, **options)
                     else:
-                        made = generate_in_pieces(
+                        *made, calls = generate_in_pieces(
                             self.model, request, callback, callback_steps, predict=callback_prediction, **options
                         )
                 # Over several processes each keeps the pictures that lie on its own devices.
-                made = self._spread(made)
+                made = self._spread(tuple(made))
                 indices = rows[_rows_here(made[0])]
                 asked = indices < count
                 tokens, pixels, trajectory = (None if part is None else _numbers_here(part, asked) for part in made)
@@ -366,7 +368,8 @@ class VQDiffusionPipeline(DiffusersMethods):
                 _check_numbers(tokens, indices)
                 if pasted and pixels is not None:
                     images, mask = rows_of(given.images, indices), rows_of(given.mask, indices)
-                    pixels = np.asarray(composite(images, jnp.asarray(pixels), mask))
+                    pixels = np.where(mask[..., None], pixels, images)
+                trajectory = None if trajectory is None else trajectory[:, :calls]
                 yield VQDiffusionOutput(_as_images(pixels, settings.output_type), tokens, trajectory, indices)
 
         return batches()
@@ -420,23 +423,29 @@ class VQDiffusionPipeline(DiffusersMethods):
         share = self.pictures_together(len(arrays[0])) // self._devices_of_batch()
         return in_batches(lambda batch: function(self.model, *batch), arrays, share, mesh=self.mesh)
 
-    def _request(self, call: Call, given: Given, noise: Noise, rows: np.ndarray) -> Request:
-        """Return the request of the pictures ``rows``, one batch, spread over the mesh if there is one."""
+    def _request(self, call: Call, given: Given, noise: Noise, rows: np.ndarray, calls_are_data: bool) -> Request:
+        """Return the request of the pictures ``rows``, one batch, spread over the mesh if there is one.
+
+        calls_are_data: the number of network calls is no part of the program.  On a CPU it never is; on an accelerator,
+        the host would have to hear from the device after each call whether it was the last.
+        """
+        calls_are_data = calls_are_data or jax.default_backend() == "cpu"
         condition, null = self._spread(jax.tree.map(lambda leaf: leaf[rows], (call.condition, call.null)))
-        noise = noise_rows(noise, rows)
+        noise = padded_noise(noise_rows(noise, rows)) if calls_are_data else noise_rows(noise, rows)
         noise = self._spread(noise) if isinstance(noise, KeyNoise) else noise
         start, known = self._start(given, rows, call.first_timestep, noise)
         return Request(
             condition=condition,
             null=null,
-            strategy=call.strategy,
-            plan=call.plan,
+            strategy=for_steps(call.strategy),
+            plan=call.plan.padded() if calls_are_data else call.plan,
             guidance=call.guidance,
             truncation=call.truncation,
             noise=noise,
             start=start,
             known=known,
             first_call=call.first_call,
+            calls=len(call.plan) if calls_are_data else None,
         )
 
     def _start(self, given: Given, rows: np.ndarray, first_timestep: int | None, noise: Noise):
@@ -472,19 +481,19 @@ def pictures_together(mesh: jax.sharding.Mesh | None, count: int, batch_size: in
     return -(-together // devices) * devices  # so that every device has as many pictures
 
 
-@jax.jit
+@bounded_jit
 def _encoder_keys(keys: jax.Array) -> jax.Array:
     """Return the keys by which a "gumbel" codec draws the tokens of given images: (batch,) typed keys."""
     return jax.vmap(lambda key: jax.random.fold_in(key, _ENCODER_DRAW))(keys)
 
 
-@jax.jit
+@bounded_jit
 def _encode(model: VQDiffusionModel, pictures: Any, keys: jax.Array | None) -> jax.Array:
     """Return the tokens (batch, length) int32 of pictures (batch, height, width, channels) uint8."""
     return replicated(encode_exactly(model.codec, images_to_float(pictures), key=keys))
 
 
-@functools.partial(jax.jit, static_argnames=("grid", "schedule"))
+@functools.partial(bounded_jit, static_argnames=("grid", "schedule"))
 def _begin(
     tokens: jax.Array,
     mask: jax.Array | None,
@@ -503,7 +512,7 @@ def _begin(
     return jax.tree.map(over_batch, (start, known))
 
 
-@functools.partial(jax.jit, static_argnames="rounding")
+@functools.partial(bounded_jit, static_argnames=("rounding",))
 def _decode(model: VQDiffusionModel, tokens: jax.Array, rounding: str) -> jax.Array:
     """Return the pictures (batch, height, width, channels) uint8 of tokens (batch, length)."""
     pictures = render(model, tokens, "uint8", rounding)

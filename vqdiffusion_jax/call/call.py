@@ -69,7 +69,7 @@ def settle(config: ModelConfig, schedule: Schedule, tokenizer: Tokenizer | None,
         null=null,
         subjects=subjects,
         guidance=guidance,
-        truncation=truncation_of(settings),
+        truncation=truncation_of(config, settings),
         strategy=strategy,
         plan=plan,
         first_timestep=first_timestep,
@@ -116,9 +116,9 @@ def guidance_of(config: ModelConfig, settings: SamplingSettings) -> Guidance:
     return Guidance(scale, None if interval is None else (interval[0], interval[1]))
 
 
-def truncation_of(settings: SamplingSettings) -> TopR | TopK:
-    """Return top-k if asked for, else top-r, of settings with a known rate."""
+def truncation_of(config: ModelConfig, settings: SamplingSettings) -> TopR | TopK:
+    """Return top-k if it is asked for and drops anything, else top-r, of settings with a known rate."""
     if settings.top_k is not None:
-        return TopK(settings.top_k)
+        return TopK(settings.top_k) if settings.top_k < config.denoiser.num_codes else TopR(1.0)
     assert settings.truncation_rate is not None  # after with_defaults
     return TopR(settings.truncation_rate)

@@ -10,7 +10,11 @@ import numpy as np
 
 from ..config import ModelConfig
 from ..errors import SettingError
+from ..programs import padded_length
 from ..sampling import KeyNoise, Noise, Plan, RecordedNoise
+from ..sampling.noise import keys_at
+
+_MOST_PADDED_BYTES = 2**28
 
 
 def check_noise(noise: Any, count: int, config: ModelConfig, plan: Plan, first_calls: int) -> None:
@@ -51,5 +55,16 @@ def _check_recorded(name: str, recorded: Any, draws: int, rest: tuple[int, ...])
 def noise_rows(noise: Noise, rows: np.ndarray) -> Noise:
     """Return the noise of the pictures ``rows``."""
     if isinstance(noise, KeyNoise):
-        return KeyNoise(noise.keys[rows])
+        return KeyNoise(keys_at(noise.keys, rows))
     return jax.tree.map(lambda leaf: leaf[:, rows], noise)
+
+
+def padded_noise(noise: Noise) -> Noise:
+    """Return recorded noise with its last draw repeated, up to one of a few numbers of draws, unless it grows large."""
+    if isinstance(noise, KeyNoise) or noise.num_draws is None:
+        return noise
+    draws = padded_length(noise.num_draws)
+    if draws == noise.num_draws or draws * np.size(noise.uniforms[0]) * 4 > _MOST_PADDED_BYTES:
+        return noise
+    more = np.minimum(np.arange(draws), noise.num_draws - 1)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[more], noise)

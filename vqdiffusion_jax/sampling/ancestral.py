@@ -40,7 +40,9 @@ class Ancestral:
     explanation: ClassVar[str] = "the exact posterior, in any number of steps"
 
     num_inference_steps: int | None = setting(**NUM_INFERENCE_STEPS, default_help="one for every timestep")
-    first_timestep: int | None = setting(type=int, least=0, help="Timestep to begin at.", default_help="the last")
+    first_timestep: int | None = setting(
+        plan_only=True, type=int, least=0, help="Timestep to begin at.", default_help="the last"
+    )
     timesteps: tuple[int, ...] | None = setting(**TIMESTEPS)
 
     def __post_init__(self):
@@ -110,7 +112,11 @@ class ReferenceFast:
     )
 
     skip_step: int = setting(
-        1, type=int, least=1, help="Timesteps skipped after each step (the reference's infer_speed minus 1)."
+        1,
+        plan_only=True,
+        type=int,
+        least=1,
+        help="Timesteps skipped after each step (the reference's infer_speed minus 1).",
     )
 
     def __post_init__(self):

@@ -19,6 +19,7 @@ from .reveal import choose_positions, default_counts, draw_codes, purity, sharpe
 from .strategy import Plan
 
 _COUNTS: dict[str, Any] = dict(
+    plan_only=True,
     type=int,
     many=True,
     least=0,
@@ -26,6 +27,7 @@ _COUNTS: dict[str, Any] = dict(
     default_help="the reference's",
 )
 _TOKENS_PER_CALL: dict[str, Any] = dict(
+    plan_only=True,
     type=int,
     least=1,
     help="Most tokens that a network call reveals.",

@@ -115,13 +115,16 @@ class Setting:
         return SettingError(f"{{{name}}} is {{value!r}}; it must be {{allowed}}", value=value, allowed=allowed)
 
 
-def setting(default: Any = None, *, static: bool = True, **about: Any) -> Any:
+def setting(default: Any = None, *, static: bool = True, plan_only: bool = False, **about: Any) -> Any:
     """Return a dataclass field that ``Setting(**about)`` describes.
 
-    static: in a strategy, the field shapes the plan or the program, so that another value compiles anew; a field that
-    is not static is traced data.
+    static: in a strategy, the field shapes the program, so that another value compiles anew; a field that is not
+    static is traced data.
+    plan_only: in a strategy, ``plan`` alone reads the field; ``step`` sees the default, and another value compiles
+    nothing.
     """
-    return dataclasses.field(default=default, metadata={"setting": Setting(**about), "static": static})
+    metadata = {"setting": Setting(**about), "static": static, "plan_only": plan_only}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def settings_of(cls: Any) -> dict[str, Setting]:

@@ -1,4 +1,7 @@
-"""p(x_0 | x_t) from logits, and the loop over a plan: one ``lax.scan``, or a ``while_loop`` that may end early.
+"""p(x_0 | x_t) from logits, and the loop over a plan.
+
+The loop is a ``lax.scan`` over the whole plan; a ``while_loop`` where the number of calls is data, so that it is no
+part of the program, or where the calls end early.
 
 Everything here is traceable and runs inside the caller's ``jax.jit``.  Strategies, guidance, truncation, plans and
 noise are pytrees, passed as arguments.
@@ -123,6 +126,8 @@ def denoise(
     *,
     known: tuple[TokenMask, Tokens] | None = None,
     first_call: int | jax.Array = 0,
+    first: int | jax.Array = 0,
+    last: int | jax.Array | None = None,
     keep_trajectory: bool = False,
 ) -> tuple[Tokens, AnyInt | None]:
     """Run the calls of ``plan`` in order on tokens (batch, length) int32.
@@ -132,16 +137,20 @@ def denoise(
     first_call: number of the noise draw that the plan's first call uses: 0 from a fresh start, 1 after
     ``noised_start``.  Of a plan run in slices, each slice goes on from the draws before it and so gives the tokens of
     the whole.
+    first, last: run calls first .. last - 1 alone; None for the end of the plan.  As arrays they are data: plans of one
+    length share a program, whatever part of them is run.
 
     A picture whose p(x_0 | x_t) was NaN has NOT_A_NUMBER for every token.
-    Returns the tokens (batch, length) and, if keep_trajectory, those after every call, (calls, batch, length), else
-    None.  With an ``Adaptive`` strategy a clean picture stays as it is, the loop ends when all are clean, and the
-    trajectory repeats the last tokens.
+    Returns the tokens (batch, length) and, if keep_trajectory, those after every call, (calls of the plan, batch,
+    length), else None.  With an ``Adaptive`` strategy a clean picture stays as it is, and the loop ends when all are
+    clean.  After the last call that was made, the trajectory repeats the last tokens; before ``first`` it is 0.
     Raises ValueError if recorded noise has too few draws.
     """
-    if noise.num_draws is not None and isinstance(first_call, int) and first_call + len(plan) > noise.num_draws:
-        last = first_call + len(plan) - 1
-        raise ValueError(f"the plan uses noise draws {first_call} to {last}; {noise.num_draws} are recorded")
+    last = len(plan) if last is None else last
+    if noise.num_draws is not None and isinstance(first_call, int) and isinstance(last, int):
+        if first_call + last > noise.num_draws:
+            told = f"draws {first_call} to {first_call + last - 1}; {noise.num_draws} are recorded"
+            raise ValueError(f"the plan uses noise {told}")
 
     def impose(tokens):
         if known is None:
@@ -155,45 +164,57 @@ def denoise(
             drawn = impose(strategy.step(call, log_x0, tokens, noise, draw))
         return marked(drawn, jnp.isnan(log_x0[..., 0]).any(axis=1) | (tokens[:, 0] < 0))
 
-    def body(tokens, inputs):
-        call, draw = inputs
-        tokens = after(call, call.timestep, draw, tokens)
-        return tokens, tokens if keep_trajectory else None
+    def body(number, state):
+        tokens, path = state
+        call = plan.call(number)
+        return kept(number, after(call, call.timestep, first_call + number, tokens), path)
+
+    def kept(number, tokens, path):
+        if path is not None:
+            path = jax.lax.dynamic_update_index_in_dim(path, tokens, number, axis=0)
+        return tokens, path
 
     tokens = impose(jnp.asarray(tokens, jnp.int32))
+    path = jnp.zeros((len(plan), *tokens.shape), jnp.int32) if keep_trajectory else None
     if isinstance(strategy, Adaptive):
-        return _until_clean(after, strategy, plan, tokens, first_call, keep_trajectory)
-    return jax.lax.scan(body, tokens, (plan, first_call + jnp.arange(len(plan))))
+        last, tokens, path = _until_clean(after, kept, strategy, plan, first_call, (first, last), tokens, path)
+    else:
+        tokens, path = jax.lax.fori_loop(first, last, body, (tokens, path))
+    if path is not None:
+        path = jnp.where(jnp.arange(len(plan))[:, None, None] < last, path, tokens)
+    return tokens, path
 
 
 def _until_clean(
     after: Callable[..., jax.Array],
+    kept: Callable[..., tuple[jax.Array, Any]],
     strategy: Adaptive,
     plan: Plan,
-    tokens: jax.Array,
     first_call: int | jax.Array,
-    keep_trajectory: bool,
-) -> tuple[jax.Array, jax.Array | None]:
-    """Run ``denoise`` of an adaptive strategy, which tells each picture's timestep from its tokens."""
-    plan = jax.tree.map(jnp.asarray, plan)
+    calls: tuple[int | jax.Array, int | jax.Array],
+    tokens: jax.Array,
+    path: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Run ``denoise`` of an adaptive strategy, which tells each picture's timestep from its tokens.
+
+    calls: the first, and the one before which the loop ends at the latest.
+    Returns the number of the call before which it ended, the tokens and the path.
+    """
+    first, last = calls
 
     def unfinished(state):
-        calls, _, level, _ = state
-        return (calls < len(plan)) & jnp.any(level >= 0)
+        number, _, level, _ = state
+        return (number < last) & jnp.any(level >= 0)
 
     def body(state):
-        calls, tokens, level, path = state
-        call = plan[calls]
-        drawn = after(call, jnp.maximum(level, 0), first_call + calls, tokens)
+        number, tokens, level, path = state
+        call = plan.call(number)
+        drawn = after(call, jnp.maximum(level, 0), first_call + number, tokens)
         # A clean picture keeps its tokens, so that it does not depend on how long its neighbours take.
-        tokens = jnp.where(level[:, None] >= 0, drawn, tokens)
-        path = None if path is None else path.at[calls].set(tokens)
-        return calls + 1, tokens, strategy.noise_level(call, tokens), path
+        tokens, path = kept(number, jnp.where(level[:, None] >= 0, drawn, tokens), path)
+        return number + 1, tokens, strategy.noise_level(call, tokens), path
 
-    path = jnp.zeros((len(plan), *tokens.shape), jnp.int32) if keep_trajectory else None
-    calls, tokens, _, path = jax.lax.while_loop(
-        unfinished, body, (0, tokens, strategy.noise_level(plan[0], tokens), path)
-    )
-    if path is None:
-        return tokens, None
-    return tokens, jnp.where(jnp.arange(len(plan))[:, None, None] < calls, path, tokens)
+    first = jnp.asarray(first, jnp.int32)
+    state = (first, tokens, strategy.noise_level(plan.call(first), tokens), path)
+    number, tokens, _, path = jax.lax.while_loop(unfinished, body, state)
+    return number, tokens, path

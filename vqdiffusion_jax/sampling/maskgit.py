@@ -46,7 +46,11 @@ class MaskGIT:
         4.5, static=False, type=float, least=0.0, help="Noise in the choice of the tokens that stay; 0 for none."
     )
     mask_schedule: str = setting(
-        "cosine", type=str, choices=MASK_SCHEDULES, help="Course of the share of tokens that stay masked."
+        "cosine",
+        plan_only=True,
+        type=str,
+        choices=MASK_SCHEDULES,
+        help="Course of the share of tokens that stay masked.",
     )
 
     def __post_init__(self):

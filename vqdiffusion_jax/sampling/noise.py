@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..array_types import AnyFloat, AnyInt, Key
+from ..diffusion.schedule import host_values
 from ..diffusion.transitions import gumbel_from_uniform
+from ..programs import padded_length
 from ..random_keys import key_of
 from . import random_bits
 
@@ -25,7 +28,22 @@ def image_keys(seed: int | jax.Array, first: int, count: int) -> Key:
 
     seed: a whole number or a typed key.  The key of picture i does not depend on its batch.
     """
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(_root_key(seed), first + jnp.arange(count))
+    # Filled up, so that few numbers of pictures are compiled; fold_in counts modulo 2**32.
+    numbers = np.arange(first, first + padded_length(count)).astype(np.uint32)
+    return keys_at(_folded(_root_key(seed), numbers), np.arange(count))
+
+
+@jax.jit
+def _folded(key: jax.Array, numbers: jax.Array) -> jax.Array:
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+
+
+def keys_at(keys: Key, rows: np.ndarray) -> Key:
+    """Return ``keys[rows]`` of typed keys (n,), on the host if they are there: a device would compile each shape."""
+    data = host_values(jax.random.key_data(keys))
+    if data is None:
+        return keys[rows]
+    return jax.random.wrap_key_data(jnp.asarray(data[rows]), impl=jax.random.key_impl(keys))
 
 
 def _root_key(seed: int | jax.Array) -> jax.Array:

@@ -43,12 +43,15 @@ class Remask:
     remask_rate: float = setting(
         0.02,
         static=False,
+        plan_only=True,
         type=float,
         least=0.0,
         most=1.0,
         help="Share of the tokens masked again per step; 0 for none.",
     )
-    remask_schedule: str = setting("cap", type=str, choices=REMASK_SCHEDULES, help="remask_rate as limit or as factor.")
+    remask_schedule: str = setting(
+        "cap", plan_only=True, type=str, choices=REMASK_SCHEDULES, help="remask_rate as limit or as factor."
+    )
     num_inference_steps: int | None = setting(**NUM_INFERENCE_STEPS, default_help="one for every timestep")
     timesteps: tuple[int, ...] | None = setting(**TIMESTEPS)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import SettingError, one_line
 from ..random_keys import MAX_SEED
-from .noise import KeyNoise, image_keys
+from .noise import KeyNoise, image_keys, keys_at
 
 Seed = int | jax.Array  # a whole number from 0 to MAX_SEED, or a typed key of jax.random.key
 
@@ -54,9 +54,11 @@ def noise_of(seed: Seed | Sequence[Seed], subjects: Sequence[Hashable], first_im
         if len(seed) != len(subjects):
             told = "{seed} holds {value} seeds for {count} pictures; give one number, or one a picture"
             raise SettingError(told, value=len(seed), count=len(subjects))
-        return KeyNoise(jnp.concatenate([image_keys(one, first_image, 1) for one in seed]))
+        keys = [image_keys(one, first_image, 1) for one in seed]
+        data = np.concatenate([np.asarray(jax.random.key_data(key)) for key in keys])
+        return KeyNoise(jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(keys[0])))
     numbers = occurrences(subjects)
-    return KeyNoise(image_keys(seed, first_image, max(numbers) + 1)[np.asarray(numbers)])
+    return KeyNoise(keys_at(image_keys(seed, first_image, max(numbers) + 1), np.asarray(numbers)))
 
 
 def occurrences(subjects: Iterable[Hashable]) -> list[int]:

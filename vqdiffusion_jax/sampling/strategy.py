@@ -21,19 +21,25 @@ code, and one line in ``registry``.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import jax
+import numpy as np
 
 from ..array_types import LogProbs, Tokens
 from ..diffusion.schedule import Jump, Schedule
 from ..errors import SettingError
+from ..programs import padded_length
 from .noise import Noise
 
 # Settings that several strategies share.
-NUM_INFERENCE_STEPS: dict[str, Any] = dict(type=int, least=1, help="Network calls a picture.", formerly="steps")
+NUM_INFERENCE_STEPS: dict[str, Any] = dict(
+    plan_only=True, type=int, least=1, help="Network calls a picture.", formerly="steps"
+)
 TIMESTEPS: dict[str, Any] = dict(
+    plan_only=True,
     type=int,
     many=True,
     least=0,
@@ -74,6 +80,32 @@ class Plan:
 
     def __getitem__(self, index: Any) -> Plan:
         return jax.tree.map(lambda table: table[index], self)
+
+    def call(self, number: jax.Array) -> Plan:
+        """Return call ``number``, () int32 and traced."""
+        return jax.tree.map(lambda table: jax.lax.dynamic_index_in_dim(table, number, keepdims=False), self)
+
+    def padded(self) -> Plan:
+        """Return the plan with its last row repeated, up to one of a few lengths, so that plans share a program."""
+        more = padded_length(len(self), least=_LEAST_PADDED) - len(self)
+        return jax.tree.map(
+            lambda table: np.pad(np.asarray(table), [(0, more)] + [(0, 0)] * (np.ndim(table) - 1), mode="edge"), self
+        )
+
+
+_LEAST_PADDED = 128  # the timesteps of a released model fit, and a row is a few numbers
+
+
+def for_steps(strategy: Any) -> Any:
+    """Return the strategy as ``step`` needs it: fields that only ``plan`` reads have their defaults.
+
+    Strategies that differ in these alone then share a program.
+    """
+    if not dataclasses.is_dataclass(strategy):
+        return strategy
+    fields = [field for field in dataclasses.fields(strategy) if field.metadata.get("plan_only")]
+    changed = {field.name: field.default for field in fields if getattr(strategy, field.name) is not field.default}
+    return dataclasses.replace(cast(Any, strategy), **changed) if changed else strategy
 
 
 @runtime_checkable

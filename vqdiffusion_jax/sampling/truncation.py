@@ -142,18 +142,20 @@ class TopR:
 class TopK:
     """Keep the ``k`` likeliest codes, or all of them if k >= num_codes.
 
-    k: at least 1, static.  Raises ValueError otherwise.
+    k: at least 1, traced data (another k recompiles nothing).  Given as a number of at least num_codes, outside jit, it
+    compiles no search.
+    Raises ValueError if k is a number but not a whole one of at least 1.
     """
 
-    k: int = field(metadata={"static": True})
+    k: int | jax.Array
 
     def __post_init__(self):
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
+        if isinstance(self.k, Real) and (isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1):
             raise ValueError(f"TopK.k is {self.k!r}; it must be a whole number of at least 1")
 
     def __call__(self, log_x0: LogProbs) -> LogProbs:
         """Return log_x0, (..., num_codes) float32, with dropped codes at -70."""
-        if self.k >= log_x0.shape[-1]:
+        if isinstance(self.k, int) and self.k >= log_x0.shape[-1]:
             return log_x0
         return _keep_largest(log_x0, jnp.ones_like, self.k)
 
