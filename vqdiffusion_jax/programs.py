@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from flax import nnx
 
 MOST_PROGRAMS = 64  # some 40 MB each for the embedded model
 _KEPT_SHARE = 0.75  # of the programs, when some are dropped: a collection of garbage frees several at once
 _MOST_MAPS_SHARE = 0.5  # of the maps that the process may have; a program being compiled needs some hundreds
+_SPARE_SHARE = 0.1  # of them, for programs, where others hold more than that
 _SECONDS_BETWEEN_COUNTS = 10.0  # counting 30,000 maps takes some 20 ms
 
 
@@ -34,6 +36,7 @@ class Programs:
         self._jitted: OrderedDict[Hashable, Any] = OrderedDict()  # each with the programs of one signature
         self._lock = threading.RLock()
         self._counted = 0.0
+        self._foreign = 0  # maps that were left when all programs had been dropped
 
     def __len__(self) -> int:
         return len(self._jitted)
@@ -56,14 +59,17 @@ class Programs:
         """Drop programs until ``room`` more fit into their number and the process has maps to spare."""
         with self._lock:
             if len(self) + room > self.most:
-                self.drop(len(self) - int(_KEPT_SHARE * self.most))
-            self._counted, allowed = time.monotonic(), _MOST_MAPS_SHARE * max_maps()
+                self.drop(len(self) + room - int(_KEPT_SHARE * self.most))
+            self._counted = time.monotonic()
+            # Where others hold many maps for good, their number is no reason to drop programs again and again.
+            allowed = max(_MOST_MAPS_SHARE * max_maps(), self._foreign + _SPARE_SHARE * max_maps())
             while len(self) and count_maps() > allowed:
                 self.drop(-(-len(self) // 2))
             if count_maps() > allowed:
                 # The maps belong to functions of JAX's own or of the caller, which compile again when they are called.
                 jax.clear_caches()
                 gc.collect()
+                self._foreign = count_maps()
 
     def drop(self, count: int) -> None:
         """Drop the ``count`` programs that were used longest ago.  One that is running ends first."""
@@ -114,9 +120,18 @@ def bounded_jit(function: Callable[..., Any], static_argnames: tuple[str, ...] =
 
 
 def _shapes(arguments: Any) -> tuple[Hashable, Hashable]:
-    """Return the structure of a pytree, and the shape and type of each leaf: equal ones share their programs."""
-    leaves, structure = jax.tree.flatten(arguments)
-    return structure, tuple((getattr(leaf, "shape", ()), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
+    """Return the structure of a pytree, and the shape and type of each leaf, which programs depend on.
+
+    A network counts by its class and its configuration's identity: ``jax.jit`` looks through it once a call, which
+    takes as long as a small network's step.
+    """
+    leaves, structure = jax.tree.flatten(arguments, is_leaf=lambda node: isinstance(node, nnx.Module))
+    return structure, tuple(
+        (type(leaf), id(getattr(leaf, "config", None)))
+        if isinstance(leaf, nnx.Module)
+        else (getattr(leaf, "shape", ()), getattr(leaf, "dtype", type(leaf)))
+        for leaf in leaves
+    )
 
 
 def padded_length(count: int, least: int = 1) -> int:

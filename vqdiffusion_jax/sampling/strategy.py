@@ -34,6 +34,8 @@ from ..errors import SettingError
 from ..programs import padded_length
 from .noise import Noise
 
+_LEAST_PADDED = 128  # the timesteps of a released model fit, and a row is a few numbers
+
 # Settings that several strategies share.
 NUM_INFERENCE_STEPS: dict[str, Any] = dict(
     plan_only=True, type=int, least=1, help="Network calls a picture.", formerly="steps"
@@ -91,9 +93,6 @@ class Plan:
         return jax.tree.map(
             lambda table: np.pad(np.asarray(table), [(0, more)] + [(0, 0)] * (np.ndim(table) - 1), mode="edge"), self
         )
-
-
-_LEAST_PADDED = 128  # the timesteps of a released model fit, and a row is a few numbers
 
 
 def for_steps(strategy: Any) -> Any:
