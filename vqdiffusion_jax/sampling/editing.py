@@ -17,7 +17,7 @@ from .noise import Noise
 
 def all_mask_start(batch: int, num_tokens: int, num_codes: int) -> Tokens:
     """Return tokens that are all [MASK]: (batch, num_tokens) int32 filled with num_codes."""
-    return jnp.asarray(np.full((batch, num_tokens), num_codes, np.int32))  # of any shape, and nothing is compiled
+    return jax.device_put(np.full((batch, num_tokens), num_codes, np.int32))  # compiles nothing
 
 
 def first_timestep_of(strength: float, num_timesteps: int) -> int:

@@ -39,11 +39,11 @@ def _folded(key: jax.Array, numbers: jax.Array) -> jax.Array:
 
 
 def keys_at(keys: Key, rows: np.ndarray) -> Key:
-    """Return ``keys[rows]`` of typed keys (n,), on the host if they are there: a device would compile each shape."""
+    """Return ``keys[rows]`` of typed keys (n,), chosen on the host: a device would compile each shape."""
     data = host_values(jax.random.key_data(keys))
     if data is None:
         return keys[rows]
-    return jax.random.wrap_key_data(jnp.asarray(data[rows]), impl=jax.random.key_impl(keys))
+    return jax.random.wrap_key_data(jax.device_put(data[rows]), impl=jax.random.key_impl(keys))
 
 
 def _root_key(seed: int | jax.Array) -> jax.Array:

@@ -56,7 +56,7 @@ def noise_of(seed: Seed | Sequence[Seed], subjects: Sequence[Hashable], first_im
             raise SettingError(told, value=len(seed), count=len(subjects))
         keys = [image_keys(one, first_image, 1) for one in seed]
         data = np.concatenate([np.asarray(jax.random.key_data(key)) for key in keys])
-        return KeyNoise(jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(keys[0])))
+        return KeyNoise(jax.random.wrap_key_data(jax.device_put(data), impl=jax.random.key_impl(keys[0])))
     numbers = occurrences(subjects)
     return KeyNoise(keys_at(image_keys(seed, first_image, max(numbers) + 1), np.asarray(numbers)))
 
