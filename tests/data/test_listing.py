@@ -154,6 +154,9 @@ def test_folders_of_splits_at_any_depth(tmp_path):
     layouts.folder(tmp_path / "alone" / "train" / "dog", 1)
     alone = opened("folder", tmp_path / "alone", options={"labels": "folders"}, validation_fraction=0.0)
     assert alone.classes == ("cat", "dog") and not alone.has_splits
+    for name in ("seg_train/seg_train/cat", "seg_train/seg_train/train", "seg_test/seg_test/cat"):
+        layouts.folder(tmp_path / "twice" / name, 1)
+    assert opened("folder", tmp_path / "twice", options={"labels": "folders"}).classes == ("cat", "train")
     for name in ("train_1", "train_2", "test_1"):
         layouts.put(tmp_path / "flat" / f"{name}.png", layouts.encoded(0))
     assert ids(opened("folder", tmp_path / "flat")) == ["train_1.png", "train_2.png"]

@@ -67,6 +67,7 @@ def image_files(
             names = [name for name, folder in zip(names, folders, strict=True) if folder in division.kept]
     prefixes = {"/".join(folder.split("/")[:depth]) for folder, depth in division.kept.items()}
     if len(prefixes) == 1 and (prefix := prefixes.pop()):
+        prefix = _repeated(prefix, names)
         return ImageFiles(root / prefix, [name[len(prefix) + 1 :] for name in names], division.has_splits)
     return ImageFiles(root, names, division.has_splits, _by_folder(names, division))
 
@@ -92,6 +93,19 @@ def _of_first_folders(root: Path, split: str, links_out: bool, account: Account)
             account.left_out("of no split", entry.name)
     used = [name for name in sorted(folders) if told[name] or holds_picture(root / name)]
     return divide(used, split, where=root, account=account)
+
+
+def _repeated(prefix: str, names: list[str]) -> str:
+    """Return the prefix with the folders that name its split again, as in ``train2014/train2014``."""
+    split = splits_in(prefix.rpartition("/")[2])
+    while True:
+        folders = {name[len(prefix) + 1 :].partition("/")[0] for name in names if "/" in name[len(prefix) + 1 :]}
+        inside = f"{prefix}/{folders.pop()}" if len(folders) == 1 else ""
+        if not inside or splits_in(inside.rpartition("/")[2]) != split or not split:
+            return prefix
+        if not all(name.startswith(f"{inside}/") for name in names):
+            return prefix
+        prefix = inside
 
 
 def _by_folder(names: list[str], division: Division) -> dict[str, int]:
