@@ -335,6 +335,8 @@ def test_splits_of_parquet_files(tmp_path):
     write(tmp_path / "column" / "0.parquet", ["a", "b", "c"], split=["train", "test", "train"])
     assert captions(tmp_path / "column") == [["a"], ["c"]] and captions(tmp_path / "column", "validation") == [["b"]]
     assert len(captions(tmp_path / "column", options={"splits": "none"})) == 3
+    write(tmp_path / "empty" / "0.parquet", ["a", "b", "c", "d"], Split=["Train", "VAL", None, None])
+    assert left_out(opened("parquet", tmp_path / "empty").account) == {"of no split": (2, ["rows of '.'"])}
     write(tmp_path / "numbers" / "0.parquet", ["a", "b"], split=["0", "1"])
     with pytest.raises(DataError, match="column split: which part is for training is unclear; found 0, 1"):
         captions(tmp_path / "numbers")

@@ -137,10 +137,14 @@ class Parquet:
             if where.lower().endswith("column split"):
                 raise unclear(where, names)
             return  # a column of another meaning
-        division = divide(names, split, where=where, splits=splits, account=self.account)
-        for name, count in zip(names, counts.tolist(), strict=True):
-            if name not in division.kept:
-                self.account.note(f"{count} rows whose {where.rpartition(' ')[2]} is {name!r} are not of this split")
+        told = Account()
+        division = divide(names, split, where=where, splits=splits, account=told)
+        for note in told.notes:
+            self.account.note(note)
+        rows = dict(zip(names, counts.tolist(), strict=True))
+        for reason, _, _ in told:
+            for name in told.names(reason):
+                self.account.left_out(reason, f"rows of {name!r}", rows.get(name, rows.get("", 1)))
         self._places = self._places[np.isin(values.astype(str), list(division.kept))]
         self.has_splits = self.has_splits or division.has_splits
 
