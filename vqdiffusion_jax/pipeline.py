@@ -31,8 +31,8 @@ from .model_card import Origin
 from .models.layers import over_batch, replicated
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import encode_exactly, images_to_float
-from .progress import UPDATES, is_watched, progress_bar
 from .programs import bounded_jit
+from .progress import UPDATES, is_watched, progress_bar
 from .sampling import (
     KeyNoise,
     Noise,

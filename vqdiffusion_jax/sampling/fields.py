@@ -110,7 +110,7 @@ class Setting:
 
     def _refused(self, name: str, value: Any) -> SettingError:
         allowed = self.allowed
-        if self.type is int and isinstance(value, Integral) and int(value) > _LARGEST[int]:
+        if self.type is int and self.most is None and isinstance(value, Integral) and int(value) > _LARGEST[int]:
             allowed += ", below 2**31"
         return SettingError(f"{{{name}}} is {{value!r}}; it must be {{allowed}}", value=value, allowed=allowed)
 
