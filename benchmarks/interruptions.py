@@ -410,8 +410,8 @@ def render(bench: Bench, command: str) -> str:
         "best checkpoint kept; one process with or without two workers, or two processes.",
         "",
         f"**{len(done)} interruptions in {len(compared)} run folders: {same} of {len(compared)} ended with the same "
-        f"bits, {faults} interruptions went otherwise than they should.**  Compared with a run that nobody interrupted are "
-        "the last checkpoint (parameters, average, optimizer, learning rate, loss history, position in the data), "
+        f"bits, {faults} interruptions went otherwise than they should.**  Compared with a run that nobody interrupted "
+        "are the last checkpoint (parameters, average, optimizer, learning rate, loss history, position in the data), "
         "what was measured at every step and in every validation, as logged, and the files of the exported model.",
         "An interruption goes as it should if the exit status is the one expected, what is said is at most one "
         "line, without a traceback or a warning, and no process is left.",

@@ -10,10 +10,8 @@ from vqdiffusion_jax.sampling import EntropyBound, SamplingSettings
 @pytest.mark.parametrize("value", [2**31, 2**32 - 1, 10**20, 10**400])
 def test_whole_numbers_that_no_array_holds_are_refused(name, value):
     strategy = {"strategy": "fast"} if name == "skip_step" else {}
-    with pytest.raises(
-        SettingError,
-        match=rf"^{name} is \d+; it must be a whole number (of at least \d, below 2\*\*31|from 1 to 1000000)$",
-    ):
+    bounds = r"of at least \d, below 2\*\*31|from 1 to 1000000"
+    with pytest.raises(SettingError, match=rf"^{name} is .*\d.*; it must be a whole number ({bounds})$"):
         SamplingSettings.of(**{name: value}, **strategy)
 
 
