@@ -29,7 +29,10 @@ def reachable(cls):
         yield from reachable(inner)
 
 
-@pytest.mark.parametrize("cls", {*reachable(TrainConfig), *reachable(VQGANTrainConfig)}, ids=lambda cls: cls.__name__)
+CONFIGS = sorted({*reachable(TrainConfig), *reachable(VQGANTrainConfig)}, key=lambda cls: cls.__name__)
+
+
+@pytest.mark.parametrize("cls", CONFIGS, ids=lambda cls: cls.__name__)
 def test_every_field_has_a_place(cls):
     applied, kept, inner = APPLIED.get(cls, ()), KEPT.get(cls, ()), tuple(nested(cls))
     assert sorted((*applied, *kept, *inner)) == sorted(field.name for field in dataclasses.fields(cls))
