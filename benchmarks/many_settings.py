@@ -103,6 +103,7 @@ def measure(options: argparse.Namespace) -> int:
     PROGRAMS.drop(len(PROGRAMS))
     again = {number: digest(drawn(pipeline, settings_of(options.seed, number))) for number in first}
     said = [_agreement("by programs compiled anew", first, again)]
+    print(said[0][0], flush=True)
     if options.against:
         theirs = _drawn_by(options, list(first))
         said.append(_agreement(f"by the checkout `{options.against.name}`", first, theirs))

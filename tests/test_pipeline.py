@@ -499,7 +499,7 @@ MISTAKES = [
     ("text", {"prompt": "a", "truncation_rate": 0.5, "top_k": 3}, "give one"),
     ("text", {"prompt": "a", "num_inference_steps": 11}, "1 to 10"),
     ("text", {"prompt": "a", "num_inference_steps": 3, "strategy": Ancestral()}, "holds its own settings"),
-    ("text", {"prompt": "a", "num_images_per_prompt": 0}, "at least 1"),
+    ("text", {"prompt": "a", "num_images_per_prompt": 0}, "a whole number from 1 to"),
     ("text", {"prompt": "a", "seed": -1}, "seed is -1"),
     ("text", {"prompt": "a", "seed": [1, 2]}, "2 seeds for 1"),
     ("text", {"prompt": "a", "output_type": "jpg"}, "one of pil, np, uint8, tokens"),
