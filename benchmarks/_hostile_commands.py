@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import grain  # noqa: F401  it defines flags, which would be forgotten with the values
 from absl import flags
 from absl.testing import flagsaver
 
@@ -46,7 +47,7 @@ _BASES = {
     "train_vqgan": ("--config={config}",),
     "tokenize": ("--config={config}",),
     "inspect": ("--config={config}", "--config.data.root={whole}/pictures", "--out=looked"),
-    "eval": ("--samples={whole}/pictures", "--out=evaluated", "--metrics=diversity"),
+    "eval": ("--samples={whole}/pictures", "--out=evaluated", "--metrics=fid", "--inception={whole}/clip.pt"),
     "reduce_codebook": ("--config={config}",),
     "step_schedule": ("--report={whole}/report.json", "--num_inference_steps=4"),
 }
@@ -62,7 +63,7 @@ _LINES = (
     "raise SystemExit(0)", "raise KeyError('x')", "import nowhere", "def get_config(): return 5", "(", "\tx = 1",
     "def get_config(): return get_config()", "get_config = None", "def get_config(a, b, c): pass", "\0", "x = '\ud800'",
     "def get_config(): return {'data': 5}", "class Odd(dict): pass\ndef get_config(): return Odd(model=Odd())",
-    "def get_config(): raise ValueError('a\\n\\x1b[31m' + 'b' * 100_000)", "import sys; sys.setrecursionlimit(60)",
+    "def get_config(): raise ValueError('a\\n\\x1b[31m' + 'b' * 100_000)",
     "assert False", "def get_config(): yield 1", "raise BaseException", "raise ExceptionGroup('', [ValueError()])",
     "def get_config():\n    return {str(i): {'a': [1] * 100} for i in range(10_000)}",
 )  # fmt: skip
@@ -79,7 +80,7 @@ def flags_of_modes(case: Case) -> None:
     arguments = [text.format(whole=case.whole, config=_config(case)) for text in _BASES.get(mode, ())]
     for _ in range(case.draw.choice((1, 1, 1, 2, 3, 8))):
         name = case.draw.choice(names if case.draw.random() < 0.85 else known)
-        if name not in (*_WAITING, "trust"):
+        if name not in (*_WAITING, "trust", "debug"):  # --debug prints tracebacks
             arguments.append(_argument(name, case.draw))
     if case.draw.random() < 0.1:
         arguments.append(case.draw.choice(_LOOSE))
@@ -122,11 +123,13 @@ def _argument(name: str, draw: random.Random) -> str:
 
 
 def _value(draw: random.Random) -> str:
-    return draw.choice(_VALUES) if draw.random() < 0.8 else str(hostile_value(draw))
+    value = draw.choice(_VALUES) if draw.random() < 0.8 else str(hostile_value(draw))
+    return value.replace("\ud800", "")  # which no shell can pass
 
 
 def _command(case: Case, *arguments: str) -> None:
     """Run a command line.  Raises UsageError if it ends in one line, and RuntimeError for anything else."""
+    mode_modules()  # flags that are defined below would be forgotten with the values
     said, wrong = io.StringIO(), io.StringIO()
     argv = ["main.py", *arguments]
     os.environ["HF_HUB_OFFLINE"] = "1"

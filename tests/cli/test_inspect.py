@@ -123,3 +123,9 @@ def test_many_reasons_fit_a_screen():
 def test_captions_of_any_script_are_drawn():
     picture = np.zeros((8, 8, 3), np.uint8)
     assert inspection.contact_sheet([(picture, "犬 \U0001f415 " * 30)] * 5).size[1] > 2 * 128
+
+
+def test_a_configuration_without_a_model_is_one_line(tmp_path, said):  # noqa: F811
+    (tmp_path / "config.py").write_text("def get_config():\n    return {'data': {}}\n")
+    status, _, err = said("--mode=inspect", f"--config={tmp_path}/config.py", f"--out={tmp_path}/out")
+    assert status == 1 and err.count("\n") == 1 and "model or codec" in err

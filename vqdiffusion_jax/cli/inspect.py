@@ -46,8 +46,10 @@ def main() -> None:
     model: ModelConfig | VQGANConfig
     if "model" in config:
         model = train_config(FLAGS.config).model
-    else:
+    elif "codec" in config and "data" in config:
         model = from_dict(VQGANConfig, config["codec"], where="codec")
+    else:
+        raise ValueError("--config has not the fields model or codec, and data; see configs/ for whole ones")
     data = from_dict(DataConfig, config["data"], where="data")
     if not data.source:
         raise ValueError(f"data.cache is {data.cache}, which holds tokens; give data.source and data.root to inspect")

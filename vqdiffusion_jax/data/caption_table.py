@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import BrokenRecord, DataError, printable
+from ..errors import BrokenRecord, DataError, first_of
 from .account import Account
 from .captions import captions_in, field_of
 from .tables import Row, column_of, read_rows
@@ -66,5 +66,5 @@ def relative_path(picture: str, folder: Path) -> str:
 
 
 def _lacks(path: Path, line: int, field: str, row: Row) -> DataError:
-    there = ", ".join(printable(str(name)) for name in row) or "nothing"
+    there = first_of([str(name) for name in row], 20) or "nothing"
     return DataError(f"{path}, line {line} has no field {field!r}; it has {there}")
