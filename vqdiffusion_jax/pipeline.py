@@ -409,7 +409,7 @@ class VQDiffusionPipeline(DiffusersMethods):
 
         By default one a device on the CPU: as fast as many, and a picture's bits do not depend on their number.
         """
-        return pictures_together(self.mesh, count, batch_size)
+        return _together(self._devices_of_batch(), count, batch_size)
 
     def _devices_of_batch(self) -> int:
         """Return the number of devices over which the pictures of a batch are spread."""
@@ -475,8 +475,11 @@ class VQDiffusionPipeline(DiffusersMethods):
 
 def pictures_together(mesh: jax.sharding.Mesh | None, count: int, batch_size: int | None = None) -> int:
     """Return how many of ``count`` pictures a pipeline on ``mesh`` draws at a time."""
+    return _together(batch_devices(mesh), count, batch_size)
+
+
+def _together(devices: int, count: int, batch_size: int | None) -> int:
     most = 1 if jax.default_backend() == "cpu" else PICTURES_A_DEVICE
-    devices = batch_devices(mesh)
     together = batch_size or min(count, most * devices)
     return -(-together // devices) * devices  # so that every device has as many pictures
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import SupportsInt
+
 import jax
 import numpy as np
 
 MAX_SEED = 2**63 - 1
 
 
-def key_of(seed: int) -> jax.Array:
+def key_of(seed: SupportsInt) -> jax.Array:
     """Return the typed key of a seed from 0 to MAX_SEED; below 2**32 it is ``jax.random.key(seed)``."""
-    seed = int(seed)
-    key = jax.random.key(seed & 0xFFFFFFFF)
-    return jax.random.fold_in(key, seed >> 32) if seed >> 32 else key
+    number = int(seed)
+    key = jax.random.key(number & 0xFFFFFFFF)
+    return jax.random.fold_in(key, number >> 32) if number >> 32 else key
 
 
 def in_32_bits(seed: int) -> int:

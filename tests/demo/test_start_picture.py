@@ -38,8 +38,10 @@ def test_extending_keeps_the_whole_picture_and_paints_the_margin():
     half[:, 16:] = 255
     edited.put(Image.fromarray(half))
     edited.extend(0.25, 0.0, 0.25, 0.0)
-    assert edited.mask[:, :4].all() and edited.mask[:, 12:].all() and not edited.mask[:, 4:12].any()
-    assert (edited.picture[:, 4] == 0).all() and (edited.picture[:, 11] == 255).all()
+    kept = np.zeros((16, 16), bool)
+    kept[6:10, 4:12] = True  # in its own proportions
+    np.testing.assert_array_equal(edited.mask, ~kept)
+    assert (edited.picture[6:10, 4] == 0).all() and (edited.picture[6:10, 11] == 255).all()
     edited.extend(0.0, 0.5, 0.0, 0.0)  # from the picture as it was, not from what it has become
     assert edited.mask[:8].all() and not edited.mask[8:].any()
 

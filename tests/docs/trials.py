@@ -101,7 +101,7 @@ def _put_stand_in(place: Path, name: str) -> None:
         place.symlink_to(Path(name).resolve())
 
 
-def _begin(task, workdir, loader, *, validation=None) -> Outcome:
+def _begin(task, workdir, loader, *, validation=None, profile=None) -> Outcome:
     """``training.loop.train`` up to its first step."""
     jax.tree.leaves(task.abstract_state())
     for split in (loader,) if validation is None else (loader, validation):

@@ -243,7 +243,9 @@ def test_a_sweep_leaves_out_what_the_model_cannot_draw(told):
     assert [point["settings"] for point in json.loads((out / "null" / "sweep.json").read_text())] == [{"null": "auto"}]
     assert {path.name for path in (out / "null").glob("null=*")} == {"null=auto"}
     assert said["nothing"]["status"] == 1
-    assert said["nothing"]["err"] == (
+    account, error = said["nothing"]["err"].splitlines(keepends=True)
+    assert account.startswith("data: ")
+    assert error == (
         "error: no point of the sweep can be drawn (null=learnable is left out: this model has no learnable null "
         "condition; null=text is left out: this model reads no text, so that it has no empty prompt either); "
         "name other values\n"

@@ -1,6 +1,7 @@
 """Folders of diffusers' VQDiffusionPipeline: read, written, refused."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -341,7 +342,10 @@ def test_bfloat16_files(read, copy):
 @pytest.mark.parametrize("absent", [True, False])
 def test_without_learned_embeddings(read, copy, absent):
     shutil.rmtree(copy / NULL)
-    if not absent:
+    if absent:  # of a pipeline that never had them
+        index = json.loads((copy / "model_index.json").read_text())
+        write_json(copy / "model_index.json", {name: value for name, value in index.items() if name != NULL})
+    else:
         (copy / NULL).mkdir()
         write_json(copy / NULL / "config.json", {"learnable": False})
     model, _, report = read_diffusers(copy)
@@ -386,10 +390,15 @@ def test_missing_and_corrupt_files_are_named_in_one_line(copy):
     weights.unlink()
     with pytest.raises(CheckpointError, match="holds no weights; one of diffusion_pytorch_model.safetensors"):
         read_diffusers(copy)
+    config = json.loads((copy / "transformer/config.json").read_text())
     (copy / "transformer/config.json").write_text("{")
     with pytest.raises(CheckpointError, match="transformer/config.json is not readable JSON"):
         read_diffusers(copy)
+    write_json(copy / "transformer/config.json", config)
     shutil.rmtree(copy / "tokenizer")
+    with pytest.raises(ConversionError, match="lacks the folder tokenizer, which its model_index.json names"):
+        read_diffusers(copy)
+    (copy / "tokenizer").mkdir()
     with pytest.raises(ConversionError, match="tokenizer is not the folder of a CLIP tokenizer"):
         read_diffusers(copy)
     with pytest.raises(CheckpointError, match="model_index.json does not exist"):

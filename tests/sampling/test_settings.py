@@ -28,6 +28,9 @@ OF_STRATEGIES = [(strategy, name) for strategy, cls in STRATEGIES.items() for na
 PARTNERS = {"image": "strength", "strength": "image", "mask_image": "image", "outpaint": "image"}
 
 
+TEXT = some.characters(codec="utf-8", exclude_characters="\0")
+
+
 def one_value(about: Setting) -> some.SearchStrategy:
     """Return values that a described field allows, one of them if it holds many."""
     if about.choices:
@@ -39,7 +42,7 @@ def one_value(about: Setting) -> some.SearchStrategy:
         least = about.above if about.least is None else about.least
         least, most = -3.4e38 if least is None else least, 3.4e38 if about.most is None else about.most
         return some.floats(least, most, exclude_min=about.above is not None, allow_nan=False, width=64)
-    return some.booleans() if about.type is bool else some.text(min_size=1)
+    return some.booleans() if about.type is bool else some.text(TEXT, min_size=1)
 
 
 def allowed_values(name: str, about: Setting) -> some.SearchStrategy:

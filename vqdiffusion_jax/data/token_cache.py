@@ -177,7 +177,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     file = folder / MANIFEST
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; tokenize the data set first (--mode=tokenize)")
+        raise FileNotFoundError(f"{file} does not exist; tokenize the data set first, by --mode=tokenize")
     try:
         manifest = read_json(file, most=_MOST_MANIFEST)
     except OSError as error:

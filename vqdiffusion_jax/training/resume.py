@@ -54,6 +54,8 @@ APPLIED: dict[type, tuple[str, ...]] = {
         "source",
         "root",
         "options",
+        "background",
+        "missing_captions",
         "cache",
         "drop_rate",
         "max_broken",
