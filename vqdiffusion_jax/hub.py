@@ -328,7 +328,10 @@ def _reason(error: Exception, address: Address, given: Mapping[str, Any]) -> str
         elif given.get("local_files_only"):
             why = "local_files_only is True; leave it out"
         else:
-            why = f"{endpoint} cannot be reached; check the network, or name a mirror in HF_ENDPOINT"
+            why = (
+                f"{endpoint} cannot be reached; check the network, name a mirror in HF_ENDPOINT, or download the "
+                "folder elsewhere and give its path"
+            )
         return f"it is not in the cache {cache}, and {why}"
     if isinstance(error, errors.LocalTokenNotFoundError):
         return f"token is True, but there is none on this machine; {_LOG_IN}"
