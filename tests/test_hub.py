@@ -192,7 +192,9 @@ def test_the_cache_serves_without_a_network(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.warns(UserWarning, match="the copy in the cache is used, as the hub cannot be reached"):
         assert locate(NAME).path == place
-    with pytest.raises(CheckpointError, match="cannot be reached; check the network, name a mirror in HF_ENDPOINT, or download"):
+    with pytest.raises(
+        CheckpointError, match="cannot be reached; check the network, name a mirror in HF_ENDPOINT, or download"
+    ):
         locate("acme/other")
     (place / NULL / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="the cache lacks .*; load it once with a connection"):
