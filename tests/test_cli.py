@@ -6,19 +6,17 @@ import json
 import runpy
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from PIL import Image
 
+from tests.in_process import left_as_it_was
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
-from vqdiffusion_jax.cli.main import mode_modules
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 REPO = Path(__file__).resolve().parents[1]
@@ -26,15 +24,13 @@ REPO = Path(__file__).resolve().parents[1]
 
 def run(*arguments: str, script: str = "main.py", cwd: Path = REPO):
     """Run a script as if alone, in this process, where Python and JAX have started and what was compiled is kept."""
-    mode_modules()  # which defines the flags
     said, wrong, status = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.object(sys, "argv", [str(REPO / script), *map(str, arguments)]),
-        flagsaver.flagsaver(),
+        left_as_it_was(),
         contextlib.chdir(cwd),
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(wrong),
-        mock.patch.object(warnings, "formatwarning", warnings.formatwarning),
     ):
         try:
             runpy.run_path(str(REPO / script), run_name="__main__")

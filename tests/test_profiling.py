@@ -8,12 +8,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from absl.testing import flagsaver
 
+from tests.in_process import left_as_it_was
 from tests.networks import random_network
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.cli import run
-from vqdiffusion_jax.cli.main import mode_modules
 from vqdiffusion_jax.models.denoiser import Denoiser
 from vqdiffusion_jax.profiling import Profiler
 
@@ -53,10 +52,9 @@ def test_a_run_that_fails_writes_its_trace(tmp_path):
 
 def command(monkeypatch, *flags):
     """Run a command line and return its exit status."""
-    mode_modules()
     argv = ["main.py", *flags]
     monkeypatch.setattr(sys, "argv", argv)
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         return run(argv)
 
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 
+from tests.in_process import left_as_it_was
 from vqdiffusion_jax.cli import run
 from vqdiffusion_jax.cli.help import check_taken
 from vqdiffusion_jax.cli.main import MODES, mode_modules, parse
@@ -20,7 +20,7 @@ def said(capsys, monkeypatch):
     def attempt(*arguments: str):
         command = ["main.py", *arguments]
         monkeypatch.setattr(sys, "argv", command)
-        with flagsaver.flagsaver():
+        with left_as_it_was():
             status = run(command)
         return status, *capsys.readouterr()
 
@@ -75,7 +75,7 @@ def test_the_example_of_a_mode_is_one(said, mode):
     example = next(line for line in printed.splitlines() if line.startswith("For example: "))
     words = shlex.split(example.removeprefix("For example: "))
     assert words[:3] == ["python", "main.py", f"--mode={mode}"] and len(words) > 3
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         assert parse(words[1:]) == ["main.py"]
         check_taken(mode_modules(), flags.FLAGS.mode)
 

@@ -5,13 +5,13 @@ import sys
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from PIL import Image
 
+from tests.in_process import left_as_it_was
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli import run
-from vqdiffusion_jax.cli.main import mode_modules, parse
+from vqdiffusion_jax.cli.main import parse
 from vqdiffusion_jax.cli.picture_list import groups_of
 from vqdiffusion_jax.cli.prompt_table import FILE_NAME, read_table
 from vqdiffusion_jax.cli.sample import table_given
@@ -36,8 +36,7 @@ def folder(pipeline, tmp_path_factory):
 @pytest.fixture
 def flags():
     """Return a function that parses flags, which are forgotten afterwards."""
-    mode_modules()
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         yield lambda *given: parse(["main.py", *given])
 
 
@@ -53,8 +52,7 @@ def table(tmp_path):
 def command(monkeypatch, *arguments: str) -> int:
     command = ["main.py", *map(str, arguments)]
     monkeypatch.setattr(sys, "argv", command)
-    mode_modules()
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         return run(command)
 
 

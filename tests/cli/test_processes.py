@@ -8,14 +8,13 @@ import jax
 import numpy as np
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
 
+from tests.in_process import left_as_it_was
 from tests.networks import random_network
 from tests.processes import free_address
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli import processes, run
-from vqdiffusion_jax.cli.main import mode_modules
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 REPO = Path(__file__).resolve().parents[2]
@@ -65,11 +64,10 @@ def test_each_process_draws_its_own_of_the_pictures_of_one(tmp_path):
 
 
 def test_a_trajectory_needs_the_pictures_of_one_process(monkeypatch, tmp_path, capsys):
-    mode_modules()
     command = ["main.py", f"--out={tmp_path / 'out'}", "--return_trajectory", "--checkpoint=nowhere"]
     monkeypatch.setattr(sys, "argv", command)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         assert run(command) == 1
     said = (
         "error: --return_trajectory goes with one process; leave it out, or leave out --distributed and --coordinator\n"
@@ -81,7 +79,7 @@ def test_where_jax_keeps_its_keys_elsewhere_each_process_ends_alone(monkeypatch,
     monkeypatch.setitem(sys.modules, "jax._src.distributed", None)
     monkeypatch.setattr(jax.distributed, "initialize", lambda *_: None)
     monkeypatch.setattr("jax.experimental.multihost_utils.sync_global_devices", lambda _: None)
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         flags.FLAGS(["test", "--coordinator=localhost:1", "--num_processes=2", "--process_id=0"])
         processes.join_processes()
     said = capsys.readouterr().err

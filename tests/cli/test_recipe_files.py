@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from PIL import Image
 
+from tests.in_process import left_as_it_was
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli.animation import check_format, write_animation
-from vqdiffusion_jax.cli.main import mode_modules, parse
+from vqdiffusion_jax.cli.main import parse
 from vqdiffusion_jax.cli.pictures import Writer
 from vqdiffusion_jax.cli.replay import take_again
 from vqdiffusion_jax.errors import UsageError
@@ -21,8 +21,7 @@ from vqdiffusion_jax.recipe import parameters
 
 @pytest.fixture(autouse=True)
 def clean_flags():
-    mode_modules()
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         parse(["main.py"])
         yield
 

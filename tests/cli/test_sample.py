@@ -5,14 +5,13 @@ from pkgutil import resolve_name
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from PIL import Image
 
+from tests.in_process import left_as_it_was
 from tests.interop.files import model_config, perturbed, save, tensors_of
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.cli import run
-from vqdiffusion_jax.cli.main import mode_modules
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 SETTINGS = {"num_inference_steps": 2, "guidance_scale": 2.0, "num_images_per_prompt": 2, "first_image": 1, "seed": 3}
@@ -48,13 +47,12 @@ def counted(monkeypatch, place: str) -> list:
 
 def test_a_file_is_planned_and_a_call_settled_once(checkpoint, tmp_path, monkeypatch):
     path, mapping = checkpoint
-    mode_modules()
     command = ["main.py", f"--checkpoint={path}", f"--mapping={mapping}", "--prompt=a dog", *FLAGS, f"--out={tmp_path}"]
     monkeypatch.setattr(sys, "argv", command)
     counts = [
         counted(monkeypatch, f"vqdiffusion_jax.{name}") for name in ("interop.load.plan_reference", "call.settle")
     ]
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         assert run(command) == 0
     assert [len(calls) for calls in counts] == [1, 1]
     drawn = VQDiffusionPipeline.from_pretrained(path, mapping=mapping)("a dog", output_type="uint8", **SETTINGS).images

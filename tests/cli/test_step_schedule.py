@@ -4,12 +4,11 @@ import json
 import sys
 
 import pytest
-from absl.testing import flagsaver
 
+from tests.in_process import left_as_it_was
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli import run
-from vqdiffusion_jax.cli.main import mode_modules
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 
@@ -31,12 +30,11 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def said(folder, capsys, monkeypatch):
     """Return a function that runs the mode in this process and returns its status, stdout and stderr."""
-    mode_modules()
 
     def attempt(*arguments: str):
         command = ["main.py", "--mode=step_schedule", f"--checkpoint={folder}", *arguments]
         monkeypatch.setattr(sys, "argv", command)
-        with flagsaver.flagsaver():
+        with left_as_it_was():
             status = run(command)
         return status, *capsys.readouterr()
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 
-from vqdiffusion_jax.cli.main import mode_modules
+from tests.in_process import left_as_it_was
 from vqdiffusion_jax.cli.replay import take_again
 from vqdiffusion_jax.cli.sample import settings_given
 from vqdiffusion_jax.cli.setting_flags import spell, with_todays_names
@@ -28,8 +27,7 @@ from vqdiffusion_jax.sampling.fields import settings_of
 
 @pytest.fixture(autouse=True)
 def fresh_flags():
-    mode_modules()
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         yield
 
 

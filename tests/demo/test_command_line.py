@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 
+from tests.in_process import left_as_it_was
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli import demo, main
 from vqdiffusion_jax.cli.replay import take_again
@@ -18,7 +18,7 @@ from vqdiffusion_jax.sampling import STRATEGIES
 @pytest.fixture
 def command_line():
     main.mode_modules()
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         flags.FLAGS(["main.py"])
         yield flags.FLAGS
 

@@ -5,15 +5,6 @@ import pytest
 from vqdiffusion_jax.demo.log_lines import one_line_logs
 
 
-@pytest.fixture(autouse=True)
-def plain_records():
-    """Records as Python makes them, whatever other servers of this process left."""
-    before = logging.getLogRecordFactory()
-    logging.setLogRecordFactory(logging.LogRecord)
-    yield
-    logging.setLogRecordFactory(before)
-
-
 @pytest.fixture
 def lines(caplog):
     with one_line_logs():

@@ -32,10 +32,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags, logging
-from absl.testing import flagsaver
 from packaging.requirements import Requirement
 
 from tests.docs.trials import EMBEDDED, changes_for_trial, trial
+from tests.in_process import left_as_it_was
 from vqdiffusion_jax.cli import main as cli
 from vqdiffusion_jax.cli.help import check_taken
 from vqdiffusion_jax.data.scenes.concepts import EMBEDDED as TAUGHT
@@ -72,7 +72,7 @@ def _main(arguments: list[str]) -> None:
         return _succeeds(cli.run, argv)
     level = logging.get_verbosity()
     try:
-        with flagsaver.flagsaver():
+        with left_as_it_was():
             sys.argv = argv  # where ml_collections looks for changed fields of a --config
             _succeeds(lambda: len(cli.parse(argv)) - 1)  # what is left over is no flag
             _succeeds(lambda: _settles(modules, flags.FLAGS.mode))
@@ -81,7 +81,7 @@ def _main(arguments: list[str]) -> None:
             return
         sys.argv = argv + more
         with (
-            flagsaver.flagsaver(),
+            left_as_it_was(),
             trial(sys.argv),
         ):  # flags anew: those of changed fields are defined when they are parsed
             _succeeds(lambda: cli.dispatch(cli.parse(sys.argv)))

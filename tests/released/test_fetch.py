@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
+from tests.in_process import left_as_it_was
 from tests.interop.files import codec_config, codec_module, save
 from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.interop.codecs.keys import codec_rules
@@ -133,7 +133,7 @@ def test_what_is_wrong_is_one_line(server, tmp_path):
 
 
 def test_a_file_is_fetched_and_converted_by_the_command_line(server, tmp_path, monkeypatch, capsys):
-    from vqdiffusion_jax.cli.main import mode_modules, run
+    from vqdiffusion_jax.cli.main import run
 
     codec = codec_module(codec_config("ema"))
     tensors = unapply(codec_rules(quantizer="ema"), codec)
@@ -142,13 +142,12 @@ def test_a_file_is_fetched_and_converted_by_the_command_line(server, tmp_path, m
     server.split(file, content, len(content) // 2 + 1)
     monkeypatch.setitem(RELEASED, "tiny.pth", file)
     command = ["main.py", "--mode=fetch", f"--base={server.base}", f"--out={tmp_path / 'out'}"]
-    mode_modules()  # which defines the flags
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         assert run([*command, "--released=tiny.pth"]) == 0
     assert "fetched: " in capsys.readouterr().out
     np.testing.assert_array_equal(
         load_codec(tmp_path / "out" / "tiny").decoder.conv_in.kernel[...], codec.decoder.conv_in.kernel[...]
     )
-    with flagsaver.flagsaver():
+    with left_as_it_was():
         assert run([*command, "--released=coco_lernable.pth"]) == 1
     assert "did you mean coco_learnable.pth?" in capsys.readouterr().err

@@ -2,11 +2,10 @@
 
 import sys
 
-import grain  # noqa: F401  defines a flag of its own, which must not be forgotten with those of a command
 import pytest
-from absl.testing import flagsaver
 from PIL import Image
 
+from tests.in_process import left_as_it_was
 from vqdiffusion_jax.cli import run
 
 CONFIG = """
@@ -31,13 +30,12 @@ NETWORKS = {
 @pytest.fixture
 def command(monkeypatch):
     """Runs the command line in this process; it must succeed."""
-    run(["main.py", "--help"])  # defines the flags, which must be there before they can be put back
 
     def succeed(*arguments: str) -> None:
         monkeypatch.setattr(
             sys, "argv", ["main.py", *arguments]
         )  # where ml_collections looks for fields that are changed
-        with flagsaver.flagsaver():
+        with left_as_it_was():
             assert run(sys.argv) == 0
 
     return succeed

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from jax.sharding import AbstractMesh
 from PIL import Image
 
+from tests.in_process import left_as_it_was
 from vqdiffusion_jax.cli import run
 from vqdiffusion_jax.loading import write_folder
 from vqdiffusion_jax.models.components import CodecComponent
@@ -43,7 +43,6 @@ def place(tmp_path_factory):
     for name, model in (("codec", "tiny_class"), ("other", "tiny_text")):
         part = shapes_of(CodecComponent, preset(model).codec)  # noqa: B023
         write_folder(place / name, jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), part), None)
-    run(["main.py", "--help"])  # defines the flags, which must be there before they can be put back
     return place
 
 
@@ -60,7 +59,7 @@ def fails(place, tmp_path, capsys, monkeypatch):
         command = ["main.py", "--mode=train", *given, *(argument.format(place=place) for argument in arguments)]
         monkeypatch.setattr(sys, "argv", command)  # where ml_collections looks for fields that are changed
         capsys.readouterr()
-        with flagsaver.flagsaver():
+        with left_as_it_was():
             assert run(command) == 1
         said = capsys.readouterr()
         lines = said.err.strip().splitlines()  # an account of the data may stand before the error
