@@ -26,7 +26,7 @@ def tiny():
 )
 def test_default_batch(tiny, monkeypatch, backend, devices, count, together):
     monkeypatch.setattr(pipeline.jax, "default_backend", lambda: backend)
-    monkeypatch.setattr(tiny, "_devices_of_batch", lambda: devices)
+    monkeypatch.setattr(pipeline, "batch_devices", lambda mesh: devices)
     assert tiny.pictures_together(count) == together
     assert tiny.pictures_together(count, 3) == -(-3 // devices) * devices
 

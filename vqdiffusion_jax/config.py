@@ -8,7 +8,6 @@ configurations by name.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .checks import check, fraction, one_of, whole
-from .errors import ConfigError, brief, shown
+from .errors import ConfigError, brief, did_you_mean, shown
 from .extensions import Options, check_name
 
 # A configuration may be a stranger's: these sizes decide how long loops and tables are before any weight is read.
@@ -553,8 +552,7 @@ def from_dict(cls: type, values: Any, *, where: str = "") -> Any:
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     if unknown := sorted(set(values) - set(fields), key=str):
-        near = difflib.get_close_matches(unknown[0], fields, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(str(unknown[0]), fields)
         named = brief(", ".join(name if str(name).isidentifier() else shown(name) for name in unknown))
         raise ConfigError(f"{where} has unknown fields {named}{hint}; known: {', '.join(fields)}")
     required = {

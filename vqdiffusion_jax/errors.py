@@ -5,9 +5,10 @@ Each is a ValueError whose message is one line: what is wrong, where, what is al
 
 from __future__ import annotations
 
+import difflib
 import re
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from string import Formatter
 from typing import Any
 
@@ -145,6 +146,15 @@ def shortened(text: str, most: int) -> str:
 def brief(text: object, most: int = 200) -> str:
     """Return a text of any size for a message: printable, in one line, shortened; of an empty one its type's name."""
     return shortened(one_line(str(text)[: 10 * most] or type(text).__name__), most)
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return ``"; did you mean X?"`` of the known name nearest to one that is not known, or no text if none is near.
+
+    cutoff: how near it must be, from 0 to 1, as in ``difflib.get_close_matches``.
+    """
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def first_of(names: Sequence[str], most: int = 5) -> str:

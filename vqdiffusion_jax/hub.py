@@ -7,7 +7,6 @@ its cache, come from there without a network, and HF_ENDPOINT, HF_HOME, HF_TOKEN
 
 from __future__ import annotations
 
-import difflib
 import errno
 import glob
 import os
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from .embedded import NAMES, folder_of, is_embedded
-from .errors import CheckpointError, ConfigError, one_line
+from .errors import CheckpointError, ConfigError, did_you_mean, one_line
 from .hub_files import Chosen, Wanted, choose
 
 SCHEME = "hf://"
@@ -208,8 +207,7 @@ def _not_there(path: Path) -> str:
         return f"{path} is a link that leads to no file; give a model folder, a diffusers folder or a .pth file"
     if path.parent.is_dir():
         around += [str(path.parent / entry) for entry in sorted(os.listdir(path.parent))[:1000]]
-    near = difflib.get_close_matches(str(path), around, n=1, cutoff=0.75)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(str(path), around, cutoff=0.75)
     return (
         f"{path} does not exist; give a model folder, a diffusers folder, a .pth file, the name {' or '.join(NAMES)}, "
         f"or owner/name or hf://owner/name on the Hugging Face hub{hint}"

@@ -302,10 +302,10 @@ class VQDiffusionPipeline(DiffusersMethods):
         options = dict(self._progress_bar_config)
         if options.pop("disable", None) or not (is_watched() if progress is None else progress):
             return nullcontext()
-        batches = -(-len(call.subjects) // self._together(call))
+        batches = -(-len(call.subjects) // self._pictures_a_batch(call))
         return progress_bar([len(call.plan)] * batches, **options)
 
-    def _together(self, call: Call) -> int:
+    def _pictures_a_batch(self, call: Call) -> int:
         """Return how many pictures of a call are drawn at a time."""
         count, batch_size = len(call.subjects), call.settings.batch_size
         return self.pictures_together(count, batch_size if isinstance(call.noise, KeyNoise) else batch_size or count)
@@ -338,7 +338,7 @@ class VQDiffusionPipeline(DiffusersMethods):
         """
         callback_steps = Setting(type=int, least=1, help="").checked("callback_steps", callback_steps)
         settings, noise, given, count = call.settings, call.noise, call.given, len(call.subjects)
-        together = self._together(call)
+        together = self._pictures_a_batch(call)
         pasted = given.mask is not None and settings.output_type != "tokens"
         output = _decoded_as(settings.output_type, pasted)
         options = {"output": output, "rounding": settings.rounding, "keep_trajectory": settings.return_trajectory}
@@ -405,22 +405,15 @@ class VQDiffusionPipeline(DiffusersMethods):
         return len(planned(self.config, self.schedule, settings.strategy, strength)[1])
 
     def pictures_together(self, count: int, batch_size: int | None = None) -> int:
-        """Return how many of ``count`` pictures are drawn at a time, with a ``batch_size`` or by default.
-
-        By default one a device on the CPU: as fast as many, and a picture's bits do not depend on their number.
-        """
-        return _together(self._devices_of_batch(), count, batch_size)
-
-    def _devices_of_batch(self) -> int:
-        """Return the number of devices over which the pictures of a batch are spread."""
-        return batch_devices(self.mesh)
+        """Return how many of ``count`` pictures this pipeline draws at a time: ``pictures_together`` of its mesh."""
+        return pictures_together(self.mesh, count, batch_size)
 
     def _in_batches(self, function: Callable, *arrays: Any) -> np.ndarray:
         """Return ``function(model, *arrays)``, computed in batches and whole in every process.
 
         arrays: with a leading axis of pictures, or None.
         """
-        share = self.pictures_together(len(arrays[0])) // self._devices_of_batch()
+        share = self.pictures_together(len(arrays[0])) // batch_devices(self.mesh)
         return in_batches(lambda batch: function(self.model, *batch), arrays, share, mesh=self.mesh)
 
     def _request(self, call: Call, given: Given, noise: Noise, rows: np.ndarray, calls_are_data: bool) -> Request:
@@ -474,11 +467,11 @@ class VQDiffusionPipeline(DiffusersMethods):
 
 
 def pictures_together(mesh: jax.sharding.Mesh | None, count: int, batch_size: int | None = None) -> int:
-    """Return how many of ``count`` pictures a pipeline on ``mesh`` draws at a time."""
-    return _together(batch_devices(mesh), count, batch_size)
+    """Return how many of ``count`` pictures a pipeline on ``mesh`` draws at a time, with ``batch_size`` or by default.
 
-
-def _together(devices: int, count: int, batch_size: int | None) -> int:
+    By default one a device on the CPU: as fast as many, and a picture's bits do not depend on their number.
+    """
+    devices = batch_devices(mesh)
     most = 1 if jax.default_backend() == "cpu" else PICTURES_A_DEVICE
     together = batch_size or min(count, most * devices)
     return -(-together // devices) * devices  # so that every device has as many pictures

@@ -6,7 +6,6 @@ widths, depths and codebooks are those of the reference's yaml files.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 
 from .config import (
@@ -20,7 +19,7 @@ from .config import (
     TokenizerConfig,
     VQGANConfig,
 )
-from .errors import ConfigError
+from .errors import ConfigError, did_you_mean
 
 CODECS = {
     "openimages_f8_8192": VQGANConfig(quantizer="gumbel", codebook_size=8192, embed_dim=256),
@@ -223,7 +222,5 @@ PRESETS = {
 def preset(name: str) -> ModelConfig:
     """Return the ModelConfig of that name.  Raises ConfigError, naming the nearest one, if there is none."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ";"
-        raise ConfigError(f"unknown preset {name!r}{hint} known: {', '.join(PRESETS)}")
+        raise ConfigError(f"unknown preset {name!r}{did_you_mean(name, PRESETS) or ';'} known: {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -298,7 +298,7 @@ def test_four_devices_share_every_batch_and_score_what_one_does(folders, told, t
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--protocol=coco"], "unknown protocol 'coco'; did you mean 'coco30k'?"),
+        (["--protocol=coco"], "unknown protocol 'coco'; did you mean coco30k?"),
         (
             ["--inception=absent.pth", "--checkpoint=m"],
             "error: --inception=absent.pth does not exist; the file is pt_inception-2015-12-05-6726825d.pth",

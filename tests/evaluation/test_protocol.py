@@ -52,7 +52,7 @@ def test_protocols_and_settings(tmp_path):
             with_settings(mine, settings)
     other = with_settings(mine, {"strategy": "maskgit", "num_inference_steps": "5", "temperature": "2"})
     assert (other.sampling.strategy.num_inference_steps, other.sampling.strategy.temperature) == (5, 2)
-    with pytest.raises(EvaluationError, match="unknown protocol 'coco'; did you mean 'coco30k'?"):
+    with pytest.raises(EvaluationError, match="unknown protocol 'coco'; did you mean coco30k?"):
         find_protocol("coco")
     (tmp_path / "broken.json").write_text("{")
     for name, message in (("broken", "is no JSON"), ("absent", "cannot be read: No such file")):

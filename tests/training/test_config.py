@@ -105,7 +105,7 @@ def table(**changes):
     [
         ({"batchsize": 8}, "TrainConfig has unknown fields batchsize"),
         ({"optimizer": {"beta": 1}}, "TrainConfig.optimizer has unknown fields beta"),
-        ({"model": "tiny_clas"}, "did you mean 'tiny_class'"),
+        ({"model": "tiny_clas"}, "did you mean tiny_class"),
         ({"accumulation": 3}, "batch_size=8 is not divisible by accumulation=3"),
         ({"steps": 0}, "steps is 0; it must be a whole number of at least 1"),
         ({"learning_rate": {"schedule": "linear"}}, "allowed: plateau, cosine"),

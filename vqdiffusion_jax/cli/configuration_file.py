@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import traceback
@@ -14,7 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from .. import config_files
-from ..errors import UsageError, one_line, shown
+from ..errors import UsageError, did_you_mean, one_line, shown
 from ..user_files import read_text
 
 _MODULE = "config_of_the_run"  # the name under which the file's classes are pickled
@@ -77,8 +76,7 @@ def read_configuration(path: str) -> ConfigDict:
 
 def _nearest(typed: str) -> str:
     """Return the configuration of ours whose name is nearest to what was typed, as the end of a message."""
-    near = difflib.get_close_matches(os.path.basename(typed).removesuffix(".py"), config_files.names(), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return did_you_mean(os.path.basename(typed).removesuffix(".py"), config_files.names())
 
 
 def _config_of(module: ModuleType, file: str, *arguments: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from pathlib import Path
 
@@ -26,13 +25,13 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
+    from ..errors import did_you_mean
     from ..loading import convert
     from ..released import RELEASED
 
     name = FLAGS.released
     if name not in RELEASED:
-        near = difflib.get_close_matches(name or "", RELEASED, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name or "", RELEASED)
         raise ValueError(f"--released={name or ''}: no such file; released are {', '.join(RELEASED)}{hint}")
     if not FLAGS["out"].present:  # its default is where pictures go
         raise ValueError("--out is needed: the folder for the file and the converted model")

@@ -71,3 +71,8 @@ class Account:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_names": {reason: names[:_NAMES_SHOWN] for reason, names in self._names.items()}}
+
+
+def account_of(source: Any) -> Account:
+    """Return the account of a source, or an empty one if it keeps none."""
+    return getattr(source, "account", Account())

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..config import ModelConfig, VQGANConfig
 from ..errors import BrokenRecord, MissingCaption, printable, shortened
 from ..text.tokenizer import Tokenizer
-from .account import Account
+from .account import Account, account_of
 from .captions import captions_in
 from .config import DataConfig
 from .examples import PictureExamples, decoded, read_record, tokenizer_config
@@ -54,7 +54,7 @@ def inspect(
 ) -> Inspection:
     """Read at most ``most`` examples, spread over the split, and return what was found."""
     account = Account()
-    account.add(getattr(source, "account", Account()).to_table())
+    account.add(account_of(source).to_table())
     indices = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int)).tolist()
     found = Inspection(
         f"{config.source} at {config.root}", split, len(source), len(indices), classes_of(source), account

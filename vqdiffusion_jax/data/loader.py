@@ -20,7 +20,7 @@ from ..errors import BrokenRecord, ConfigError, DataError, MissingCaption
 from ..pictures import colour_of
 from ..random_keys import MAX_SEED, in_32_bits
 from ..text.tokenizer import Tokenizer
-from .account import Account
+from .account import account_of
 from .config import SPLITS, DataConfig
 from .examples import CachedExamples, PictureExamples, refuse_missing
 from .extras import check_installed, needed
@@ -116,7 +116,7 @@ def check_classes(source: Source, config: DataConfig, model: ModelConfig | VQGAN
         return
     count = getattr(source, "num_classes", None)
     if model.denoiser.condition == "class" and count is not None and count < model.denoiser.null_label:
-        getattr(source, "account", Account()).note(
+        account_of(source).note(
             f"the data set has {count} classes where the model has {model.denoiser.null_label}: a class without a"
             " picture would move the labels after it"
         )

@@ -7,7 +7,7 @@ from absl import logging
 
 from ..config import ModelConfig, VQGANConfig
 from ..errors import DataError, printable
-from .account import Account
+from .account import account_of
 from .config import DataConfig
 from .records import DividedSource, Selection, Source
 
@@ -24,7 +24,7 @@ def with_captions(source: Source, config: DataConfig, model: ModelConfig | VQGAN
     missing = np.fromiter((lacks(index) for index in range(len(source))), bool, len(source))
     if not missing.any():
         return source
-    account: Account = getattr(source, "account", Account())
+    account = account_of(source)
     where = np.flatnonzero(missing).tolist()
     names = [source.group(i) if isinstance(source, DividedSource) else f"example {i}" for i in where]
     told = f"{len(names)} of {len(source)} examples have no caption, {printable(', '.join(names[:3]))} among them"

@@ -12,7 +12,7 @@ import numpy as np
 from .. import user_files
 from ..errors import BrokenRecord, DataError, printable
 from ..pictures import MOST_FILE_BYTES
-from .account import Account
+from .account import account_of
 
 
 class Record(TypedDict):
@@ -77,7 +77,7 @@ class Selection:
         self.source, self.indices = source, indices
         self.num_classes = getattr(source, "num_classes", None)
         self.classes = getattr(source, "classes", ())
-        self.account = getattr(source, "account", Account())
+        self.account = account_of(source)
 
     def __len__(self) -> int:
         return len(self.indices)

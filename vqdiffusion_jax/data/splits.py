@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..errors import DataError
+from ..errors import DataError, first_of
 from .account import Account
 
 KEPT_WHOLE = "none"  # the value of the option ``splits`` for a data set whose names say nothing about splits
@@ -149,5 +149,4 @@ def _remedy() -> str:
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(name or "files directly in it" for name in names[:_NAMED])
-    return shown + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return first_of([name or "files directly in it" for name in names], _NAMED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import BrokenRecord, printable, shortened
-from .account import Account
+from .account import account_of
 from .captions import captions_in
 from .examples import read_record
 from .records import Source
@@ -23,7 +23,7 @@ def summary(source: Source, where: str, split: str) -> list[str]:
     """
     parts = [f"{len(source):,} examples", captions_of_some(source), classes_of(source)]
     lines = [f"data: {where}, {split}: {', '.join(part for part in parts if part)}"]
-    account = getattr(source, "account", Account())
+    account = account_of(source)
     for reason, count, names in list(account)[:_REASONS]:
         more = f" and {count - len(names)} more" if count > len(names) else ""
         lines.append(f"  left out, {reason}: {count} ({', '.join(names[:3])}{more if len(names) <= 3 else ', ...'})")

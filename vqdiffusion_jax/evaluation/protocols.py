@@ -6,11 +6,10 @@ same; what they do not say is chosen here and named in ``notes``.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from ..data.scenes.concepts import EMBEDDED
-from ..errors import EvaluationError
+from ..errors import EvaluationError, did_you_mean
 from ..sampling import Ancestral, SamplingSettings
 from .protocol import Protocol, read_protocol
 
@@ -126,8 +125,5 @@ def find_protocol(name: str) -> Protocol:
         return PROTOCOLS[name]
     if Path(name).suffix == ".json":
         return read_protocol(name)
-    near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise EvaluationError(
-        f"unknown protocol {name!r}{hint} Known: {', '.join(PROTOCOLS)}, or a .json file of Protocol's fields"
-    )
+    known = f"known: {', '.join(PROTOCOLS)}, or a .json file of Protocol's fields"
+    raise EvaluationError(f"unknown protocol {name!r}{did_you_mean(name, PROTOCOLS) or ';'} {known}")

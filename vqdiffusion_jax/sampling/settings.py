@@ -7,8 +7,7 @@ these, under the same names: diffusers' name where diffusers has one.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any, TypedDict
@@ -16,7 +15,7 @@ from typing import Any, TypedDict
 import jax
 
 from ..config import ROUNDINGS
-from ..errors import SettingError
+from ..errors import SettingError, did_you_mean
 from .ancestral import Ancestral
 from .fields import Setting, check_fields, setting, settings_of
 from .noise import Noise
@@ -178,7 +177,7 @@ class SamplingSettings:
         known = [*all_settings(), "strategy"]
         for name in fields:
             if name not in known:
-                raise SettingError("there is no setting {value!r}{hint}", value=name, hint=_hint(name, known))
+                raise SettingError("there is no setting {value!r}{hint}", value=name, hint=did_you_mean(name, known))
         own = {name: value for name, value in fields.items() if name in settings_of(cls)}
         of_strategy = {name: value for name, value in fields.items() if name not in own and value is not None}
         return cls(**own, strategy=strategy_of(of_strategy.pop("strategy", None), of_strategy))
@@ -295,7 +294,7 @@ def strategy_of(chosen: Strategy | str | None, fields: Mapping[str, Any]) -> Str
     if chosen not in STRATEGIES:
         told = "{strategy} is {value!r}; it must be {allowed}{hint}"
         allowed = f"one of {', '.join(STRATEGIES)}"
-        raise SettingError(told, value=chosen, allowed=allowed, hint=_hint(chosen, STRATEGIES))
+        raise SettingError(told, value=chosen, allowed=allowed, hint=did_you_mean(chosen, STRATEGIES))
     cls = STRATEGIES[chosen]
     for name in fields:
         if name not in settings_of(cls):
@@ -332,9 +331,3 @@ def _plain(name: str, value: Any, about: Setting) -> Any:
     if not isinstance(value, bool | int | float | str):
         raise SettingError(f"{{{name}}} is of type {{value}}, which JSON cannot hold", value=type(value).__name__)
     return value
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    """Return a question about the known name that is nearest to ``name``, or no text."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""

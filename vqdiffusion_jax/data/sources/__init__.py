@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ...extensions import check_options, load_class
-from ..account import Account
+from ..account import account_of
 from ..config import SOURCES, SPLITS, DataConfig
 from ..records import HoldOut, Source, existing, too_many
 
@@ -37,7 +37,7 @@ def open_source(config: DataConfig, split: str) -> Source:
         Path(config.root) if config.source == "tfds" else existing(Path(config.root), f"the data set {config.source!r}")
     )
     source = cls(root, split, **config.options)
-    account = getattr(source, "account", Account())
+    account = account_of(source)
     if len(account.broken) > config.max_broken:
         raise too_many(account.broken, config.max_broken, "files that cannot be read")
     divides = getattr(source, "has_splits", True)
