@@ -210,6 +210,7 @@ def test_conditions_and_null_conditions_matter(text, classes):
     )
     np.testing.assert_array_equal(guided, tokens(text, "a dog", guidance_scale=8.0, guidance_interval=(0, 9)))
     assert np.any(guided != tokens(text, "a dog", guidance_scale=8.0, guidance_interval=(6, 9)))
+    assert np.any(guided != tokens(text, "a dog", guidance_scale=8.0, guidance_plausibility=0.9))
     assert np.any(tokens(classes, class_labels=1, guidance_scale=500.0) != tokens(classes, class_labels=1))
 
 
@@ -523,6 +524,7 @@ MISTAKES = [
     ("text", {"prompt": "a", "guidance_scale": "x"}, "guidance_scale is 'x'"),
     ("text", {"prompt": "a", "guidance_scale": 2, "guidance_interval": (0, 10)}, "highest <= 9"),
     ("text", {"prompt": "a", "guidance_scale": 2, "guidance_interval": 3}, "2 values, each a whole number"),
+    ("text", {"prompt": "a", "guidance_plausibility": 0}, "above 0, up to 1"),
     ("text", {"prompt": 5}, "prompt is 5"),
     ("text", {"prompt": ["a", None]}, r"prompt is \[\'a\', None\]"),
     ("text", {"prompt": "a", "seed": jax.random.PRNGKey(0)}, "PRNGKey"),

@@ -145,6 +145,7 @@ KINDS = {  # settings that share their programs, by number
         "mask_schedule": ("cosine", "linear")[n % 2],
         "guidance_scale": 2 + n / 10,
         "guidance_interval": (n % 5, 5 + n % 5),
+        "guidance_plausibility": 1 / (1 + n),
     },
 }
 

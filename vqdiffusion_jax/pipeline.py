@@ -256,6 +256,8 @@ class VQDiffusionPipeline(DiffusersMethods):
           strategy: a strategy of ``vqdiffusion_jax.sampling``, or its name, with its own settings as further fields.
           guidance_scale: 1 is none; None for the model's default.
           guidance_interval: (lowest, highest) timestep, both included, at which guidance acts; None for all.
+          guidance_plausibility: in (0, 1]; before guidance, drop codes whose conditional probability is less than this
+            share of the likeliest code's (``sampling.combine``); None drops none.
           null: the null condition of guidance: "learnable", "text" (the empty prompt, zero-shot), or "auto".
           truncation_rate: keep the likeliest codes up to this probability; 1 keeps all; None for the model's default.
           top_k: keep so many codes, in place of truncation_rate; the codebook's size or more truncates nothing.

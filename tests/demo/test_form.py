@@ -45,7 +45,13 @@ def test_the_form_begins_with_the_models_own_settings():
 
 def test_a_form_becomes_settings_and_a_recipe():
     made = job(
-        prompt=" a  red apple\n", seed=7.0, num_images_per_prompt=2, calls=5, guidance_scale=3, truncation_rate=""
+        prompt=" a  red apple\n",
+        seed=7.0,
+        num_images_per_prompt=2,
+        calls=5,
+        guidance_scale=3,
+        truncation_rate="",
+        guidance_plausibility=0.01,
     )
     settings = made.settings
     assert (settings.prompt, settings.seed, settings.strategy) == (("a red apple",), 7, Ancestral(5))
@@ -62,6 +68,7 @@ def test_a_form_becomes_settings_and_a_recipe():
         "strategy": "posterior",
         "num_inference_steps": 5,
         "guidance_scale": 3.0,
+        "guidance_plausibility": 0.01,
         "truncation_rate": settings.truncation_rate,
         "batch_size": 1,
         "num_images_per_prompt": 1,
@@ -75,7 +82,7 @@ def test_a_form_becomes_settings_and_a_recipe():
 def test_each_kind_of_model_is_asked_for_its_own_subject():
     assert job("class", class_labels=3).recipe["class_labels"] == 3
     assert "prompt" not in job("unconditional").recipe
-    for kind, foreign in (("class", "prompt"), ("text", "class_labels"), ("unconditional", "guidance_scale")):
+    for kind, foreign in (("class", "prompt"), ("text", "class_labels"), ("unconditional", "guidance_plausibility")):
         with pytest.raises(ValueError, match=f"there is no input '{foreign}'"):
             job(kind, **{foreign: 1})
 

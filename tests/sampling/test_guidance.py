@@ -26,6 +26,65 @@ def test_combine_of_floored_inputs_is_finite_and_normalised():
     np.testing.assert_allclose(np.exp(out).sum(), 1.0, atol=1e-6)
 
 
+def combined_in_numpy(cond, null, scale, plausibility):
+    """The constraint of contrastive decoding in float64, code by code."""
+    cond, null = (np.exp(np.asarray(one, np.float64)) for one in (cond, null))
+    kept = cond >= plausibility * cond.max(-1, keepdims=True)
+    weight = np.where(kept, null * (cond / null) ** scale, 0.0)
+    return np.where(kept, weight / weight.sum(-1, keepdims=True), 0.0)
+
+
+@pytest.mark.parametrize("plausibility", [1e-3, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize("scale", [0.5, 3.0, 8.0])
+def test_implausible_codes_are_dropped_before_guidance(scale, plausibility):
+    out = np.asarray(combine(_log_probs(0), _log_probs(1), scale, plausibility))
+    expected = combined_in_numpy(_log_probs(0), _log_probs(1), scale, plausibility)
+    assert 0 < (expected == 0).sum() < expected.size or plausibility == 1e-3
+    np.testing.assert_array_equal(out[expected == 0], -70.0)
+    np.testing.assert_allclose(np.exp(out), expected, atol=1e-6)
+
+
+def test_a_code_that_both_hold_for_unlikely_wins_only_without_the_constraint():
+    """At scale 8 the ratio of two tails outweighs all else."""
+    cond, null = (jnp.log(jnp.asarray(p)) for p in ([0.6, 0.39999, 1e-5], [0.5, 0.49999, 1e-8]))
+    assert np.argmax(combine(cond, null, 8.0)) == 2
+    assert np.argmax(combine(cond, null, 8.0, 0.01)) == 0
+
+
+def test_the_constraint_keeps_what_is_no_number():
+    """A picture whose logits are NaN is refused later, and so must not become one like any other."""
+    rows = _log_probs(0).at[0, 1, 2].set(jnp.nan)
+    for cond, null in ((rows, _log_probs(1)), (_log_probs(1), rows)):
+        out = np.asarray(combine(cond, null, 3.0, 0.1))
+        assert np.isnan(out[0, 1, 0]) and np.isfinite(out[1]).all()
+
+
+def test_plausibility_acts_where_guidance_does():
+    """Outside the interval, and at scale 1, the conditional forward is left alone."""
+    forward, cond, null = _paired()
+    tokens, logits_fn = jnp.asarray([[0, 1, 2], [3, 0, 1]]), paired_logits(forward, cond, pairs(cond, null))
+
+    def dropped(guidance, timestep):
+        return bool((predictor(logits_fn, guidance)(tokens, jnp.int32(timestep)) == -70.0).any())
+
+    assert dropped(Guidance(3.0, (2, 4), 0.5), 3) and not dropped(Guidance(3.0, (2, 4), 0.5), 1)
+    assert not dropped(Guidance(3.0, (2, 4)), 3) and not dropped(Guidance(1.0, plausibility=0.5), 3)
+
+
+def test_another_plausibility_recompiles_nothing():
+    traces = []
+
+    @jax.jit
+    def run(guidance):
+        traces.append(guidance.plausibility is None)
+        return combine(_log_probs(0), _log_probs(1), guidance.scale, guidance.plausibility)
+
+    one, other = run(Guidance(3.0, plausibility=0.1)), run(Guidance(3.0, plausibility=0.9))
+    assert traces == [False] and np.any(one != other)
+    assert (np.asarray(run(Guidance(3.0))) > -70.0).all()
+    assert traces == [False, True]
+
+
 def test_active_is_decided_by_the_reference_tolerance():
     assert not Guidance().active and not Guidance(1.0005).active
     assert Guidance(1.002).active and Guidance(0.5).active and Guidance(5).active
@@ -36,6 +95,9 @@ def test_bad_values_are_refused():
         Guidance(3.0, (5, 2))
     with pytest.raises(ValueError, match="finite"):
         Guidance(float("nan"))
+    for plausibility in (0.0, -0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="plausibility"):
+            Guidance(3.0, plausibility=plausibility)
 
 
 def test_guidance_is_a_pytree_and_a_new_scale_recompiles_nothing():

@@ -113,7 +113,8 @@ def guidance_of(config: ModelConfig, settings: SamplingSettings) -> Guidance:
         raise SettingError("{guidance_interval} is {value}; it must be {allowed}", value=interval, allowed=allowed)
     scale = settings.guidance_scale
     assert scale is not None  # after with_defaults
-    return Guidance(scale, None if interval is None else (interval[0], interval[1]))
+    interval = None if interval is None else (interval[0], interval[1])
+    return Guidance(scale, interval, settings.guidance_plausibility)
 
 
 def truncation_of(config: ModelConfig, settings: SamplingSettings) -> TopR | TopK:

@@ -37,7 +37,7 @@ def model_inputs(config: ModelConfig, limits: Limits) -> dict[str, Setting]:
     denoiser, known = config.denoiser, settings_of(SamplingSettings)
     subject = SUBJECT.get(denoiser.condition)
     names = ["seed", "num_images_per_prompt", "truncation_rate", "strength"]
-    names += [subject, "guidance_scale"] if subject else []
+    names += [subject, "guidance_scale", "guidance_plausibility"] if subject else []
     found = {name: limits.narrowed(name, known[name]) for name in names}
     if subject == "class_labels":
         last = denoiser.num_classes - denoiser.learnable_null - 1

@@ -81,7 +81,7 @@ class Page:
                 self._introduce()
                 self._add("prompt", "class_labels")
                 self._offer_drawing()
-                self._add("seed", "num_images_per_prompt", "guidance_scale", "truncation_rate")
+                self._add("seed", "num_images_per_prompt", "guidance_scale", "guidance_plausibility", "truncation_rate")
                 self._offer_strategies()
             with ui.column().classes("grow gap-4"):
                 self._offer_views()

@@ -88,7 +88,7 @@ def predictor(logits_fn: LogitsFn, guidance: Guidance | None = None, truncation:
             assert null is not None  # as LogitsFn says
             with jax.named_scope("guidance"):
                 cond, null = predict_start(cond), predict_start(null)
-                mixed = combine(cond, null, guidance.scale)
+                mixed = combine(cond, null, guidance.scale, guidance.plausibility)
             if guidance.interval is None or jnp.ndim(timestep) == 0:
                 return mixed
             return jnp.where(guidance.applies_at(timestep)[:, None, None], mixed, cond)

@@ -116,6 +116,13 @@ class SamplingSettings:
         default_help="all",
         help="low,high: timesteps at which guidance acts, both included.",
     )
+    guidance_plausibility: float | None = setting(
+        type=float,
+        above=0.0,
+        most=1.0,
+        group=HOW,
+        help="Guide only among codes at least this share as likely as the likeliest one, by the condition alone.",
+    )
     null: str = setting("auto", type=str, choices=NULLS, group=HOW, help="Null condition of guidance.")
     truncation_rate: float | None = setting(
         type=float,
@@ -258,6 +265,7 @@ class SamplingFields(StrategyFields, total=False):
     strategy: Strategy | str | None
     guidance_scale: float | None
     guidance_interval: Sequence[int] | None
+    guidance_plausibility: float | None
     null: str
     truncation_rate: float | None
     top_k: int | None
