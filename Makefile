@@ -3,6 +3,7 @@
 # make test-tree  the same with NNX modules as trees only, and 64-bit types off
 # make test-other  the fast tests on another Python, the newest at hand or OTHER=python3.13; OTHER_TORCH is its torch
 # make lint       ruff's rules and format, and types
+# make site       the API reference from the docstrings, into site/, its links checked
 # make costs      measure what every test costs, and list anew which are not fast
 # make sample PROMPT="a red apple"   the embedded model draws it, into RESULT
 # Set PYTHON to choose an interpreter (3.11 or newer), VENV to put the environment elsewhere.
@@ -23,7 +24,7 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 PROMPT ?= a red apple
 export PROMPT
 
-.PHONY: install sample check lint test-fast test test-tree test-other costs clean
+.PHONY: install sample site check lint test-fast test test-tree test-other costs clean
 
 install: $(VENV)/.installed
 
@@ -53,6 +54,10 @@ $(VENV)/.installed-browser: $(VENV)/.installed-test
 		{ test "$$CI" = true && apt-get -qq update && apt-get -qq -y install --no-install-recommends chromium; } >/dev/null || \
 		$(PY) -m playwright install chromium >/dev/null 2>&1 || echo "no browser: the tests of the page are skipped"
 	touch $@
+
+site: $(VENV)/.installed
+	$(PIP) -e ".[docs,demo]"
+	$(PY) -m docs.site --out=site
 
 check: lint test-fast
 

@@ -48,7 +48,7 @@ OBJECTIVES = {
 }
 
 
-class _Named:
+class Named:
     """A configuration whose field ``name`` chooses a class and whose ``options`` are that class's keyword arguments.
 
     The reference's own class has its arguments as fields, so that old files keep their form.
@@ -89,7 +89,7 @@ class _Named:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleConfig(_Named):
+class ScheduleConfig(Named):
     """Mask-and-replace noise over ``num_timesteps`` timesteps: a schedule by name.
 
     alpha1, the reference's (paper section 4.1), has its settings as fields: the cumulative keep and mask probabilities
@@ -392,7 +392,7 @@ class TokenizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig(_Named):
+class ObjectiveConfig(Named):
     """The loss that training minimises: an objective by name.
 
     variational, the reference's, is the variational bound and an auxiliary term on x_0 (paper equation 10 and

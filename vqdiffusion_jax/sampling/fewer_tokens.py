@@ -36,7 +36,7 @@ _TOKENS_PER_CALL: dict[str, Any] = dict(
 )
 
 
-class _TokensPerCall:
+class TokensPerCall:
     """Strategies whose number of calls follows from ``tokens_per_call``."""
 
     @classmethod
@@ -75,7 +75,7 @@ def _reveal_or_draw(call, log_x0, tokens, noise, draw, score, log_value) -> jax.
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class FewerTokens(_TokensPerCall):
+class FewerTokens(TokensPerCall):
     """Reveal a set number of masked tokens a call, at positions drawn evenly (improved VQ-Diffusion, Algorithm 1).
 
     Codes are drawn from p(x_0) and stay until t = 0, where a posterior draw replaces every token.
@@ -104,7 +104,7 @@ class FewerTokens(_TokensPerCall):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class PurityPrior(_TokensPerCall):
+class PurityPrior(TokensPerCall):
     """Reveal the tokens first that the network is surest of (improved VQ-Diffusion, Algorithm 2).
 
     As FewerTokens, but positions are drawn with probability proportional to their purity, and codes from
