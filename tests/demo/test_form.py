@@ -11,10 +11,11 @@ from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.config import SamplingDefaults
 from vqdiffusion_jax.demo.form import default_form, read_form, with_strategy
 from vqdiffusion_jax.demo.job import job_of
-from vqdiffusion_jax.demo.limits import MOST, Limits
+from vqdiffusion_jax.demo.limits import Limits
 from vqdiffusion_jax.demo.wording import label_of, told, told_to
 from vqdiffusion_jax.sampling import STRATEGIES, Ancestral
 from vqdiffusion_jax.sampling.fields import settings_of
+from vqdiffusion_jax.web.limits import MOST
 
 LIMITS = Limits(most=MOST | {"num_images_per_prompt": 3, "prompt": 20})
 SIZE = 16

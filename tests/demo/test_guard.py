@@ -4,10 +4,10 @@ import asyncio
 
 import httpx
 import pytest
+from vqdiffusion_jax.demo.guard import COOKIE, HEADERS, PageGuard
 
-from vqdiffusion_jax.demo.access import Access, is_loopback
-from vqdiffusion_jax.demo.guard import COOKIE, HEADERS, Guard
 from vqdiffusion_jax.demo.limits import Limits
+from vqdiffusion_jax.web.access import Access, is_loopback
 
 HERE = "http://127.0.0.1:8080"
 PASSWORD = "eight or more"
@@ -35,7 +35,7 @@ class Recorder:
 def guarded(access=None, limits=None, client=("127.0.0.1", 1), **options):
     """Return the application behind the guard, and a browser that asks the guard."""
     app = Recorder()
-    guard = Guard(app, access=access or Access("127.0.0.1"), limits=limits or Limits(), **options)
+    guard = PageGuard(app, access=access or Access("127.0.0.1"), limits=limits or Limits(), **options)
     transport = httpx.ASGITransport(guard, client=client)
     return app, httpx.AsyncClient(transport=transport, base_url=HERE)
 
@@ -53,7 +53,7 @@ def asked(method, path, *, browser=None, **options):
 
 def knock(headers, access=None):
     """Ask for a websocket and return the messages of the answer."""
-    guard, sent = Guard(Recorder(), access=access or Access("127.0.0.1"), limits=Limits()), []
+    guard, sent = PageGuard(Recorder(), access=access or Access("127.0.0.1"), limits=Limits()), []
 
     async def ask():
         scope = {"type": "websocket", "path": "/_nicegui_ws/socket.io/", "headers": headers, "client": ("127.0.0.1", 1)}
@@ -181,7 +181,7 @@ def test_a_body_arrives_whole():
 
 
 def test_a_slow_body_is_given_up_and_holds_no_other():
-    guard = Guard(Recorder(), access=Access("127.0.0.1"), limits=Limits(body_seconds=0.2))
+    guard = PageGuard(Recorder(), access=Access("127.0.0.1"), limits=Limits(body_seconds=0.2))
 
     async def status(*parts):
         """Return the status of a request whose body comes in these parts, the last of which never comes if None."""

@@ -68,7 +68,7 @@ def chosen_access():
 
     Raises UsageError if other machines are let in without a password, and not openly.
     """
-    from ..demo.access import LEAST_PASSWORD, Access, is_loopback
+    from ..web.access import LEAST_PASSWORD, Access, is_loopback
 
     password = os.environ.get(PASSWORD) or None
     if FLAGS.password_file is not None:

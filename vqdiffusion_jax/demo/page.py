@@ -15,7 +15,8 @@ from nicegui.elements.mixins.value_element import ValueElement
 from ..pipeline import VQDiffusionPipeline
 from ..sampling.fields import default_in_words
 from ..sampling.registry import STRATEGIES, explanation_of
-from .access import is_local
+from ..web.access import is_local
+from ..web.rates import Allowance
 from .drawing import Frame, draw
 from .form import counts_calls, default_form, model_inputs, strategy_inputs, with_strategy
 from .job import Job, job_of
@@ -24,7 +25,6 @@ from .limits import Limits
 from .mask_editor import MaskEditor
 from .pictures import archive, as_url
 from .queue import DONE, WAITING, Queue, Run
-from .rates import Allowance
 from .widgets import CRISP, input_for
 from .wording import TITLE, told, told_to
 

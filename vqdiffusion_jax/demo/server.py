@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
-import time
 from collections.abc import Callable
 
 from nicegui import app, core, ui
@@ -14,17 +10,14 @@ from nicegui.server import Server
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from ..exit_status import INTERRUPTED
-from .access import Access
-from .connections import bounded_connections
-from .guard import HEADERS, Guard
+from ..web.access import Access
+from ..web.connections import bounded_connections
+from ..web.ending import GRACE, end, end_in_time
+from ..web.log_lines import one_line_logs
+from .guard import HEADERS, PageGuard
 from .limits import Limits
-from .log_lines import one_line_logs
 from .messages import check_messages
 from .wording import TITLE
-
-_GRACE = 2  # seconds for answers on their way when the server ends
-_PATIENCE = 4.0  # seconds until it ends whatever goes on
 
 
 def serve(
@@ -43,12 +36,12 @@ def serve(
     """
     ui.page("/", title=TITLE)(visit)
     app.add_exception_handler(404, _not_found)
-    app.add_middleware(Guard, access=access, limits=limits, visits=lambda: len(Client.instances))
+    app.add_middleware(PageGuard, access=access, limits=limits, visits=lambda: len(Client.instances))
     core.sio.eio.cors_allowed_origins = []  # the guard refuses other origins; nothing is said about them
     core.sio.eio.max_http_buffer_size = limits.message_bytes
     check_messages(limits, tell)
     with one_line_logs(debug=debug):
-        threading.Thread(target=_end_in_time, name="end", daemon=True).start()
+        end_in_time(lambda: bool(getattr(Server, "instance", None) and Server.instance.should_exit))
         try:
             ui.run(
                 host=access.host,
@@ -63,7 +56,7 @@ def serve(
                 http=bounded_connections(limits),
                 h11_max_incomplete_event_size=limits.header_bytes,
                 limit_concurrency=limits.connections,
-                timeout_graceful_shutdown=_GRACE,
+                timeout_graceful_shutdown=GRACE,
                 ws_max_size=limits.message_bytes,
                 ws_per_message_deflate=False,  # a small message cannot become a large one
                 proxy_headers=False,  # the address of a visitor is that of the connection
@@ -72,23 +65,8 @@ def serve(
             )
         except KeyboardInterrupt:
             pass
-        _end()
+        end()
 
 
 def _not_found(request: Request, error: Exception) -> PlainTextResponse:
     return PlainTextResponse("there is no such page\n", status_code=404, headers=HEADERS)
-
-
-def _end_in_time() -> None:
-    """End the process some seconds after the server was told to end, whatever it still waits for."""
-    while not (getattr(Server, "instance", None) and Server.instance.should_exit):
-        time.sleep(0.1)
-    time.sleep(_PATIENCE)
-    _end()
-
-
-def _end() -> None:
-    # At a usual end Python would wait for the network call under way and unload every program; nothing is to be saved.
-    sys.stdout.flush()
-    print("interrupted", file=sys.stderr, flush=True)
-    os._exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""Connections of the page's server: one that sends its request slowly is closed and holds no other."""
+"""Connections of a server: one that sends its request slowly is closed and holds no other."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections import Counter
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .access import is_local
-from .limits import Limits
+from .limits import Bounds
 
 
-def bounded_connections(limits: Limits) -> type[H11Protocol]:
+def bounded_connections(limits: Bounds) -> type[H11Protocol]:
     """Return the class of a connection whose request heads have to come within a time, a few from each address."""
     open_now: Counter[str] = Counter()
 

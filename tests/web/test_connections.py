@@ -5,8 +5,8 @@ import contextlib
 
 import uvicorn
 
-from vqdiffusion_jax.demo.connections import bounded_connections
 from vqdiffusion_jax.demo.limits import Limits
+from vqdiffusion_jax.web.connections import bounded_connections
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 

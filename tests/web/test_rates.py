@@ -1,4 +1,4 @@
-from vqdiffusion_jax.demo.rates import _MOST_KEYS, Allowance
+from vqdiffusion_jax.web.rates import _MOST_KEYS, Allowance
 
 
 def test_uses_are_counted_for_each_within_a_time():

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from vqdiffusion_jax.demo.log_lines import one_line_logs
+from vqdiffusion_jax.web.log_lines import one_line_logs
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The log of the page: a line a record, which no visitor can forge or flood."""
+"""The log of a server: a line a record, which no visitor can forge or flood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may use the page: hosts that a request may name, pages that may send it, and the password."""
+"""Who may use a server: hosts that a request may name, pages that may send it, and the password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})
 
 @dataclass(frozen=True)
 class Access:
-    """Rules of access to a page that listens on ``host``.
+    """Rules of access to a server that listens on ``host``.
 
     password: what visitors have to type, or None.
     session: the value of the cookie of those who have; it ends with the process.
