@@ -225,10 +225,14 @@ def of_tree(tree: Any, draw: random.Random) -> Any:
 
 
 def _places(tree: Any):
-    if isinstance(tree, dict | list):
-        for key in tree if isinstance(tree, dict) else range(len(tree)):
-            yield tree, key
-            yield from _places(tree[key])
+    """Yield every (container, key) of a tree, which may be nested deeper than Python can recurse."""
+    waiting = [tree]
+    while waiting:
+        holder = waiting.pop()
+        if isinstance(holder, dict | list):
+            for key in holder if isinstance(holder, dict) else range(len(holder)):
+                yield holder, key
+                waiting.append(holder[key])
 
 
 def of_json(data: bytes, draw: random.Random) -> bytes:

@@ -35,6 +35,7 @@ class Run:
     ):
         self.workdir, self._steps, self._eval_every = workdir, steps, every
         self.log = workdir.with_name(f"{workdir.name}-{time.time_ns()}.log")
+        self._seen: dict[Path, tuple[Any, Any]] = {}
         self._journal_before = self._journal_time()
         self.first = self.step()
         self.began = time.perf_counter()
@@ -61,7 +62,7 @@ class Run:
     # What it shows.
 
     def said(self) -> str:
-        return self.log.read_text(errors="replace")
+        return self._unless_same(self.log, lambda: self.log.read_text(errors="replace"))
 
     def errors(self) -> list[str]:
         return [line for line in self.said().splitlines() if line.startswith("error: ")]
@@ -72,7 +73,18 @@ class Run:
         return [line for line in self.said().splitlines() if any(word in line for word in bad)]
 
     def records(self) -> list[dict[str, Any]]:
-        return journal(self.workdir)
+        return self._unless_same(self.workdir / "metrics.jsonl", lambda: journal(self.workdir))
+
+    def _unless_same(self, file: Path, read: Callable[[], Any]) -> Any:
+        """Return what ``read`` makes of a file, read again only when it has changed, as a run is looked at often."""
+        try:
+            about = os.stat(file)
+            state = about.st_mtime_ns, about.st_size, about.st_ino
+        except OSError:
+            state = None
+        if file not in self._seen or self._seen[file][0] != state:
+            self._seen[file] = state, read()
+        return self._seen[file][1]
 
     def step(self) -> int:
         """Return the last step in the journal."""

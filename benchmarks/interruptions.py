@@ -15,6 +15,9 @@ Linux alone: it looks at processes in /proc.  A second run starts sooner with JA
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import logging
 import os
 import platform
 import random
@@ -25,10 +28,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import jax
@@ -52,7 +57,7 @@ def get_config():
 """
 EVERY, EVAL_EVERY = 6, 8
 _SCORE = "validation_bits_per_token"
-A_FOLDER = 5  # interruptions before it is trained to its end
+A_FOLDER = 8  # interruptions before it is trained to its end
 FILE_SIZE = 20_000  # bytes a file may have on the "full disk": records fit, checkpoints do not
 ANYWHERE = PHASES
 _KILLED_OR_LEFT = (-signal.SIGKILL, 1, -signal.SIGABRT)  # JAX aborts a process whose coordinator is gone
@@ -78,7 +83,7 @@ class Kind:
     """A way to interrupt a run: ``act`` does it; the phases in which it makes sense; how the run must end."""
 
     name: str
-    act: Callable[[Bench, Run], list[str] | None]
+    act: Callable[[Bench, Run, random.Random], list[str] | None]
     phases: tuple[str, ...]
     statuses: tuple[int, ...]
     says: str = ""  # a regular expression of the one line
@@ -90,39 +95,70 @@ class Done:
     """One interruption as it went."""
 
     kind: str
-    phase: str
+    asked: str  # the phase of the plan
+    phase: str  # the one in which it came
     setting: Setting
     step: int
     status: int
     faults: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Compared:
+    """A run folder that was interrupted and then trained to its end: what became of it."""
+
+    setting: Setting
+    done: list[Done]
+    differences: list[str]
+
+    def line(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_line(cls, line: str) -> Compared:
+        table = json.loads(line)
+        done = [Done(**one | {"setting": Setting(**one["setting"])}) for one in table["done"]]
+        return cls(Setting(**table["setting"]), done, table["differences"])
+
+
 class Bench:
-    """Data, configurations and whole runs; ``interrupt`` makes the interruptions of a plan."""
+    """Data, configurations and whole runs in a folder; ``interrupt`` makes the interruptions of a plan.
+
+    What is done is recorded in the folder, and a bench that is begun there again goes on.
+    """
 
     def __init__(self, folder: Path, seed: int, steps: int):
-        self.folder, self.random, self.steps = folder, random.Random(seed), steps
-        self.pictures = make_pictures(folder / "pictures")
+        self.folder, self.seed, self.steps = folder, seed, steps
+        folder.mkdir(parents=True, exist_ok=True)
         self.environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled")),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
-        for workers in (0, 2):
-            text = CONFIG.format(
-                root=str(self.pictures), steps=steps, every=EVERY, eval_every=EVAL_EVERY, workers=workers
-            )
-            (folder / f"run-{workers}.py").write_text(text)
-        self.whole: dict[int, Path] = {}  # by the number of processes, which sum in another order
-        self.lasts = self._uninterrupted(1)
-        self.done: list[Done] = []
-        self.compared: list[tuple[Path, Setting, list[str]]] = []
-        self.per_folder: list[int] = []
+        self._record = folder / "compared.jsonl"
+        lines = self._record.read_text().splitlines() if self._record.exists() else []
+        self.compared = [Compared.of_line(line) for line in lines]
+        self.lasts: dict[str, float] = {}
+        self._one_at_a_time = threading.Lock()
 
-    def _uninterrupted(self, processes: int) -> dict[str, float]:
+    @property
+    def done(self) -> list[Done]:
+        return [one for compared in self.compared for one in compared.done]
+
+    def whole(self, processes: int) -> Path:
+        """Return the folder of a run that nobody interrupted; processes sum in another order, so their number tells."""
+        workdir = self.folder / f"whole-{processes}"
+        kept = workdir.with_suffix(".json")
+        if not kept.exists():
+            shutil.rmtree(workdir, ignore_errors=True)
+            kept.write_text(json.dumps(self._uninterrupted(workdir, processes)))
+        if processes == 1:
+            self.lasts = json.loads(kept.read_text())
+        return workdir
+
+    def _uninterrupted(self, workdir: Path, processes: int) -> dict[str, float]:
         """Train without an interruption, and return about how many seconds a phase lasts that is not short."""
-        self.whole[processes] = self.folder / f"whole-{processes}"
-        run = self.start(self.whole[processes], Setting(processes=processes))
+        run = self.start(workdir, Setting(processes=processes))
         run.until(lambda: run.phase() != "start-up")
         starting = time.perf_counter() - run.began
         run.until(lambda: run.phase() not in ("start-up", "compilation"))
@@ -134,105 +170,135 @@ class Bench:
         environment = dict(self.environment)
         if not compiled:  # so that there is something to interrupt
             environment["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(dir=self.folder, prefix="compiled-")
-        command = ["--mode=train", f"--config={self.folder / f'run-{setting.workers}.py'}"]
+        command = ["--mode=train", f"--config={self.config(workdir, setting.workers)}"]
         return Run(workdir, command, environment, steps=self.steps, every=EVAL_EVERY, processes=setting.processes)
 
-    def interrupt(self, plan: list[tuple[Kind, str, Setting]], until: float) -> None:
-        """Carry out the plan, one folder after another, and compare each folder's end; begin none after ``until``."""
-        number = 0
-        while plan and time.monotonic() < until:
-            number += 1
-            setting = plan[0][2]
-            if setting.processes not in self.whole:
-                self._uninterrupted(setting.processes)
-            chosen = [item for item in plan if item[2] == setting][:A_FOLDER]
-            # A folder begins once and ends once.
-            order = {"start-up": 0, "compilation": 1, "export": 3}
-            chosen.sort(key=lambda item: order.get(item[1], 2))
-            workdir, before = self.folder / f"interrupted-{number}", len(self.done)
-            for item in chosen:
-                if time.monotonic() < until and self._one(workdir, *item):
-                    plan.remove(item)
-            run = self.start(workdir, setting)
-            status = run.end()
-            faults = [*run.noise(), *([] if status == 0 else [f"the last start ended with {status}", *run.errors()])]
-            whole = self.whole[setting.processes]
-            self.compared.append((workdir, setting, faults or differences(whole, workdir)))
-            self.per_folder.append(len(self.done) - before)
-            print(self.compared[-1], flush=True)
+    def pictures(self, workdir: Path) -> Path:
+        return workdir.with_name(f"{workdir.name}-pictures")
 
-    def _one(self, workdir: Path, kind: Kind, phase: str, setting: Setting) -> bool:
-        """Interrupt a run of ``workdir`` in ``phase``; return whether it came to that."""
+    def config(self, workdir: Path, workers: int) -> Path:
+        """Return a run's configuration file, whose pictures are its own: some runs lose them."""
+        file = workdir.with_name(f"{workdir.name}-{workers}.py")
+        if not file.exists():
+            pictures = self.pictures(workdir)
+            if not pictures.exists():
+                make_pictures(pictures)
+            settings = dict(steps=self.steps, every=EVERY, eval_every=EVAL_EVERY, workers=workers)
+            file.write_text(CONFIG.format(root=str(pictures), **settings))
+        return file
+
+    def interrupt(self, plan: list[tuple[Kind, str, Setting]], until: float, lanes: int = 1) -> None:
+        """Carry out what is left of the plan, ``lanes`` folders at a time; begin no interruption after ``until``."""
+        self.whole(1)
+        left = remaining(plan, self.done)
+        while left and time.monotonic() < until:
+            before = len(self.done)
+            for processes in {setting.processes for _, _, setting in left}:
+                self.whole(processes)
+            numbered = enumerate(in_folders(left), len(self.compared) + 1)
+            with ThreadPoolExecutor(lanes) as pool:
+                list(pool.map(lambda item: self._folder(item[0], item[1], until), numbered))
+            left = remaining(plan, self.done)
+            if len(self.done) == before:
+                raise RuntimeError(f"none of these came about: {left}")
+
+    def _folder(self, number: int, items: list[tuple[Kind, str, Setting]], until: float) -> None:
+        """Interrupt the run of one folder several times, train it to its end, and compare it."""
+        workdir, moments, setting = (
+            self.folder / f"interrupted-{number}",
+            random.Random(f"{self.seed}/{number}"),
+            items[0][2],
+        )
+        for path in self.folder.glob(f"interrupted-{number}*"):  # of a bench that was ended
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        done = []
+        for item in items:
+            if time.monotonic() < until and (one := self._one(workdir, *item, moments)):
+                done.append(one)
+        if not done:
+            return
+        run = self.start(workdir, setting)
+        status = run.end()
+        faults = [*run.noise(), *([] if status == 0 else [f"the last start ended with {status}", *run.errors()])]
+        with self._one_at_a_time:
+            compared = Compared(setting, done, faults or differences(self.whole(setting.processes), workdir))
+            self.compared.append(compared)
+            with self._record.open("a") as file:
+                file.write(compared.line() + "\n")
+            print(f"folder {number}: {len(done)} interruptions, {compared.differences or 'the same bits'}", flush=True)
+
+    def _one(self, workdir: Path, kind: Kind, phase: str, setting: Setting, moments: random.Random) -> Done | None:
+        """Interrupt a run of ``workdir`` in ``phase``; return None if it did not come to that."""
         run = self.start(workdir, setting, compiled=phase != "compilation")
         if phase in ("steps", "save", "validation"):  # somewhere in the next steps, not in the first that come
-            more = self.random.randrange(4)
+            more = moments.randrange(4)
             if not run.until(lambda: run.step() > run.first + more and "step " in run.said()):
                 run.end()
-                return False
+                return None
         if not run.until(lambda: run.phase() == phase):
             run.end()
-            return False
-        time.sleep(self.random.uniform(0, self.lasts.get(phase, 0.05)))
+            return None
+        time.sleep(moments.uniform(0, self.lasts.get(phase, 0.05)))
         found, step = run.phase(), run.step()
         if run.process.poll() is not None:
             run.end()
-            return False
-        faults = kind.act(self, run) or []
+            return None
+        faults = kind.act(self, run, moments) or []
         status = run.end()
-        done = Done(kind.name, found, setting, step, status, [*faults, *(run.noise() if setting != TWO else [])])
+        faults += run.noise() if setting != TWO else []
+        done = Done(kind.name, phase, found, setting, step, status, faults)
         unsaved = status == -signal.SIGTERM and found in ("start-up", "resuming", "export")  # it ends as it always does
         if status not in kind.statuses and not unsaved and not (status == 0 and run.step() >= self.steps):
             done.faults.append(f"exit status {status}: {run.said()[-300:]!r}")
         if status == 1 and setting != TWO and not (len(run.errors()) == 1 and re.search(kind.says, run.errors()[0])):
             done.faults.append(f"it said {run.errors()}")
-        self.done.append(done)
-        print(done, flush=True)
-        return True
+        print(f"{workdir.name}: {done}", flush=True)
+        return done
 
 
-def _kill(bench: Bench, run: Run) -> None:
+def _kill(bench: Bench, run: Run, moments: random.Random) -> None:
     run.send(signal.SIGKILL)
 
 
-def _term(bench: Bench, run: Run) -> None:
+def _term(bench: Bench, run: Run, moments: random.Random) -> None:
     run.send(signal.SIGTERM)
 
 
-def _term_group(bench: Bench, run: Run) -> None:
+def _term_group(bench: Bench, run: Run, moments: random.Random) -> None:
     run.send_to_group(signal.SIGTERM)
 
 
-def _kill_group(bench: Bench, run: Run) -> None:
+def _kill_group(bench: Bench, run: Run, moments: random.Random) -> None:
     run.send_to_group(signal.SIGKILL)
 
 
-def _ctrl_c(bench: Bench, run: Run) -> None:
+def _ctrl_c(bench: Bench, run: Run, moments: random.Random) -> None:
     run.send_to_group(signal.SIGINT)
 
 
-def _ctrl_c_twice(bench: Bench, run: Run) -> None:
+def _ctrl_c_twice(bench: Bench, run: Run, moments: random.Random) -> None:
     run.send_to_group(signal.SIGINT)
-    time.sleep(bench.random.uniform(0.0, 0.3))
+    time.sleep(moments.uniform(0.0, 0.3))
     run.send_to_group(signal.SIGINT)
 
 
-def _kill_worker(bench: Bench, run: Run, number: int = signal.SIGKILL) -> None:
+def _kill_worker(bench: Bench, run: Run, moments: random.Random, number: int = signal.SIGKILL) -> None:
     if run.until(lambda: bool(run.workers())) and (workers := run.workers()):
         try:
-            os.kill(bench.random.choice(workers), number)
+            os.kill(moments.choice(workers), number)
         except ProcessLookupError:
             return
 
 
-def _crash_worker(bench: Bench, run: Run) -> None:
-    _kill_worker(bench, run, signal.SIGSEGV)
+def _crash_worker(bench: Bench, run: Run, moments: random.Random) -> None:
+    _kill_worker(bench, run, moments, signal.SIGSEGV)
 
 
-def _full_disk(bench: Bench, run: Run) -> None:
+def _full_disk(bench: Bench, run: Run, moments: random.Random) -> None:
     resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
 
 
-def _vanish(bench: Bench, run: Run) -> list[str]:
+def _vanish(bench: Bench, run: Run, moments: random.Random) -> list[str]:
     elsewhere = run.workdir.with_name(f"{run.workdir.name}-elsewhere")
     run.workdir.rename(elsewhere)
     run.process.wait()
@@ -246,22 +312,23 @@ def _vanish(bench: Bench, run: Run) -> list[str]:
     return faults
 
 
-def _vanish_data(bench: Bench, run: Run) -> None:
-    elsewhere = bench.folder / "pictures-elsewhere"
-    bench.pictures.rename(elsewhere)
+def _vanish_data(bench: Bench, run: Run, moments: random.Random) -> None:
+    pictures = bench.pictures(run.workdir)
+    elsewhere = pictures.with_name(f"{pictures.name}-elsewhere")
+    pictures.rename(elsewhere)
     run.process.wait()
-    elsewhere.rename(bench.pictures)
+    elsewhere.rename(pictures)
 
 
-def _stop_and_continue(bench: Bench, run: Run) -> None:
+def _stop_and_continue(bench: Bench, run: Run, moments: random.Random) -> None:
     run.send_to_group(signal.SIGSTOP)
-    time.sleep(bench.random.uniform(0.5, 3.0))
+    time.sleep(moments.uniform(0.5, 3.0))
     run.send_to_group(signal.SIGCONT)
 
 
-def _second_run(bench: Bench, run: Run) -> list[str]:
+def _second_run(bench: Bench, run: Run, moments: random.Random) -> list[str]:
     run.send_to_group(signal.SIGSTOP)  # a start takes longer than these runs
-    command = [sys.executable, "main.py", "--mode=train", f"--config={bench.folder / 'run-0.py'}"]
+    command = [sys.executable, "main.py", "--mode=train", f"--config={bench.config(run.workdir, 0)}"]
     second = subprocess.run(
         [*command, f"--workdir={run.workdir}"], cwd=REPO, env=bench.environment, capture_output=True, text=True
     )
@@ -272,8 +339,8 @@ def _second_run(bench: Bench, run: Run) -> list[str]:
     return [] if refused else [f"the second run ended with {second.returncode}: {second.stderr[-300:]!r}"]
 
 
-def _kill_one_of_two(bench: Bench, run: Run) -> list[str]:
-    index = bench.random.randrange(2)
+def _kill_one_of_two(bench: Bench, run: Run, moments: random.Random) -> list[str]:
+    index = moments.randrange(2)
     run.send(signal.SIGKILL, index)
     killed = time.monotonic()
     try:
@@ -284,8 +351,8 @@ def _kill_one_of_two(bench: Bench, run: Run) -> list[str]:
     return [] if status else [f"the other process ended with 0 after {time.monotonic() - killed:.1f} s"]
 
 
-def _term_one_of_two(bench: Bench, run: Run) -> None:
-    run.send(signal.SIGTERM, bench.random.randrange(2))
+def _term_one_of_two(bench: Bench, run: Run, moments: random.Random) -> None:
+    run.send(signal.SIGTERM, moments.randrange(2))
 
 
 KINDS = (
@@ -325,6 +392,27 @@ def make_plan(count: int, moments: random.Random) -> list[tuple[Kind, str, Setti
         kind = kinds[place]
         plan.append((kind, phases[kind.name][turn % len(kind.phases)], moments.choice(kind.settings)))
     return plan
+
+
+def remaining(plan: list[tuple[Kind, str, Setting]], done: list[Done]) -> list[tuple[Kind, str, Setting]]:
+    """Return what is left of a plan."""
+    counts, left = Counter((one.kind, one.asked, one.setting) for one in done), []
+    for kind, phase, setting in plan:
+        key = (kind.name, phase, setting)
+        counts[key] -= 1
+        if counts[key] < 0:
+            left.append((kind, phase, setting))
+    return left
+
+
+def in_folders(items: list[tuple[Kind, str, Setting]]) -> list[list[tuple[Kind, str, Setting]]]:
+    """Return interruptions by folder: of one setting, in an order in which they can come, as a folder begins once."""
+    folders = []
+    for setting in dict.fromkeys(item[2] for item in items):
+        mine = [item for item in items if item[2] == setting]
+        folders += [mine[start : start + A_FOLDER] for start in range(0, len(mine), A_FOLDER)]
+    order = {"start-up": 0, "compilation": 1, "export": 3}
+    return [sorted(folder, key=lambda item: order.get(item[1], 2)) for folder in folders]
 
 
 def make_pictures(folder: Path, count: int = 40) -> Path:
@@ -398,7 +486,7 @@ def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 def render(bench: Bench, command: str) -> str:
     done, compared = bench.done, bench.compared
-    same, faults = sum(not bad for _, _, bad in compared), sum(bool(one.faults) for one in done)
+    same, faults = sum(not one.differences for one in compared), sum(bool(one.faults) for one in done)
     lines = [
         "# Interrupted training",
         "",
@@ -427,12 +515,9 @@ def render(bench: Bench, command: str) -> str:
         cells = " | ".join(str(phases[phase] or "") for phase in PHASES)
         lines.append(f"| {kind.name} | {len(mine)} | {cells} | {statuses} | {bad if mine else ''} |")
     lines += ["", "| folder | processes | interruptions: step, phase | differences |", "|---:|---:|---|---|"]
-    start = 0
-    for number, (_, setting, bad) in enumerate(compared, 1):
-        mine = done[start : start + bench.per_folder[number - 1]]
-        start += len(mine)
-        told = "; ".join(f"{one.kind}: {one.step}, {one.phase}" for one in mine)
-        lines.append(f"| {number} | {setting} | {told} | {'; '.join(bad) or 'none'} |")
+    for number, one in enumerate(compared, 1):
+        told = "; ".join(f"{each.kind}: {each.step}, {each.phase}" for each in one.done)
+        lines.append(f"| {number} | {one.setting} | {told} | {'; '.join(one.differences) or 'none'} |")
     return "\n".join(lines)
 
 
@@ -443,19 +528,23 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0, help="of the plan and the random moments")
     arguments.add_argument("--only", default="", help="a regular expression of the kinds to try")
     arguments.add_argument("--minutes", type=float, default=600.0, help="begin no interruption after so many")
+    arguments.add_argument("--lanes", type=int, default=1, help="folders at a time")
+    arguments.add_argument("--folder", type=Path, help="keep all here; a command with the same folder goes on")
     arguments.add_argument("--out", type=Path, help="also write the tables to this Markdown file")
     options = arguments.parse_args()
+    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax about what the comparison does not ask for
     until = time.monotonic() + 60 * options.minutes
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), options.seed, options.steps)
-        plan = [one for one in make_plan(10_000, bench.random) if re.search(options.only, one[0].name)]
-        plan = plan[: options.interruptions]
-        bench.interrupt(plan, until)
+    with contextlib.ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bench = Bench(folder.resolve(), options.seed, options.steps)
+        plan = make_plan(10_000, random.Random(options.seed))
+        plan = [one for one in plan if re.search(options.only, one[0].name)][: options.interruptions]
+        bench.interrupt(plan, until, options.lanes)
         report = render(bench, f"python -m benchmarks.interruptions {' '.join(sys.argv[1:])}".strip())
     print(report)
     if options.out:
         options.out.write_text(report + "\n", encoding="utf-8")
-    sys.exit(any(one.faults for one in bench.done) or any(bad for _, _, bad in bench.compared))
+    sys.exit(any(one.faults for one in bench.done) or any(one.differences for one in bench.compared))
 
 
 if __name__ == "__main__":
