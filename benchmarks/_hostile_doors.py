@@ -13,6 +13,8 @@ import numpy as np
 
 from benchmarks import _hostile_mutations as mutate
 from benchmarks._hostile_commands import config_file, config_override, flags_of_modes
+from benchmarks._hostile_formats import FORGERS, of_picture
+from benchmarks._hostile_sources import SOURCE_DOORS
 from benchmarks._hostile_specimens import STATE, torch_file
 from vqdiffusion_jax import loading
 from vqdiffusion_jax.checkpoint import TrainingCheckpoints
@@ -53,12 +55,17 @@ class Case:
             mutate.irregular(path, self.draw)
             return path
         data = (self.whole / name).read_bytes()
-        path.write_bytes(how(data) if how and self.draw.random() < 0.7 else mutate.of_bytes(data, self.draw))
+        forge = how or self._forger(path)
+        path.write_bytes(forge(data) if forge and self.draw.random() < 0.7 else mutate.of_bytes(data, self.draw))
         return path
 
-    def folder(self, name: str, names: tuple[str, ...] = ("",)) -> Path:
+    def _forger(self, path: Path) -> Callable[[bytes], bytes] | None:
+        forge = FORGERS.get(path.suffix.lower())
+        return None if forge is None else lambda data: forge(data, self.draw, self.canary)
+
+    def folder(self, name: str, names: tuple[str, ...] = ("",), as_name: str = "") -> Path:
         """Return a copy of a folder with one file damaged, of those that end in one of ``names``, or missing."""
-        copy = self.place / name
+        copy = self.place / (as_name or name)
         shutil.copytree(self.whole / name, copy)
         files = sorted(path for path in copy.rglob("*") if path.is_file() and path.name.endswith(names))
         path = self.draw.choice(files)
@@ -70,6 +77,8 @@ class Case:
                 mutate.irregular(path, self.draw)
         elif path.suffix == ".json":
             path.write_bytes(mutate.of_json(data, self.draw))
+        elif (forge := self._forger(path)) and self.draw.random() < 0.5:
+            path.write_bytes(forge(data))
         else:
             path.write_bytes(mutate.of_bytes(data, self.draw))
         return copy
@@ -195,8 +204,10 @@ def report(case: Case) -> None:
 
 def upload(case: Case) -> None:
     name = case.draw.choice(sorted(path.name for path in (case.whole / "pictures").iterdir() if path.suffix != ".txt"))
-    data = mutate.of_bytes((case.whole / "pictures" / name).read_bytes(), case.draw)
-    read_upload(data, Limits())
+    data = (case.whole / "pictures" / name).read_bytes()
+    if case.draw.random() < 0.5:
+        data = of_picture(data, case.draw, case.canary)
+    read_upload(mutate.of_bytes(data, case.draw) if case.draw.random() < 0.7 else data, Limits())
 
 
 def picture(case: Case) -> None:
@@ -291,4 +302,5 @@ DOORS: dict[Callable[[Case], None], int] = {  # how often each is tried
     flags_of_modes: 12,
     config_file: 4,
     config_override: 8,
+    **SOURCE_DOORS,
 }

@@ -78,6 +78,9 @@ def make(folder: Path) -> None:
     _checkpoints(folder / "checkpoints")
     _tar(folder / "tar" / "00000.tar")
     _cache(folder / "cache", model)
+    from benchmarks._hostile_sources import make_sources
+
+    make_sources(folder / "sources")
 
 
 def _model(quantizer: str = "gumbel") -> VQDiffusionModel:
@@ -179,7 +182,8 @@ def torch_file(tree: Any) -> bytes:
     return out.getvalue()
 
 
-def _picture(number: int, kind: str = "PNG") -> bytes:
+def picture_bytes(number: int, kind: str = "PNG") -> bytes:
+    """Return a small picture of noise as a file of a kind."""
     out = io.BytesIO()
     pixels = np.random.default_rng(number).integers(0, 256, (20, 24, 3), np.uint8)
     Image.fromarray(pixels).save(out, kind)
@@ -190,7 +194,7 @@ def _pictures(folder: Path) -> None:
     folder.mkdir()
     for number in range(PICTURES):
         kind = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")[number]
-        (folder / f"{number}.{kind.lower()}").write_bytes(_picture(number, kind))
+        (folder / f"{number}.{kind.lower()}").write_bytes(picture_bytes(number, kind))
     for path in list(folder.iterdir()):
         path.with_suffix(".txt").write_text(f"a picture {path.stem}\nthe same again\n")
 
@@ -199,7 +203,7 @@ def _captions(folder: Path) -> None:
     folder.mkdir()
     rows = [{"image": f"{number}.png", "caption": f"a picture, number {number}"} for number in range(PICTURES)]
     for number in range(PICTURES):
-        (folder / f"{number}.png").write_bytes(_picture(number))
+        (folder / f"{number}.png").write_bytes(picture_bytes(number))
     (folder / "captions.json").write_text(json.dumps(rows))
     (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for ending, between in (("csv", ","), ("tsv", "\t")):
@@ -228,7 +232,7 @@ def _tar(path: Path) -> None:
     path.parent.mkdir()
     with tarfile.open(path, "w") as tar:
         for number in range(PICTURES):
-            for name, data in ((f"{number}.png", _picture(number)), (f"{number}.txt", b"a picture")):
+            for name, data in ((f"{number}.png", picture_bytes(number)), (f"{number}.txt", b"a picture")):
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))

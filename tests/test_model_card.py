@@ -103,6 +103,11 @@ def test_a_licence_is_read_from_the_head_alone(tmp_path, text, expected):
     assert stated_license(tmp_path) == expected
 
 
+def test_a_card_in_a_named_pipe_states_no_licence(tmp_path):
+    os.mkfifo(tmp_path / "README.md")
+    assert stated_license(tmp_path) is None
+
+
 def test_safetensors_come_back_equal(model, tmp_path):
     pipeline = VQDiffusionPipeline(model)
     pipeline.save_pretrained(tmp_path / "model", safetensors=True)

@@ -18,23 +18,31 @@ _LONGEST_REASON = 600
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
-class ConfigError(ValueError):
+class _OneLine(ValueError):
+    """An error whose message is one printable line, whatever names of files and values went into it."""
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return said if said.isprintable() else one_line(said)
+
+
+class ConfigError(_OneLine):
     """A configuration that cannot be built."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(_OneLine):
     """A checkpoint that cannot be read or written."""
 
 
-class ConversionError(ValueError):
+class ConversionError(_OneLine):
     """A foreign file that does not fill a model exactly; the message names the first keys at fault, its note all."""
 
 
-class DataError(ValueError):
+class DataError(_OneLine):
     """A data set that cannot be trained on."""
 
 
-class BrokenRecord(ValueError):
+class BrokenRecord(_OneLine):
     """A picture or caption that cannot be used; it is counted, named and replaced.
 
     name: the record's id; reason: what is wrong with it.  Both are printable.
@@ -64,27 +72,27 @@ class MissingCaption(BrokenRecord):
         super().__init__(name, reason)
 
 
-class PictureError(ValueError):
+class PictureError(_OneLine):
     """A picture or mask that cannot be used; the message is the reason, said of "it"."""
 
 
-class EvaluationError(ValueError):
+class EvaluationError(_OneLine):
     """Pictures, statistics or settings that cannot be evaluated."""
 
 
-class NonFiniteLoss(ValueError):
+class NonFiniteLoss(_OneLine):
     """A loss that is no number any more; the message says where, and from what to go on."""
 
 
-class NonFiniteNumbers(ValueError):
+class NonFiniteNumbers(_OneLine):
     """A picture that the networks cannot draw, because their numbers overflow."""
 
 
-class UsageError(ValueError):
+class UsageError(_OneLine):
     """Flags that do not go together."""
 
 
-class SettingError(ValueError):
+class SettingError(_OneLine):
     """A setting that cannot be used, told in the spelling of whoever made it.
 
     template: the sentence, with names of fields in braces, and of ``values``:

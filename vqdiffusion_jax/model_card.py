@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .user_files import open_regular
+
 READERS = {  # kind of folder: the function that reads it
     "model": "VQDiffusionPipeline.from_pretrained",
     "codec": "vqdiffusion_jax.loading.load_codec",
@@ -57,7 +59,8 @@ class Origin:
 def stated_license(folder: Path) -> str | None:
     """Return the licence that the head of a folder's README.md states, or None."""
     try:
-        text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")[:20_000]
+        with open_regular(folder / "README.md") as file:
+            text = file.read(20_000).decode("utf-8", "replace")
     except OSError:
         return None
     head = re.match(r"\ufeff?---\s*\n(.*?)\n---\s*\n", text, re.DOTALL)

@@ -155,3 +155,10 @@ def test_a_codec_may_serve_pictures_of_another_size_than_its_file_says(tmp_path)
     )
     config = saved.load(config=model_file, codec_config=file)[0].config
     assert config.denoiser.grid == (4, 4) and config.codec.image_size == 8 and config.codec.attention_levels == (1,)
+
+
+def test_what_only_weights_tell_is_named(tmp_path):
+    tree = coco(tmp_path)
+    del table(tree, "diffusion_config", "params", "content_emb_config", "params")["num_embed"]
+    with pytest.raises(ConfigError, match="denoiser lacks num_codes"):
+        config_from_yaml(written(tmp_path / "other.yaml", tree))

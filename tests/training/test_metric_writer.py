@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 
 import numpy as np
@@ -43,6 +44,20 @@ def test_writer_drops_what_a_killed_run_wrote_later(tmp_path):
     assert len(events) == 5 and b"brain.Event:2" in events[0]
     assert b"loss" in events[1] and struct.pack("<f", 0.5) in events[1] and b"loss_by_timestep" not in events[1]
     assert b"samples" in events[4] and b"\x89PNG" in events[4]
+
+
+@pytest.mark.parametrize("line", ['{"loss": 1.0}', '{"step": "2"}', '{"step": null}', "[2]", "\\xff", "[" * 5000])
+def test_records_behind_a_damaged_line_are_dropped(tmp_path, line):
+    whole = '{"step": 1, "loss": 0.5}\n'
+    (tmp_path / "metrics.jsonl").write_text(f'{whole}{line}\n{{"step": 2}}\n')
+    MetricWriter(tmp_path, 9).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == whole
+
+
+def test_records_in_a_named_pipe_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(OSError, match="named pipe"):
+        MetricWriter(tmp_path, 1)
 
 
 def test_full_disk_is_one_line(tmp_path):

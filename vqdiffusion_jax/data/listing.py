@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, shown
 from ..pictures import EXTENSIONS, UNREAD_EXTENSIONS
 from .account import Account
 
@@ -137,6 +137,12 @@ def check_inside(root: Path, name: str, links_out: bool) -> None:
         raise DataError(
             f"{root}: {name} leads out of the data folder, to {target}; remove it, or set options.links_out=True"
         )
+
+
+def check_names(names: Iterable[str], where: str | Path) -> None:
+    """Raise DataError for a relative path of a list that leads out of its folder; ``where`` names the list."""
+    if (astray := next((name for name in names if os.path.isabs(name) or ".." in name.split("/")), None)) is not None:
+        raise DataError(f"{where} names {shown(astray)}, which leads out of the data folder; correct or remove it")
 
 
 def _is_regular(entry: os.DirEntry[str], folder: str, root: Path, account: Account, links_out: bool) -> bool:

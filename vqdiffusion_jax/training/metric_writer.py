@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 
 from ..errors import CheckpointError
-from ..user_files import lines_of, parse_json
+from ..user_files import lines_of, open_regular, parse_json
 from .tensorboard import EventFile
 
 # Dense bfloat16 operations a second of one device, by words of JAX's name for it; the first that fits.
@@ -123,14 +124,18 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the whole records of a file; a last one cut short by a kill is left out."""
-    found = []
-    for line in lines_of(path.read_text("utf-8", "replace")) if path.exists() else []:
+    """Return the whole records of a file; a last one cut short by a kill is left out, and all after a damaged one."""
+    found: list[dict[str, Any]] = []
+    if not os.path.lexists(path):
+        return found
+    with open_regular(path) as file:
+        text = file.read().decode("utf-8", "replace")
+    for line in lines_of(text):
         try:
             record = parse_json(line, path.name)
         except ValueError:
             break
-        if not isinstance(record, dict):
+        if not isinstance(record, dict) or type(record.get("step")) is not int:
             break
         found.append(record)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..listing import check_names
 from ..records import Record, existing, read_bytes, record_id
 from .folder import read_lines
 from .string_list_pickle import read_string_list
@@ -19,7 +20,9 @@ class Cub200:
 
     def __init__(self, root: Path, split: str):
         self.root = root
-        self._names = read_string_list(existing(root / PHASES[split] / "filenames.pickle", "CUB-200's list of names"))
+        listed = existing(root / PHASES[split] / "filenames.pickle", "CUB-200's list of names")
+        self._names = read_string_list(listed)
+        check_names(self._names, listed)
         existing(root / "images", "CUB-200's images")
         nested = root / "text" / "text"
         self._texts = (

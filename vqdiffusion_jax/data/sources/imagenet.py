@@ -8,7 +8,7 @@ from pathlib import Path
 from ...errors import DataError
 from ...user_files import lines_of, read_text
 from ..account import Account
-from ..listing import holds_picture, is_folder, is_foreign, picture_files
+from ..listing import check_names, holds_picture, is_folder, is_foreign, picture_files
 from ..records import Record, existing, read_bytes, record_id
 from .class_folders import numbered
 
@@ -37,6 +37,7 @@ class ImageNet:
         )
         if listed.exists():
             self._names = [line.strip() for line in lines_of(read_text(listed)) if line.strip()]
+            check_names(self._names, listed)
             self.account.note(f"the images are those that {listed.name} lists")
         else:
             names = picture_files(root, self.account, below=[PHASES[split]], links_out=links_out)

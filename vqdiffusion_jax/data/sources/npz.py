@@ -68,7 +68,13 @@ class Npz:
             raise DataError(
                 f"{self._path.parent / captions} has no field {error}; it has {', '.join(rows[0])}"
             ) from error
-        self._classes = {name: i for i, name in enumerate(sorted(set(names)))}
+        try:
+            self._classes = {name: i for i, name in enumerate(sorted(set(names)))}
+        except TypeError as error:  # a list, or texts among numbers
+            raise DataError(
+                f"{self._path.parent / captions}: the field {label_field!r} holds values of several kinds, or lists;"
+                " classes are all texts or all numbers"
+            ) from error
         self._labels = [self._classes[name] for name in names]
 
     def _load(self) -> np.ndarray:

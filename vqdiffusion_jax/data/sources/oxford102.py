@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import DataError, one_line
+from ...user_files import open_regular
 from ..account import Account
 from ..listing import picture_files
 from ..records import Record, existing, read_bytes, record_id
 from .folder import read_lines
 
+_MOST_MAT = 2**18  # bytes; the largest of the data set's has 15,000, and they are packed
 _CAPTIONS = ("text_c10", "captions", "text")
 
 
@@ -67,7 +69,7 @@ class Oxford102:
 
 def _number(name: str) -> int:
     match = re.fullmatch(r"image_(\d+)\.jpg", name)
-    if match is None:
+    if match is None or not int(match[1]):
         raise DataError(f"jpg/{name} is not named as Oxford-102's images are, image_00001.jpg")
     return int(match[1])
 
@@ -83,8 +85,12 @@ def _mat(path: Path, variable: str) -> np.ndarray | None:
             f"{path} needs scipy to be read; install it with pip install scipy, or move the file away"
         ) from None
     try:
-        return np.asarray(loadmat(path)[variable]).ravel()
+        with open_regular(path, most=_MOST_MAT) as file:
+            values = np.asarray(loadmat(file, variable_names=[variable])[variable]).ravel()
+        if values.dtype.kind not in "iuf":
+            raise ValueError(f"it holds {values.dtype}, no numbers")
+        return values
     except Exception as error:  # scipy's parser raises errors of many classes
         raise DataError(
-            f"{path} holds no variable {variable!r} that can be read ({type(error).__name__}: {error})"
+            f"{path} holds no variable {variable!r} that can be read ({type(error).__name__}: {one_line(error)})"
         ) from error

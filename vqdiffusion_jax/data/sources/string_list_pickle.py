@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
+from ...user_files import read_bytes
 
 _STRINGS = {
     "STRING",
@@ -17,6 +18,7 @@ _STRINGS = {
     "SHORT_BINUNICODE",
     "BINUNICODE8",
 }
+_MOST_BYTES = 2**26
 _LIST_STARTS = {"EMPTY_LIST", "LIST"}
 _STORES = {"PUT", "BINPUT", "LONG_BINPUT"}
 _RECALLS = {"GET", "BINGET", "LONG_BINGET"}
@@ -33,7 +35,7 @@ def read_string_list(path: Path) -> list[str]:
     lists, last = 0, None
     try:
         argument: Any  # a string or a number, as the opcode says
-        for opcode, argument, _ in pickletools.genops(path.read_bytes()):
+        for opcode, argument, _ in pickletools.genops(read_bytes(path, most=_MOST_BYTES)):
             name = opcode.name
             if name in _STRINGS:
                 last = argument

@@ -13,6 +13,7 @@ from absl import logging
 
 from ...errors import BrokenRecord, one_line
 from ...files import write_whole
+from ...user_arrays import read_npz
 from ...user_files import decode_text, open_regular, parse_json
 from ..account import Account
 from ..caption_table import CAPTION_COLUMNS
@@ -26,7 +27,6 @@ _VERSION = 3
 # Of the index: shard; offset and size of the picture, of the text and of the JSON; without one the offset is -1.
 _COLUMNS = 7
 _INDEX = ".vqdiffusion_index.npz"
-_MOST_INDEX = 1 << 33  # bytes
 _MOST_TEXT = 1 << 24
 
 
@@ -163,8 +163,7 @@ def _read_index(file: Path, shards: list[str], facts: np.ndarray) -> dict[str, n
     if not os.path.lexists(file):
         return None
     try:
-        with open_regular(file, most=_MOST_INDEX) as opened, np.load(opened, allow_pickle=False) as stored:
-            table = {name: stored[name] for name in stored.files}
+        table = read_npz(file)
         if int(table["version"]) != _VERSION or table["shards"].tolist() != shards:
             return None
         if not np.array_equal(table["facts"], facts):

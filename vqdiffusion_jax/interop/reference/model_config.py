@@ -15,6 +15,7 @@ from ...config import (
     TextEmbeddingConfig,
     TokenizerConfig,
     VQGANConfig,
+    from_dict,
 )
 from ...presets import PRESETS
 from ..codecs.keys import codec_config
@@ -25,15 +26,18 @@ BYTE_TOKENS = 256  # a CLIP vocabulary is the reference's end_idx and the 256 by
 
 
 def model_config(fields: Mapping[str, Mapping[str, Any]]) -> ModelConfig:
-    """Return the ModelConfig of these fields.  Raises ConfigError if they cannot be those of one model."""
+    """Return the ModelConfig of these fields.
+
+    Raises ConfigError if they cannot be those of one model, or lack what only a file of weights tells.
+    """
     denoiser_fields = {"num_heads": NUM_HEADS, **fields["denoiser"]}
     grid = denoiser_fields["grid"] = _grid(denoiser_fields, fields["codec"])
     codec = codec_config(fields["codec"], grid=grid)
     condition = denoiser_fields["condition"]
     text: dict[str, Any] = {}
     if condition == "text":
-        encoder = CLIPTextConfig(**fields.get("text_encoder", {}))
-        embedding = TextEmbeddingConfig(**fields.get("text_embedding", {}))
+        encoder = from_dict(CLIPTextConfig, fields.get("text_encoder", {}), where="text_encoder")
+        embedding = from_dict(TextEmbeddingConfig, fields.get("text_embedding", {}), where="text_embedding")
         length = 1 if embedding.pick_last else encoder.context_length
         denoiser_fields = {"condition_length": length, **denoiser_fields}
         tokenizer = {
@@ -44,20 +48,22 @@ def model_config(fields: Mapping[str, Mapping[str, Any]]) -> ModelConfig:
         text = {
             "text_encoder": encoder,
             "text_embedding": embedding,
-            "tokenizer": TokenizerConfig(**tokenizer),
+            "tokenizer": from_dict(TokenizerConfig, tokenizer, where="tokenizer"),
         }
     elif condition == "class":
-        null = denoiser_fields["num_classes"] == CLASSES_WITH_NULL
+        null = denoiser_fields.get("num_classes") == CLASSES_WITH_NULL
         denoiser_fields = {"learnable_null": null, **denoiser_fields}
-    denoiser = DenoiserConfig(**denoiser_fields)
+    denoiser = from_dict(DenoiserConfig, denoiser_fields, where="denoiser")
     schedule = {"num_codes": denoiser.num_codes, "num_timesteps": denoiser.num_timesteps, **fields.get("schedule", {})}
     released_weight = 5.0e-4 if condition == "text" else 1.0e-3
     return ModelConfig(
         denoiser=denoiser,
         codec=codec,
         sampling=_sampling(denoiser, codec),
-        schedule=ScheduleConfig(**schedule),
-        objective=ObjectiveConfig(**{"auxiliary_weight": released_weight, **fields.get("objective", {})}),
+        schedule=from_dict(ScheduleConfig, schedule, where="schedule"),
+        objective=from_dict(
+            ObjectiveConfig, {"auxiliary_weight": released_weight, **fields.get("objective", {})}, where="objective"
+        ),
         **text,
     )
 
