@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .sampling.settings import SamplingSettings
+from .sampling.settings import PICTURES, SamplingSettings
 
 ORIGIN = (  # the flags, besides settings, that a picture depends on
     "checkpoint",
@@ -27,7 +27,6 @@ ORIGIN = (  # the flags, besides settings, that a picture depends on
     "faithful",
     "mesh",
 )
-PICTURES = ("image", "mask_image")  # settings that name files
 KEYWORD = "vqdiffusion"  # of the recipe among the texts of a PNG
 _FORMERLY = ("mask",)  # such settings of older recipes
 _ABOUT = ("mode", "version")

@@ -4,8 +4,8 @@ import asyncio
 
 import httpx
 import pytest
-from vqdiffusion_jax.demo.guard import COOKIE, HEADERS, PageGuard
 
+from vqdiffusion_jax.demo.guard import COOKIE, HEADERS, PageGuard
 from vqdiffusion_jax.demo.limits import Limits
 from vqdiffusion_jax.web.access import Access, is_loopback
 

@@ -6,12 +6,12 @@ import time
 
 import httpx
 import pytest
-from vqdiffusion_jax.demo.guard import HEADERS
 
 from benchmarks._visitor import Visitor
 from tests.demo.browser import served
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.demo.guard import HEADERS
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 

@@ -11,20 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from ..call import Call, planned
 from ..call.call import with_defaults
+from ..call.joint import OWN, joint, shared_by, single_pictures
 from ..config import ModelConfig
 from ..errors import UsageError
 from ..multihost import all_gather
 from ..pipeline import VQDiffusionOutput, VQDiffusionPipeline, pictures_together
-from ..recipe import PICTURES, recipe, recipe_of_one, with_absolute_paths
+from ..recipe import recipe, recipe_of_one, with_absolute_paths
 from ..sampling.fields import settings_of
-from ..sampling.noise import KeyNoise
 from ..sampling.registry import STRATEGIES
-from ..sampling.seeds import noise_of
 from ..sampling.settings import EXCLUSIVE, SCHEDULES, SamplingSettings
 from ..user_files import read_json
 from .pictures import Writer
@@ -33,7 +31,6 @@ from .prompt_table import Row, place
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-_OWN = ("prompt", "class_labels", "negative_prompt")  # settings that may differ between pictures of a batch
 _MOST_BYTES = 2**20  # of a recipe
 
 
@@ -53,7 +50,7 @@ def listed_of_rows(file: str, rows: Sequence[Row], base: SamplingSettings, given
     pictures of one seed after each other, as equal prompts of a call are.
     Raises UsageError, one line that names the row, for settings that are not allowed and names that occur twice.
     """
-    for name in _OWN:
+    for name in OWN:
         if isinstance(given.get(name), list) and len(given[name]) > 1:
             raise UsageError(f"--{name} is given {len(given[name])} times beside a table; give it once, for all rows")
     listed: list[Listed] = []
@@ -108,43 +105,16 @@ def _over(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pictures(row: Row, settings: SamplingSettings) -> Iterator[Listed]:
     """Yield the pictures of a row, each with the settings from which it alone is drawn."""
-    count, seeds = settings.num_images_per_prompt, settings.seed
-    if isinstance(seeds, tuple) and len(seeds) != count:
-        raise ValueError(f"seed holds {len(seeds)} seeds for {count} pictures; give one number, or one a picture")
-    for k in range(count):
-        several = isinstance(seeds, tuple)
-        number = settings.first_image + (0 if several else k)
-        own = settings.changed(num_images_per_prompt=1, first_image=number, seed=seeds[k] if several else seeds)
+    count = settings.num_images_per_prompt
+    for k, own in enumerate(single_pictures(settings)):
         yield Listed(row.line, row.name if row.name is None or count == 1 else f"{row.name}-{k}", own)
 
 
-def joint(pictures: Sequence[Listed]) -> SamplingSettings:
-    """Return the settings of one call that draws pictures of equal settings (see ``groups_of``)."""
-    first, fields = pictures[0].settings, {}
-    for name in _OWN:
-        if getattr(first, name) is not None:
-            fields[name] = tuple(getattr(one.settings, name)[0] for one in pictures)
-    if first.outpaint is None:
-        for name in PICTURES:
-            files = [getattr(one.settings, name) for one in pictures]
-            fields[name] = files[0] if len(set(files)) == 1 else files
-    if first.prompt is None and first.class_labels is None:
-        fields["num_images_per_prompt"] = len(pictures)
-    keys = [noise_of(one.settings.seed or 0, [None], one.settings.first_image).keys for one in pictures]
-    return first.changed(**fields, noise=KeyNoise(jnp.concatenate(keys)))
-
-
 def groups_of(listed: Sequence[Listed]) -> list[list[int]]:
-    """Return the numbers of pictures that can be drawn together.
-
-    They differ in nothing but prompts, classes, seeds, numbers, and pictures to start from.
-    """
+    """Return the numbers of pictures that can be drawn together (see ``call.joint``)."""
     groups: dict[str, list[int]] = {}
     for number, one in enumerate(listed):
-        table = one.settings.to_dict()
-        own = (*_OWN, "seed", "first_image", *(PICTURES if one.settings.outpaint is None else ()))
-        key = {name: None if name in own else value for name, value in table.items()}
-        groups.setdefault(json.dumps(key, sort_keys=True), []).append(number)
+        groups.setdefault(shared_by(one.settings), []).append(number)
     return list(groups.values())
 
 
@@ -160,7 +130,7 @@ def settled(
         pictures = [listed[number] for number in numbers]
         if pictures[0].settings.image is None:
             try:
-                settle(joint(pictures))
+                settle(joint([one.settings for one in pictures]))
                 continue
             except ValueError:
                 pass  # the row is found below
@@ -212,7 +182,7 @@ class Work:
         """Yield each batch as soon as it is drawn, numbered as the writer counts, and its network calls at most."""
         rank = {number: index for index, number in enumerate(self.todo)}
         for chunk in self.chunks:
-            call = settle(joint([self.listed[number] for number in chunk]))
+            call = settle(joint([self.listed[number].settings for number in chunk]))
             numbers = np.array([rank[number] for number in chunk])
             for batch in draw(call):
                 yield dataclasses.replace(batch, indices=numbers[batch.indices]), len(call.plan)

@@ -25,6 +25,7 @@ from .strategy import Strategy
 
 NULLS = ("auto", "learnable", "text")
 OUTPUT_TYPES = ("pil", "np", "uint8", "tokens")
+PICTURES = ("image", "mask_image")  # settings that name files
 WHAT, START, HOW, OUTPUT = "what", "start", "how", "output"
 EXCLUSIVE = (  # pairs of fields that set the same thing
     ("truncation_rate", "top_k"),
