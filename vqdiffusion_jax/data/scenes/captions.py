@@ -35,7 +35,7 @@ _LIKE_YOU = ("uni", "eu", "ewe", "one-")  # vowels that are spoken as consonants
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """The scene as someone might put it, with some of its facts left out."""
+    """Return the scene as someone might put it, with some of its facts left out."""
     if scene.plain:
         return _spoken(scene.objects[0].concept)
     articles = rng.random() < 0.7
