@@ -33,6 +33,7 @@ from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import VQGAN
 from .sharding import shard
+from .text.known_words import KnownWords, read_words
 from .text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class OpenedModel:
         tokenizer: of a text model.
         read: from (compute, the text tower's or None, mesh or None) to the model.
         origin: of the weights, as far as it is known.
+        known_words: of the captions that a text model was trained on, where its folder has them.
     """
 
     path: Path
@@ -79,6 +81,7 @@ class OpenedModel:
     tokenizer: Tokenizer | None
     read: Callable[[ComputeConfig, ComputeConfig | None, Mesh | None], VQDiffusionModel]
     origin: Origin = Origin()
+    known_words: KnownWords | None = None
 
     def load(
         self,
@@ -124,7 +127,8 @@ def open_model(path: str | Path, **companions: Any) -> OpenedModel:
         config = read_config(path)
         stored = Tokenizer.from_files(path / "tokenizer") if (path / "tokenizer").is_dir() else None
         read = partial(read_model, path, config)
-        return OpenedModel(path, config, tokenizer_of(config.tokenizer, stored), read, origin)
+        tokenizer = tokenizer_of(config.tokenizer, stored)
+        return OpenedModel(path, config, tokenizer, read, origin, None if tokenizer is None else read_words(path))
     from .interop.diffusers.folder import fill_diffusers, read_configs
 
     config, tokenizer = read_configs(path)
@@ -289,6 +293,7 @@ def convert(checkpoint: str | Path, out: str | Path, *, safetensors: bool = Fals
         provenance="The weights were converted to this format.",
         origin=_origin_of(checkpoint, found),
         safetensors=safetensors,
+        known_words=read_words(found.path) if found.path.is_dir() else None,
     )
     return report
 

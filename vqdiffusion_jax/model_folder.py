@@ -3,6 +3,7 @@
     config.json   the kind, and every choice that the model is made of
     weights/      arrays under their parameter paths, or weights.safetensors in its place
     tokenizer/    vocabulary and merges (text models)
+    words.json    the words of the captions that it was trained on, where the data set knows them
     README.md     its card: origin and licence, as far as they are known
 
 All kinds have the same files, and the same parameter paths under ``weights``.
@@ -41,6 +42,7 @@ from .models.vqdiffusion import VQDiffusionModel
 from .multihost import barrier
 from .safetensors_weights import FILE, load_safetensors, save_safetensors
 from .sharding import shardings
+from .text.known_words import KnownWords, write_words
 from .text.tokenizer import Tokenizer
 from .user_files import read_json
 
@@ -100,6 +102,7 @@ def write_folder(
     origin: Origin = Origin(),
     name: str | None = None,
     safetensors: bool = False,
+    known_words: KnownWords | None = None,
 ) -> None:
     """Write a model folder, whole or not at all.  All processes call this, and each writes its share of the weights.
 
@@ -114,6 +117,7 @@ def write_folder(
         origin: of the weights, for README.md and config.json.
         name: by which README.md loads the folder; by default its own.
         safetensors: write weights.safetensors, which other programs read too, in place of ``weights``.
+        known_words: of a text model's captions, as far as they are known.
 
     Raises:
         FileExistsError: if the folder holds anything.
@@ -153,6 +157,7 @@ def write_folder(
             (place / "README.md").write_text(readme, encoding="utf-8")
             if tokenizer is not None:
                 tokenizer.to_files(place / "tokenizer")
+                write_words(place, known_words)
         if safetensors:
             save_safetensors(place / FILE, model)
         else:

@@ -7,6 +7,7 @@ pictures.
 from __future__ import annotations
 
 import functools
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +20,7 @@ import numpy as np
 
 from .batching import ambient, batch_devices, in_batches, spread
 from .call import Call, Given, pictures_of, planned, rows_of, settle
+from .call.conditions import texts_of
 from .call.noise import noise_rows, padded_noise
 from .config import ModelConfig
 from .diffusers_api import DiffusersMethods, loading_options, seed_of, step_end_callback
@@ -47,9 +49,11 @@ from .sampling.loop import NOT_A_NUMBER
 from .sampling.seeds import Seed, checked_seed
 from .sampling.settings import SamplingFields, SamplingSettings
 from .sampling.strategy import for_steps
+from .text.known_words import KnownWords, UnknownWordsWarning
 from .text.tokenizer import Tokenizer
 
 PICTURES_A_DEVICE = 16  # drawn together by default on an accelerator; more hardly raises the rate and may not fit
+_MOST_REMEMBERED = 1000  # prompts that were looked at
 _ENCODER_DRAW = 2**30  # number of the encoder's noise draw, beyond every draw of the sampler
 
 
@@ -82,11 +86,17 @@ class VQDiffusionPipeline(DiffusersMethods):
     """A model and its tokenizer, ready to draw pictures from text, a class or nothing.
 
     tokenizer: of a text model; by default the one that the model's configuration names.
+    known_words: of the captions that a text model was trained on; a call warns of prompts with others.
     mesh: pictures are spread over its data and fsdp axes; ``from_pretrained`` also places the weights on it.
     """
 
     def __init__(
-        self, model: VQDiffusionModel, tokenizer: Tokenizer | None = None, *, mesh: jax.sharding.Mesh | None = None
+        self,
+        model: VQDiffusionModel,
+        tokenizer: Tokenizer | None = None,
+        *,
+        mesh: jax.sharding.Mesh | None = None,
+        known_words: KnownWords | None = None,
     ):
         check_finite(model, "the model")
         self.model = model
@@ -94,6 +104,8 @@ class VQDiffusionPipeline(DiffusersMethods):
         self.schedule: Schedule = make_schedule(model.config.schedule)
         self.tokenizer = tokenizer or (Tokenizer(model.config.tokenizer) if model.config.tokenizer else None)
         self.mesh = mesh
+        self.known_words = known_words
+        self._warned_of: set[str] = set()  # prompts
         self._loaded: tuple[Origin, list[weakref.ref]] | None = None  # what came from where
 
     @classmethod
@@ -110,7 +122,7 @@ class VQDiffusionPipeline(DiffusersMethods):
         from .loading import open_and_load  # here, since it imports the readers of all formats
 
         opened, model = open_and_load(path, mesh=mesh, **loading_options(options))
-        pipeline = cls(model, opened.tokenizer, mesh=mesh)
+        pipeline = cls(model, opened.tokenizer, mesh=mesh, known_words=opened.known_words)
         pipeline._loaded = opened.origin, [weakref.ref(leaf) for leaf in jax.tree.leaves(model)]
         return pipeline
 
@@ -131,7 +143,8 @@ class VQDiffusionPipeline(DiffusersMethods):
         """
         from .loading import write_folder
 
-        write_folder(folder, self.model, self.tokenizer, origin=self.origin, safetensors=safetensors)
+        words = self.known_words
+        write_folder(folder, self.model, self.tokenizer, origin=self.origin, safetensors=safetensors, known_words=words)
 
     def push_to_hub(
         self,
@@ -160,7 +173,15 @@ class VQDiffusionPipeline(DiffusersMethods):
         from .loading import write_folder
 
         def write(folder: Path) -> None:
-            write_folder(folder, self.model, self.tokenizer, origin=self.origin, name=repo, safetensors=True)
+            write_folder(
+                folder,
+                self.model,
+                self.tokenizer,
+                origin=self.origin,
+                name=repo,
+                safetensors=True,
+                known_words=self.known_words,
+            )
 
         return upload(
             write, repo, token=token, private=private, revision=revision, message=commit_message, create_pr=create_pr
@@ -271,6 +292,9 @@ class VQDiffusionPipeline(DiffusersMethods):
         Returns:
           VQDiffusionOutput, or (images,) if not return_dict.
 
+        Warns:
+          UnknownWordsWarning: once a prompt, for words that the model was not taught, where it knows its words.
+
         Raises:
           SettingError: a ValueError of one line for an argument that cannot be used, before anything is computed.
         """
@@ -285,6 +309,7 @@ class VQDiffusionPipeline(DiffusersMethods):
             callback = step_end_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
             callback_steps = 1
         call = settle(self.config, self.schedule, self.tokenizer, settings)
+        self._warn_of_words(texts_of(settings.prompt))
         self._interrupt = False
         drawn = []
         with self._bar(call, progress) as bar:
@@ -298,6 +323,17 @@ class VQDiffusionPipeline(DiffusersMethods):
                     break
         output = _joined(drawn)
         return output if return_dict else (output.images,)
+
+    def _warn_of_words(self, prompts: Sequence[str]) -> None:
+        """Warn of prompts with words that the model was not taught, of each prompt once."""
+        if self.known_words is None:
+            return
+        new = [prompt for prompt in prompts if prompt not in self._warned_of]
+        if len(self._warned_of) > _MOST_REMEMBERED:
+            self._warned_of.clear()
+        self._warned_of.update(new)
+        for line in self.known_words.told_of_all(new):
+            warnings.warn(line, UnknownWordsWarning, stacklevel=3)
 
     def _bar(self, call: Call, progress: bool | None) -> AbstractContextManager[Callable[..., None] | None]:
         """Return a context with the callback of a bar of the call, or with None if none is shown."""

@@ -10,9 +10,10 @@ from PIL import Image
 from tests.in_process import left_as_it_was
 from tests.interop.files import model_config, perturbed, save, tensors_of
 from tests.networks import random_network
-from vqdiffusion_jax import VQDiffusionPipeline
+from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli import run
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.text.known_words import KnownWords
 
 SETTINGS = {"num_inference_steps": 2, "guidance_scale": 2.0, "num_images_per_prompt": 2, "first_image": 1, "seed": 3}
 FLAGS = (
@@ -58,3 +59,16 @@ def test_a_file_is_planned_and_a_call_settled_once(checkpoint, tmp_path, monkeyp
     drawn = VQDiffusionPipeline.from_pretrained(path, mapping=mapping)("a dog", output_type="uint8", **SETTINGS).images
     for number, picture in enumerate(drawn):
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{number:06d}.png")), picture)
+
+
+def test_words_that_the_model_was_not_taught_are_told_and_no_error(tmp_path, capsys):
+    words = KnownWords(("car",), frozenset({"a"}), {"auto": "car"})
+    VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_text")), known_words=words).save_pretrained(
+        tmp_path / "model"
+    )
+    command = ["main.py", f"--checkpoint={tmp_path / 'model'}", "--prompt=an auto", "--prompt=a car", "--dry_run"]
+    with left_as_it_was():
+        assert run(command) == 0
+    said = capsys.readouterr()
+    assert [line for line in said.err.splitlines() if "taught" in line] == [f"warning: {words.told('an auto')}"]
+    assert "network calls" in said.out and "taught" not in said.out

@@ -19,6 +19,7 @@ from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.data.sources.scenes import Scenes
 from vqdiffusion_jax.errors import ConfigError, DataError
 from vqdiffusion_jax.presets import preset
+from vqdiffusion_jax.text.known_words import words_of
 
 CONCEPTS = ["red apple", "cat face", "dog face", "glasses", "umbrella", "unicorn", "woman’s hat", "Christmas tree"]
 PINNED = [("dog face", "twemoji"), ("glasses", "fxemoji"), ("umbrella", "fluent-3d"), ("woman’s hat", "fluent-3d")]
@@ -289,3 +290,15 @@ def test_mistakes_are_named(root, tmp_path):
         Scenes(tmp_path, "train")
     (tmp_path / "names.txt").write_text("Red apple\n\nUmbrella\n")
     assert opened(root, concepts=str(tmp_path / "names.txt")).drawings.concepts == ("red apple", "umbrella")
+
+
+def test_known_words_are_those_of_the_captions(source):
+    """Whatever a caption says is known, and besides names nothing else is."""
+    rng, known, said = np.random.default_rng(0), source.known_words, set()
+    for index in range(2000):
+        scene = source.scene(index)
+        for text in (caption(scene, rng), complete_caption(scene)):
+            assert known.unknown(text) == []
+            said.update(words_of(text))
+    assert known.words <= said and set(known.names) == {concept.lower().replace("’", "'") for concept in CONCEPTS}
+    assert known.nearest("puppies") == "dog face" and known.unknown("puppies") == ["puppies"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,11 @@ from tests.networks import random_network
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.data import DataConfig, make_loader
 from vqdiffusion_jax.data.cache_writer import write_cache
+from vqdiffusion_jax.data.records import Selection, known_words_of
 from vqdiffusion_jax.data.token_cache import TokenCache, codec_fingerprint, pack, unpack
 from vqdiffusion_jax.errors import DataError
 from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float
+from vqdiffusion_jax.text.known_words import KnownWords
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 
 TEXT, GUMBEL, CLASS = preset("tiny_text"), preset("tiny_unconditional"), preset("tiny_class")
@@ -294,3 +297,16 @@ def test_a_wrong_cache_is_refused_in_one_line(write, codecs, tmp_path):
             write(**options)
     (tmp_path / "cache" / "train" / "manifest.json").write_text("{}")
     refused(TEXT, "is not of a vqdiffusion_jax token cache")
+
+
+def test_a_cache_carries_the_words_of_the_data_set(write, tmp_path, monkeypatch):
+    """From there they go to the model that is trained on it."""
+    words = KnownWords(("apple",), frozenset({"a"}), {"fruit": "apple"})
+    monkeypatch.setattr("vqdiffusion_jax.data.sources.folder.Folder.known_words", words, raising=False)
+    write(out="with")
+    monkeypatch.undo()
+    write(out="without")
+    assert TokenCache(tmp_path / "without", "train", TEXT).known_words is None
+    cache = TokenCache(tmp_path / "with", "train", TEXT)
+    assert known_words_of(cache) == known_words_of(pickle.loads(pickle.dumps(cache))) == words
+    assert known_words_of(Selection(cache, np.arange(2))) == words

@@ -13,12 +13,16 @@ from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.demo.guard import HEADERS
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.text.known_words import KnownWords
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "model"
-    VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_text"))).save_pretrained(folder)
+    words = KnownWords(("red apple", "car"), frozenset({"a", "b"}), {"auto": "car"})
+    VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_text")), known_words=words).save_pretrained(
+        folder
+    )
     return folder
 
 
@@ -82,6 +86,19 @@ def test_a_visitor_draws_and_bad_events_change_nothing(page):
             await visitor.press("Draw")
             await visitor.wait("status", "done")
             assert visitor.text("mistake") == "" and "call 4 of 4" in visitor.text("caption")
+
+    asyncio.run(visit())
+
+
+def test_unknown_words_are_told_and_known_names_can_be_clicked(page):
+    async def visit():
+        async with Visitor(page) as visitor:
+            assert visitor.text("words") == ""
+            await visitor.fill(Prompt="a blue auto")
+            await visitor.wait("words", 'The model was not taught "blue", "auto" (did you mean car?)')
+            await visitor.event(visitor.find(text="red apple"), "click", {})
+            await visitor.wait_not("words", "taught")
+            assert visitor.find(label="Prompt")["props"]["value"] == "red apple"
 
     asyncio.run(visit())
 

@@ -7,6 +7,8 @@ from PIL import Image
 
 from tests.in_process import left_as_it_was
 from vqdiffusion_jax.cli import run
+from vqdiffusion_jax.text.known_words import KnownWords
+from vqdiffusion_jax.training.export import export
 
 CONFIG = """
 from dataclasses import replace
@@ -42,7 +44,11 @@ def command(monkeypatch):
 
 
 @pytest.mark.usefixtures("compilation_cache")
-def test_a_codec_a_denoiser_on_it_and_a_picture(command, tmp_path, capsys):
+def test_a_codec_a_denoiser_on_it_and_a_picture(command, tmp_path, capsys, monkeypatch):
+    words, exported = KnownWords(("one", "two")), []  # of a data set that knows them
+    monkeypatch.setattr("vqdiffusion_jax.data.sources.folder.Folder.known_words", words, raising=False)
+    place = "vqdiffusion_jax.training.denoiser.task.export"
+    monkeypatch.setattr(place, lambda *arguments: exported.append(arguments[-1]) or export(*arguments))
     for name, colour in (("one", 0), ("two", 200)):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for index in range(4):
@@ -55,6 +61,7 @@ def test_a_codec_a_denoiser_on_it_and_a_picture(command, tmp_path, capsys):
     codec, denoiser = tmp_path / "codec", tmp_path / "denoiser"
     command("--mode=train_vqgan", f"--config={codec}.py", f"--workdir={codec}")
     command("--mode=train", f"--config={denoiser}.py", f"--codec={codec / 'model'}", f"--workdir={denoiser}")
+    assert exported == [words]
     shown = ("--class_labels=1", "--num_inference_steps=2", "--noprogress")
     command("--mode=sample", f"--checkpoint={denoiser / 'model'}", *shown, f"--out={tmp_path / 'out'}")
     assert Image.open(tmp_path / "out" / "000000.png").size == (16, 16)

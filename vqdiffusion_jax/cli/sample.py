@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from ..pipeline import VQDiffusionOutput
+    from ..text.known_words import KnownWords
     from .picture_list import Listed
 
 SHARED = ("checkpoint", *COMPANIONS, "dtype", *PROCESSES, *PROFILE)
@@ -103,6 +105,7 @@ def main() -> None:
     if listed is not None:
         listed = picture_list.settled(file, listed, config, settled)
     call = settled(settings)
+    tell_words(opened.known_words, [one.settings for one in listed] if listed else [call.settings])
     if FLAGS.dry_run:
         print(describe(config, compute, call, batch=settings.batch_size or 1, mesh_sizes=mesh_sizes()))
         return
@@ -117,8 +120,9 @@ def main() -> None:
             print(f"skipped: {work.skipped} of {len(listed)} pictures, which are in {out} already")
         if not work.chunks:
             return
+    known_words = opened.known_words
     model = opened.load(compute=compute, mesh=mesh, clip_dtype=FLAGS.clip_dtype)
-    pipeline = VQDiffusionPipeline(model, tokenizer, mesh=mesh)
+    pipeline = VQDiffusionPipeline(model, tokenizer, mesh=mesh, known_words=known_words)
     del opened  # with the parts of files that it holds
     out.mkdir(parents=True, exist_ok=True)
     if work is None:
@@ -143,6 +147,12 @@ def main() -> None:
         for batch, steps in batches if profile is None else profile.steps(batches):
             writer.add(batch, pipeline, steps)
     writer.finish()
+
+
+def tell_words(known: KnownWords | None, drawn: Sequence[SamplingSettings]) -> None:
+    """Say on stderr which words of the prompts the model was not taught, where it knows its words."""
+    for line in known.told_of_all(prompt for one in drawn for prompt in one.prompt or ()) if known else ():
+        print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def settings_given() -> SamplingSettings:

@@ -31,6 +31,7 @@ def main() -> None:
     import jax
 
     from ..data.loader import make_loader
+    from ..data.records import known_words_of
     from ..data.token_cache import codec_fingerprint, read_manifest
     from ..training.denoiser.config import train_config
     from ..training.denoiser.init_from import load_pretrained
@@ -53,8 +54,10 @@ def main() -> None:
         made_by = read_manifest(Path(config.data["cache"]) / "train").get("codec_fingerprint")
         pretrained = replace(pretrained, codec_fingerprint=made_by)
 
+    task = DenoiserTask(config, pretrained, mesh)
+
     def loader(split: str):
-        return make_loader(
+        made = make_loader(
             config.data,
             config.model,
             split=split,
@@ -66,5 +69,8 @@ def main() -> None:
             tokenizer=pretrained.tokenizer,
             codec_fingerprint=fingerprint,
         )
+        if split == "train":
+            task.known_words = known_words_of(made.source)
+        return made
 
-    run(DenoiserTask(config, pretrained, mesh), loader)
+    run(task, loader)

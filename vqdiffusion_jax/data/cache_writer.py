@@ -19,6 +19,7 @@ from ..folder_lock import FolderLock
 from ..models.vqgan import VQGAN, encode_exactly, images_to_float
 from ..pictures import WHITE, Colour, colour_of
 from ..random_keys import MAX_SEED, key_of
+from ..text.known_words import write_words
 from ..text.tokenizer import Tokenizer
 from .config import DataConfig
 from .examples import captions_or_none, cut, label_of, read_record, refuse_missing, tokenizer_config
@@ -26,7 +27,7 @@ from .extras import needed
 from .loader import check_classes, check_examples
 from .missing import with_captions
 from .read_ahead import read_ahead
-from .records import Source, too_many
+from .records import Source, known_words_of, too_many
 from .sources import open_source
 from .token_cache import (
     MANIFEST,
@@ -126,6 +127,7 @@ def write_cache(
     )
     folder = out / split
     _claim(folder, manifest)
+    write_words(folder, known_words_of(source))
     lock = f".part-{process_index}-of-{process_count}.lock"
     with FolderLock(folder, lock, doing="tokenizing", flag="--out", error=DataError):
         names = shard_names(manifest)

@@ -12,6 +12,7 @@ import numpy as np
 from .. import user_files
 from ..errors import BrokenRecord, DataError, printable
 from ..pictures import MOST_FILE_BYTES
+from ..text.known_words import KnownWords
 from .account import account_of
 
 
@@ -53,7 +54,7 @@ class Source(Protocol):
     raises DataError or FileNotFoundError if there is nothing to read.  ``source[i]`` raises BrokenRecord (or OSError)
     for a record that cannot be read.  A data set without splits has ``group(i)``: records of equal groups are held out
     together.  It may have ``lacks_caption(i)``, True for a record that is known to have no caption without reading a
-    file, and ``account``, an ``Account`` of what it leaves out.
+    file, ``account``, an ``Account`` of what it leaves out, and ``known_words``, the ``KnownWords`` of its captions.
     """
 
     def __len__(self) -> int: ...
@@ -70,6 +71,11 @@ class DividedSource(Source, Protocol):
         ...
 
 
+def known_words_of(source: object) -> KnownWords | None:
+    """Return the words of a data set's captions, if it knows them."""
+    return getattr(source, "known_words", None)
+
+
 class Selection:
     """Some records of a source, by their numbers there."""
 
@@ -78,6 +84,7 @@ class Selection:
         self.num_classes = getattr(source, "num_classes", None)
         self.classes = getattr(source, "classes", ())
         self.account = account_of(source)
+        self.known_words = known_words_of(source)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -22,6 +22,7 @@ from ..config import ModelConfig, TokenizerConfig, VQGANConfig, to_dict
 from ..errors import BrokenRecord, DataError, brief, shown
 from ..models.vqgan import VQGAN
 from ..paths import path_of
+from ..text.known_words import read_words
 from ..text.tokenizer import Tokenizer
 from ..user_files import read_json
 from .extras import needed
@@ -237,6 +238,7 @@ class TokenCache:
                 f"{folder} lacks {len(missing)} of {len(shards)} shards, {missing[0].name} first;"
                 " tokenize again to finish it (--mode=tokenize)"
             )
+        self.known_words = read_words(folder)
         self._open([str(shard) for shard in shards])
         if not len(self):
             raise DataError(f"{folder} holds no example; see the .json files in it for what was left out")
@@ -252,10 +254,10 @@ class TokenCache:
         self.empty_text = self.manifest["empty_text"]
 
     def __getstate__(self) -> dict:
-        return {"manifest": self.manifest, "_paths": self._paths}
+        return {"manifest": self.manifest, "known_words": self.known_words, "_paths": self._paths}
 
     def __setstate__(self, state: dict) -> None:
-        self.manifest = state["manifest"]
+        self.manifest, self.known_words = state["manifest"], state["known_words"]
         self._open(state["_paths"])
 
     def __len__(self) -> int:

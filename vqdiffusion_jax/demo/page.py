@@ -26,6 +26,7 @@ from .mask_editor import MaskEditor
 from .pictures import archive, as_url
 from .queue import DONE, WAITING, Queue, Run
 from .widgets import CRISP, input_for
+from .word_hints import WordHints
 from .wording import TITLE, told, told_to
 
 REFRESH = 0.1  # seconds between looks at a run
@@ -80,6 +81,8 @@ class Page:
             with ui.column().classes("w-80 shrink-0 gap-2"):
                 self._introduce()
                 self._add("prompt", "class_labels")
+                if self.pipeline.known_words and "prompt" in self.elements:
+                    WordHints(self.pipeline.known_words, self.elements["prompt"])
                 self._offer_drawing()
                 self._add("seed", "num_images_per_prompt", "guidance_scale", "guidance_plausibility", "truncation_rate")
                 self._offer_strategies()

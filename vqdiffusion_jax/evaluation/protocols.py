@@ -120,10 +120,7 @@ PROTOCOLS = {
 
 
 def find_protocol(name: str) -> Protocol:
-    """Return the protocol of that name, or of a JSON file.
-
-    Raises EvaluationError naming the nearest one if there is none.
-    """
+    """The protocol of that name, or of a JSON file.  Raises EvaluationError naming the nearest one if there is none."""
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     if Path(name).suffix == ".json":

@@ -11,11 +11,16 @@ import jax
 from ..files import put_back, replace_folder
 from ..loading import write_folder
 from ..multihost import barrier
+from ..text.known_words import KnownWords
 from ..text.tokenizer import Tokenizer
 
 
-def export(folder: Path, model: Any, tokenizer: Tokenizer | None, step: int) -> list[str]:
+def export(
+    folder: Path, model: Any, tokenizer: Tokenizer | None, step: int, known_words: KnownWords | None = None
+) -> list[str]:
     """Write ``model``, on a mesh of all processes, to ``folder / "model"`` and return lines for people.
+
+    known_words: of the captions that it was trained on, if the data set knows them.
 
     All processes call this.  A folder of an earlier end of the run is replaced when the new one is whole; an error
     before that leaves it there.
@@ -27,7 +32,8 @@ def export(folder: Path, model: Any, tokenizer: Tokenizer | None, step: int) -> 
             shutil.rmtree(unfinished, ignore_errors=True)
     barrier("what an earlier export left is gone")
     try:  # under its final name, which its README tells
-        write_folder(beside / place.name, model, tokenizer, provenance=f"Trained for {step} steps.")
+        trained = f"Trained for {step} steps."
+        write_folder(beside / place.name, model, tokenizer, provenance=trained, known_words=known_words)
         if first:
             replace_folder(place, beside / place.name)
     finally:

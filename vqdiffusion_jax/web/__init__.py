@@ -1,1 +1,1 @@
-"""The parts that the page and the API share: the door before a server, its limits and its log."""
+"""What the page and the API share: the door before a server, its limits and its log."""

@@ -1,4 +1,4 @@
-"""Access to a server: hosts that a request may name, pages that may send it, and the password."""
+"""Who may use a server: hosts that a request may name, pages that may send it, and the password."""
 
 from __future__ import annotations
 

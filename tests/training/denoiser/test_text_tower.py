@@ -7,11 +7,13 @@ import pytest
 from tests.training.toy import ToyLoader, make_config, make_model
 from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.sharding import make_mesh
+from vqdiffusion_jax.text.known_words import KnownWords
 from vqdiffusion_jax.training.denoiser.init_from import Pretrained, load_pretrained
 from vqdiffusion_jax.training.denoiser.state import create_state
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask
 from vqdiffusion_jax.training.loop import train
 
+WORDS = KnownWords(("apple",), frozenset({"a"}))
 CONFIG = make_config("text", train_text_encoder=True, steps=2)
 
 
@@ -25,9 +27,9 @@ def trained(tmp_path_factory, compilation_cache):
     folder, mesh = tmp_path_factory.mktemp("run"), make_mesh(devices=jax.devices()[:1])
     model = make_model(CONFIG)
     first = jax.tree.map(np.asarray, create_state(CONFIG, mesh).trained)
-    outcome = train(
-        DenoiserTask(CONFIG, Pretrained(codec=model.codec), mesh), folder, ToyLoader(CONFIG), log=lambda line: None
-    )
+    task = DenoiserTask(CONFIG, Pretrained(codec=model.codec), mesh)
+    task.known_words = WORDS
+    outcome = train(task, folder, ToyLoader(CONFIG), log=lambda line: None)
     return folder, first, outcome.state
 
 
@@ -43,7 +45,9 @@ def test_tower_and_its_average_move(trained):
 
 def test_average_is_exported_and_started_from(trained):
     folder, _, state = trained
-    exported = VQDiffusionPipeline.from_pretrained(folder / "model").model
+    pipeline = VQDiffusionPipeline.from_pretrained(folder / "model")
+    exported = pipeline.model
+    assert pipeline.known_words == WORDS
     assert all(equal(exported.text_encoder, state.ema.text_encoder)) and all(
         equal(exported.denoiser, state.ema.denoiser)
     )

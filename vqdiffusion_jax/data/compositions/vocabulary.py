@@ -51,9 +51,7 @@ def names_of(concepts: Sequence[str]) -> dict[str, tuple[Name, ...]]:
 
 
 def choose_concepts(wanted: int | str | Sequence[str]) -> list[str]:
-    """Return the first ``wanted`` concepts of the vocabulary (0: all), or those named.
-
-    ``"all"`` adds those of scenes/concepts.txt.
+    """The first ``wanted`` concepts of the vocabulary (0: all), ``"all"`` with scenes/concepts.txt, or the ones named.
 
     Raises:
       DataError: fewer than two concepts, or one that the vocabulary does not have.

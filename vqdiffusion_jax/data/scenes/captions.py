@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...text.known_words import words_of
 from .scene import Placed, Scene
-from .words import STYLES
+from .words import COLOURS, STYLES
 
 _SIZE_WORDS = {"small": ("small", "little"), "medium": ("medium", "medium-sized"), "large": ("large", "big")}
 _PLACES = {
@@ -34,8 +35,16 @@ _SINGULAR_ENDINGS = ("ss", "us")
 _LIKE_YOU = ("uni", "eu", "ewe", "one-")  # vowels that are spoken as consonants
 
 
+def words_besides_names() -> frozenset[str]:
+    """Return all words of ``caption`` and ``complete_caption`` but those of the concepts' names."""
+    wordings = [*_PLACES.values(), _MIDDLE, *_SIZE_WORDS.values(), *_RELATIONS["horizontal"], *_RELATIONS["vertical"]]
+    told = [wording for several in wordings for wording in several]
+    told += [*_BACKGROUNDS, *_STYLES_BEFORE, *_STYLES_AFTER, *STYLES.values(), *COLOURS, "gray", "a", "an", "and"]
+    return frozenset(word for wording in told for word in words_of(wording.replace("{}", "")))
+
+
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """Return the scene as someone might put it, with some of its facts left out."""
+    """The scene as someone might put it, with some of its facts left out."""
     if scene.plain:
         return _spoken(scene.objects[0].concept)
     articles = rng.random() < 0.7

@@ -1,4 +1,4 @@
-"""The things that a scene can be made of, and the words for them."""
+"""What a scene can be made of, and the words for it."""
 
 from __future__ import annotations
 

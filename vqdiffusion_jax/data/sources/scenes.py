@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError
+from ...text.known_words import KnownWords, words_of
+from ..compositions.vocabulary import names_of
 from ..config import SPLITS
 from ..records import Record
-from ..scenes.captions import caption, complete_caption
+from ..scenes.captions import caption, complete_caption, words_besides_names
 from ..scenes.concepts import choose_concepts
 from ..scenes.drawings import Drawings
 from ..scenes.grammar import Grammar, draw_scene
@@ -83,6 +85,11 @@ class Scenes:
         self._classes = {"": (), "background": tuple(COLOURS), "concept": self.drawings.concepts}[label]
 
     @property
+    def known_words(self) -> KnownWords:
+        """The words of the captions, and other names of the concepts that no caption says."""
+        return words_of_scenes(self.drawings.concepts)
+
+    @property
     def num_classes(self) -> int | None:
         return len(self._classes) or None
 
@@ -117,3 +124,17 @@ class Scenes:
 
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._split, int(index), stream))
+
+
+def words_of_scenes(concepts: Sequence[str]) -> KnownWords:
+    """Return the words of scenes of these concepts."""
+    names = tuple(concept.replace("\u2019", "'") for concept in concepts)
+    taught = words_besides_names().union(*map(words_of, names))
+    synonyms = {
+        word: name
+        for name, others in zip(names, names_of(concepts).values(), strict=True)
+        for other in others
+        for word in (other.text, other.plural)
+        if words_of(word) == [word] and word not in taught
+    }
+    return KnownWords(names, words_besides_names(), synonyms)

@@ -16,6 +16,7 @@ from ...flops import denoiser_flops
 from ...models.shapes import shapes_of
 from ...models.vqdiffusion import VQDiffusionModel
 from ...sharding import shard
+from ...text.known_words import KnownWords
 from ..batch import Batch, HostBatch
 from ..export import export
 from .check import check_batch
@@ -28,8 +29,12 @@ from .step import Frozen, make_step, text_encoder_of
 
 
 class DenoiserTask:
-    """A ``training.task.Task``.  Raises ConfigError if the batch does not divide over ``mesh``."""
+    """A ``training.task.Task``.  Raises ConfigError if the batch does not divide over ``mesh``.
 
+    known_words: of the captions it is trained on, for the model folder; the caller sets them once the data are open.
+    """
+
+    known_words: KnownWords | None = None
     score = "bits_per_token"
 
     def __init__(self, config: TrainConfig, pretrained: Pretrained, mesh: jax.sharding.Mesh):
@@ -91,7 +96,8 @@ class DenoiserTask:
                 "no model folder is written without a codec; "
                 "repeat the command with --codec=FILE_OR_FOLDER, and it will be"
             ]
-        return export(folder, self._whole_model(state), self._pretrained.tokenizer, int(state.step))
+        model, tokenizer = self._whole_model(state), self._pretrained.tokenizer
+        return export(folder, model, tokenizer, int(state.step), self.known_words)
 
     @cached_property
     def _abstract_model(self) -> VQDiffusionModel:
