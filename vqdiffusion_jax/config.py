@@ -531,7 +531,7 @@ def dtype_of(compute: ComputeConfig) -> str:
 
 
 def mlp_ratio(mlp_width: int, width: int) -> float:
-    """The ``mlp_ratio`` of a network ``width`` wide whose MLP is ``mlp_width`` wide."""
+    """Return the ``mlp_ratio`` of a network ``width`` wide whose MLP is ``mlp_width`` wide."""
     return mlp_width // width if mlp_width % width == 0 else mlp_width / width
 
 

@@ -26,7 +26,7 @@ _TASKS = {"text": "text-to-image", "none": "unconditional-image-generation"}  # 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights came from, as far as it is known.
+    """The origin of weights, as far as it is known.
 
     source: the file, folder or repository they were loaded from.  repository, commit: on the Hugging Face hub.
     license: as the source states it.  training: how they were trained.  changed: they are not those of the source any

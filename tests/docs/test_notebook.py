@@ -31,8 +31,13 @@ def test_cells_run_in_order(tmp_path, monkeypatch, capsys):
     assert f"{found.bits_per_token:.2f} bits a token" in capsys.readouterr().out
 
 
-def test_no_outputs_are_kept():
+def test_what_the_cells_show_is_kept():
     notebook = read_notebook(NOTEBOOK)
-    assert notebook["nbformat"] == 4
-    assert not any(cell.get("outputs") for cell in notebook["cells"])
+    assert notebook["nbformat"] == 4 and NOTEBOOK.stat().st_size < 2**20
     assert [cell["id"] for cell in notebook["cells"]] == sorted({cell["id"] for cell in notebook["cells"]})
+    shows = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in shows] == list(range(1, len(shows) + 1))  # from top to bottom, once
+    outputs = [output for cell in shows for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} == {"stream", "execute_result"}  # no error, no bar of progress
+    kinds = [kind for output in outputs for kind in output.get("data", ())]
+    assert kinds.count("image/png") == 6 and kinds.count("image/svg+xml") == 2

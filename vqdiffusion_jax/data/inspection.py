@@ -32,7 +32,7 @@ _CELL, _MARGIN, _TEXT_LINES, _LINE = 128, 8, 3, 14  # pixels of a contact sheet
 
 @dataclass
 class Inspection:
-    """What was found in one split of a data set.
+    """The facts found in one split of a data set.
 
     examples: of the split.  read: of these, the ones that were looked at.  captions: the number of captions of each
     example that was read and has any.  sizes: (width, height) of each picture.  account: what is left out, with the

@@ -26,7 +26,7 @@ class LossState:
 
     @classmethod
     def zeros(cls, num_timesteps: int) -> LossState:
-        """The state before training."""
+        """Return the state before training."""
         return cls(history=jnp.zeros(num_timesteps, jnp.float32), count=jnp.zeros(num_timesteps, jnp.float32))
 
 

@@ -21,6 +21,6 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
 
 
 def _square_root(matrix: np.ndarray) -> np.ndarray:
-    """The symmetric root of a symmetric matrix; eigenvalues that rounding made negative count as 0."""
+    """Return the symmetric root of a symmetric matrix; eigenvalues that rounding made negative count as 0."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T

@@ -26,7 +26,7 @@ class Mixture:
 
 
 def fit_mixture(x: np.ndarray, components: int, *, seed: int = 0) -> Mixture:
-    """The mixture of ``components`` Gaussians that fits x (rows, width), started from k-means with ``seed``."""
+    """Return the mixture of ``components`` Gaussians that fits x (rows, width), started from k-means with ``seed``."""
     responsibilities = np.eye(components)[_k_means(x, components, np.random.default_rng(seed))]
     mixture, before = _maximise(x, responsibilities), -np.inf
     for _ in range(ITERATIONS):

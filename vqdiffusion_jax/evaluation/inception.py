@@ -50,13 +50,13 @@ class ConvNorm(nnx.Module):
 
 
 def max_pool(x: jax.Array, *, strides: int = 2, padding: int = 0) -> jax.Array:
-    """The largest of every 3 x 3 pixels."""
+    """Return the largest of every 3 x 3 pixels."""
     pads: Any = ((padding, padding),) * 2  # flax takes pairs, and declares a str
     return nnx.max_pool(x, (3, 3), (strides, strides), pads)
 
 
 def mean_pool(x: jax.Array) -> jax.Array:
-    """The mean of every 3 x 3 pixels, of those that exist at the border."""
+    """Return the mean of every 3 x 3 pixels, of those that exist at the border."""
     pads: Any = ((1, 1), (1, 1))  # flax takes pairs, and declares a str
     return nnx.avg_pool(x, (3, 3), (1, 1), pads, count_include_pad=False)
 

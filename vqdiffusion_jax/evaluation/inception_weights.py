@@ -66,7 +66,7 @@ IGNORES = (
 
 
 def load_inception(path: str | Path) -> Inception:
-    """The network from pytorch-fid's file (or a state dict of the same names).
+    """Return the network from pytorch-fid's file (or a state dict of the same names).
 
     Raises EvaluationSettingError, which names the right file, if nothing is there; CheckpointError or ConversionError
     for another file.
@@ -80,11 +80,11 @@ def load_inception(path: str | Path) -> Inception:
 
 
 def from_tensors(tensors: Mapping[str, Any], *, what: str = "the file") -> Inception:
-    """The network from pytorch-fid's names.  Raises ConversionError for other keys."""
+    """Return the network from pytorch-fid's names.  Raises ConversionError for other keys."""
     model, _ = apply(RULES, IGNORES, tensors, shapes_of(Inception), what=what)
     return jax.tree.map(jax.numpy.asarray, model)
 
 
 def to_tensors(model: Inception) -> dict[str, np.ndarray]:
-    """The network under pytorch-fid's names, without its counters."""
+    """Return the network under pytorch-fid's names, without its counters."""
     return unapply(RULES, model)

@@ -9,7 +9,7 @@ from .features import check_features
 
 
 def polynomial_mmd2(a: np.ndarray, b: np.ndarray) -> float:
-    """The unbiased squared MMD of (m, width) and (n, width) features under the kernel (x . y / width + 1)^3.
+    """Return the unbiased squared MMD of (m, width) and (n, width) features under the kernel (x . y / width + 1)^3.
 
     Raises EvaluationError for fewer than two rows, other widths or features that are not finite.
     """

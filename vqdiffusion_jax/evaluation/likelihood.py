@@ -82,7 +82,10 @@ def _terms(model: VQDiffusionModel, batch: dict, numbers: jax.Array, key: jax.Ar
 
 
 def summarise(nats: np.ndarray, model: VQDiffusionModel) -> Likelihood:
-    """The bound of all examples from their terms (n, num_timesteps).  Raises EvaluationError if one is not finite."""
+    """Return the bound of all examples from their terms (n, num_timesteps).
+
+    Raises EvaluationError if one is not finite.
+    """
     nats = np.asarray(nats, np.float64)
     if not np.isfinite(nats).all():
         raise EvaluationError(

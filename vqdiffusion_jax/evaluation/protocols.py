@@ -120,7 +120,10 @@ PROTOCOLS = {
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol of that name, or of a JSON file.  Raises EvaluationError naming the nearest one if there is none."""
+    """Return the protocol of that name, or of a JSON file.
+
+    Raises EvaluationError naming the nearest one if there is none.
+    """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     if Path(name).suffix == ".json":

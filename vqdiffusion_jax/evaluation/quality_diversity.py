@@ -33,7 +33,7 @@ class Projection:
 
     @classmethod
     def of(cls, features: np.ndarray, kept_variance: float = KEPT_VARIANCE) -> Projection:
-        """The fewest components that hold ``kept_variance`` of the variance of ``features``."""
+        """Return the fewest components that hold ``kept_variance`` of the variance of ``features``."""
         mean = features.mean(axis=0)
         values, vectors = np.linalg.eigh(np.cov(features, rowvar=False))
         values, vectors = np.clip(values[::-1], 0.0, None), vectors[:, ::-1]

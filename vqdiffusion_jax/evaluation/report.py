@@ -90,7 +90,7 @@ def to_plain(results: Results) -> dict[str, Any]:
 
 
 def as_markdown(protocol: Protocol, about: Mapping[str, Any], results: Results, plot: str | None = None) -> str:
-    """The report as a page."""
+    """Return the report as a page."""
     lines = [
         f"# Evaluation by the protocol {protocol.name}",
         "",

@@ -95,7 +95,7 @@ def check_same_network(a: FeatureStatistics, b: FeatureStatistics) -> None:
 
 
 def warn_if_few(count: int, width: int, what: str) -> str | None:
-    """A warning, also returned, if there are too few pictures for a covariance of full rank."""
+    """Warn, and return the warning, if there are too few pictures for a covariance of full rank."""
     if count > width:
         return None
     message = (
@@ -114,7 +114,7 @@ def write_statistics(path: str | Path, statistics: FeatureStatistics) -> None:
 
 
 def read_statistics(path: str | Path) -> FeatureStatistics:
-    """An .npz of pytorch-fid, ADM or ``write_statistics``.
+    """Return the statistics in an .npz of pytorch-fid, ADM or ``write_statistics``.
 
     Foreign files do not say how many pictures they saw; for them ``count`` is UNKNOWN_COUNT.
     Raises EvaluationError, one line, if the file cannot be read or holds no ``mu`` and ``sigma``.

@@ -12,7 +12,7 @@ _COLOURS = ("#0b6fa4", "#c8553d", "#3a7d44", "#7b4fa3", "#a37b00")
 
 
 def line_plot(title: str, x_label: str, y_label: str, x: Sequence[float], lines: Mapping[str, Sequence[float]]) -> str:
-    """An SVG document with one line, and dots, for each entry of ``lines`` over ``x``."""
+    """Return an SVG document with one line, and dots, for each entry of ``lines`` over ``x``."""
     parts, x_of, y_of = _frame(title, x_label, y_label, x, [value for values in lines.values() for value in values])
     for number, (name, values) in enumerate(lines.items()):
         colour = _COLOURS[number % len(_COLOURS)]
@@ -28,7 +28,7 @@ def line_plot(title: str, x_label: str, y_label: str, x: Sequence[float], lines:
 
 
 def point_plot(title: str, x_label: str, y_label: str, points: Mapping[str, tuple[float, float]]) -> str:
-    """An SVG document with a dot, and its name beside it, for each entry of ``points``."""
+    """Return an SVG document with a dot, and its name beside it, for each entry of ``points``."""
     parts, x_of, y_of = _frame(title, x_label, y_label, *zip(*points.values(), strict=True))
     for number, (name, (x, y)) in enumerate(points.items()):
         colour, right = _COLOURS[number % len(_COLOURS)], x_of(x) > WIDTH / 2
@@ -40,7 +40,7 @@ def point_plot(title: str, x_label: str, y_label: str, points: Mapping[str, tupl
 
 
 def _frame(title: str, x_label: str, y_label: str, x: Sequence[float], y: Sequence[float]):
-    """The beginning of a document with axes and labels, and the scales of both axes."""
+    """Return the beginning of a document with axes and labels, and the scales of both axes."""
     x_ticks, y_ticks = _ticks(min(x), max(x)), _ticks(min(y), max(y))
     x_of = _scale((x_ticks[0], x_ticks[-1]), (_LEFT, WIDTH - _RIGHT))
     y_of = _scale((y_ticks[0], y_ticks[-1]), (HEIGHT - _BOTTOM, _TOP))

@@ -92,5 +92,5 @@ def what_lacks(protocol: Protocol, config: ModelConfig) -> str | None:
 
 
 def folder_name(point: Mapping[str, str]) -> str:
-    """The folder of one run: ``guidance_scale=3,null=text``."""
+    """Return the folder of one run: ``guidance_scale=3,null=text``."""
     return ",".join(f"{name}={value}" for name, value in point.items())

@@ -113,7 +113,7 @@ def _heads_are_split() -> bool:
 
 
 def _blocked(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
-    """The plain form, one head after the other and a long sequence in blocks of queries, so that scores fit a cache."""
+    """Return the plain form, head after head and a long sequence in blocks of queries, so that scores fit a cache."""
     batch, length, heads, width = query.shape
     num_blocks = -(-length // QUERY_BLOCK)
     rows = -(-length // num_blocks)

@@ -46,7 +46,7 @@ class CLIPBlock(nnx.Module):
 
 
 def _norm(width: int, compute: ComputeConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """A LayerNorm that returns float32: CLIP keeps scale and bias unrounded and casts only the result."""
+    """Return a LayerNorm that returns float32: CLIP keeps scale and bias unrounded and casts only the result."""
     return layer_norm(width, replace(compute, dtype="float32"), rngs=rngs)
 
 

@@ -78,7 +78,7 @@ def conv(
     strides: int = 1,
     padding: str | Padding = "SAME",
 ) -> nnx.Conv:
-    """A size x size convolution with bias; kernel (size, size, in, out)."""
+    """Return a size x size convolution with bias; kernel (size, size, in, out)."""
     if (size, strides, padding) == (3, 1, "SAME"):
         layer = Conv3x3(in_channels, out_channels, compute, kernel_init=uniform_init, rngs=rngs)
     else:
@@ -97,7 +97,7 @@ def conv(
 
 
 def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs) -> nnx.Linear:
-    """A 1 x 1 convolution with bias, as the linear layer that it is; kernel (in, out)."""
+    """Return a 1 x 1 convolution with bias, as the linear layer that it is; kernel (in, out)."""
     layer = nnx.Linear(
         in_channels,
         out_channels,

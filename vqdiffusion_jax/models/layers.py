@@ -49,7 +49,7 @@ def linear(
     out_dtype: str | None = None,
     fp8: bool = False,
 ) -> nnx.Linear:
-    """A linear layer: kernel (in, out) from N(0, 0.02), bias zero.
+    """Return a linear layer: kernel (in, out) from N(0, 0.02), bias zero.
 
     Args:
       out_dtype: the dtype of sums and result; by default the compute dtype.
@@ -71,7 +71,7 @@ def linear(
 
 
 def embed(num_rows: int, width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.Embed:
-    """A table (num_rows, width) from N(0, 0.02); read it with ``lookup``."""
+    """Return a table (num_rows, width) from N(0, 0.02); read it with ``lookup``."""
     return nnx.Embed(
         num_rows, width, embedding_init=normal_init, dtype=compute.dtype, param_dtype=compute.param_dtype, rngs=rngs
     )
@@ -86,7 +86,7 @@ def lookup(table: nnx.Embed, indices: jax.Array) -> jax.Array:
 
 
 def layer_norm(width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """A LayerNorm with scale and bias over the last axis; statistics and parameters, which are few, in float32."""
+    """Return a LayerNorm with scale and bias over the last axis; statistics and its few parameters in float32."""
     return nnx.LayerNorm(
         width,
         epsilon=LAYER_NORM_EPSILON,

@@ -1,1 +1,1 @@
-"""What the page and the API share: the door before a server, its limits and its log."""
+"""The parts that the page and the API share: the door before a server, its limits and its log."""

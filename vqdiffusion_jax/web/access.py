@@ -1,4 +1,4 @@
-"""Who may use a server: hosts that a request may name, pages that may send it, and the password."""
+"""Access to a server: hosts that a request may name, pages that may send it, and the password."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def from_oklab(lab: np.ndarray) -> np.ndarray:
 
 
 def palette_of(rgba: np.ndarray) -> Palette:
-    """The palette of a drawing (height, width, 4) uint8."""
+    """Return the palette of a drawing (height, width, 4) uint8."""
     lab = to_oklab(rgba[..., :3].astype(np.float64))
     alpha = rgba[..., 3] / 255.0
     chroma, hue = np.hypot(lab[..., 1], lab[..., 2]), np.arctan2(lab[..., 2], lab[..., 1]) / (2 * np.pi) % 1.0
@@ -88,7 +88,7 @@ def palette_of(rgba: np.ndarray) -> Palette:
 
 
 def recoloured(rgba: np.ndarray, palette: Palette, colour: str) -> np.ndarray:
-    """The drawing (height, width, 4) uint8 with its dominant hue turned to ``colour``, one of HUES; shading stays."""
+    """Return the drawing (height, width, 4) uint8 with its dominant hue turned to ``colour``, one of HUES."""
     lightness, chroma, degrees = _TARGETS[colour]
     lab = to_oklab(rgba[..., :3].astype(np.float64))
     old_chroma, hue = np.hypot(lab[..., 1], lab[..., 2]), np.arctan2(lab[..., 2], lab[..., 1]) / (2 * np.pi)
@@ -115,7 +115,7 @@ def visible_share(rgba: np.ndarray, background: tuple[int, int, int]) -> float:
 
 
 def _turn(difference: Any) -> Any:
-    """A difference of hues in [-0.5, 0.5)."""
+    """Return a difference of hues in [-0.5, 0.5)."""
     return (difference + 0.5) % 1.0 - 0.5
 
 

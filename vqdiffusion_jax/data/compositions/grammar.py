@@ -22,7 +22,7 @@ _KINDS = ("large", "small", "pair", "count", "mixed")
 
 @dataclass(frozen=True, kw_only=True)
 class Grammar:
-    """How often each kind of picture comes."""
+    """The frequency of each kind of picture."""
 
     large: float = 0.50  # one large drawing in the middle
     small: float = 0.08  # one small drawing in one of nine places

@@ -1,4 +1,4 @@
-"""Where drawings lie on the canvas of 64 x 64 pixels.
+"""Places of drawings on the canvas of 64 x 64 pixels.
 
 Corners of drawings of one size lie on a grid of 8 pixels (but the middle one of five tiny ones), so that a codec whose
 encoder sees squares of 8 x 8 pixels sees each drawing in one way only.

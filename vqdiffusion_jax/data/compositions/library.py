@@ -82,28 +82,28 @@ class Library:
         return self._rows[concept]
 
     def counts(self, concept: str) -> bool:
-        """Whether there can be two of it."""
+        """Return whether there can be two of it."""
         return concept in self._countable
 
     def palette(self, row: int) -> Palette:
-        """The dominant colour of a drawing."""
+        """Return the dominant colour of a drawing."""
         if row not in self._palettes:
             self._palettes[row] = palette_of(self._images[row])
         return self._palettes[row]
 
     def colours_of(self, row: int) -> tuple[str, ...]:
-        """The colours that a drawing can be given; none where it has several of its own."""
+        """Return the colours that a drawing can be given; none where it has several of its own."""
         return HUES if self.palette(row).can_change else ()
 
     def shows_on(self, row: int, colour: str, background: str) -> bool:
-        """Whether the drawing, in ``colour``, stands out from a background."""
+        """Return whether the drawing, in ``colour``, stands out from a background."""
         key = (row, colour, background)
         if key not in self._visible:
             self._visible[key] = visible_share(self._rgba(row, 24, colour), COLOURS[background]) > _LEAST_VISIBLE
         return self._visible[key]
 
     def layers(self, row: int, side: int, colour: str = "") -> tuple[np.ndarray, np.ndarray]:
-        """A drawing ``side`` pixels wide, kept once made.
+        """Return a drawing ``side`` pixels wide, kept once made.
 
         Returns:
           Colour times alpha (side, side, 3) and 255 - alpha (side, side, 1), both uint16.

@@ -34,7 +34,7 @@ class Prompt:
 
 
 def read_prompts() -> list[Prompt]:
-    """The 200 prompts of prompts.jsonl, written before any model was trained on these pictures."""
+    """Return the 200 prompts of prompts.jsonl, written before any model was trained on these pictures."""
     text = files("vqdiffusion_jax.data.compositions").joinpath("prompts.jsonl").read_text(encoding="utf-8")
     return [_prompt(json.loads(line)) for line in text.splitlines()]
 

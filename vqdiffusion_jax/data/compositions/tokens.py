@@ -62,7 +62,7 @@ class TokenLibrary:
 
 
 def _span(cell: Cell, window: int) -> tuple[range, range]:
-    """The windows that a drawing touches: rows and columns."""
+    """Return the windows that a drawing touches: rows and columns."""
     rows, columns = (range(start // window, -(-(start + cell.side) // window)) for start in (cell.y, cell.x))
     return rows, columns
 

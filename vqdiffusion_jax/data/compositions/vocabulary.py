@@ -51,7 +51,9 @@ def names_of(concepts: Sequence[str]) -> dict[str, tuple[Name, ...]]:
 
 
 def choose_concepts(wanted: int | str | Sequence[str]) -> list[str]:
-    """The first ``wanted`` concepts of the vocabulary (0: all), ``"all"`` with scenes/concepts.txt, or the ones named.
+    """Return the first ``wanted`` concepts of the vocabulary (0: all), or those named.
+
+    ``"all"`` adds those of scenes/concepts.txt.
 
     Raises:
       DataError: fewer than two concepts, or one that the vocabulary does not have.

@@ -55,7 +55,7 @@ def build(out: Path, *, size: int = 64, tarballs: Path | None = None) -> int:
 
 
 def _list_drawings(styles: Iterable[Style], names: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Draw]]:
-    """A line and a way to draw it for every style and emoji."""
+    """Return a line and a way to draw it for every style and emoji."""
     rows, drawings = [], []
     for style in styles:
         for name in names:

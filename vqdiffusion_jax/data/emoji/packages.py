@@ -25,7 +25,7 @@ PACKAGES = (FLUENT_3D, NOTO, TWEMOJI, FXEMOJI, FLUENT_COLOR, FLUENT_FLAT, EMOJIO
 
 
 def tarball(package: str) -> str:
-    """The name under which ``npm pack`` saves ``package``, which is given as NAME@VERSION."""
+    """Return the name under which ``npm pack`` saves ``package``, which is given as NAME@VERSION."""
     name, _, version = package.rpartition("@")
     return f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
 

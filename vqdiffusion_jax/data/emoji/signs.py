@@ -20,7 +20,7 @@ _FONT_FILE = "nunito-latin-800-normal.woff"
 
 
 def _polygon(corners: int, turn: float = 0.0, inner: float = 1.0) -> str:
-    """A regular polygon, its first corner up, or a star whose every second corner lies at ``inner`` of the radius."""
+    """Return a regular polygon, first corner up, or a star: every second corner lies at ``inner`` of the radius."""
     points = []
     for i in range(corners):
         angle, radius = 2 * math.pi * (i + turn) / corners, 7.0 * (inner if i % 2 else 1.0)

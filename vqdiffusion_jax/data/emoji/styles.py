@@ -83,7 +83,7 @@ def _svg(icons: Mapping[str, Any], key: str) -> str:
 
 
 def vector(svg: str) -> Draw:
-    """A way to draw an SVG document."""
+    """Return a way to draw an SVG document."""
 
     def draw(size: int) -> Image.Image:
         import resvg_py

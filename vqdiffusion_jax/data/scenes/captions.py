@@ -44,7 +44,7 @@ def words_besides_names() -> frozenset[str]:
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """The scene as someone might put it, with some of its facts left out."""
+    """Return the scene as someone might put it, with some of its facts left out."""
     if scene.plain:
         return _spoken(scene.objects[0].concept)
     articles = rng.random() < 0.7

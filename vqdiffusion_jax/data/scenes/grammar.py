@@ -20,7 +20,7 @@ _MAX_JITTER = 2  # pixels: the gap between a small drawing and its cell
 
 @dataclass(frozen=True, kw_only=True)
 class Grammar:
-    """How often each kind of scene comes.  The rest are single drawings of any size, position and background."""
+    """The frequency of each kind of scene.  The rest are single drawings of any size, position and background."""
 
     pair_rate: float = 0.4  # two small drawings, side by side or one above the other
     plain_rate: float = 0.1  # one large drawing on white whose caption is its name
@@ -46,7 +46,7 @@ class Grammar:
 
 
 def draw_scene(grammar: Grammar, drawings: Drawings, rng: np.random.Generator) -> Scene:
-    """A scene whose combinations are as ``grammar.combinations`` says.  Raises DataError if none is found."""
+    """Return a scene whose combinations are as ``grammar.combinations`` says.  Raises DataError if none is found."""
     for _ in range(_TRIES):
         scene = _any_scene(grammar, drawings, rng)
         if grammar.combinations == "both" or bool(held_out_of(scene.combinations)) == (
@@ -87,7 +87,7 @@ def _pair(grammar: Grammar, drawings: Drawings, rng: np.random.Generator, backgr
 def _placed(
     drawings: Drawings, rng: np.random.Generator, concept: str, size: str, position: str, wanted: str = ""
 ) -> Placed:
-    """The concept in the wanted style if it is drawn in that one, else in any of its styles."""
+    """Return the concept in the wanted style if it is drawn in that one, else in any of its styles."""
     styles = drawings.styles_of(concept)
     style = wanted if wanted in styles else _one_of(tuple(styles), rng)
     return Placed(drawing=styles[style], concept=concept, style=style, size=size, position=position)

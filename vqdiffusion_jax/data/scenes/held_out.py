@@ -1,4 +1,4 @@
-"""Which combinations are never trained on, so that following the text can be measured on what was not seen.
+"""Combinations that are never trained on, so that following the text can be measured on what was not seen.
 
 A combination is a concept with a style, a concept with a background, or two
 concepts and how they lie (the first left of, or above, the second; "A left of B"
@@ -23,7 +23,7 @@ ALWAYS_SEEN = "white"
 
 @functools.lru_cache(maxsize=1 << 17)
 def is_held_out(combination: tuple[str, ...]) -> bool:
-    """Whether a combination as in ``Scene.combinations`` is held out."""
+    """Return whether a combination as in ``Scene.combinations`` is held out."""
     if combination[0] == "background" and combination[2] == ALWAYS_SEEN:
         return False
     digest = hashlib.sha256("|".join(combination).encode()).digest()

@@ -1,4 +1,4 @@
-"""What a model is asked when it is judged: scenes in fixed numbers of each kind, of which none ever taught a judge."""
+"""The questions by which a model is judged: scenes in fixed numbers of each kind, of which none ever taught a judge."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _JUDGED_SHARE = 0.1  # of all scenes, by their hash
 
 
 def is_for_judging(scene: Scene) -> bool:
-    """Whether a scene, wherever exactly its drawings lie, is kept from every judge's training."""
+    """Return whether a scene, wherever exactly its drawings lie, is kept from every judge's training."""
     objects = tuple(replace(placed, shift=(0, 0), drawing=0) for placed in scene.objects)
     digest = hashlib.sha256(repr((objects, scene.background, scene.axis)).encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56 < _JUDGED_SHARE
@@ -30,7 +30,7 @@ class Kind:
 
     @classmethod
     def of(cls, scene: Scene) -> Kind | None:
-        """A scene's kind; None if combinations of several kinds are held out."""
+        """Return a scene's kind; None if combinations of several kinds are held out."""
         kinds = {combination[0] for combination in held_out_of(scene.combinations)}
         return cls(len(scene.objects), "".join(kinds)) if len(kinds) < 2 else None
 

@@ -10,7 +10,7 @@ from .words import CANVAS, COLOURS
 
 
 def render(scene: Scene, drawings: Drawings) -> np.ndarray:
-    """The picture, (64, 64, 3) uint8."""
+    """Return the picture, (64, 64, 3) uint8."""
     picture = np.full((CANVAS, CANVAS, 3), COLOURS[scene.background], np.uint8)
     for placed in scene.objects:
         colour, behind = drawings.layers(placed.drawing, placed.size)

@@ -1,4 +1,4 @@
-"""What is in a picture, before it is drawn or put into words."""
+"""The content of a picture, before it is drawn or put into words."""
 
 from __future__ import annotations
 

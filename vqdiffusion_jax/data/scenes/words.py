@@ -1,4 +1,4 @@
-"""What a scene can be made of, and the words for it."""
+"""The things that a scene can be made of, and the words for them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def save_judge(judge: Judge, file: str | Path) -> None:
 
 
 def load_judge(file: str | Path) -> Judge:
-    """The judge in ``file``.  Raises EvaluationError if it is none."""
+    """Return the judge in ``file``.  Raises EvaluationError if it is none."""
     try:
         arrays = read_npz(file)
         table = parse_json(str(arrays.pop(_CONFIG)), _CONFIG)

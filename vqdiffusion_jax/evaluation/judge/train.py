@@ -63,7 +63,7 @@ def train_judge(
     seed: int = 0,
     report: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
 ) -> Judge:
-    """A judge after ``steps`` batches; ``report`` gets the losses every 100.
+    """Return a judge after ``steps`` batches; ``report`` gets the losses every 100.
 
     concepts: the first so many of scenes/concepts.txt (0: all), or names.
     """

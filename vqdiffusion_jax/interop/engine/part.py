@@ -24,7 +24,7 @@ class Part:
 
 
 def part_of_module(module: Any, fields: dict[str, Any], *, label: str, ours: str, without: Sequence[str] = ()) -> Part:
-    """The part that a filled module is.
+    """Return the part that a filled module is.
 
     Args:
         module: a module with arrays.

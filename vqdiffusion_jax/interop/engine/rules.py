@@ -170,5 +170,5 @@ def norm(foreign: str, ours: str) -> list[Rule]:
 
 
 def embedding(foreign: str, ours: str) -> list[Rule]:
-    """The rule of an embedding: ``foreign.weight`` (rows, width) to an nnx.Embed."""
+    """Return the rule of an embedding: ``foreign.weight`` (rows, width) to an nnx.Embed."""
     return [Rule(key(f"{foreign}.weight"), f"{ours}.embedding")]
