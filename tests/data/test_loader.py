@@ -142,11 +142,38 @@ def test_validation_is_in_order_once_and_without_chance(pictures, tmp_path):
         layouts.folder(tmp_path / split, 10)
     data = {"source": "folder", "root": str(tmp_path), "drop_rate": 0.9}
     runs = [list(loader(data, split="validation", seed=seed)) for seed in (0, 1)]
-    assert names(runs[0]) == [f"{i:03d}.png" for i in range(8)]  # the last two fill no batch
+    assert names(runs[0]) == [f"{i:03d}.png" for i in range(10)]
+    assert [len(batch["ids"]) for batch in runs[0]] == [4, 4, 2] and not any("weights" in batch for batch in runs[0])
     assert all(map(equal, *runs)) and Tokenizer(TEXT.tokenizer).decode(runs[0][0]["text_ids"][2]) == "picture 2"
-    assert loader(data, split="validation").num_batches == 2 and loader(data, split="validation").num_examples == 10
-    with pytest.raises(DataError, match="fewer than a global batch of 16"):
-        loader(data, split="validation", batch_size=8, process_count=2)
+    assert loader(data, split="validation").num_batches == 3 and loader(data, split="validation").num_examples == 10
+    (small,) = loader(data, split="validation", batch_size=32)
+    assert len(small["ids"]) == 10
+
+
+def test_processes_share_a_short_validation_batch(tmp_path):
+    for split in ("train", "val"):
+        layouts.folder(tmp_path / split, 10)
+    data = {"source": "folder", "root": str(tmp_path)}
+    parts = [list(loader(data, split="validation", batch_size=2, process_index=i, process_count=4)) for i in range(4)]
+    assert [len(part) for part in parts] == [2] * 4
+    last = [part[-1] for part in parts]
+    assert names(last) == ["008.png", "009.png", "009.png", "009.png"]
+    assert [batch["weights"].tolist() if "weights" in batch else None for batch in last] == [None, None, [0.0], [0.0]]
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+@pytest.mark.parametrize("fraction", [0.001, 0.05])
+def test_some_of_a_few_pictures_are_held_out(tmp_path, count, fraction):
+    data = {"source": "folder", "root": str(layouts.folder(tmp_path / "few", count)), "validation_fraction": fraction}
+    counts = [loader(data, split=split, batch_size=32).num_examples for split in ("train", "validation")]
+    assert sum(counts) == count and min(counts) >= 1
+
+
+def test_too_few_to_hold_any_out(tmp_path):
+    data = {"source": "folder", "root": str(layouts.folder(tmp_path / "one", 1)), "validation_fraction": 0.05}
+    with pytest.raises(DataError, match=r"validation_fraction is 0\.05, .* none of the 1 examples"):
+        loader(data, split="validation")
+    assert len(next(iter(loader(data, batch_size=3)))["ids"]) == 3
 
 
 def test_dropping(pictures, tmp_path):

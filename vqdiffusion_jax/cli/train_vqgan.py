@@ -51,13 +51,16 @@ def main() -> None:
     shown = None
     if config.watch.sample_every:  # the same pictures in every process
         split = "validation" if config.watch.eval_every else "train"
-        batches = iter(
-            make_loader(config.data, config.codec, split=split, batch_size=config.watch.num_samples, seed=config.seed)
-        )
-        shown = next(batches)["images"]
+        few = make_loader(config.data, config.codec, split=split, batch_size=config.watch.num_samples, seed=config.seed)
+        batches = iter(few)
+        shown = next(batches)["images"][: few.num_examples]  # training's go round: each once
         batches.close()
     codec, report = _start(config)
-    run(VQGANTask(config, mesh, codec=codec, lpips=lpips, shown=shown, report=report), loader)
+    run(
+        VQGANTask(config, mesh, codec=codec, lpips=lpips, shown=shown, report=report),
+        loader,
+        shown=None if shown is None else len(shown),
+    )
 
 
 def _start(config: VQGANTrainConfig) -> tuple[VQGAN | None, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -63,10 +64,14 @@ def mesh_of(config: Any) -> Any:
     return mesh
 
 
-def run(task: Any, loader_of: Callable[[str], Any]) -> None:
-    """Train ``task`` in --workdir; ``loader_of`` gives the loader of a split."""
+def run(task: Any, loader_of: Callable[[str], Any], *, shown: int | None = None) -> None:
+    """Train ``task`` in --workdir; ``loader_of`` gives the loader of a split.
+
+    shown: the number of pictures of the data set in the task's sample pictures, if they are of the data set.
+    """
     import jax
 
+    from ..training.few_pictures import few_pictures
     from ..training.loop import train
 
     profile = profiler(task.config.steps, "steps")
@@ -76,6 +81,10 @@ def run(task: Any, loader_of: Callable[[str], Any]) -> None:
     for loader in (training, validation):
         if loader is not None and not data.get("cache"):  # of what became tokens, --mode=tokenize gave an account
             tell(loader.source, f"{data['source']} at {data['root']}", loader.split)
+    held_out = None if validation is None else validation.num_examples
+    if jax.process_index() == 0:
+        for line in few_pictures(task.config, training.num_examples, held_out, shown):
+            print(line, file=sys.stderr, flush=True)
     outcome = train(task, FLAGS.workdir, training, validation=validation, profile=profile)
     if jax.process_index() == 0:
         print(json.dumps({"step": outcome.step, "stopped": outcome.stopped}))

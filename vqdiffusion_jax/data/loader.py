@@ -56,7 +56,7 @@ def make_loader(
       data_config: the data set; a plain dict of DataConfig's fields will do.
       model_config: the model that the batches are for.  A codec's config gives pictures without a condition.
       split: ``"train"`` (endless, shuffled anew each epoch, random crops and captions) or ``"validation"`` (one pass in
-        order, central crops, first captions; a last incomplete global batch is left out).
+        order, central crops, first captions; the last global batch may be short).
       batch_size: examples a batch of this process.
       process_index, process_count: this process's place among the processes that share each global batch.
       workers: processes that prepare batches; 0: threads of this one.
@@ -101,13 +101,7 @@ def make_loader(
     check_examples(
         lambda index: examples(index, None), len(examples), config.cache or f"{config.source} at {config.root}"
     )
-    loader = Loader(examples, config, split, batch_size, seed, process_index, process_count, workers)
-    if loader.num_batches == 0:
-        raise DataError(
-            f"{split} has {len(examples)} examples, fewer than a global batch of {batch_size * process_count};"
-            " lower batch_size"
-        )
-    return loader
+    return Loader(examples, config, split, batch_size, seed, process_index, process_count, workers)
 
 
 def check_classes(source: Source, config: DataConfig, model: ModelConfig | VQGANConfig) -> None:
@@ -149,7 +143,8 @@ class Batches:
     """The batches of this process by number, as grain reads them.
 
     Beside the arrays a batch holds ``broken``: (name, reason) of each example that was replaced, because it is broken
-    or has no caption.
+    or has no caption.  The last global batch of validation is what is left, in equal parts for all processes; where it
+    cannot be divided, the last example is repeated, and ``weights`` (float32) is 0 for the repetitions, else 1.
     """
 
     def __init__(
@@ -163,14 +158,20 @@ class Batches:
         return self.__dict__ | {"_order": None}
 
     def __len__(self) -> int:
-        return sys.maxsize // 2 if self._shuffle else len(self._examples) // (self._batch_size * self._process[1])
+        return sys.maxsize // 2 if self._shuffle else -(-len(self._examples) // (self._batch_size * self._process[1]))
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         index, count = self._process
-        first = (step * count + index) * self._batch_size
+        begin, share = step * count * self._batch_size, self._batch_size
+        last = sys.maxsize if self._shuffle else len(self._examples) - 1
+        if not self._shuffle:
+            share = min(share, -(-(last + 1 - begin) // count))
+        positions = begin + index * share + np.arange(share)
         broken: dict[str, str] = {}
-        examples = [self._example(position, broken) for position in range(first, first + self._batch_size)]
+        examples = [self._example(min(position, last), broken) for position in positions.tolist()]
         batch = {name: np.stack([e[name] for e in examples]) for name in examples[0] if name != "id"}
+        if positions[-1] > last:
+            batch["weights"] = (positions <= last).astype(np.float32)
         return batch | {"ids": np.array([e["id"] for e in examples]), _BROKEN: list(broken.items())}
 
     def _example(self, position: int, broken: dict[str, str]) -> dict[str, Any]:
@@ -249,6 +250,7 @@ class BatchIterator:
     """An iterator over batches: dicts of numpy arrays with a leading axis of ``batch_size``.
 
     They hold ``ids``, ``images`` or ``tokens``, and ``text_ids`` and ``text_mask``, or ``labels``, or no condition.
+    The last of validation may be shorter, with ``weights`` (``Batches``).
     ``get_state()`` (plain JSON types) and ``set_state(state)`` continue the stream exactly, also with another number of
     workers or, at the same global batch size, of processes.  Raises DataError once more than ``max_broken`` examples
     are broken, or a worker has died; the position stays before the batch that could not be given.

@@ -105,11 +105,14 @@ class HoldOut(Selection):
     """The records of a data set without splits that belong to ``split``.
 
     A record is held out if the hash of its group falls below ``fraction``, so it stays in its split when records are
-    added or reordered.
+    added or reordered.  Of a few records none may fall below; then the group of the lowest hash is held out.
     """
 
     def __init__(self, source: DividedSource, split: str, fraction: float):
-        held_out = np.fromiter((_share(source.group(i)) < fraction for i in range(len(source))), bool, len(source))
+        shares = np.fromiter((_share(source.group(i)) for i in range(len(source))), float, len(source))
+        held_out = shares < fraction
+        if len(shares) and not held_out.any() and not (lowest := shares == shares.min()).all():
+            held_out = lowest
         super().__init__(source, np.flatnonzero(held_out == (split == "validation")))
 
 

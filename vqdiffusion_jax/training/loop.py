@@ -39,7 +39,7 @@ from ..files import write_whole
 from ..folder_lock import FolderLock
 from ..profiling import Profiler
 from ..user_files import read_json
-from .batch import Batch, place_batch, sample_names
+from .batch import Batch, filled, place_batch, sample_names
 from .metric_accumulator import MetricAccumulator
 from .metric_writer import MetricWriter, Throughput, console_line, writing_to
 from .resume import Change, adapt, changes, listed, refuse, refuse_fewer_steps, refuse_networks, saved_with
@@ -252,12 +252,16 @@ def resume_hint(checkpoints: TrainingCheckpoints) -> str:
 
 
 def held_out(task: Task, loader: Loader) -> Generator[Batch, None, None]:
-    """Yield the first ``eval_batches`` batches of ``loader``, on the devices; close its iterator at the end."""
+    """Yield the first ``eval_batches`` batches of ``loader``, on the devices; close its iterator at the end.
+
+    A last batch that is too short for the devices is filled up with samples of weight 0.
+    """
     iterator = iter(loader)
+    here = max(task.mesh.shape["data"] * task.mesh.shape["fsdp"] // jax.process_count(), 1)
     try:
         for batch in itertools.islice(iterator, task.config.watch.eval_batches):
             task.check_batch(batch)
-            yield place_batch(batch, task.mesh)
+            yield place_batch(filled(batch, here), task.mesh)
     finally:
         if isinstance(iterator, Closeable):
             iterator.close()

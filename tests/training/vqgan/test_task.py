@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from vqdiffusion_jax.image_metrics import psnr
 from vqdiffusion_jax.interop.codecs import read_reduction
 from vqdiffusion_jax.loading import load_codec, write_folder
 from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float, to_255, to_uint8
+from vqdiffusion_jax.training.batch import filled, place_batch
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
 from vqdiffusion_jax.training.loop import train
 from vqdiffusion_jax.training.vqgan.codebook_usage import codebook_use
@@ -21,7 +23,7 @@ from vqdiffusion_jax.training.vqgan.config import DiscriminatorConfig, VQGANTrai
 from vqdiffusion_jax.training.vqgan.reduce_codebook import count_codes, kept_codes, reduced_part
 from vqdiffusion_jax.training.vqgan.task import VQGANTask
 
-from .toy import CODEC, ToyLoader, make_config, make_images, make_task, one_device, placed
+from .toy import CODEC, ToyLoader, make_codec, make_config, make_images, make_task, one_device, placed
 
 ADVERSARY = DiscriminatorConfig(weight=0.5, channels=8, num_layers=2, norm_groups=4, start=2)
 WATCH = WatchConfig(log_every=1, eval_every=6, sample_every=6)
@@ -60,6 +62,21 @@ def test_again_and_in_two_pieces_is_the_same(whole, tmp_path):
     assert any("resuming from checkpoint 3" in line for line in lines)
     assert_identical(continued.state, whole[1])
     assert_identical(run(tmp_path / "again")[0].state, whole[1])
+
+
+def test_pictures_that_fill_a_batch_up_count_for_nothing():
+    task, codec = make_task(CONFIG), make_codec(CONFIG)
+    short = {"images": make_images()[:3]}
+
+    def measured(*batches):
+        return task.validate(SimpleNamespace(ema=codec), (place_batch(batch, one_device()) for batch in batches))
+
+    assert measured(filled(short, 16)) == pytest.approx(measured(short), rel=1e-4)
+    # Three of nineteen pictures have three nineteenths of the weight.
+    whole = {"images": make_images(1)}
+    for name in ("reconstruction_loss", "psnr", "ssim"):
+        expected = (16 * measured(whole)[name] + 3 * measured(short)[name]) / 19
+        assert measured(whole, filled(short, 16))[name] == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_a_run_leaves(whole):

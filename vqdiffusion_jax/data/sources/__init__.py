@@ -45,11 +45,23 @@ def open_source(config: DataConfig, split: str) -> Source:
         raise DataError(f"{config.source} at {root} has splits of its own; set validation_fraction to 0")
     if not divides and not config.validation_fraction and split == "validation":
         raise DataError(
-            f"{config.source} at {root} has no validation part; set validation_fraction to hold some of it out"
+            f"{config.source} at {root} has no validation part; set validation_fraction to hold out some of its"
+            f" {len(source)} examples, or watch.eval_every to 0 to train without validation"
         )
+    count = len(source)
     if not divides and config.validation_fraction:
         source = HoldOut(source, split, config.validation_fraction)
-    if not len(source):
+    if count and not len(source):
+        raise DataError(
+            f"validation_fraction is {config.validation_fraction}, which leaves {split} none of the {count} examples of"
+            f" {config.source} at {root}; at least 2 are needed, one for training and one for validation: add some, "
+            + (
+                "or do without validation (data.validation_fraction=0 and watch.eval_every=0)"
+                if split == "validation"
+                else "or lower validation_fraction"
+            )
+        )
+    if not count:
         left_out = "; ".join(f"left out: {reason}: {', '.join(names)}" for reason, _, names in account)
         raise DataError(
             f"{config.source} at {root} has no example for {split}; check root, options and validation_fraction"

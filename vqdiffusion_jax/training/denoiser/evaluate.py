@@ -21,7 +21,7 @@ from ...diffusion.bound import bound_terms, prior_nats
 from ...diffusion.schedule import make_schedule
 from ...random_keys import key_of
 from ...sharding import on_mesh
-from ..batch import Batch
+from ..batch import Batch, weights_of
 from .state import Trained
 from .step import Frozen, clean_tokens, encode_condition, text_encoder_of, with_null
 
@@ -45,14 +45,15 @@ def make_evaluator(config: ModelConfig, mesh: Mesh) -> Callable[[Trained, Batch,
 def bits_per_token(
     evaluate: Callable, trained: Trained, batches: Iterable[Any], frozen: Frozen, *, seed: int = 0
 ) -> float:
-    """Return the bound in bits a token, the mean over ``batches``, on the devices.
+    """Return the bound in bits a token, the mean over the samples of ``batches``, on the devices.
 
     Raises ValueError if there are none.
     """
-    totals = []
+    means, sizes = [], []
     for number, batch in enumerate(batches):
-        nats = evaluate(trained, batch, frozen, jax.random.fold_in(key_of(seed), number))
-        totals.append(jnp.mean(nats))
-    if not totals:
-        raise ValueError("validation has no whole batch; give more held-out data or a smaller batch_size")
-    return float(np.mean([float(total) for total in totals])) / math.log(2.0)
+        nats, weights = evaluate(trained, batch, frozen, jax.random.fold_in(key_of(seed), number)), weights_of(batch)
+        means.append(jnp.mean(nats, where=weights > 0))
+        sizes.append(jnp.sum(weights))
+    if not means:
+        raise ValueError("validation has no batch; give held-out data")
+    return float(np.average(np.array(means, float), weights=np.array(sizes, float))) / math.log(2.0)

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from ...image_metrics import psnr, ssim
 from ...models.vqgan import VQGAN, images_to_float, to_255
 from ...sharding import on_mesh
-from ..batch import Batch, array_of
+from ..batch import Batch, array_of, weights_of
 from .codebook_usage import codebook_use
 from .config import VQGANTrainConfig
 from .losses import reconstruction_loss
@@ -35,20 +35,30 @@ def reconstruct(codec: VQGAN, images: Array) -> tuple[Array, Array]:
 def make_evaluator(
     config: VQGANTrainConfig, mesh: jax.sharding.Mesh
 ) -> Callable[[VQGAN, Batch, LPIPS | None], dict[str, Array]]:
-    """Return ``evaluate(codec, batch, lpips)``, jitted: means over the batch, and ``counts`` (codebook_size,) of codes.
+    """Return ``evaluate(codec, batch, lpips)``, jitted: means over the batch's samples, their number ``size``, and
+    ``counts`` (codebook_size,) of codes.
 
     PSNR and SSIM are of pictures clipped to the range of pixels, but not rounded.
     """
 
     def evaluate(codec: VQGAN, batch: Batch, lpips: LPIPS | None) -> dict[str, Array]:
-        images = images_to_float(array_of(batch, "images"))
+        images, weights = images_to_float(array_of(batch, "images")), weights_of(batch)
         reconstruction, tokens = reconstruct(codec, images)
         shown, made = to_255(images), to_255(jnp.clip(reconstruction, -1.0, 1.0))
-        return {
-            "reconstruction_loss": reconstruction_loss(config.reconstruction, reconstruction, images, lpips),
-            "psnr": jnp.mean(psnr(shown, made)),
-            "ssim": jnp.mean(ssim(shown, made)),
-            "counts": jnp.bincount(tokens.reshape(-1), length=config.codec.codebook_size),
+
+        def loss(made: Array, image: Array) -> Array:
+            return reconstruction_loss(config.reconstruction, made[None], image[None], lpips)
+
+        each = {
+            "reconstruction_loss": jax.vmap(loss)(reconstruction, images),
+            "psnr": psnr(shown, made),
+            "ssim": ssim(shown, made),
+        }
+        counted = jnp.repeat(weights.astype(jnp.int32), tokens.shape[1])
+        means = {name: jnp.mean(values, where=weights > 0) for name, values in each.items()}
+        return means | {
+            "size": jnp.sum(weights),
+            "counts": jnp.bincount(tokens.reshape(-1), counted, length=config.codec.codebook_size),
         }
 
     return jax.jit(on_mesh(evaluate, mesh), out_shardings=NamedSharding(mesh, P()))  # whole in every process
@@ -61,7 +71,11 @@ def measure(evaluate: Callable, codec: VQGAN, batches: Iterable[Any], lpips: LPI
     """
     found = [jax.device_get(evaluate(codec, batch, lpips)) for batch in batches]
     if not found:
-        raise ValueError("validation has no whole batch; give more held-out data or a smaller batch_size")
+        raise ValueError("validation has no batch; give held-out data")
     used, perplexity = codebook_use(jnp.asarray(np.sum([one["counts"] for one in found], axis=0)))
-    means = {name: float(np.mean([one[name] for one in found])) for name in ("reconstruction_loss", "psnr", "ssim")}
+    sizes = [one["size"] for one in found]
+    means = {
+        name: float(np.average([one[name] for one in found], weights=sizes))
+        for name in ("reconstruction_loss", "psnr", "ssim")
+    }
     return means | {"codes_used": float(used), "perplexity": float(perplexity)}

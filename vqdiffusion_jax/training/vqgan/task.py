@@ -121,4 +121,5 @@ class VQGANTask:
 
 def _images(batch: Batch) -> Batch:
     """Return the batch without what a codec does not read."""
-    return {"images": array_of(batch, "images")}
+    images: Batch = {"images": array_of(batch, "images")}
+    return images | {"weights": batch["weights"]} if "weights" in batch else images
