@@ -84,7 +84,7 @@ def flags_of_modes(case: Case) -> None:
             arguments.append(_argument(name, case.draw))
     if case.draw.random() < 0.1:
         arguments.append(case.draw.choice(_LOOSE))
-    _command(case, f"--mode={mode}", *arguments)
+    run_command(case, f"--mode={mode}", *arguments)
 
 
 def config_file(case: Case) -> None:
@@ -97,7 +97,7 @@ def config_file(case: Case) -> None:
         lines.insert(at if case.draw.random() < 0.5 else len(lines), case.draw.choice(_LINES))
     file = case.place / "config.py"
     file.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
-    _command(case, "--mode=inspect", f"--config={file}", "--out=looked")
+    run_command(case, "--mode=inspect", f"--config={file}", "--out=looked")
 
 
 def config_override(case: Case) -> None:
@@ -107,7 +107,7 @@ def config_override(case: Case) -> None:
         arguments.append(f"--config.{case.draw.choice(_FIELDS)}={_value(case.draw)}")
     mode = case.draw.choice(("inspect", "train"))
     given = ("--workdir=run", "--init_from=nothing") if mode == "train" else ("--out=looked",)
-    _command(case, f"--mode={mode}", f"--config={_config(case)}", *given, *arguments)
+    run_command(case, f"--mode={mode}", f"--config={_config(case)}", *given, *arguments)
 
 
 def _config(case: Case) -> Path:
@@ -127,7 +127,7 @@ def _value(draw: random.Random) -> str:
     return value.replace("\ud800", "")  # which no shell can pass
 
 
-def _command(case: Case, *arguments: str) -> None:
+def run_command(case: Case, *arguments: str) -> None:
     """Run a command line.  Raises UsageError if it ends in one line, and RuntimeError for anything else."""
     mode_modules()  # flags that are defined below would be forgotten with the values
     said, wrong = io.StringIO(), io.StringIO()

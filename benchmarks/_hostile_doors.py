@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _hostile_mutations as mutate
+from benchmarks._hostile_behind_flags import FLAG_DOORS
 from benchmarks._hostile_commands import config_file, config_override, flags_of_modes
 from benchmarks._hostile_formats import FORGERS, of_picture
 from benchmarks._hostile_sources import SOURCE_DOORS
@@ -60,6 +61,7 @@ class Case:
         return path
 
     def _forger(self, path: Path) -> Callable[[bytes], bytes] | None:
+        """Return the forger of a file's format, or None."""
         forge = FORGERS.get(path.suffix.lower())
         return None if forge is None else lambda data: forge(data, self.draw, self.canary)
 
@@ -303,4 +305,5 @@ DOORS: dict[Callable[[Case], None], int] = {  # how often each is tried
     config_file: 4,
     config_override: 8,
     **SOURCE_DOORS,
+    **FLAG_DOORS,
 }

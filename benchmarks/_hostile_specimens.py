@@ -78,8 +78,10 @@ def make(folder: Path) -> None:
     _checkpoints(folder / "checkpoints")
     _tar(folder / "tar" / "00000.tar")
     _cache(folder / "cache", model)
+    from benchmarks._hostile_behind_flags import make_files  # which import this module
     from benchmarks._hostile_sources import make_sources
 
+    make_files(folder / "files")
     make_sources(folder / "sources")
 
 

@@ -3,15 +3,17 @@
     python -m benchmarks.hostile --count=10000 --seed=0 --out=docs/results/hostile.md
 
 Each case damages a whole file or folder, or forges one, and hands it to a function that reads it. Cases run in child
-processes that are watched: one that takes 10 seconds of processor time, a minute of any time, or 1 GiB more memory is
-ended. ``--only=N`` runs one case in this process and shows its error.
+processes that are watched: one that takes 10 seconds of processor time, waits 10 seconds for anything but a processor,
+or takes 1 GiB more memory is ended. ``--only=N`` runs one case in this process and shows its error.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import faulthandler
+import json
 import os
 import platform
 import random
@@ -28,7 +30,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SECONDS, WAITING, BYTES = 10.0, 60.0, 2**30
+SECONDS, WAITING, BYTES = 10.0, 10.0, 2**30
 CLEAN, ACCEPTED, TRACEBACK, HANG, MEMORY, CODE, HALF = (
     "one line", "accepted", "traceback", "over 10 s", "over 1 GiB", "code run", "half written",
 )  # fmt: skip
@@ -54,6 +56,7 @@ def main() -> int:
     arguments.add_argument("--doors", default="", help="only these, with commas between")
     arguments.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments.add_argument("--only", type=int, help="the number of one case to run and show")
+    arguments.add_argument("--keep", type=Path, help="a file of results as they come; the same command goes on there")
     arguments.add_argument("--out", type=Path, help="also write the table to this Markdown file")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -62,12 +65,38 @@ def main() -> int:
             whole = specimens(Path(folder))
             return show(options.seed, options.only, doors, whole, Path(folder))
         begun = time.perf_counter()
-        results = run(options.seed, options.count, doors=doors, processes=options.processes, folder=Path(folder))
+        processes = options.processes
+        with Kept(options.keep) as kept:
+            results = run(options.seed, options.count, doors=doors, processes=processes, folder=Path(folder), kept=kept)
         page = render(results, options.seed, time.perf_counter() - begun)
     print(page)
     if options.out:
         options.out.write_text(page + "\n", encoding="utf-8")
     return int(any(result.outcome not in (CLEAN, ACCEPTED) for result in results))
+
+
+class Kept:
+    """Results in a file, a line each; nowhere but in memory without one."""
+
+    def __init__(self, file: Path | None):
+        self._file, lines = file, []
+        if file is not None and file.exists():
+            lines = file.read_text().splitlines()
+        self.results = [Result(**json.loads(line)) for line in lines]
+
+    def __enter__(self) -> Kept:
+        self._out = None if self._file is None else self._file.open("a")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._out is not None:
+            self._out.close()
+
+    def add(self, result: Result) -> None:
+        self.results.append(result)
+        if self._out is not None:
+            self._out.write(json.dumps(dataclasses.asdict(result)) + "\n")
+            self._out.flush()
 
 
 def specimens(folder: Path) -> Path:
@@ -80,28 +109,35 @@ def specimens(folder: Path) -> Path:
 
 
 def run(
-    seed: int, count: int, *, doors: tuple[str, ...] = (), processes: int = 2, folder: Path, whole: Path | None = None
+    seed: int,
+    count: int,
+    *,
+    doors: tuple[str, ...] = (),
+    processes: int = 2,
+    folder: Path,
+    whole: Path | None = None,
+    kept: Kept | None = None,
 ) -> list[Result]:
-    """Run ``count`` cases and return their results in order."""
+    """Run those of ``count`` cases of which no result is kept, and return the results of all in order."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     whole = whole or specimens(folder)
     import benchmarks._hostile_doors  # noqa: F401  the children find everything imported
 
-    places = [
-        _Lane(seed, doors, whole, folder / f"lane{lane}", range(lane, count, processes)) for lane in range(processes)
-    ]
-    results: list[Result] = []
+    kept = kept or Kept(None)
+    left = sorted({*range(count)} - {result.number for result in kept.results})
+    places = [_Lane(seed, doors, whole, folder / f"lane{lane}", left[lane::processes]) for lane in range(processes)]
     while any(lane.working for lane in places):
         for lane in places:
-            results += lane.poll()
+            for result in lane.poll():
+                kept.add(result)
         time.sleep(0.02)
-    return sorted(results, key=lambda result: result.number)
+    return sorted(kept.results, key=lambda result: result.number)
 
 
 class _Lane:
     """A child process that runs some of the cases, and is replaced when it has to be ended."""
 
-    def __init__(self, seed: int, doors: tuple[str, ...], whole: Path, folder: Path, numbers: range):
+    def __init__(self, seed: int, doors: tuple[str, ...], whole: Path, folder: Path, numbers: list[int]):
         self._seed, self._doors, self._whole, self._folder, self._numbers = seed, doors, whole, folder, numbers
         self._next = 0
         self._text = b""
@@ -124,7 +160,8 @@ class _Lane:
 
     def _rest(self) -> None:
         """Note the time and the memory at which a case begins."""
-        self._since, self._worked, self._resting = time.monotonic(), _worked(self._pid), _resident(self._pid)
+        self._looked, self._waited = time.monotonic(), 0.0
+        self._worked, self._resting = _worked(self._pid), _resident(self._pid)
 
     def poll(self) -> Iterator[Result]:
         """Yield the results that have arrived; end the child if its case takes too long or too much."""
@@ -145,8 +182,10 @@ class _Lane:
         if self._next == len(self._numbers):
             self._finish()
             return
-        reason = None
-        if time.monotonic() - self._since > WAITING or _worked(self._pid) - self._worked > SECONDS:
+        reason, before, self._looked = None, self._looked, time.monotonic()
+        if _waits(self._pid):  # on a busy machine many seconds may pass in which it only waits for a processor
+            self._waited += self._looked - before
+        if self._waited > WAITING or _worked(self._pid) - self._worked > SECONDS:
             reason = HANG
         elif _resident(self._pid) - self._resting > BYTES:
             reason = MEMORY
@@ -180,6 +219,15 @@ def _resident(pid: int) -> int:
         return 0
 
 
+def _waits(pid: int) -> bool:
+    """Return whether no thread of a process runs or could."""
+    try:
+        stats = [Path(f"/proc/{pid}/task/{thread}/stat").read_text() for thread in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return False
+    return not any(stat.rpartition(")")[2].split()[0] == "R" for stat in stats)
+
+
 def _worked(pid: int) -> float:
     """Return the processor time of a process in seconds."""
     try:
@@ -189,7 +237,7 @@ def _worked(pid: int) -> float:
         return 0.0
 
 
-def _work(seed: int, doors: tuple[str, ...], whole: Path, folder: Path, numbers: range, out: int) -> None:
+def _work(seed: int, doors: tuple[str, ...], whole: Path, folder: Path, numbers: list[int], out: int) -> None:
     """Run cases one after another and write a line about each."""
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
