@@ -50,7 +50,7 @@ class Result:
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--count", type=int, default=200, help="number of cases")
     arguments.add_argument("--seed", type=int, default=0, help="another seed tries other damage")
     arguments.add_argument("--doors", default="", help="only these, with commas between")
@@ -66,8 +66,8 @@ def main() -> int:
             return show(options.seed, options.only, doors, whole, Path(folder))
         begun = time.perf_counter()
         processes = options.processes
-        with Kept(options.keep) as kept:
-            results = run(options.seed, options.count, doors=doors, processes=processes, folder=Path(folder), kept=kept)
+        kept = Kept(options.keep)
+        results = run(options.seed, options.count, doors=doors, processes=processes, folder=Path(folder), kept=kept)
         page = render(results, options.seed, time.perf_counter() - begun)
     print(page)
     if options.out:
@@ -84,19 +84,11 @@ class Kept:
             lines = file.read_text().splitlines()
         self.results = [Result(**json.loads(line)) for line in lines]
 
-    def __enter__(self) -> Kept:
-        self._out = None if self._file is None else self._file.open("a")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._out is not None:
-            self._out.close()
-
     def add(self, result: Result) -> None:
         self.results.append(result)
-        if self._out is not None:
-            self._out.write(json.dumps(dataclasses.asdict(result)) + "\n")
-            self._out.flush()
+        if self._file is not None:
+            with self._file.open("a") as file:
+                file.write(json.dumps(dataclasses.asdict(result)) + "\n")
 
 
 def specimens(folder: Path) -> Path:
