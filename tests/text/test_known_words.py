@@ -64,6 +64,11 @@ def test_one_line_names_the_words_and_what_is_known():
     assert len(lines) == 4 and lines[-1].startswith("7 more prompts")
 
 
+def test_what_is_said_of_a_strangers_words_is_one_printable_line():
+    said = KnownWords(("evil\x1b[2J\nname",)).told("a \u202ecat")
+    assert said.isprintable() and "evil" in said and "cat" in said
+
+
 def test_the_embedded_model_carries_the_words_of_its_training():
     assert read_words(folder_of("emoji")) == words_of_scenes(choose_concepts(EMBEDDED))
     words = read_words(folder_of("emoji"))

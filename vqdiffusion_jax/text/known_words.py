@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, brief, shortened
+from ..errors import CheckpointError, brief, printable, shortened
 from ..files import write_whole
 from ..user_files import read_json
 
@@ -77,7 +77,7 @@ class KnownWords:
         return self._meant_by[near[0]] if near else ""
 
     def told(self, prompt: str) -> str:
-        """Return one line about the unknown words of a prompt; "" if there are none."""
+        """Return one printable line about the unknown words of a prompt; "" if there are none."""
         unknown = self.unknown(prompt)
         if not unknown:
             return ""
@@ -87,7 +87,9 @@ class KnownWords:
             for word, name in nearest.items()
         ]
         line = f"the model was not taught {and_more(told, len(unknown))}; it draws something, but not what that says"
-        return line if any(nearest.values()) else f"{line}. It knows {and_more(self.names[:_LISTED], len(self.names))}"
+        if not any(nearest.values()):
+            line += f". It knows {and_more(self.names[:_LISTED], len(self.names))}"
+        return printable(line)
 
     def told_of_all(self, prompts: Iterable[str]) -> list[str]:
         """Return lines about the unknown words of several prompts: of the first few, and how many others have some."""
