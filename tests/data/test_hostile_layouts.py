@@ -15,7 +15,7 @@ import pytest
 from tests.data import layouts
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.emoji import packages
-from vqdiffusion_jax.data.sources import open_source
+from vqdiffusion_jax.data.sources import open_source, parquet
 from vqdiffusion_jax.errors import DataError
 
 PACKAGE = "thing@1.0.0"
@@ -88,6 +88,26 @@ def test_classes_of_several_kinds(tmp_path, kinds):
     refused("'kind' holds values of several kinds", "npz", tmp_path, label_field="kind")
 
 
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        (lambda pa: {"image": pa.nulls(10**7)}, "promises 10,000,000 rows and has"),
+        (lambda pa: {"image": pa.array([bytes(2**20)] * 5)}, "a row group of it unpacks to 5,"),
+    ],
+    ids=["missing rows", "packed pictures"],
+)
+def test_a_small_parquet_file_fills_no_memory(tmp_path, columns, match, monkeypatch):
+    monkeypatch.setattr(parquet, "_MOST_BYTES", 2**20)
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns(pa)), file, compression="zstd", row_group_size=10**7, use_dictionary=False)
+    assert file.stat().st_size < 2**20
+    with pytest.raises(DataError, match=match):
+        open_source(DataConfig(source="parquet", root=str(tmp_path), max_broken=0), "train")
+
+
 def package(files):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
@@ -99,18 +119,18 @@ def package(files):
 
 
 def bomb():
-    """A file of half a megabyte that unpacks to half a gigabyte and more."""
+    """A small file that unpacks to 20 MiB and promises more."""
     info = tarfile.TarInfo("package/data.json")
     info.size = packages.MOST_UNPACKED + 1
     packer = zlib.compressobj(9, wbits=31)
     begin = packer.compress(info.tobuf())
-    return begin + b"".join(packer.compress(bytes(2**20)) for _ in range(600)) + packer.flush()
+    return begin + b"".join(packer.compress(bytes(2**20)) for _ in range(20)) + packer.flush()
 
 
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        (bomb, "it unpacks to more than 512 MiB"),
+        (bomb, "it unpacks to more than 16 MiB"),
         (lambda: b"no tarball", "cannot be read"),
         (lambda: gzip.compress(package({"package/data.json": b"{}"}))[:-30], "cannot be read"),
         (lambda: gzip.compress(package({"package/other.json": b"{}"})), "has 0 files data.json"),
@@ -120,7 +140,8 @@ def bomb():
     ],
     ids=["bomb", "no tarball", "cut", "absent", "no JSON", "no text", "deep"],
 )
-def test_a_damaged_package_of_drawings(tmp_path, data, match):
+def test_a_damaged_package_of_drawings(tmp_path, data, match, monkeypatch):
+    monkeypatch.setattr(packages, "MOST_UNPACKED", 2**24)
     path = tmp_path / packages.tarball(PACKAGE)
     path.write_bytes(data())
     begun = time.process_time()

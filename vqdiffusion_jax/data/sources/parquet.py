@@ -22,6 +22,9 @@ from .shards import check_regular, shard_files
 _IMAGES = ("jpg", "png", "webp", "image", "jpeg", "img", "picture")
 _SPLITS = ("split", "subset", "partition", "set")
 _GROUPS_KEPT = 4  # row groups held in memory a process; img2dataset's have about 100 rows
+_MOST_ROWS = 8  # a byte of a file; missing values take next to nothing
+# Pictures hardly pack: a row group that unpacks to more than both is made to fill memory.
+_MOST_BYTES, _MOST_RATIO = 2**27, 20
 
 
 class Parquet:
@@ -228,11 +231,21 @@ def _classes(file, column: str | None) -> tuple[int | None, tuple[str, ...]]:
 
 
 def _opened(pq, path: Path):
-    """Open the file for a ``with`` block.  Raises DataError if it is no parquet file."""
+    """Open the file for a ``with`` block.
+
+    Raises DataError if it is no parquet file, or promises far more rows or bytes than it has.
+    """
     import pyarrow as pa  # which is there if ``pq`` is
 
     try:
         check_regular(path)
-        return pq.ParquetFile(path)
+        file, size = pq.ParquetFile(path), path.stat().st_size
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"it cannot be read as parquet ({one_line(error)})") from error
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    rows, largest = sum(group.num_rows for group in groups), max((group.total_byte_size for group in groups), default=0)
+    if rows > _MOST_ROWS * size or min((group.num_rows for group in groups), default=0) < 0:
+        raise DataError(f"it promises {rows:,} rows and has {size:,} bytes; write it anew")
+    if largest > max(_MOST_BYTES, _MOST_RATIO * size):
+        raise DataError(f"a row group of it unpacks to {largest:,} bytes, and it has {size:,}; write it anew")
+    return file
