@@ -88,6 +88,10 @@ class NonFiniteNumbers(_OneLine):
     """A picture that the networks cannot draw, because their numbers overflow."""
 
 
+class StorageError(_OneLine):
+    """An address of a bucket that cannot be served, reached, read or written."""
+
+
 class UsageError(_OneLine):
     """Flags that do not go together."""
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 
 from .errors import ConversionError, SettingError, one_line, shortened
+from .storage.scratch import as_typed
 
 INTERRUPTED = 130  # the status that shells give a process ended by Ctrl-C
 PIPE_CLOSED = 141  # and one whose reader has gone, as of ``| head``
@@ -62,7 +63,7 @@ def told(error: Exception, spell: Callable[[str], str] = str) -> str:
         said = f"{said} (please report; {_kept(error)})"
     elif getattr(error, "__notes__", None) and isinstance(error, ConversionError):
         said = f"{said} (--debug lists all)"
-    words = _LONG_WORD.sub(lambda word: shortened(word[0], _LONGEST_WORD), one_line(said))
+    words = _LONG_WORD.sub(lambda word: shortened(word[0], _LONGEST_WORD), one_line(as_typed(said)))
     return shortened(words, _LONGEST)
 
 

@@ -1,8 +1,9 @@
 """Names of models as local files and folders: embedded models, paths, and repositories of the Hugging Face hub.
 
-``locate`` is the one way from what a user wrote to a place on disk.  A repository is "owner/name", unless a local
-folder has that name, or "hf://owner/name[@revision][/subfolder]".  Its files go through huggingface_hub: they lie in
-its cache, come from there without a network, and HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE are understood.
+``locate`` is the one way from what a user wrote to a place on disk, to which an address of a bucket is copied.  A
+repository is "owner/name", unless a local folder has that name, or "hf://owner/name[@revision][/subfolder]".  Its files
+go through huggingface_hub: they lie in its cache, come from there without a network, and HF_ENDPOINT, HF_HOME, HF_TOKEN
+and HF_HUB_OFFLINE are understood.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from urllib.parse import unquote
 from .embedded import NAMES, folder_of, is_embedded
 from .errors import CheckpointError, ConfigError, did_you_mean, one_line
 from .hub_files import Chosen, Wanted, choose
+from .storage.copies import here
 
 SCHEME = "hf://"
 OPTIONS = (
@@ -94,7 +96,8 @@ def locate(place: str | Path, wanted: Wanted = "model", **options: Any) -> Locat
 
     Args:
         place: an embedded model's name, which wins over a folder of that name ("./emoji" is the folder); else a path
-            that exists; else "owner/name" or "hf://owner/name[@revision][/subfolder]" on the hub.
+            that exists, or an address of a bucket; else "owner/name" or "hf://owner/name[@revision][/subfolder]" on
+            the hub.
         wanted: what it is loaded as, which decides what is fetched; "file" leaves a local path unchecked.
         options: revision: a branch, tag or commit.  variant: the one of a part's weights to prefer, as "fp16".
             subfolder: a folder or file in ``place``.  cache_dir: in place of HF_HUB_CACHE.  token: of the hub; by
@@ -105,6 +108,7 @@ def locate(place: str | Path, wanted: Wanted = "model", **options: Any) -> Locat
         FileNotFoundError: if a local path does not exist.
         ConfigError: an option that is unknown or of another kind, or an address that is none.
         CheckpointError: whatever keeps a repository from being fetched, in one line that says what to do.
+        StorageError: the same of an address of a bucket.
     """
     given = _checked(options)
     address = address_of(place)
@@ -186,7 +190,7 @@ def _local(place: str | Path, wanted: Wanted, given: Mapping[str, Any]) -> Path:
             )
         path = folder_of(place)
     else:
-        path = Path(place)
+        path = here(place)
         if wanted == "file":
             return path
         if not path.exists():

@@ -33,6 +33,7 @@ from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import VQGAN
 from .sharding import shard
+from .storage.addresses import last_name
 from .text.known_words import KnownWords, read_words
 from .text.tokenizer import Tokenizer
 
@@ -216,6 +217,7 @@ def load_codec(
         CheckpointError, ConfigError, ConversionError: one clear message.
     """
     path, compute = locate(path, "codec", **hub).path, compute or default_compute()
+    config, mapping = (None if file is None else locate(file, "file").path for file in (config, mapping))
     if path.is_dir():
         if (kind := kind_of_folder(path)) in (DIFFUSERS, VQ_MODEL):
             from .interop.diffusers.codec import read_codec_part
@@ -330,7 +332,7 @@ def _origin_of(place: str | Path, found: Located) -> Origin:
         return recorded
     stated = stated_license(found.path) if folder else None
     if found.address is None:
-        return Origin(source=str(place) if is_embedded(place) else Path(place).absolute().name, license=stated)
+        return Origin(source=str(place) if is_embedded(place) else last_name(place), license=stated)
     return Origin(str(found.address), found.address.repo, found.commit, stated)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import __version__
 from .sampling.settings import PICTURES, SamplingSettings
+from .storage.addresses import absolute, joined
 
 ORIGIN = (  # the flags, besides settings, that a picture depends on
     "checkpoint",
@@ -39,7 +40,7 @@ def recipe(origin: Mapping[str, Any], settings: SamplingSettings) -> dict[str, A
 
 def with_absolute_paths(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe that can be read in any folder, with absolute paths of pictures."""
-    return _with_paths(table, lambda path: str(Path(path).absolute()))
+    return _with_paths(table, absolute)
 
 
 def recipe_of_one(shared: Mapping[str, Any], first_image: int, **subject: Any) -> dict[str, Any]:
@@ -52,13 +53,13 @@ def recipe_of_one(shared: Mapping[str, Any], first_image: int, **subject: Any) -
     return {**shared, **subject, **own}
 
 
-def settings_of_recipe(table: Mapping[str, Any], folder: Path) -> SamplingSettings:
-    """Return the settings of a recipe in ``folder``, where its relative paths begin.
+def settings_of_recipe(table: Mapping[str, Any], folder: str | Path) -> SamplingSettings:
+    """Return the settings of a recipe in ``folder``, a path or an address, where its relative paths begin.
 
     Raises SettingError for a setting that is unknown or not allowed.
     """
     settings = {name: value for name, value in table.items() if name not in (*ORIGIN, *_ABOUT)}
-    return SamplingSettings.from_dict(_with_paths(settings, lambda path: str(folder / path)))
+    return SamplingSettings.from_dict(_with_paths(settings, lambda path: joined(folder, path)))
 
 
 def json_of(table: Mapping[str, Any]) -> str:

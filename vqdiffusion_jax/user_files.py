@@ -1,4 +1,4 @@
-"""Files that a user names: regular ones, within a size, with text in UTF-8."""
+"""Files that a user names, here or in a bucket: regular ones, within a size, with text in UTF-8."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import re
 import stat
 from os import PathLike
 from typing import Any, BinaryIO
+
+from .storage.addresses import address_of
+from .storage.copies import here
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -32,9 +35,10 @@ def open_regular(path: str | PathLike[str], *, most: int | None = None) -> Binar
     """Open a regular file to read its bytes, without waiting for a writer at the other end of a pipe.
 
     most: the largest size in bytes that is accepted; None accepts any.
-    Raises OSError, with the path and the reason, for what is no regular file, too large, or cannot be opened.
+    Raises OSError, with the path and the reason, for what is no regular file, too large, or cannot be opened, and
+    StorageError for an address that cannot be read.
     """
-    path = os.fspath(path)
+    path = os.fspath(path if address_of(path) is None else here(path))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except ValueError as error:  # a path with a null character

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..data.tables import ENDINGS, read_rows
-from ..errors import DataError, UsageError, one_line, shown
+from ..errors import DataError, StorageError, UsageError, one_line, shown
 from ..pictures import EXTENSIONS
 from ..recipe import PICTURES
 from ..sampling.settings import all_settings
+from ..storage.addresses import folder_of, joined
 from ..user_files import fault_of_text
 from . import setting_flags
 from .animation import FORMATS
@@ -45,45 +46,46 @@ def read_table(file: str) -> list[Row]:
     Paths in it are relative to its folder.  Raises UsageError, one line with file and line, for what is no table, for
     an unknown column, and for a cell that cannot be used.
     """
-    path = Path(file)
     try:
-        rows = [_row(path, line, cells) for line, cells in read_rows(path)]
-    except DataError as error:
-        raise UsageError(f"--prompts_file={one_line(error)}") from error
+        rows = [_row(file, line, cells) for line, cells in read_rows(file)]
+    except ValueError as error:
+        if isinstance(error, DataError | StorageError):
+            raise UsageError(f"--prompts_file={one_line(error)}") from error
+        raise
     if not rows:
         raise UsageError(f"--prompts_file={file} holds no row; write one a picture, with a column prompt")
     return rows
 
 
-def place(file: str | Path, line: int) -> str:
+def place(file: str, line: int) -> str:
     """Return a row's place as messages begin with it."""
     return f"--prompts_file={file}, line {line}"
 
 
-def _row(path: Path, line: int, cells: dict[str, Any]) -> Row:
+def _row(file: str, line: int, cells: dict[str, Any]) -> Row:
     known = [*setting_flags.typed(), FILE_NAME]
     fields: dict[str, Any] = {}
     for column, value in cells.items():
         name = column.strip().casefold()
         if name not in known:
-            raise UsageError(f"{place(path, line)}: there is no column {shown(column)}{_hint(name, known)}")
+            raise UsageError(f"{place(file, line)}: there is no column {shown(column)}{_hint(name, known)}")
         if name in fields:
-            raise UsageError(f"{place(path, line)}: {name} stands there twice; leave one out")
+            raise UsageError(f"{place(file, line)}: {name} stands there twice; leave one out")
         if value is None or isinstance(value, str) and not value.strip():
             continue
         try:
-            fields[name] = _file_name(value) if name == FILE_NAME else _value(path, name, value)
+            fields[name] = _file_name(value) if name == FILE_NAME else _value(file, name, value)
         except ValueError as error:
-            raise UsageError(f"{place(path, line)}: {name} is {shown(value)}; {error}") from error
+            raise UsageError(f"{place(file, line)}: {name} is {shown(value)}; {error}") from error
     return Row(line, {name: value for name, value in fields.items() if name != FILE_NAME}, fields.get(FILE_NAME))
 
 
-def _value(path: Path, name: str, value: Any) -> Any:
+def _value(file: str, name: str, value: Any) -> Any:
     """Return a cell as the setting ``name`` takes it; a text is read as that of its flag."""
     if name in PICTURES:
         if not isinstance(value, str):
             raise ValueError("it must be the path of a picture")
-        return str(path.parent / value)
+        return joined(folder_of(file), value)
     about = all_settings().get(name)
     if about is not None and about.repeated and isinstance(value, list):
         if len(value) != 1:

@@ -12,6 +12,7 @@ from ..hub import is_name
 from ..pictures.png_text import SIGNATURE, read_png_text
 from ..recipe import KEYWORD, ORIGIN, settings_of_recipe
 from ..sampling.settings import SamplingSettings
+from ..storage.addresses import absolute, folder_of
 from ..user_files import open_regular, parse_json, read_json
 
 FLAGS = flags.FLAGS
@@ -31,14 +32,14 @@ def origin(**settled: Any) -> dict[str, Any]:
     values |= {name: value for name, value in settled.items() if value is not None}
     for name in _PATHS:
         if name in values:
-            values[name] = str(values[name] if is_name(values[name]) else Path(values[name]).absolute())
+            values[name] = values[name] if is_name(values[name]) else absolute(values[name])
     return values
 
 
-def take_again(file: Path) -> SamplingSettings:
+def take_again(file: str | Path) -> SamplingSettings:
     """Set the flags of origin of a picture's recipe, unless they are given, and return its settings.
 
-    file: the JSON beside a picture, or its PNG.
+    file: the JSON beside a picture, or its PNG, at a path or an address.
     Raises UsageError, one line that names the file, for a file that holds no recipe.
     """
     try:
@@ -52,12 +53,12 @@ def take_again(file: Path) -> SamplingSettings:
         if name in table and not FLAGS[name].present:
             _set(file, name, table[name])
     try:
-        return settings_of_recipe(table, file.parent)
+        return settings_of_recipe(table, folder_of(file))
     except ValueError as error:
         raise UsageError(f"--again={file}: {error}") from error
 
 
-def _recipe_in(file: Path) -> Any:
+def _recipe_in(file: str | Path) -> Any:
     """Return the value of a JSON file, or of the recipe inside a PNG.  Raises OSError or ValueError."""
     with open_regular(file) as opened:
         start = opened.read(12)
@@ -82,7 +83,7 @@ def _picture_kind(start: bytes) -> str | None:
     return "MP4" if start[4:8] == b"ftyp" else None
 
 
-def _set(file: Path, name: str, value: Any) -> None:
+def _set(file: str | Path, name: str, value: Any) -> None:
     """Set a flag through its own parser, as if the value had been typed."""
     flag = FLAGS[name]
     listed = isinstance(flag.parser, flags.ListParser) and isinstance(value, list)

@@ -165,7 +165,7 @@ def settings_given() -> SamplingSettings:
 
 def settings_before() -> SamplingSettings:
     """Return the settings that flags change: those of --again, or the defaults."""
-    return take_again(Path(FLAGS.again)) if FLAGS.again else SamplingSettings()
+    return take_again(FLAGS.again) if FLAGS.again else SamplingSettings()
 
 
 def table_given(file: str) -> list[Listed]:

@@ -21,8 +21,10 @@ _LISTS = ("data", "rows", "images", "annotations")  # fields of a JSON table tha
 _NEXT_ROW = re.compile(r"[\r\n]\s*\"?[^\r\n\"]*\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif)\"?\s*[,;\t|]", re.IGNORECASE)
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def read_rows(file: str | Path) -> Iterator[tuple[int, Row]]:
     """Yield (line, row) for every row of a table, by the ending of its name.  Blank rows are left out.
+
+    file: a path, or a text that may be an address.
 
     CSV has the columns' names in its first line; the delimiter is the one of ``, ; tab |`` that divides these most, or
     what Excel's ``sep=`` says.  JSON is a list of tables, perhaps under ``data``, ``rows``, ``images`` or
@@ -30,17 +32,18 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     Raises DataError that names the file and the line: another encoding, a quotation that does not end or is followed by
     text, a row with more or fewer cells than columns, two columns or fields of one name, no JSON table.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise DataError(f"{path} is no table that can be read; a captions file ends with {', '.join(ENDINGS)}")
+    ending = Path(file).suffix.lower()
+    if ending not in ENDINGS:
+        raise DataError(f"{file} is no table that can be read; a captions file ends with {', '.join(ENDINGS)}")
     try:
-        text = read_text(path)
+        text = read_text(file)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise DataError(one_line(error)) from error
-    if path.suffix.lower() in _DELIMITERS:
-        return _csv_rows(path, text)
-    return _json_rows(path, text) if path.suffix.lower() == ".json" else _json_lines(path, text)
+    if ending in _DELIMITERS:
+        return _csv_rows(file, text)
+    return _json_rows(file, text) if ending == ".json" else _json_lines(file, text)
 
 
 def column_of(names: Iterable[str], wanted: str, usual: tuple[str, ...] = ()) -> str | None:
@@ -58,8 +61,8 @@ def column_of(names: Iterable[str], wanted: str, usual: tuple[str, ...] = ()) ->
     return None
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
-    delimiters, first = _DELIMITERS[path.suffix.lower()], 0
+def _csv_rows(path: str | Path, text: str) -> Iterator[tuple[int, Row]]:
+    delimiters, first = _DELIMITERS[Path(path).suffix.lower()], 0
     if said := re.match(r"sep=(.)(?:\r\n|\n|\r|$)", text):
         delimiters, text, first = said[1], text[said.end() :], 1
     delimiter = _delimiter(text, delimiters)
@@ -96,7 +99,7 @@ def _delimiter(text: str, delimiters: str) -> str:
     return max(delimiters, key=header.count)
 
 
-def _column_names(path: Path, line: int, cells: list[str]) -> list[str]:
+def _column_names(path: str | Path, line: int, cells: list[str]) -> list[str]:
     names = [cell.strip("\ufeff \t") for cell in cells]
     if doubled := sorted({name for name in names if name and names.count(name) > 1}):
         raise DataError(f"{path}, line {line} names the column {shown(doubled[0])} more than once; rename one of them")
@@ -104,14 +107,14 @@ def _column_names(path: Path, line: int, cells: list[str]) -> list[str]:
     return [name or f"unnamed column {number}" for number, name in enumerate(names, 1)]
 
 
-def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+def _json_lines(path: str | Path, text: str) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(lines_of(text), 1):
         line = line.strip("\ufeff \t")
         if line:
             yield number, _row(path, number, parse_unique(line, f"{path}, line {number}"))
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+def _json_rows(path: str | Path, text: str) -> Iterator[tuple[int, Row]]:
     start = text.lstrip()
     first = start.split("\n", 1)[0].rstrip()
     if start.startswith("{") and first.endswith("}") and len(first) < len(start.rstrip()):  # JSON lines by another name
@@ -158,7 +161,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _row(path: Path, number: int, row: Any) -> Row:
+def _row(path: str | Path, number: int, row: Any) -> Row:
     if not isinstance(row, dict):
         raise DataError(f"{path}, line {number} is {shown(row)}; it must be a JSON table")
     return row

@@ -21,6 +21,7 @@ from ..files import write_whole
 from ..models.vqgan import VQGAN
 from ..multihost import barrier
 from ..pipeline import VQDiffusionPipeline
+from ..storage.addresses import last_name
 from . import likelihood
 from .chunks import ChunkStore
 from .identity import arithmetic_of, platform
@@ -244,7 +245,7 @@ def run_sweep(
 
 def own_name(path: str | Path) -> str:
     """Return the last part of a path; a report does not tell where on a machine a file lay."""
-    return Path(path).absolute().name
+    return last_name(path)
 
 
 def _protocol(protocol: Protocol | str, what: Sequence[str] | None) -> Protocol:

@@ -25,6 +25,7 @@ import json
 import math
 import os
 import shutil
+import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -34,10 +35,13 @@ from typing import Any
 import jax
 
 from ..checkpoint import TrainingCheckpoints
-from ..errors import CheckpointError, NonFiniteLoss
+from ..errors import CheckpointError, NonFiniteLoss, StorageError
 from ..files import write_whole
 from ..folder_lock import FolderLock
 from ..profiling import Profiler
+from ..storage.addresses import address_of
+from ..storage.folders import Putting, Written, written
+from ..storage.scratch import as_typed
 from ..user_files import read_json
 from .batch import Batch, filled, place_batch, sample_names
 from .metric_accumulator import MetricAccumulator
@@ -75,11 +79,34 @@ def train(
 
     loader, validation: give host batches of this process.  log: takes lines for people, from the first process.
     profile: traces some of the steps, numbered from 0 where this run begins.
+    workdir: a folder, or the address of one in a bucket (see ``storage.folders``), where a checkpoint counts when all
+    of it has been put.
 
     On SIGTERM or Ctrl-C the state is saved and the run ends; a second Ctrl-C raises KeyboardInterrupt.
-    Raises ConfigError, CheckpointError, DataError and NonFiniteLoss, each one line.
+    Raises ConfigError, CheckpointError, StorageError, DataError and NonFiniteLoss, each one line.
     """
-    config, workdir = task.config, Path(workdir)
+    if address_of(workdir) is not None and jax.process_count() > 1:
+        raise StorageError(
+            f"{workdir}: several processes write to one folder, which a bucket is not; give a disk that all of them see"
+        )
+    with written(workdir, wanted=_is_needed) as place:
+        return _train(task, place, loader, validation, lambda line: log(as_typed(line)), profile)
+
+
+def _is_needed(name: str) -> bool:
+    """Return whether a run that goes on reads a file of its folder."""
+    return name in ("config.json", "metrics.jsonl") or name.startswith("checkpoints/")
+
+
+def _train(
+    task: Task,
+    place: Written,
+    loader: Loader,
+    validation: Loader | None,
+    log: Log,
+    profile: Profiler | None,
+) -> Outcome:
+    config, workdir = task.config, place.folder
     kept = config.checkpoint.keep_last + config.checkpoint.keep_best
     # One more than is kept: an old checkpoint goes only when the new one is whole.
     check_folder(workdir, state_bytes(task.abstract_state()), kept + 1)
@@ -94,6 +121,10 @@ def train(
             workdir / "checkpoints", keep_last=config.checkpoint.keep_last, keep_best=config.checkpoint.keep_best
         )
         opened.callback(checkpoints.close)
+        if (other := place.own(f"process {os.getpid()} on {socket.gethostname()}")) is not None:
+            log(f"the run of {other} in {workdir} has not ended; it is taken over, and ends when it notices")
+        putting = Putting(place, checkpoints.wait)
+        opened.callback(putting.close)
         iterator = iter(loader)
         if isinstance(iterator, Closeable):
             opened.callback(iterator.close)
@@ -114,12 +145,14 @@ def train(
         def save(done: int, position: dict[str, Any], score: float | None = None, *, again: bool = False) -> None:
             nonlocal told
             lock.check()
+            putting.wait()
             accumulated = accumulator.state()  # which checks every step: a state that went wrong is never saved
             position = {**position, _ACCUMULATED: accumulated, _TRAINED_WITH: trained_with}
             checkpoints.save(done, state, position, score=score, again=again)
             if not told:  # only now a checkpoint is of this configuration
                 write_config(workdir, trained_with["config"])
                 told = True
+            putting.begin()
 
         if unvalidated and validation is not None:
             save(first, iterator.get_state(), validate(task, state, validation, first, writer, log), again=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import CheckpointError
 from ...models.codebook_reduction import CodebookReduction, reduction_from_full
+from ...storage.copies import here
 from ...user_arrays import read_npy
 from ..engine import Rule, key
 from ..files.lazy_tensor import LazyTensor
@@ -29,7 +30,8 @@ def read_reduction(
     Raises:
         CheckpointError: if the file cannot be read, is no such table or has other sizes.
     """
-    tensor = _read_npy(path) if Path(path).suffix == ".npy" else open_checkpoint(path)
+    path = here(path)
+    tensor = _read_npy(path) if path.suffix == ".npy" else open_checkpoint(path)
     if not isinstance(tensor, LazyTensor | np.ndarray):
         raise CheckpointError(
             f"{path} is not a codebook reduction; give a file of one integer tensor such as {REDUCTION_FILES[2887]}"

@@ -1,0 +1,139 @@
+"""Folders of buckets, read and written by way of copies here."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.storage.buckets import names, new_folder, put, read
+from vqdiffusion_jax.errors import StorageError
+from vqdiffusion_jax.storage.copies import here
+from vqdiffusion_jax.storage.folders import seal_of, written
+from vqdiffusion_jax.storage.scratch import as_typed
+from vqdiffusion_jax.storage.transfer import Objects
+from vqdiffusion_jax.user_files import read_text
+
+
+def test_what_is_written_is_there_and_hidden_files_are_not(folder):
+    with written(folder) as out:
+        (out.folder / "sub").mkdir()
+        (out.folder / "sub" / "one.txt").write_text("one")
+        (out.folder / ".half").write_text("half")
+        out.push()
+        assert names(folder) == ["sub/one.txt"]
+        (out.folder / "two.txt").write_text("two")
+        (out.folder / "sub" / "one.txt").write_text("changed")
+    assert names(folder) == ["sub/one.txt", "two.txt"] and read(f"{folder}/sub/one.txt") == b"changed"
+    assert not out.folder.exists()
+
+
+def test_a_second_run_sees_the_first_and_deletes_what_it_deletes(folder):
+    put(f"{folder}/one.txt", b"one")
+    put(f"{folder}/two.txt", b"two")
+    with written(folder, wanted=lambda name: name == "one.txt") as out:
+        assert (out.folder / "one.txt").read_bytes() == b"one"
+        assert (out.folder / "two.txt").read_bytes() == b""  # stands for the name alone
+        (out.folder / "one.txt").unlink()
+    assert names(folder) == ["two.txt"] and read(f"{folder}/two.txt") == b"two"
+
+
+def test_a_failure_keeps_what_is_written_and_names_the_address(folder):
+    with pytest.raises(OSError) as failed, written(folder) as out:
+        (out.folder / "one.txt").write_text("one")
+        raise OSError(errno.ENOSPC, "no room", str(out.folder / "two.txt"))
+    assert names(folder) == ["one.txt"] and failed.value.filename == f"{folder}/two.txt"
+
+
+def test_files_and_folders_are_copied_here_once(folder):
+    put(f"{folder}/model/config.json", b"{}")
+    put(f"{folder}/model/weights/a", b"a")
+    copy = here(f"{folder}/model/")
+    assert (copy / "weights" / "a").read_bytes() == b"a" and as_typed(f"{copy}/x") == f"{folder}/model/x"
+    put(f"{folder}/model/config.json", b"[]")
+    assert read_text(f"{folder}/model/config.json") == "[]"
+    assert (here(f"{folder}/model") / "config.json").read_bytes() in (b"{}", b"[]")
+    assert (here(f"{folder}/model", again=True) / "config.json").read_bytes() == b"[]"
+    with pytest.raises(FileNotFoundError) as absent:
+        here(f"{folder}/absent")
+    assert absent.value.filename == f"{folder}/absent"
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"], indirect=True)
+def test_a_bucket_that_is_not_there_is_told_at_the_start(scheme):
+    with pytest.raises(StorageError, match=f"^{scheme}://no-such-bucket/run cannot be written to: .*bucket"):
+        with written(f"{scheme}://no-such-bucket/run"):
+            raise AssertionError
+
+
+def test_a_sealed_folder_counts_only_when_it_is_whole(monkeypatch):
+    folder = new_folder("memory")
+    sealed = ("checkpoints/2/state/a", "checkpoints/2/commit_success.txt", "model/weights/a", "model/config.json")
+    with written(folder) as out:
+        for name in sealed:
+            (out.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (out.folder / name).write_text("first")
+        out.push()
+        (out.folder / "model" / "weights" / "a").write_text("second")
+        steps: list[tuple[str, list[str]]] = []
+
+        def recorded(what: str):
+            real = getattr(Objects, what)
+
+            def record(self: Objects, named, *rest):
+                steps.append((what, list(named)))
+                real(self, named, *rest)
+
+            return record
+
+        for what in ("put", "delete"):
+            monkeypatch.setattr(Objects, what, recorded(what))
+    told = [(what, found) for what, found in steps if found]
+    assert told == [
+        ("delete", ["model/config.json"]),
+        ("put", ["model/weights/a"]),
+        ("put", ["model/config.json"]),
+    ]
+
+
+def test_half_a_checkpoint_of_a_killed_run_is_deleted(folder):
+    put(f"{folder}/checkpoints/2/state/a", b"a")
+    put(f"{folder}/checkpoints/1/state/a", b"a")
+    put(f"{folder}/checkpoints/1/commit_success.txt", b"1")
+    with written(folder) as out:
+        assert [path.name for path in (out.folder / "checkpoints").iterdir()] == ["1"]
+    assert names(folder) == ["checkpoints/1/commit_success.txt", "checkpoints/1/state/a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "seal"),
+    [
+        ("checkpoints/10/state/d/a", "checkpoints/10/commit_success.txt"),
+        ("run/checkpoints/10/_METADATA", "run/checkpoints/10/commit_success.txt"),
+        ("model/weights/a", "model/config.json"),
+        ("weights.safetensors", "config.json"),
+        ("config.json", None),
+        ("samples/000001.png", None),
+    ],
+)
+def test_seals(name, seal):
+    assert seal_of(name) == seal
+
+
+def test_names_that_lead_elsewhere_are_left_out():
+    folder = new_folder("memory")
+    put(f"{folder}/one.txt", b"1")
+    objects = Objects(folder)
+    objects._files.store[f"{objects._path}/../outside.txt"] = objects._files.store[f"{objects._path}/one.txt"]
+    assert list(objects.sizes()) == ["one.txt"]
+
+
+def test_copies_go_with_the_process_and_those_of_killed_ones_with_the_next(tmp_path):
+    program = "import fsspec; fsspec.filesystem('memory').pipe_file('/b/x', b'1')\n"
+    program += "from vqdiffusion_jax.storage.copies import here; assert here('memory://b/x').read_bytes() == b'1'\n"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", f"{program}import os; os._exit(0)"], env=environment, check=True)
+    assert len(list(tmp_path.iterdir())) == 1
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,71 @@
+"""The folder on this machine that copies of a process lie in, which goes with the process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+_PREFIX = "vqdiffusion-copies-"
+_lock = threading.Lock()
+_root: Path | None = None
+_owner: int | None = None  # the process that deletes it, which no forked child does
+
+
+def scratch(kind: str, address: str) -> Path:
+    """Return the place of the copy of an address, whose parent exists.
+
+    The address stands in the place, so that ``as_typed`` finds it again.
+    kind: "read", or "written" and a number; the same address may be both.
+    """
+    scheme, _, rest = address.partition("://")
+    place = _folder() / kind / f"{scheme}:" / rest.strip("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def as_typed(text: str) -> str:
+    """Return a text for people with addresses in place of the copies of them on this machine."""
+    if _root is None or str(_root) not in text:
+        return text
+    return re.sub(rf"{re.escape(str(_root))}/(?:read|written/\d+)/([^/:\s]+):/", r"\1://", text)
+
+
+def _folder() -> Path:
+    """Return the process's folder, made when it is first needed in TMPDIR."""
+    global _root, _owner
+    with _lock:
+        if _root is None or _owner != os.getpid():
+            _delete_abandoned()
+            _root, _owner = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")), os.getpid()
+            atexit.register(_delete, _root, _owner)
+        return _root
+
+
+def _delete(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _delete_abandoned() -> None:
+    """Delete what killed processes of this user on this machine left behind."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError, ValueError):
+            if folder.stat().st_uid == os.getuid() and not _runs(int(owner)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

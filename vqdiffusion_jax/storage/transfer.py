@@ -1,0 +1,143 @@
+"""Objects listed, fetched and put, whole ones alone, with every failure told in one line with the address."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError, brief, one_line
+from .addresses import filesystem
+
+PROBE = ".vqdiffusion-probe"
+_AT_ONCE = 8
+_UNWRITABLE = "cannot be written to"
+
+
+class Objects:
+    """The objects below an address, or the one that has it.  Names are relative to it, "" for the address itself."""
+
+    def __init__(self, address: str, *, writing: bool = False):
+        self.address = address.rstrip("/")
+        self._files, self._path = filesystem(address, writing=writing)
+
+    def named(self, name: str) -> str:
+        """Return the address of one of the objects."""
+        return f"{self.address}/{name}" if name else self.address
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of every object below the address by its name, "" if the address is an object itself.
+
+        Objects whose names cannot be those of files here are left out.
+        """
+        with self._told("", "cannot be listed"):
+            try:
+                found = self._files.find(self._path, detail=True)
+            except FileNotFoundError:
+                return {}
+        sizes = {}
+        for path, about in found.items():
+            name = path[len(self._path) :].strip("/")
+            if about.get("type") != "directory" and not path.endswith("/") and _is_usable(name):
+                sizes[name] = int(about.get("size") or 0)
+        return sizes
+
+    def fetch(self, names: Iterable[str], folder: Path, *, watch: bool = False) -> None:
+        """Copy objects into ``folder``, under their names; the address itself becomes ``folder``, a file.
+
+        watch: show a bar on a terminal.
+        """
+        self._each(lambda name: self._fetch(name, folder / name if name else folder), names, "fetched", watch)
+
+    def put(self, names: Iterable[str], folder: Path) -> None:
+        """Copy files of ``folder`` to objects of their names; each appears whole, or stays as it was."""
+        self._each(lambda name: self._put(name, folder / name), names, "put", False)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects; those that are gone already are no fault."""
+        self._each(self._delete, names, "deleted", False)
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of an object, None if it does not exist."""
+        with self._told(name, "cannot be read"):
+            try:
+                return self._files.cat_file(self._place(name))
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put an object of these bytes."""
+        with self._told(name, _UNWRITABLE):
+            self._files.pipe_file(self._place(name), data)
+
+    def check_writable(self) -> None:
+        """Put an object below the address and delete it."""
+        with self._told("", _UNWRITABLE):
+            self._files.pipe_file(self._place(PROBE), b"x")
+            self._files.rm_file(self._place(PROBE))
+
+    def _place(self, name: str) -> str:
+        return f"{self._path}/{name}" if name else self._path
+
+    def _fetch(self, name: str, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with self._told(name, "cannot be read"):
+            self._files.get_file(self._place(name), str(file))
+
+    def _put(self, name: str, file: Path) -> None:
+        with self._told(name, _UNWRITABLE):
+            self._files.put_file(str(file), self._place(name))
+
+    def _delete(self, name: str) -> None:
+        with self._told(name, "cannot be deleted"):
+            try:
+                self._files.rm_file(self._place(name))
+            except FileNotFoundError:
+                pass
+
+    def _each(self, do: Callable[[str], None], names: Iterable[str], what: str, watch: bool) -> None:
+        names = list(names)
+        if len(names) < 2:
+            for name in names:
+                do(name)
+            return
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for _ in _watched(pool.map(do, names), len(names), f"{self.address} {what}", watch):
+                pass
+
+    @contextmanager
+    def _told(self, name: str, what: str) -> Iterator[None]:
+        """Turn whatever a provider's library raises into a StorageError; a disk of this machine speaks for itself."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, FileNotFoundError) and what == _UNWRITABLE:
+                raise StorageError(f"{self.named(name)} {what}: there is no such bucket; make it first") from error
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageError(
+                    f"{self.named(name)} {what}: {os.strerror(error.errno)} on this machine, where copies lie in "
+                    "TMPDIR; make room, or name another place in TMPDIR"
+                ) from error
+            raise StorageError(f"{self.named(name)} {what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return brief(one_line(said or type(error).__name__), 300)
+
+
+def _is_usable(name: str) -> bool:
+    """Return whether a file may have an object's name: no part of it leads elsewhere."""
+    return "\0" not in name and not any(part in (".", "..") or not part for part in name.split("/")) or not name
+
+
+def _watched(done: Iterable[Any], total: int, told: str, watch: bool) -> Iterable[Any]:
+    if not watch:
+        return done
+    from tqdm import tqdm
+
+    return tqdm(done, total=total, desc=told, unit="file", delay=1, disable=None)
