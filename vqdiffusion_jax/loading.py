@@ -33,7 +33,7 @@ from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import VQGAN
 from .sharding import shard
-from .storage.addresses import last_name
+from .storage.addresses import address_of, check_address, last_name
 from .text.known_words import KnownWords, read_words
 from .text.tokenizer import Tokenizer
 
@@ -269,7 +269,7 @@ def convert(checkpoint: str | Path, out: str | Path, *, safetensors: bool = Fals
     Args:
         checkpoint: a .pth file of the reference, a diffusers folder, a codec alone, ViT-B-32.pt or a Hugging Face CLIP
             folder; its content tells which.
-        out: the folder to write, absent or empty.
+        out: the folder to write, absent or empty; a path, or an address of a bucket.
         safetensors: write weights.safetensors, which other programs read too.
         companions: for a .pth file those of ``interop.load_reference``; for a codec mapping and codec_config; for
             ViT-B-32.pt clip_dtype.
@@ -282,7 +282,10 @@ def convert(checkpoint: str | Path, out: str | Path, *, safetensors: bool = Fals
         CheckpointError, ConfigError, ConversionError: as ``load_model``.
     """
     _check_known(companions, ("clip_dtype",))
-    check_empty(out)
+    if address_of(out) is None:
+        check_empty(out)
+    else:
+        check_address(out, writing=True)
     found, variant, companions = _located(checkpoint, companions)
     model, tokenizer, report = _read_any(found.path, variant, **companions)
     check_finite(model, checkpoint)

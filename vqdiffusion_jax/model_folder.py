@@ -42,6 +42,8 @@ from .models.vqdiffusion import VQDiffusionModel
 from .multihost import barrier
 from .safetensors_weights import FILE, load_safetensors, save_safetensors
 from .sharding import shardings
+from .storage.addresses import address_of, last_name, local_path
+from .storage.folders import written
 from .text.known_words import KnownWords, write_words
 from .text.tokenizer import Tokenizer
 from .user_files import read_json
@@ -110,7 +112,7 @@ def write_folder(
     README.md and "rounded_to" in config.json say so.
 
     Args:
-        folder: absent or empty.
+        folder: absent or empty; a path, or an address of a bucket.
         model: a whole model or a part.
         tokenizer: of a text model; by default CLIP's, as the model's configuration says.
         provenance: a sentence on the weights, for README.md.
@@ -124,7 +126,14 @@ def write_folder(
         ConfigError: if safetensors is asked for of several processes, which write one file each.
         CheckpointError: if it cannot be written.
     """
-    folder = Path(folder)
+    if address_of(folder) is not None:
+        if jax.process_count() > 1:
+            raise ConfigError(f"{folder}: of several processes a bucket is written by none; give a disk that all see")
+        told = {"provenance": provenance, "origin": origin, "known_words": known_words, "safetensors": safetensors}
+        with written(folder) as out:
+            write_folder(out.folder, model, tokenizer, name=name or last_name(folder), **told)
+        return
+    folder = local_path(folder)
     if safetensors and jax.process_count() > 1:
         raise ConfigError(
             "safetensors is True, but several processes hold the weights; leave it out, and convert later"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from absl import flags
 
 from ..errors import StorageError, UsageError
 from ..storage.addresses import address_of, check_address, local_path
+from ..storage.copies import here
 from ..storage.folders import written
 from ..storage.scratch import as_typed
 
@@ -42,20 +43,32 @@ _SECONDS = 15.0  # after which what is new in --out is put in the bucket
 FLAGS = flags.FLAGS
 
 
-def check_addresses(mode: str) -> None:
-    """Raise UsageError, one line that quotes the address as typed, for the first one that cannot be served.
+@contextmanager
+def addresses_served(mode: str) -> Iterator[None]:
+    """Let a mode run on files and folders here where flags have addresses, and put into --out what it writes.
 
-    Flags that name this machine's files by file:// get their paths.
+    What is printed names the addresses.  Flags that name this machine's files by file:// get their paths.
+    Raises UsageError, before anything is done, one line that quotes the first address that cannot be served.
     """
-    for name in (*READ, *WRITTEN, *HERE):
-        flag = FLAGS[name]
-        if isinstance(flag.value, list):
-            flag.value = [_served(name, value, mode) for value in flag.value]
-        elif flag.value is not None:
-            flag.value = _served(name, flag.value, mode)
+    values = {name: FLAGS[name].value for name in (*READ, *WRITTEN, *HERE)}
+    served = {name: _each(value, lambda one, name=name: _checked(name, one, mode)) for name, value in values.items()}
+    try:
+        for name, value in served.items():
+            FLAGS[name].value = value
+        if not any(address_of(one) for value in served.values() for one in _all_of(value)):
+            yield
+            return
+        with _names_in_stdout(), _out_of(mode) as out:
+            FLAGS["out"].value = out
+            for name in COPIED:
+                FLAGS[name].value = _each(served[name], _copied)
+            yield
+    finally:
+        for name, value in values.items():
+            FLAGS[name].value = value
 
 
-def _served(name: str, value: str, mode: str) -> str:
+def _checked(name: str, value: str, mode: str) -> str:
     """Return a flag's value, of file:// the path, or raise UsageError."""
     if address_of(value) is None:
         return str(local_path(value)) if "://" in value else value
@@ -70,20 +83,28 @@ def _served(name: str, value: str, mode: str) -> str:
     return value
 
 
+def _all_of(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _each(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a flag's value with its text, or each of its texts, changed."""
+    return [change(one) for one in value] if isinstance(value, list) else None if value is None else change(value)
+
+
+def _copied(value: str) -> str:
+    return value if address_of(value) is None else str(here(value))
+
+
 @contextmanager
-def out_served(mode: str) -> Iterator[None]:
-    """Let --out be a folder here while a mode runs, if it is an address, and put there what the mode writes."""
-    flag = FLAGS["out"]
-    if flag.value is None or address_of(flag.value) is None or mode not in _FOLDERS or mode == "sample" and FLAGS.dry_run:
-        yield
+def _out_of(mode: str) -> Iterator[str]:
+    """Yield --out, or the folder here that takes its place."""
+    value = FLAGS.out
+    if address_of(value) is None or mode == "sample" and FLAGS.dry_run:
+        yield value
         return
-    typed = flag.value
-    with written(typed, wanted=lambda name: not name.endswith(_NOT_READ), every=_SECONDS) as out, _names_in_stdout():
-        flag.value = str(out.folder)
-        try:
-            yield
-        finally:
-            flag.value = typed
+    with written(value, wanted=lambda name: not name.endswith(_NOT_READ), every=_SECONDS) as out:
+        yield str(out.folder)
 
 
 @contextmanager

@@ -90,12 +90,14 @@ def main() -> None:
 def _codec(config: Any) -> VQGAN | None:
     """Return the codec of --codec or --checkpoint, or None if neither is given."""
     from ..config import ComputeConfig
+    from ..hub import locate
     from ..loading import load_codec, load_model
 
     if FLAGS.codec:
-        size = None if Path(FLAGS.codec).is_dir() else config.image_size
+        place = locate(FLAGS.codec, "codec").path
+        size = None if place.is_dir() else config.image_size
         return load_codec(
-            FLAGS.codec,
+            place,
             config=FLAGS.codec_config,
             mapping=FLAGS.mapping,
             image_size=size,

@@ -10,7 +10,7 @@ from absl import app, flags, logging
 from ..errors import UsageError, one_line
 from ..exit_status import status_of
 from ..extensions import trust
-from .addresses import check_addresses, out_served
+from .addresses import addresses_served
 from .compiled import keep_compiled
 from .help import check_taken, command_of, unknown_flag, usage
 from .quiet import quiet_libraries
@@ -125,8 +125,7 @@ def _run_mode(mode: str, rest: list[str]) -> None:
         raise UsageError(f"unexpected argument {rest[1]!r}; every setting is a flag, --name=value")
     modules = mode_modules()
     check_taken(modules, mode, command_of(rest[0]))
-    check_addresses(mode)
     keep_compiled()
     trust(*flags.FLAGS.trust)
-    with out_served(mode):
+    with addresses_served(mode):
         modules[mode].main()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from ..storage.addresses import address_of
 from .checkpoints import COMPANIONS, checkpoint, codec_compute, companions
 from .data_account import tell
 from .processes import PROCESSES
@@ -53,6 +54,8 @@ def main() -> None:
     data = from_dict(DataConfig, config.data, where="data")
     if not (FLAGS["out"].present or data.cache):
         raise ValueError("--out is needed: the folder to write to (or set data.cache in the config)")
+    if not FLAGS["out"].present and address_of(data.cache) is not None:
+        raise ValueError(f"data.cache is {data.cache}; to write a cache there, say so with --out={data.cache}")
     out = Path(FLAGS.out if FLAGS["out"].present else data.cache)
     if FLAGS.part is not None and jax.process_count() > 1:
         raise ValueError(

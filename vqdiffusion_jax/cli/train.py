@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from absl import flags
 
@@ -33,6 +32,7 @@ def main() -> None:
     from ..data.loader import make_loader
     from ..data.records import known_words_of
     from ..data.token_cache import codec_fingerprint, read_manifest
+    from ..storage.copies import here
     from ..training.denoiser.config import train_config
     from ..training.denoiser.init_from import load_pretrained
     from ..training.denoiser.task import DenoiserTask
@@ -51,7 +51,7 @@ def main() -> None:
     )
     fingerprint = codec_fingerprint(pretrained.codec) if cached and pretrained.codec is not None else None
     if cached and pretrained.codec is None:
-        made_by = read_manifest(Path(config.data["cache"]) / "train").get("codec_fingerprint")
+        made_by = read_manifest(here(config.data["cache"]) / "train").get("codec_fingerprint")
         pretrained = replace(pretrained, codec_fingerprint=made_by)
 
     task = DenoiserTask(config, pretrained, mesh)

@@ -19,6 +19,7 @@ from ..folder_lock import FolderLock
 from ..models.vqgan import VQGAN, encode_exactly, images_to_float
 from ..pictures import WHITE, Colour, colour_of
 from ..random_keys import MAX_SEED, key_of
+from ..storage.addresses import on_this_machine
 from ..text.known_words import write_words
 from ..text.tokenizer import Tokenizer
 from .config import DataConfig
@@ -125,7 +126,7 @@ def write_cache(
         **crop_settings(split),
         **({} if background == WHITE else {"background": list(background)}),
     )
-    folder = out / split
+    folder = on_this_machine(out, "a cache that is being written") / split
     _claim(folder, manifest)
     write_words(folder, known_words_of(source))
     lock = f".part-{process_index}-of-{process_count}.lock"

@@ -10,6 +10,7 @@ from ..checks import fraction, one_of, whole
 from ..errors import ConfigError
 from ..extensions import check_name
 from ..pictures import colour_of
+from ..storage.addresses import check_address
 
 SPLITS = ("train", "validation")
 MISSING_CAPTIONS = ("drop", "unconditional", "error")
@@ -37,9 +38,9 @@ class DataConfig:
 
     # One of SOURCES, or package.module:Class of your own data set; not needed to train from a cache.
     source: str = ""
-    root: str = ""  # folder (or, for npz, file) of the data set
+    root: str = ""  # folder (or, for npz, file) of the data set; of an address a copy on this machine is read
     options: Mapping[str, Any] = field(default_factory=dict)  # keyword arguments of the source's class
-    cache: str = ""  # folder that --mode=tokenize wrote; if given, tokens are read from it instead of pictures
+    cache: str = ""  # folder that --mode=tokenize wrote, or its address; if given, tokens are read in place of pictures
     # The share held out for validation of a data set without splits of its own; 0: none.
     validation_fraction: float = 0.0
     # Shown through transparent pictures: a colour's name, "#rrggbb", or three whole numbers from 0 to 255.
@@ -59,6 +60,8 @@ class DataConfig:
             raise ConfigError(
                 "DataConfig needs source and root (a data set), or cache (a folder of tokens, see --mode=tokenize)"
             )
+        for place in (self.root, self.cache):
+            check_address(place)
         if not isinstance(self.options, Mapping):
             raise ConfigError(f"DataConfig.options is {self.options!r}; it must be a dict of the source's options")
         fraction(self, "validation_fraction", "drop_rate")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..config import ModelConfig, VQGANConfig, from_dict
 from ..errors import BrokenRecord, ConfigError, DataError, MissingCaption
 from ..pictures import colour_of
 from ..random_keys import MAX_SEED, in_32_bits
+from ..storage.copies import here
 from ..text.tokenizer import Tokenizer
 from .account import account_of
 from .config import SPLITS, DataConfig
@@ -85,7 +85,7 @@ def make_loader(
                 f"data.cache is {config.cache}, which holds tokens;"
                 " a codec is trained on pictures: give source and root"
             )
-        cache = TokenCache(Path(config.cache), split, model_config, codec_fingerprint)
+        cache = TokenCache(here(config.cache), split, model_config, codec_fingerprint)
         examples = CachedExamples(cache, model_config, drop_rate=drop_rate, missing_captions=config.missing_captions)
     else:
         source = with_captions(open_source(config, split), config, model_config)

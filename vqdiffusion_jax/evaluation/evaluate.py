@@ -21,7 +21,7 @@ from ..files import write_whole
 from ..models.vqgan import VQGAN
 from ..multihost import barrier
 from ..pipeline import VQDiffusionPipeline
-from ..storage.addresses import last_name
+from ..storage.addresses import last_name, on_this_machine
 from . import likelihood
 from .chunks import ChunkStore
 from .identity import arithmetic_of, platform
@@ -264,7 +264,7 @@ def _setup(protocol: Protocol, mesh: Mesh | None, settings: Settings) -> Setup:
     if source is not None and (opened := settings.get("opened")) is not None:
         opened(source, f"{protocol.source} at {data}", protocol.reference_split)
     return Setup(
-        out=Path(settings["out"]),
+        out=on_this_machine(settings["out"], "the folder of an evaluation"),
         protocol=protocol,
         source=source,
         source_name="" if data is None else f"{protocol.source} at {data}",

@@ -41,6 +41,13 @@ def local_path(place: str | PathLike[str]) -> Path:
     return Path(f"/{match[3].lstrip('/')}")
 
 
+def on_this_machine(place: str | PathLike[str], what: str) -> Path:
+    """Return a place as a path.  Raises StorageError for an address, where ``what`` says what it is to be."""
+    if address_of(place) is not None:
+        raise StorageError(f"{brief(fspath(place))}: {what} must be on this machine; give a path")
+    return local_path(place)
+
+
 def scheme_of(address: str) -> str:
     """Return the scheme of an address, such as ``s3``."""
     return address.partition("://")[0]

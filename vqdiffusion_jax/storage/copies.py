@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import shutil
+import tempfile
 import threading
 from os import PathLike, fspath
 from pathlib import Path
 
+from ..errors import StorageError
 from .addresses import address_of, local_path, scheme_of
 from .scratch import scratch
 from .transfer import Objects
@@ -40,5 +43,11 @@ def _copied(address: str, typed: str) -> Path:
     if "" in names:
         names = {"": names[""]}
     place = scratch("read", address)
+    room, size = shutil.disk_usage(place.parent).free, sum(names.values())
+    if size > room:
+        raise StorageError(
+            f"{typed} has {size / 2**30:.3g} GiB, but {room / 2**30:.3g} GiB are free for its copy in "
+            f"{tempfile.gettempdir()}; name another place in TMPDIR"
+        )
     objects.fetch(names, place, watch=True)
     return place

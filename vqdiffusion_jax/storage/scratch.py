@@ -11,6 +11,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+_SCHEME = "-address"  # a colon would make orbax take the path for an address
 _PREFIX = "vqdiffusion-copies-"
 _lock = threading.Lock()
 _root: Path | None = None
@@ -24,7 +25,7 @@ def scratch(kind: str, address: str) -> Path:
     kind: "read", or "written" and a number; the same address may be both.
     """
     scheme, _, rest = address.partition("://")
-    place = _folder() / kind / f"{scheme}:" / rest.strip("/")
+    place = _folder() / kind / f"{scheme}{_SCHEME}" / rest.strip("/")
     place.parent.mkdir(parents=True, exist_ok=True)
     return place
 
@@ -33,7 +34,7 @@ def as_typed(text: str) -> str:
     """Return a text for people with addresses in place of the copies of them on this machine."""
     if _root is None or str(_root) not in text:
         return text
-    return re.sub(rf"{re.escape(str(_root))}/(?:read|written/\d+)/([^/:\s]+):/", r"\1://", text)
+    return re.sub(rf"{re.escape(str(_root))}/(?:read|written/\d+)/([^/\s]+){_SCHEME}/", r"\1://", text)
 
 
 def _folder() -> Path:

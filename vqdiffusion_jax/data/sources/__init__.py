@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ...errors import DataError
 from ...extensions import check_options, load_class
+from ...storage.addresses import on_this_machine
+from ...storage.copies import here
 from ..account import account_of
 from ..config import SOURCES, SPLITS, DataConfig
 from ..records import HoldOut, Source, existing, too_many
@@ -33,9 +33,10 @@ def open_source(config: DataConfig, split: str) -> Source:
     )
     check_options(cls, config.source, config.options, error=DataError)
     # tfds keeps its data below the root and makes the folder itself; the others read what is there.
-    root = (
-        Path(config.root) if config.source == "tfds" else existing(Path(config.root), f"the data set {config.source!r}")
-    )
+    if config.source == "tfds":
+        root = on_this_machine(config.root, "the folder of a data set of TFDS")
+    else:
+        root = existing(here(config.root), f"the data set {config.source!r}")
     source = cls(root, split, **config.options)
     account = account_of(source)
     if len(account.broken) > config.max_broken:
