@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,27 @@ def test_what_is_written_is_there_and_hidden_files_are_not(folder):
         (out.folder / "sub" / "one.txt").write_text("changed")
     assert names(folder) == ["sub/one.txt", "two.txt"] and read(f"{folder}/sub/one.txt") == b"changed"
     assert not out.folder.exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"a\r\n", b"--==0==\r", bytes(range(256))])
+def test_any_bytes_come_back(folder, data):
+    with written(folder) as out:
+        (out.folder / "any").write_bytes(data)
+    assert read(f"{folder}/any") == data and here(f"{folder}/any").read_bytes() == data
+
+
+def test_a_sealed_folder_that_came_short_is_told_before_its_seal(monkeypatch):
+    folder, real = new_folder("memory"), Objects._put
+
+    def put_short(self: Objects, name: str, file: Path) -> None:
+        real(self, name, Path(os.devnull) if name == "weights/a" else file)
+
+    monkeypatch.setattr(Objects, "_put", put_short)
+    with pytest.raises(StorageError, match="weights/a has 0 bytes where 5 were put"), written(folder) as out:
+        (out.folder / "weights").mkdir()
+        (out.folder / "weights" / "a").write_text("whole")
+        (out.folder / "config.json").write_text("{}")
+    assert "config.json" not in names(folder)
 
 
 def test_a_second_run_sees_the_first_and_deletes_what_it_deletes(folder):

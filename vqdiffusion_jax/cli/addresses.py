@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from ..errors import StorageError, UsageError
 from ..storage.addresses import address_of, check_address, local_path
@@ -52,6 +53,7 @@ def addresses_served(mode: str) -> Iterator[None]:
     """
     values = {name: FLAGS[name].value for name in (*READ, *WRITTEN, *HERE)}
     served = {name: _each(value, lambda one, name=name: _checked(name, one, mode)) for name, value in values.items()}
+    _check_data()
     try:
         for name, value in served.items():
             FLAGS[name].value = value
@@ -81,6 +83,16 @@ def _checked(name: str, value: str, mode: str) -> str:
     except StorageError as error:
         raise UsageError(f"--{name}={error}") from error
     return value
+
+
+def _check_data() -> None:
+    """Raise UsageError for an address of --config's data that cannot be served."""
+    data = None if FLAGS.config is None else FLAGS.config.get("data")
+    for name in ("root", "cache"):
+        try:
+            check_address(str(data.get(name) or "") if isinstance(data, Mapping | ConfigDict) else "")
+        except StorageError as error:
+            raise UsageError(f"data.{name}={error}") from error
 
 
 def _all_of(value: Any) -> list[str]:

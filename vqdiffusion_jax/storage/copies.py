@@ -37,17 +37,19 @@ def here(place: str | PathLike[str], *, again: bool = False) -> Path:
 
 def _copied(address: str, typed: str) -> Path:
     objects = Objects(address)
-    names = {"": 0} if scheme_of(address) in ("http", "https") else objects.sizes()  # which lists no folders
+    # Of http, which has no list of names, one file.
+    plain = scheme_of(address) in ("http", "https")
+    names: dict[str, int | None] = {"": None} if plain else {**objects.sizes()}
     if not names:
         raise FileNotFoundError(errno.ENOENT, "there is no such object, and none below it", typed)
     if "" in names:
         names = {"": names[""]}
     place = scratch("read", address)
-    room, size = shutil.disk_usage(place.parent).free, sum(names.values())
+    room, size = shutil.disk_usage(place.parent).free, sum(size or 0 for size in names.values())
     if size > room:
         raise StorageError(
             f"{typed} has {size / 2**30:.3g} GiB, but {room / 2**30:.3g} GiB are free for its copy in "
             f"{tempfile.gettempdir()}; name another place in TMPDIR"
         )
-    objects.fetch(names, place, watch=True)
+    objects.fetch(names, place)
     return place

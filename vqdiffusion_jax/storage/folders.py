@@ -14,7 +14,7 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from os import PathLike, fspath
@@ -88,7 +88,7 @@ class StoredFolder:
         self.objects.delete(sorted(half))  # of a run that was killed while it put a folder
         self.folder.mkdir(parents=True, exist_ok=True)
         whole = sorted(there.keys() - half)
-        self.objects.fetch([name for name in whole if wanted(name) or name in seals], self.folder, watch=True)
+        self.objects.fetch({name: there[name] for name in whole if wanted(name) or name in seals}, self.folder)
         for name in whole:
             if not (place := self.folder / name).exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -126,8 +126,20 @@ class StoredFolder:
         self.objects.delete(sorted(sealed & self._put.keys()))
         self.objects.delete(sorted(gone - sealed))
         self.objects.put(sorted(changed - sealed), self.folder)
+        if kept:
+            self._check({name: facts[0] for name, facts in now.items() if seal_of(name) in kept - {name}})
         self.objects.put(sorted(kept & now.keys()), self.folder)
         self._put = {name: facts for name, facts in now.items() if name not in sealed - kept}
+
+    def _check(self, sizes: Mapping[str, int]) -> None:
+        """Raise StorageError unless there are objects of these sizes, before the seal that says so."""
+        there = self.objects.sizes()
+        if wrong := [name for name, size in sizes.items() if there.get(name) != size]:
+            found = there.get(wrong[0], 0)
+            raise StorageError(
+                f"{self.objects.named(wrong[0])} has {found} bytes where {sizes[wrong[0]]} were put; start again, the "
+                "run goes on from what is whole"
+            )
 
     def _files(self) -> dict[str, Facts]:
         """Return every file here that belongs there; hidden ones are half written, or of this machine alone."""

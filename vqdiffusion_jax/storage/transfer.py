@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,20 +46,20 @@ class Objects:
                 sizes[name] = int(about.get("size") or 0)
         return sizes
 
-    def fetch(self, names: Iterable[str], folder: Path, *, watch: bool = False) -> None:
+    def fetch(self, sizes: Mapping[str, int | None], folder: Path) -> None:
         """Copy objects into ``folder``, under their names; the address itself becomes ``folder``, a file.
 
-        watch: show a bar on a terminal.
+        sizes: of each name, where it is known.  A bar shows the progress on a terminal.
         """
-        self._each(lambda name: self._fetch(name, folder / name if name else folder), names, "fetched", watch)
+        self._each(lambda name: self._fetch(name, sizes[name], folder / name if name else folder), sizes, "fetched")
 
     def put(self, names: Iterable[str], folder: Path) -> None:
         """Copy files of ``folder`` to objects of their names; each appears whole, or stays as it was."""
-        self._each(lambda name: self._put(name, folder / name), names, "put", False)
+        self._each(lambda name: self._put(name, folder / name), names, "put")
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; those that are gone already are no fault."""
-        self._each(self._delete, names, "deleted", False)
+        self._each(self._delete, names, "deleted")
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of an object, None if it does not exist."""
@@ -83,10 +83,12 @@ class Objects:
     def _place(self, name: str) -> str:
         return f"{self._path}/{name}" if name else self._path
 
-    def _fetch(self, name: str, file: Path) -> None:
+    def _fetch(self, name: str, size: int | None, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with self._told(name, "cannot be read"):
             self._files.get_file(self._place(name), str(file))
+            if size is not None and (came := file.stat().st_size) != size:
+                raise OSError(f"{came} of its {size} bytes came; try again")
 
     def _put(self, name: str, file: Path) -> None:
         with self._told(name, _UNWRITABLE):
@@ -99,14 +101,14 @@ class Objects:
             except FileNotFoundError:
                 pass
 
-    def _each(self, do: Callable[[str], None], names: Iterable[str], what: str, watch: bool) -> None:
+    def _each(self, do: Callable[[str], None], names: Iterable[str], what: str) -> None:
         names = list(names)
         if len(names) < 2:
             for name in names:
                 do(name)
             return
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for _ in _watched(pool.map(do, names), len(names), f"{self.address} {what}", watch):
+            for _ in _watched(pool.map(do, names), len(names), f"{self.address} {what}"):
                 pass
 
     @contextmanager
@@ -135,9 +137,8 @@ def _is_usable(name: str) -> bool:
     return "\0" not in name and not any(part in (".", "..") or not part for part in name.split("/")) or not name
 
 
-def _watched(done: Iterable[Any], total: int, told: str, watch: bool) -> Iterable[Any]:
-    if not watch:
-        return done
+def _watched(done: Iterable[Any], total: int, told: str) -> Iterable[Any]:
+    """Show a bar on a terminal, of what takes more than a second."""
     from tqdm import tqdm
 
     return tqdm(done, total=total, desc=told, unit="file", delay=1, disable=None)
