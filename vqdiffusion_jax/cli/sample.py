@@ -59,7 +59,10 @@ flags.DEFINE_bool("faithful", False, "Full float32 everywhere, to match the refe
 flags.DEFINE_bool("dry_run", False, "Say shapes, memory and operations, and draw nothing.", module_name=_WHERE)
 
 flags.DEFINE_string(
-    "out", "RESULT", "Folder to write to; convert, tokenize and reduce_codebook need it.", module_name=_OUT
+    "out",
+    "RESULT",
+    "Folder to write to, here or in a bucket; convert, tokenize and reduce_codebook need it.",
+    module_name=_OUT,
 )
 flags.DEFINE_enum(
     "trajectory_format",

@@ -26,7 +26,7 @@ flags.FLAGS["config"].parser = ConfigurationFile()  # whose errors are one line
 flags.DEFINE_string(
     "workdir",
     None,
-    "train, train_vqgan: folder for checkpoints, metrics and pictures; a run there is continued.",
+    "train, train_vqgan: folder, also of a bucket, for checkpoints, metrics and pictures; a run there is continued.",
     module_name=_MODE,
 )
 
