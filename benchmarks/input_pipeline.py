@@ -5,15 +5,24 @@
 Makes a folder of JPEG files of COCO's size and a token cache of ITHQ's format (with random tokens: what they say does
 not change how fast they are read) in a temporary folder, and reads both as training does.  The peer is PyTorch's
 DataLoader over the same examples, where torch is installed.
+
+    python -m benchmarks.input_pipeline --before=CHECKOUT --out=docs/results/input_pipeline.md
+
+compares the processor time of reading with that of another version of the package, in every layout of a data set.  The
+two take turns, each in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -22,6 +31,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks._reading import LAYOUTS
 from vqdiffusion_jax.data.cache_writer import write_records
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.examples import CachedExamples, PictureExamples
@@ -38,6 +48,8 @@ WORDS = (
     "a photo of the small brown dog that is running on green grass near an old wooden house with two red windows"
 ).split()
 BATCH = 32
+BESIDE = "## Beside an earlier version"
+TURNS = 11
 
 
 def main() -> None:
@@ -46,7 +58,16 @@ def main() -> None:
     arguments.add_argument("--cached", type=int, default=20000, help="examples of the token cache to make")
     arguments.add_argument("--seconds", type=float, default=4.0, help="for each measurement")
     arguments.add_argument("--out", type=Path, help="also write the tables to this Markdown file")
+    arguments.add_argument("--before", type=Path, help="a checkout of an earlier version to compare with, and no more")
     options = arguments.parse_args()
+    if options.before:
+        with tempfile.TemporaryDirectory() as folder:
+            make_layouts(Path(folder), options.pictures, options.cached)
+            report = render_costs(reading_costs(Path(folder), options.before), options.before)
+        print(report)
+        if options.out:
+            write(options.out, options.out.read_text(encoding="utf-8").partition(BESIDE)[0] + report)
+        return
     with tempfile.TemporaryDirectory() as folder:
         pictures = DataConfig(source="folder", root=str(make_pictures(Path(folder) / "pictures", options.pictures)))
         cache = DataConfig(cache=str(make_cache(Path(folder) / "cache", options.cached)))
@@ -61,8 +82,13 @@ def main() -> None:
     report = render(result)
     print(report)
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(report + "\n", encoding="utf-8")
+        compared = options.out.read_text(encoding="utf-8").partition(BESIDE) if options.out.exists() else ("", "", "")
+        write(options.out, report + "\n" + "".join(("\n", *compared[1:]) if compared[1] else ()))
+
+
+def write(out: Path, report: str) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(report, encoding="utf-8")
 
 
 def make_pictures(root: Path, count: int) -> Path:
@@ -92,6 +118,93 @@ def make_cache(root: Path, count: int) -> Path:
         records = (pack(f"{i:09d}", t, [captions[i % 1000]], None, dtypes) for i, t in zip(numbers, tokens))
         write_records(root / "train" / name, records)
     return root
+
+
+def make_layouts(root: Path, pictures: int, cached: int) -> None:
+    """Write the same pictures, with five captions each, in the layouts of ``_reading.LAYOUTS``, and a token cache."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(1)
+    files = sorted(make_pictures(root / "folder, texts", pictures).glob("*.jpg"))
+    named = {f"{n:06d}.jpg": (f, [caption(rng) for _ in range(5)]) for n, f in enumerate(files)}
+    jsonl, coco, tar, parquet = (root / name for name in ("folder, .jsonl", "COCO", "tar shards", "parquet"))
+    for folder in (jsonl, coco / "train2014", coco / "annotations", tar, parquet):
+        folder.mkdir(parents=True)
+    rows, annotations = [], []
+    with tarfile.open(tar / "00000.tar", "w") as shard:
+        for number, (name, (file, captions)) in enumerate(named.items()):
+            (jsonl / name).hardlink_to(file)
+            (coco / "train2014" / f"COCO_train2014_{number:012d}.jpg").hardlink_to(file)
+            rows += [json.dumps({"image": name, "caption": text}) + "\n" for text in captions]
+            annotations += [{"image_id": number, "id": len(annotations), "caption": text} for text in captions]
+            for ending, data in (("jpg", file.read_bytes()), ("txt", captions[0].encode())):
+                member = tarfile.TarInfo(f"{number:09d}.{ending}")
+                member.size = len(data)
+                shard.addfile(member, io.BytesIO(data))
+    (jsonl / "captions.jsonl").write_text("".join(rows))
+    (coco / "annotations" / "captions_train2014.json").write_text(json.dumps({"annotations": annotations}))
+    columns = {"jpg": [f.read_bytes() for f, _ in named.values()], "caption": [texts for _, texts in named.values()]}
+    pq.write_table(pa.table(columns), parquet / "00000.parquet", row_group_size=100)
+    make_cache(root / "token cache", cached)
+
+
+def reading_costs(data: Path, before: Path) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Return, by layout and by what is done, the processor time of both versions, before and now, turn by turn."""
+    script = Path(__file__).with_name("_reading.py")
+    now = Path(__file__).parents[1]
+    versions = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(data)],
+            env=os.environ | {"PYTHONPATH": str(checkout)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for checkout in (before.resolve(), now)
+    ]
+
+    def answer(version: subprocess.Popen, question: str) -> float:
+        version.stdin.write(question + "\n")
+        version.stdin.flush()
+        return float(version.stdout.readline())
+
+    costs: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for name in LAYOUTS:
+        count = 2000 if name == "token cache" else 100
+        for turn in range(TURNS):
+            order = versions if turn % 2 else versions[::-1]
+            for kind, question, of in (("read", f"read\t{name}\t{count}", count), ("open", f"open\t{name}", 1)):
+                seconds = {version: answer(version, question) / of for version in order}
+                costs.setdefault(name, {}).setdefault(kind, []).append((seconds[versions[0]], seconds[versions[1]]))
+    for version in versions:
+        version.stdin.close()
+        version.wait()
+    return costs
+
+
+def render_costs(costs: dict[str, dict[str, list[tuple[float, float]]]], before: Path) -> str:
+    commit = subprocess.run(
+        ["git", "-C", str(before), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    lines = [
+        BESIDE,
+        "",
+        "Made by `python -m benchmarks.input_pipeline --before=CHECKOUT --out=docs/results/input_pipeline.md`, with "
+        f"commit `{commit.stdout.strip()}` as CHECKOUT.",
+        "",
+        f"Processor time in one thread: medians of {TURNS} turns, in which the two versions alternate, and of the "
+        f"pairs' ratios the median and the middle half.  The machine was shared (load {os.getloadavg()[0]:.0f} on "
+        f"{os.cpu_count()} cores), which lengthens processor time too, of both alike.  What opening takes more is for "
+        "strict reading of captions and for the account of what is left out.",
+    ]
+    for kind, unit, scale in (("read", "microseconds an example", 1e6), ("open", "milliseconds to open", 1e3)):
+        lines += ["", f"| {unit} | before | now | now / before |", "|---|---:|---:|---:|"]
+        for name, of in costs.items():
+            then, now = (statistics.median(pair[side] for pair in of[kind]) * scale for side in (0, 1))
+            low, middle, high = statistics.quantiles([now / then for then, now in of[kind]], n=4)
+            lines.append(f"| {name} | {then:,.1f} | {now:,.1f} | {middle:.2f} ({low:.2f} to {high:.2f}) |")
+    return "\n".join(lines) + "\n"
 
 
 def caption(rng: np.random.Generator) -> str:

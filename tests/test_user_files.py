@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tracemalloc
 
 import pytest
 
@@ -123,3 +124,13 @@ def test_what_is_no_json_is_told_in_one_line(text, said):
     with pytest.raises(ValueError, match=said) as caught:
         parse_json(text, "a.json")
     assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+def test_reading_takes_no_more_memory_than_the_file_has(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 1000)
+    tracemalloc.start()
+    try:
+        assert len(read_bytes(tmp_path / "a", most=1 << 28)) == 1000
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

@@ -80,7 +80,10 @@ def check_tree(folder: str | PathLike[str]) -> None:
 def read_bytes(path: str | PathLike[str], *, most: int) -> bytes:
     """Return the bytes of a regular file of at most ``most`` bytes.  Raises OSError as ``open_regular`` does."""
     with open_regular(path, most=most) as file:
-        data = file.read(most + 1)  # a file may grow, or state no size, as those under /proc do
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1)  # memory for as much as is asked for is taken at once
+        if len(data) > size:  # it grew, or states no size, as files under /proc do
+            data += file.read(most + 1 - len(data))
     if len(data) > most:
         raise OSError(errno.EFBIG, f"more than {most} bytes come from it", os.fspath(path))
     return data
@@ -165,28 +168,49 @@ def read_json(path: str | PathLike[str], *, most: int = _MOST_JSON) -> Any:
     return parse_json(read_text(path, most=most), os.fspath(path))
 
 
-def parse_json(text: str, name: str) -> Any:
+def parse_json(text: str, name: str, *, unique: bool = False) -> Any:
     """Return the value of a JSON text.
 
+    unique: a table in which two fields have one name is an error, where otherwise the last of them counts.
     Raises ValueError that names the source as ``name`` for what is no JSON and for values nested more than 100 deep.
     """
     try:
-        value = json.loads(text)
-        if _is_deeper(value, _DEEPEST):
+        value = (_UNIQUE if unique else _PLAIN).decode(text)
+        if text.count("[") + text.count("{") > _DEEPEST and _is_deeper(value, _DEEPEST):
             raise RecursionError
     except RecursionError:
         raise ValueError(f"{name} has values nested more than {_DEEPEST} deep") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{name} is no JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except _Doubled as error:
+        raise ValueError(f"{name}: {error}") from error
     except ValueError as error:  # an integer of thousands of digits
         raise ValueError(f"{name} is no JSON: {error}") from error
     return value
+
+
+class _Doubled(ValueError):
+    """A field that a table has more than once."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise _Doubled(f"the field {doubled[:80]!r} stands more than once in a table")
+    return table
+
+
+_PLAIN, _UNIQUE = json.JSONDecoder(), json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
     """Return whether containers lie in each other more than ``depth`` deep; by levels, so that nothing recurses."""
     level = [value]
     for _ in range(depth + 1):
+        if not level:
+            return False
         level = [
             item
             for container in level

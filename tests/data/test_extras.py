@@ -26,7 +26,7 @@ def loaded(folder):
     [
         ("grain", loaded),
         ("grain", lambda folder: read_ahead([1], threads=1, ahead=1, workers=0)),
-        ("grain", lambda folder: TokenCache._open(object.__new__(TokenCache), [str(folder / "shard")])),
+        ("array_record", lambda folder: TokenCache._open(object.__new__(TokenCache), [str(folder / "shard")])),
         ("array_record", lambda folder: write_records(folder / "shard", [b"record"])),
         ("pyarrow", lambda folder: Parquet(folder, "train")),
         ("tensorflow_datasets", lambda folder: Tfds(folder, "train", name="mnist")),

@@ -27,7 +27,7 @@ def read_captions(
     Raises DataError that names file and line: as ``read_rows``, and for a table without these columns.
     """
     captions: dict[str, list[Any]] = {}
-    found, lacks = False, None
+    found, lacks, folder = False, None, path.parent
     for line, row in read_rows(path):
         image = column_of(row, image_field, IMAGE_COLUMNS) or image_field or IMAGE_COLUMNS[0]
         caption = column_of(row, caption_field, CAPTION_COLUMNS) or caption_field or CAPTION_COLUMNS[0]
@@ -42,7 +42,7 @@ def read_captions(
             if account is not None:
                 account.left_out("rows of a captions file that name no picture", f"{path.name}, line {line}")
             continue
-        captions.setdefault(relative_path(picture.strip(), path.parent), []).append(value)
+        captions.setdefault(relative_path(picture.strip(), folder), []).append(value)
     if lacks is not None and not found:
         raise lacks
     return captions
@@ -61,8 +61,10 @@ def relative_path(picture: str, folder: Path) -> str:
     if "\\" in picture and not os.path.lexists(folder / picture):  # as Windows writes paths
         picture = picture.replace("\\", "/")
     path = os.path.normpath(picture)
+    if not os.path.isabs(path):
+        return path
     root = os.path.abspath(folder)
-    return os.path.relpath(path, root) if os.path.isabs(path) and path.startswith(root + os.sep) else path
+    return os.path.relpath(path, root) if path.startswith(root + os.sep) else path
 
 
 def _lacks(path: Path, line: int, field: str, row: Row) -> DataError:

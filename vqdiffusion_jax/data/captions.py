@@ -102,7 +102,7 @@ def field_of(row: Any, path: str) -> Any:
     """
     if isinstance(row, list | tuple):
         return [field_of(item, path) for item in row]
-    if not isinstance(row, Mapping):
+    if not isinstance(row, dict | Mapping):  # the first tells nearly all, and soon
         return None
     if path in row:
         return row[path]

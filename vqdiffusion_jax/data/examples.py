@@ -165,6 +165,10 @@ class CachedExamples:
         self, cache: TokenCache, model: ModelConfig, *, drop_rate: float = 0.0, missing_captions: str = "drop"
     ):
         self.source, self._model, self._drop_rate, self._missing = cache, model, drop_rate, missing_captions
+        if model.denoiser.condition == "text":
+            settings = tokenizer_config(model)
+            self._no_text = np.full(settings.context_length, settings.pad_token, np.int32)
+            self._positions = np.arange(settings.context_length)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -178,16 +182,15 @@ class CachedExamples:
         example = Example(id=record["id"], tokens=tokens)
         condition = self._model.denoiser.condition
         if condition == "text":
-            settings = tokenizer_config(self._model)
             if not record["captions"] and self._missing != "unconditional":
                 raise MissingCaption(record["id"])
-            if max(map(len, record["captions"]), default=0) > settings.context_length:
+            if max(map(len, record["captions"]), default=0) > len(self._positions):
                 raise BrokenRecord(record["id"], "it has a caption that is too long; the cache is damaged")
             choice = choose(len(record["captions"]), self._drop_rate, rng)
             tokens = self.source.empty_text if choice is None else record["captions"][choice]
-            ids = np.full(settings.context_length, settings.pad_token, np.int32)
+            ids = self._no_text.copy()
             ids[: len(tokens)] = tokens
-            example["text_ids"], example["text_mask"] = ids, np.arange(len(ids)) < len(tokens)
+            example["text_ids"], example["text_mask"] = ids, self._positions < len(tokens)
         elif condition == "class":
             example["labels"] = label_of(record, self._model, self._drop_rate, rng)
         return example

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -143,22 +142,9 @@ def _records(value: Any) -> Iterable[Any]:
 def parse_unique(text: str, name: str) -> Any:
     """Return the value of a JSON text.  Raises DataError as ``parse_json`` does, and for two fields of one name."""
     try:
-        value = parse_json(text, name)
-        # A second reading, since only this one sees fields of one name; the first has bounded the depth.
-        return json.loads(text, object_pairs_hook=_unique) if text.count(":") > 1 else value
+        return parse_json(text, name, unique=True)
     except ValueError as error:
-        said = str(error)
-        raise DataError(one_line(said if said.startswith(name) else f"{name}: {said}")) from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(
-            f"the field {shown(next(n for n in names if names.count(n) > 1))} stands more than once in a table"
-        )
-    return table
+        raise DataError(one_line(error)) from error
 
 
 def _row(path: str | Path, number: int, row: Any) -> Row:

@@ -244,7 +244,7 @@ class TokenCache:
             raise DataError(f"{folder} holds no example; see the .json files in it for what was left out")
 
     def _open(self, paths: list[str]) -> None:
-        sources = needed("grain.sources", "reading a token cache")
+        sources = needed("array_record.python.array_record_data_source", "reading a token cache")
         self._paths = paths
         try:
             self._records = sources.ArrayRecordDataSource(paths)
@@ -276,10 +276,12 @@ class TokenCache:
             folder = Path(self._paths[0]).parent
             raise BrokenRecord(f"example {index} of {folder}", f"it is damaged: {brief(error)}") from error
         tokens, captions = record["tokens"], record["captions"]
-        if not tokens.size or tokens.max() >= self.manifest["num_codes"]:
+        # ``reduce`` is what ``max`` calls, in less time.
+        if not tokens.size or np.maximum.reduce(tokens, axis=None) >= self.manifest["num_codes"]:
             raise BrokenRecord(brief(record["id"], 80), "its tokens are not those of the codec")
-        if any(caption.size and caption.max() >= self.manifest["vocab_size"] for caption in captions):
-            raise BrokenRecord(brief(record["id"], 80), "its captions are not those of the tokenizer")
+        for caption in captions:
+            if caption.size and np.maximum.reduce(caption) >= self.manifest["vocab_size"]:
+                raise BrokenRecord(brief(record["id"], 80), "its captions are not those of the tokenizer")
         return record
 
 
