@@ -13,8 +13,8 @@ Run, in a folder with stand-ins for the files that documents name (``stand_ins``
 
 Parsed only, because they need downloads, other networks, several devices or processes, or minutes:
 
-- ``--mode=demo``, and of the other modes what ``trials`` leaves out: flags, which of them the mode takes, the
-  --config file with its changed fields, the evaluation protocol;
+- ``--mode=demo`` and ``serve``, and of the other modes what ``trials`` leaves out: flags, which of them the mode takes,
+  the --config file with its changed fields, the evaluation protocol;
 - ``python -m`` of other modules: the module's own argparse, up to the point where arguments are known, or that it
   takes none;
 - ``make``: the target and its variables are in the Makefile; ``pip install``: the extras are in pyproject.toml;

@@ -29,12 +29,13 @@ EXAMPLES = {
     "eval": "--protocol=emoji --data_root=data/emoji --what=likelihood --out=eval/emoji",
     "reduce_codebook": "--config=configs/vqgan_emoji.py --codec=runs/vqgan_emoji/model --out=kept_codes.npy",
     "demo": "--port=8080",
+    "serve": "--checkpoint=models/ithq --port=8080",
     "step_schedule": "--report=eval/emoji/report.json --steps=10",
     "flax_to_diffusers": "--checkpoint=models/ithq --out=models/ithq_diffusers",
     "env": "--debug",
 }
 _ALL = "all modes"
-_COMMON = (_ALL, "checkpoints", "several processes", "profiling")  # groups of several modes
+_COMMON = (_ALL, "checkpoints", "several processes", "profiling", "servers")  # groups of several modes
 _COMMAND = "python main.py"
 
 

@@ -29,6 +29,7 @@ MODES = {
     "eval": "evaluate",
     "reduce_codebook": "reduce_codebook",
     "demo": "demo",
+    "serve": "serve",
     "step_schedule": "step_schedule",
     "flax_to_diffusers": "flax_to_diffusers",
     "env": "env",

@@ -1,0 +1,192 @@
+"""The queue of pictures: those of equal settings are drawn together, by one thread, the oldest first."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+_LONGEST_RETRY = 60  # seconds
+_RECENT = 0.2  # weight of a batch in the mean of their seconds
+
+
+class Full(Exception):
+    """A queue that takes no more pictures for some seconds, ``retry_after``."""
+
+    def __init__(self, retry_after: int):
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+
+class Ending(Exception):
+    """A queue that draws nothing any more."""
+
+
+class Stopped(Exception):
+    """A batch that nobody waits for any more."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to draw.  shared: equal for those that can be drawn together; together: the size of their batch."""
+
+    settings: Any
+    shared: str
+    together: int
+
+
+@dataclass(eq=False)
+class Ticket:
+    """The pictures of one request, in order; ``future`` becomes the list of what was drawn, or an exception."""
+
+    pictures: Sequence[Picture]
+    future: Future = field(default_factory=Future)
+    drawn: dict[int, Any] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def ended(self) -> bool:
+        return self.future.done()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that was drawn: its number of pictures, seconds, and the seconds that its oldest had waited."""
+
+    pictures: int
+    seconds: float
+    waited: float
+
+
+_Place = tuple[Ticket, int]  # a picture that waits: its request, and its number there
+
+
+class Batches:
+    """Pictures that wait for the one thread that draws.
+
+    draw: from settings of pictures that can be drawn together, and a function that tells whether to stop, to what was
+    drawn of each; it raises Stopped if it stopped.
+    most: pictures that may wait.  wait: seconds that a picture waits for others of its batch.
+    told: takes every batch that was drawn.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[list[Any], Callable[[], bool]], Sequence[Any]],
+        *,
+        most: int,
+        wait: float,
+        told: Callable[[Batch], None] = lambda batch: None,
+    ):
+        self._draw, self._most, self._wait, self._told = draw, most, wait, told
+        self._places: list[_Place] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._mean = 1.0  # seconds of a batch
+        threading.Thread(target=self._serve, name="batches", daemon=True).start()
+
+    @property
+    def waiting(self) -> int:
+        """The number of pictures that wait."""
+        with self._changed:
+            return len(self._places)
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def join(self, pictures: Sequence[Picture]) -> Ticket:
+        """Put the pictures of a request at the end.  Raises Full, or Ending after ``close``."""
+        ticket = Ticket(pictures)
+        with self._changed:
+            if self._closed:
+                raise Ending
+            if len(self._places) + len(pictures) > self._most:
+                raise Full(self._retry_after())
+            self._places += [(ticket, number) for number in range(len(pictures))]
+            self._changed.notify()
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """Take a request out of the queue; a batch under way that no other waits for stops."""
+        ticket.future.cancel()
+        with self._changed:
+            self._places = [place for place in self._places if place[0] is not ticket]
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Refuse requests from now on and those that wait; a batch under way is drawn to its end."""
+        with self._changed:
+            self._closed = True
+            places, self._places = self._places, []
+            self._changed.notify()
+        for ticket in {id(ticket): ticket for ticket, _ in places}.values():
+            _fail(ticket, Ending())
+
+    def _retry_after(self) -> int:
+        """Return the seconds in which about half of what waits will have been drawn."""
+        together = self._places[0][0].pictures[0].together if self._places else 1
+        seconds = self._mean * len(self._places) / together / 2
+        return max(1, min(_LONGEST_RETRY, round(seconds)))
+
+    def _serve(self) -> None:
+        while True:
+            places = self._next()
+            begun = time.monotonic()
+            try:
+                self._draw_all(places)
+            except Exception:  # the thread has to live
+                logging.exception("a batch failed")
+            ended = time.monotonic()
+            self._mean += _RECENT * (ended - begun - self._mean)
+            self._told(Batch(len(places), ended - begun, begun - min(ticket.since for ticket, _ in places)))
+
+    def _next(self) -> list[_Place]:
+        """Wait for pictures, and for others of their kind until a batch is full or the oldest has waited enough."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._places)
+                oldest, number = self._places[0]
+                first = oldest.pictures[number]
+                alike = [place for place in self._places if place[0].pictures[place[1]].shared == first.shared]
+                left = oldest.since + self._wait - time.monotonic()
+                if len(alike) < first.together and left > 0:
+                    self._changed.wait(left)
+                    continue
+                taken = alike[: first.together]
+                chosen = {(id(ticket), index) for ticket, index in taken}
+                self._places = [place for place in self._places if (id(place[0]), place[1]) not in chosen]
+                return taken
+
+    def _draw_all(self, places: list[_Place]) -> None:
+        """Draw a batch; if that fails, the pictures of each request alone, since one may have broken the others."""
+        places = [place for place in places if not place[0].ended]
+        tickets = list({id(ticket): ticket for ticket, _ in places}.values())
+        if not places:
+            return
+        settings = [ticket.pictures[number].settings for ticket, number in places]
+        try:
+            drawn = self._draw(settings, lambda: all(ticket.ended for ticket in tickets))
+        except Stopped:
+            return
+        except Exception as error:
+            if len(tickets) == 1:
+                _fail(tickets[0], error)
+                self.leave(tickets[0])
+                return
+            for ticket in tickets:
+                self._draw_all([place for place in places if place[0] is ticket])
+            return
+        for (ticket, number), picture in zip(places, drawn, strict=True):
+            ticket.drawn[number] = picture
+            if len(ticket.drawn) == len(ticket.pictures) and ticket.future.set_running_or_notify_cancel():
+                ticket.future.set_result([ticket.drawn[k] for k in range(len(ticket.pictures))])
+
+
+def _fail(ticket: Ticket, error: Exception) -> None:
+    if not ticket.ended and ticket.future.set_running_or_notify_cancel():
+        ticket.future.set_exception(error)
