@@ -239,7 +239,11 @@ def of_json(data: bytes, draw: random.Random) -> bytes:
     """Return a damaged JSON file, mostly a whole one of other values."""
     if draw.random() < 0.3:
         return of_bytes(data, draw)
-    return json.dumps(of_tree(json.loads(data), draw)).encode("utf-8", "surrogatepass")
+    tree = of_tree(json.loads(data), draw)
+    try:
+        return json.dumps(tree).encode("utf-8", "surrogatepass")
+    except RecursionError:  # a deep value in a deep value
+        return b"[" * 5000 + b"]" * 5000
 
 
 _YAML = (

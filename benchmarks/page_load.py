@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1000, help="malformed, by one visitor")
     parser.add_argument("--closed", type=int, default=10, help="pages closed half way through a run")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=600.0, help="begin no round after so many")
     parser.add_argument("--seed", type=int, default=0, help="of the malformed events")
     parser.add_argument("--out", type=Path, help="Markdown file for the tables; the default prints them")
     options = parser.parse_args()
@@ -139,7 +140,10 @@ async def all_rounds(
     rng, rounds = random.Random(options.seed), []
     async with Visitor(server.address) as visitor:
         await drawn(visitor, 0, expected)  # compiles
-    for _ in range(options.rounds):
+    until = time.monotonic() + 60 * options.minutes
+    for number in range(1, options.rounds + 1):
+        if time.monotonic() > until:
+            break
         parts = (
             many_visitors(server, options.visitors, expected),
             many_runs(server, options.runs, expected),
@@ -148,7 +152,12 @@ async def all_rounds(
             closed_pages(server, options.closed, expected),
             strangers(server),
         )
-        rounds.append([(await part, server.memory()) for part in parts])
+        rounds.append([])
+        for coroutine in parts:
+            part = await coroutine
+            rounds[-1].append((part, server.memory()))
+            told = f"{part.done} done, {part.wrong} wrong, {server.memory():.0f} MiB {part.note}"
+            print(f"round {number}: {part.name}: {told}", file=sys.stderr, flush=True)
     return rounds
 
 
