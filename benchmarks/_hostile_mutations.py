@@ -239,7 +239,10 @@ def of_json(data: bytes, draw: random.Random) -> bytes:
     """Return a damaged JSON file, mostly a whole one of other values."""
     if draw.random() < 0.3:
         return of_bytes(data, draw)
-    tree = of_tree(json.loads(data), draw)
+    return _as_json(of_tree(json.loads(data), draw))
+
+
+def _as_json(tree: Any) -> bytes:
     try:
         return json.dumps(tree).encode("utf-8", "surrogatepass")
     except RecursionError:  # a deep value in a deep value
@@ -272,7 +275,7 @@ def of_yaml(data: bytes, draw: random.Random, canary: Path) -> bytes:
     try:
         return yaml.safe_dump(tree).encode("utf-8", "surrogatepass")
     except Exception:  # nested too deep for the writer
-        return json.dumps(tree).encode("utf-8", "surrogatepass")
+        return _as_json(tree)
 
 
 def irregular(path: Path, draw: random.Random) -> None:
