@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.data import layouts
+from tests.in_process import left_as_it_was
 from tests.networks import random_network
 from tests.processes import free_address
 from vqdiffusion_jax import preset
+from vqdiffusion_jax.cli import run
 from vqdiffusion_jax.data import make_loader
 from vqdiffusion_jax.data.token_cache import codec_fingerprint
 from vqdiffusion_jax.loading import write_folder
@@ -73,6 +75,18 @@ def test_tokenize(place, alone):
     assert (
         sum(make_loader(config, MODEL, split=split, **options).num_examples for split in ("train", "validation")) == 12
     )
+
+
+def test_a_finished_cache_is_said_to_be_complete(place, alone, monkeypatch, capsys):
+    arguments = [f"--config={place / 'config.py'}", f"--checkpoint={place / 'model'}", f"--out={place / 'alone'}"]
+    monkeypatch.setattr(sys, "argv", ["main.py", "--mode=tokenize", "--shard_size=2", *arguments])
+    with left_as_it_was():
+        assert run(sys.argv) == 0
+    counts = [re.findall(r"(\d+) shards, (\d+) examples", line)[0] for line in alone.splitlines()]
+    assert capsys.readouterr().out.splitlines() == [
+        f"complete already: {place / 'alone' / split}: {shards} shards, {examples} examples; nothing was left to do"
+        for split, (shards, examples) in zip(("train", "validation"), counts, strict=True)
+    ]
 
 
 def test_no_codec(place):

@@ -40,7 +40,7 @@ def main() -> None:
     from tqdm import tqdm
 
     from ..config import from_dict
-    from ..data.cache_writer import write_cache
+    from ..data.cache_writer import done_before, write_cache
     from ..data.config import DataConfig
     from ..multihost import barrier
     from ..training.denoiser.config import train_config
@@ -86,6 +86,9 @@ def main() -> None:
                 items, total=total, desc=split, unit="image", disable=not FLAGS.progress
             ),
         )
+        if not done["shards"]:
+            print(f"complete already: {out / split}: {done_before(out / split, process_index, process_count)}")
+            continue
         print(
             f"written: {out / split}: {done['shards']} shards, {done['examples']} examples,"
             f" {done['broken']} broken ones left out{_without_caption(done)}"

@@ -22,6 +22,7 @@ from ..random_keys import MAX_SEED, key_of
 from ..storage.addresses import on_this_machine
 from ..text.known_words import write_words
 from ..text.tokenizer import Tokenizer
+from ..user_files import read_json
 from .config import DataConfig
 from .examples import captions_or_none, cut, label_of, read_record, refuse_missing, tokenizer_config
 from .extras import needed
@@ -157,6 +158,15 @@ def write_cache(
             stream.close()
     done = {"shards": len(shards), "examples": written, "broken": len(broken)}
     return done | ({"without_caption": without} if without else {})
+
+
+def done_before(folder: Path, process_index: int = 0, process_count: int = 1) -> str:
+    """Return, in words, what this process's share of the shards in ``folder`` holds; all of them are there."""
+    shards = shard_names(read_manifest(folder))[process_index::process_count]
+    if not shards:
+        return "no shard falls to this process"
+    accounts = [read_json(path) for name in shards if (path := (folder / name).with_suffix(".json")).exists()]
+    return f"{len(shards)} shards, {sum(account['examples'] for account in accounts)} examples; nothing was left to do"
 
 
 def _claim(folder: Path, manifest: dict[str, Any]) -> None:

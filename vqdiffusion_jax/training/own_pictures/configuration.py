@@ -118,6 +118,7 @@ def codec_fields(root: str, folder: OwnFolder, machine: Machine, chosen: Choice)
     return dict(
         codec=codec_of(chosen),
         reconstruction=dict(l1=0.5, l2=2.0),
+        codebook=dict(decay=0.99 if steps > 2000 else 0.95),  # a short run must restart unused codes soon
         learning_rate=_cosine(1.0e-4, 1.0e-3, steps),
         ema=dict(decay=0.995 if steps > 1000 else 0.98, interval=1),
         watch=_watch(steps, chosen) | dict(num_samples=min(8, chosen.batch_size)),
