@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
+from absl import logging
 
 from .config import MODEL_DTYPES, ComputeConfig, ModelConfig, compute_in
 from .embedded import is_embedded
@@ -114,6 +115,8 @@ def open_model(path: str | Path, **companions: Any) -> OpenedModel:
 
         _check_no_variant(variant, path)
         made = plan_reference(path, **companions)
+        for note in made.guesses:
+            logging.warning("%s: %s", path, note)
 
         def read_reference(compute: ComputeConfig, text_compute: ComputeConfig | None, mesh: Mesh | None):
             return _to_devices(made.fill(compute=compute, text_compute=text_compute)[0], mesh)

@@ -7,7 +7,16 @@ import jax
 import numpy as np
 import pytest
 
-from tests.interop.files import model_config, perturbed, same_leaves, save, schedule_buffers, tensors_of
+from tests.interop.files import (
+    codec_config,
+    codec_module,
+    model_config,
+    perturbed,
+    same_leaves,
+    save,
+    schedule_buffers,
+    tensors_of,
+)
 from tests.networks import random_network
 from vqdiffusion_jax.errors import CheckpointError, ConfigError, ConversionError
 from vqdiffusion_jax.interop.clip.openai_keys import text_rules
@@ -15,8 +24,10 @@ from vqdiffusion_jax.interop.codecs import read_reduction
 from vqdiffusion_jax.interop.codecs.keys import codec_rules
 from vqdiffusion_jax.interop.engine import apply, unapply
 from vqdiffusion_jax.interop.load import load_reference
+from vqdiffusion_jax.interop.reference.checkpoint import read_weights
 from vqdiffusion_jax.interop.reference.plan import plan
 from vqdiffusion_jax.interop.reference.yaml_file import config_from_yaml
+from vqdiffusion_jax.loading import open_model
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
@@ -47,7 +58,7 @@ def test_every_released_key_is_accounted_for(reference_root, name):
     tensors = key_table(reference_root / "tables" / f"keys_model_{name}.tsv")
     reduction = read_reduction(reference_root / "codebooks" / f"taming_vqvae_{kept}.pt") if kept else None
     made = plan(tensors, reduction=reduction)
-    assert made.config == preset(expected)
+    assert made.config == preset(expected) and not made.guesses
     abstract = shapes_of(VQDiffusionModel, made.config)
     model, report = apply(made.rules, made.ignores, made.tensors, abstract)
     shapes, expected_shapes = (
@@ -152,6 +163,32 @@ def test_kept_codes_need_their_file(tmp_path):
     other = save(tmp_path / "other.pt", np.minimum(np.arange(24), 11))
     with pytest.raises(ConversionError, match="keeps 12 of 24 codes but this model keeps 10 of 24"):
         saved.load(mapping=other)
+
+
+def test_a_codec_that_does_not_fit_is_named(tmp_path):
+    """Not the table of codes, which is right, and whose absence or size an error would otherwise be about."""
+    saved = Saved(tmp_path, "class")
+    for sizes, told in (({"codebook_size": 48}, "48 codes"), ({"embed_dim": 8}, "8 numbers a code")):
+        tensors = unapply(codec_rules("", "", quantizer="vq"), codec_module(codec_config("vq", **sizes)))
+        other = save(tmp_path / f"{told}.pth", {"state_dict": tensors})
+        for options in ({}, {"mapping": None}):
+            with pytest.raises(ConversionError, match=f"{told}.pth has {told}, the checkpoint's own codec"):
+                saved.load(codec=other, **options)
+    bare = {name: tensor for name, tensor in saved.model.items() if not name.startswith("content_codec.")}
+    path = save(tmp_path / "bare.pth", {"model": bare})
+    with pytest.raises(ConversionError, match="48 codes.pth has 48 codes, but .*mapping.pt, which keeps 10 .* of 24"):
+        load_reference(path, weights="model", mapping=saved.mapping, codec=tmp_path / "48 codes.pth")
+
+
+def test_heads_that_are_guessed_are_told(tmp_path, caplog):
+    saved = Saved(tmp_path, "none")
+    _, report = saved.load()
+    assert [note for note in report.notes if "number of heads is a guess, 16" in note]
+    with caplog.at_level("WARNING"):
+        open_model(saved.path)
+    assert "the number of heads is a guess, 16" in caplog.text
+    tensors, _ = read_weights(saved.path)
+    assert plan(tensors).guesses and not plan(tensors, yaml={"denoiser": {"num_heads": 8}}).guesses
 
 
 def test_a_model_of_all_codes_takes_no_mapping(tmp_path):

@@ -96,7 +96,9 @@ def test_no_grain(fails, monkeypatch):
 
 
 def test_codec_of_another_size(fails):
-    assert "the codec has K = 24 codes on a grid of (4, 4), but the model expects 16" in fails(codec="other")
+    told = fails(codec="other")
+    assert "the codec has K = 24 codes on a grid of (4, 4), but the model expects 16" in told
+    assert "other was trained with another configuration than --config" in told
 
 
 def test_no_codec(fails):

@@ -116,6 +116,8 @@ def plan_reference(
         clip=_text_part(Path(clip)) if clip is not None else None,
         reduction=reduction,
         what=str(path),
+        codec_name="" if codec is None else str(codec),
+        reduction_name="the codebook reduction" if mapping is None else str(mapping),
     )
     made.notes[:0] = notes
     return made

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import ComputeConfig
-from ...errors import ConfigError
+from ...errors import CheckpointError, ConfigError
 from ...models.shapes import shapes_of
 from ...models.vqgan import VQGAN
 from ..engine import Report, apply
@@ -54,7 +54,12 @@ def load_codec(
         fields = {**fields, "image_size": image_size}
     tensors, rules = dict(part.tensors), list(part.rules)
     if mapping is not None:
-        reduction = read_reduction(mapping, codebook_size=fields["codebook_size"])
+        reduction, codes = read_reduction(mapping), fields["codebook_size"]
+        if (entries := len(reduction.full_to_reduced)) != codes:
+            raise CheckpointError(
+                f"{path} has {codes} codes, but {mapping} is for a codec of {entries}: the codebook reduction has"
+                f" {entries} entries; give the codec and the table of one model"
+            )
         fields = {**fields, "reduced_codebook_size": len(reduction.reduced_to_full)}
         tensors |= reduction_tensors(reduction)
         rules += reduction_rules()

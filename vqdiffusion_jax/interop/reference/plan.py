@@ -11,13 +11,14 @@ from ...errors import ConfigError, ConversionError
 from ...models.codebook_reduction import CodebookReduction
 from ...models.shapes import shapes_of
 from ...models.vqdiffusion import VQDiffusionModel
+from ...presets import PRESETS
 from ..clip.openai import keeps_dtype, text_part
 from ..codecs.part import IN_CHECKPOINT, in_checkpoint
 from ..codecs.reduction import REDUCTION_FILES, reduction_rules, reduction_tensors
 from ..engine import Ignore, Part, Report, Rule, apply, key
 from ..engine.fields import Fields, merge, with_defaults
 from .denoiser import TEXT_PREFIX, denoiser_fields, denoiser_ignores, denoiser_rules
-from .model_config import model_config
+from .model_config import NUM_HEADS, model_config
 from .schedule import denominator_of
 
 # Paths of the parts in a VQDiffusionModel.
@@ -34,6 +35,7 @@ class ReferencePlan:
     ignores: list[Ignore]
     notes: list[str] = field(default_factory=list)
     what: str = "the file"
+    guesses: tuple[str, ...] = ()  # of the notes those that a user should read before anything is drawn
 
     def fill(
         self,
@@ -60,6 +62,8 @@ def plan(
     clip: Part | None = None,
     reduction: CodebookReduction | None = None,
     what: str = "the file",
+    codec_name: str = "",
+    reduction_name: str = "the codebook reduction",
 ) -> ReferencePlan:
     """Plan the model of a training checkpoint.  Works on shapes alone too.
 
@@ -71,6 +75,7 @@ def plan(
         codec, clip: parts to take instead of the checkpoint's own.
         reduction: the codes kept, for a model that keeps only some.
         what: the checkpoint's name in errors.
+        codec_name, reduction_name: those of the codec and of the reduction given.
 
     Raises:
         ConfigError, ConversionError: if the parts do not make one model.
@@ -83,6 +88,7 @@ def plan(
         codec = in_checkpoint(tensors, ours=CODEC)
     else:
         ignores.append(Ignore(key(IN_CHECKPOINT) + ".*", "replaced by the codec file given"))
+        _check_replacement(codec, codec_name or "the codec given", tensors)
     weights: Fields = {"denoiser": denoiser, "codec": dict(codec.fields)}
     parts = [codec]
     if condition == "text":
@@ -102,22 +108,52 @@ def plan(
     if reduction is not None:
         all_tensors |= reduction_tensors(reduction)
         rules += reduction_rules(CODEC)
-    weights["codec"]["reduced_codebook_size"] = _kept(denoiser["num_codes"], codec.fields["codebook_size"], reduction)
-    notes = _settle_null(denoiser, yaml.get("denoiser", {}))
+    weights["codec"]["reduced_codebook_size"] = _kept(
+        denoiser["num_codes"], codec.fields["codebook_size"], reduction, codec_name, reduction_name
+    )
+    guesses = _guessed_heads(denoiser, yaml.get("denoiser", {}), (defaults or {}).get("denoiser", {}))
+    notes = guesses + _settle_null(denoiser, yaml.get("denoiser", {}))
     fields = merge(weights, yaml, where=where)
     sizes = {name: denoiser[name] for name in ("num_codes", "num_timesteps")}
     fields.setdefault("schedule", {})["denominator"], more = denominator_of(tensors, **sizes)
     notes += [*more, *(note for part in parts for note in part.notes)]
     config = model_config(with_defaults(fields, defaults or {}))
-    return ReferencePlan(config, all_tensors, rules, ignores, notes, what)
+    return ReferencePlan(config, all_tensors, rules, ignores, notes, what, tuple(guesses))
 
 
-def _kept(kept: int, codes: int, reduction: CodebookReduction | None) -> int | None:
-    """Return VQGANConfig.reduced_codebook_size.  Raises ConversionError if denoiser, codec and table do not fit."""
+def _check_replacement(codec: Part, name: str, tensors: Mapping[str, Any]) -> None:
+    """Raise ConversionError if a codec cannot stand in for the checkpoint's own, as far as that is there."""
+    if not any(found.startswith(IN_CHECKPOINT) for found in tensors):
+        return
+    own = in_checkpoint(tensors, ours=CODEC).fields
+    counts = {"codes": "codebook_size", "numbers a code": "embed_dim"}
+    for what, field_name in counts.items():
+        given, expected = codec.fields.get(field_name), own.get(field_name)
+        if given != expected:
+            raise ConversionError(
+                f"{name} has {given} {what}, the checkpoint's own codec {expected}: it is not a codec of this model;"
+                " leave it out (--codec), or give the one that the model was trained with"
+            )
+
+
+def _kept(
+    kept: int, codes: int, reduction: CodebookReduction | None, codec_name: str, reduction_name: str
+) -> int | None:
+    """Return VQGANConfig.reduced_codebook_size.  Raises ConversionError if denoiser, codec and table do not fit.
+
+    codec_name: of a codec in place of the checkpoint's own, which is then named where either may be the wrong one.
+    """
     if kept > codes:
         raise ConversionError(
-            f"the denoiser knows {kept} codes but the codec has {codes}; give the codec the denoiser was trained with"
+            f"the denoiser knows {kept} codes but {codec_name or 'the codec'} has {codes};"
+            " give the codec the denoiser was trained with"
         )
+    if codec_name and reduction is not None and len(reduction.full_to_reduced) != codes:
+        if len(reduction.reduced_to_full) == kept:
+            raise ConversionError(
+                f"{codec_name} has {codes} codes, but {reduction_name}, which keeps {kept} as this model does, is for a"
+                f" codec of {len(reduction.full_to_reduced)}; give the codec the model was trained with"
+            )
     if kept == codes:
         if reduction is not None:
             raise ConversionError(f"this model uses all {codes} codes of its codec; leave the codebook reduction out")
@@ -135,6 +171,19 @@ def _kept(kept: int, codes: int, reduction: CodebookReduction | None) -> int | N
             f"but this model keeps {kept} of {codes}; give the file made for it"
         )
     return kept
+
+
+def _guessed_heads(weights: Fields | dict[str, Any], *told: Mapping[str, Any]) -> list[str]:
+    """Return a remark if nothing tells the number of heads and the weights are those of no released model."""
+    if any("num_heads" in fields for fields in told):
+        return []
+    sizes = ("condition", "num_codes", "width", "num_layers")
+    if any(all(weights[name] == getattr(preset.denoiser, name) for name in sizes) for preset in PRESETS.values()):
+        return []
+    return [
+        f"the number of heads is a guess, {NUM_HEADS} as in the released models: weights do not tell it; if yours has"
+        " another, give its yaml (--reference_config, config=)"
+    ]
 
 
 def _settle_null(weights: dict[str, Any], yaml: dict[str, Any]) -> list[str]:

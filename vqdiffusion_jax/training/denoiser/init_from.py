@@ -219,7 +219,9 @@ def _codec(config: TrainConfig, source: Any, path: str | Path | None, companions
     if found.config.num_codes != wanted.num_codes or found.config.grid != wanted.grid:
         raise ConfigError(
             f"the codec has K = {found.config.num_codes} codes on a grid of {found.config.grid}, "
-            f"but the model expects {wanted.num_codes} on {wanted.grid}"
+            f"but the model expects {wanted.num_codes} on {wanted.grid}; "
+            f"{'--init_from' if path is None else path} was trained with another configuration than --config: give"
+            " the one that belongs to it"
         )
     return found
 
