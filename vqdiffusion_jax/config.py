@@ -420,10 +420,16 @@ class ObjectiveConfig(Named):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingDefaults:
-    """Settings of a call that gives none: for a released model those that its authors document."""
+    """Settings of a call that gives none: for a released model those that its authors document.
+
+    strategy: a name of ``sampling.STRATEGIES``.  strategy_options: its own settings, by name.  A call that names a
+    strategy, or gives a setting of one, takes neither.
+    """
 
     guidance_scale: float = 1.0
     truncation_rate: float = 0.86
+    strategy: str = "posterior"
+    strategy_options: Mapping[str, Any] = field(default_factory=Options)
 
     def __post_init__(self):
         if not 0.0 < self.truncation_rate <= 1.0:

@@ -39,7 +39,7 @@ def parse(*arguments: str):
 
 
 CHOICES = [
-    ((), Ancestral()),
+    ((), None),  # the model's
     (("--num_inference_steps=5",), Ancestral(5)),
     (("--first_timestep=7",), Ancestral(first_timestep=7)),
     (("--timesteps=9,4",), Ancestral(timesteps=(9, 4))),

@@ -13,7 +13,7 @@ from vqdiffusion_jax.demo.form import default_form, read_form, with_strategy
 from vqdiffusion_jax.demo.job import job_of
 from vqdiffusion_jax.demo.limits import Limits
 from vqdiffusion_jax.demo.wording import label_of, told, told_to
-from vqdiffusion_jax.sampling import STRATEGIES, Ancestral
+from vqdiffusion_jax.sampling import STRATEGIES, Ancestral, PurityPrior
 from vqdiffusion_jax.sampling.fields import settings_of
 from vqdiffusion_jax.web.limits import MOST
 
@@ -115,7 +115,7 @@ def test_a_setting_comes_before_the_number_of_calls():
 def test_another_strategy_is_compared_at_about_as_many_calls():
     first = {"prompt": "a", "seed": 3, "strategy": "maskgit", "num_inference_steps": 6, "temperature": 2.0}
     calls = job(**first).usual_calls
-    other = job(**with_strategy(first, "remask", calls))
+    other = job(**with_strategy(first, "remask", calls, preset("tiny_text")))
     assert (other.strategy, other.calls, other.settings.seed) == ("remask", 6, 3)
     assert job(prompt="a", strategy="entropy_bound").usual_calls == 4  # of 16 at most
 
@@ -203,3 +203,21 @@ def test_classes_end_before_the_null_class():
     with pytest.raises(ValueError) as caught:
         job("class", class_labels=5)
     assert told(caught.value) == "Class is 5; it must be a whole number from 0 to 4"
+
+
+def test_a_form_leaves_the_strategy_to_the_model():
+    """Its own settings hold until the form names steps, or a strategy; a picture is begun from by the posterior."""
+    own = SamplingDefaults(strategy="purity", strategy_options={"tokens_per_call": 3})
+    config = replace(preset("tiny_text"), sampling=own)
+
+    def read(**form):
+        return read_form({"prompt": "a"} | form, config, LIMITS).strategy
+
+    assert default_form(config)["strategy"] == "purity" and default_form(config)["tokens_per_call"] == 3
+    assert read() == read(strategy="purity") == PurityPrior(tokens_per_call=3)
+    assert read(purity_weight=2) == PurityPrior(tokens_per_call=3, purity_weight=2.0)
+    assert read(calls=2) == PurityPrior.with_calls(2, config.denoiser.num_timesteps, config.denoiser.num_tokens)
+    assert read(strategy="posterior") == Ancestral()
+    picture = np.zeros((16, 16, 3), np.uint8)
+    assert type(read(strategy="purity", strength=0.5, image=picture)) is Ancestral
+    assert with_strategy({"tokens_per_call": 3}, "maskgit", 4, config) == {"strategy": "maskgit", "calls": 4}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 from ..config import ModelConfig
 from ..diffusion.schedule import Schedule
-from ..errors import SettingError
+from ..errors import ConfigError, SettingError
 from ..generation import Condition
-from ..sampling import Guidance, Noise, Plan, Strategy, TopK, TopR, first_timestep_of
+from ..sampling import Ancestral, Guidance, Noise, Plan, Strategy, TopK, TopR, first_timestep_of
 from ..sampling.registry import name_of
 from ..sampling.seeds import noise_of
-from ..sampling.settings import SamplingSettings
+from ..sampling.settings import SamplingSettings, strategy_of
 from ..sampling.strategy import StartsAnywhere
 from ..text.tokenizer import Tokenizer
 from .conditions import condition_of, null_condition_of
@@ -81,7 +82,9 @@ def settle(config: ModelConfig, schedule: Schedule, tokenizer: Tokenizer | None,
 def with_defaults(config: ModelConfig, settings: SamplingSettings) -> SamplingSettings:
     """Return the settings with the model's values in place of those that they leave to it."""
     own = config.sampling
-    filled = {}
+    filled: dict[str, Any] = {}
+    if settings.strategy is None:
+        filled["strategy"] = default_strategy(config, starts_anywhere=settings.strength is not None)
     if settings.guidance_scale is None:
         filled["guidance_scale"] = own.guidance_scale
     if settings.truncation_rate is None and settings.top_k is None:
@@ -91,10 +94,28 @@ def with_defaults(config: ModelConfig, settings: SamplingSettings) -> SamplingSe
     return settings.changed(**filled)
 
 
+def default_strategy(config: ModelConfig, *, starts_anywhere: bool = False) -> Strategy:
+    """Return the model's strategy, or the posterior where it cannot begin at a picture's noise level but has to.
+
+    Raises ConfigError for a strategy or settings of one that do not exist.
+    """
+    own = config.sampling
+    try:
+        strategy = strategy_of(own.strategy, own.strategy_options)
+    except SettingError as error:
+        raise ConfigError(f"SamplingDefaults of the model: {error}") from error
+    assert strategy is not None  # for a name
+    return Ancestral() if starts_anywhere and not isinstance(strategy, StartsAnywhere) else strategy
+
+
 def planned(
-    config: ModelConfig, schedule: Schedule, strategy: Strategy, strength: float | None
+    config: ModelConfig, schedule: Schedule, strategy: Strategy | None, strength: float | None
 ) -> tuple[Strategy, Plan, int | None]:
-    """Return the strategy, its network calls, and the timestep to which a given picture is noised, or None."""
+    """Return the strategy, its network calls, and the timestep to which a given picture is noised, or None.
+
+    strategy: None for the model's.
+    """
+    strategy = strategy or default_strategy(config, starts_anywhere=strength is not None)
     first_timestep = None
     if strength is not None:
         first_timestep = first_timestep_of(strength, schedule.num_timesteps)

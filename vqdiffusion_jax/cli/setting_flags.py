@@ -33,7 +33,7 @@ def define() -> None:
     for name, about in own.items():
         if about.type is not None:
             _define(name, about, about.help, default_in_words(SamplingSettings, name))
-    told = "Order and number of tokens that each network call reveals; see docs/strategies.md. [posterior]"
+    told = "Order and number of tokens that each network call reveals; see docs/strategies.md. [the model's]"
     flags.DEFINE_enum("strategy", None, list(STRATEGIES), told, module_name=GROUPS[HOW])
     for name, about in all_settings().items():
         if name not in own:

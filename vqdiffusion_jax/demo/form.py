@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..call.call import with_defaults
+from ..call.call import default_strategy, with_defaults
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..recipe import PICTURES
@@ -70,7 +70,7 @@ def read_form(form: Form, config: ModelConfig, limits: Limits) -> SamplingSettin
     Raises SettingError for a value that is not allowed, or more than ``limits``.
     """
     inputs = model_inputs(config, limits)
-    strategy = _checked("strategy", inputs["strategy"], form.get("strategy"), limits) or "posterior"
+    strategy = _checked("strategy", inputs["strategy"], form.get("strategy"), limits) or config.sampling.strategy
     inputs |= strategy_inputs(strategy, limits)
     pictures = {name: form[name] for name in PICTURES if form.get(name) is not None}
     for name in form:
@@ -82,21 +82,33 @@ def read_form(form: Form, config: ModelConfig, limits: Limits) -> SamplingSettin
     if subject and subject not in fields:
         raise SettingError(f"{{{subject}}} is empty; say what to draw")
     calls = fields.pop("calls", None)
-    chosen = _with_calls(STRATEGIES[strategy], calls, config, fields.get("strength"))
+    chosen = usual_strategy(strategy, config, starts_anywhere=fields.get("strength") is not None)
+    if calls is not None and isinstance(chosen, CountsCalls):
+        chosen = _with_calls(type(chosen), calls, config, fields.get("strength"))
+    fields = {name: value for name, value in fields.items() if name != "strategy"}
     return SamplingSettings(strategy=chosen, output_type="tokens").changed(**fields, **pictures)
 
 
-def with_strategy(form: Form, strategy: str, calls: int) -> Form:
+def usual_strategy(name: str, config: ModelConfig, *, starts_anywhere: bool = False) -> Strategy:
+    """Return a strategy as it is where the form leaves its settings open.
+
+    The model's own has the model's settings, and gives way to one that can begin at a picture's noise level if it has
+    to; any other has its own defaults.
+    """
+    if name == config.sampling.strategy:
+        return default_strategy(config, starts_anywhere=starts_anywhere)
+    return STRATEGIES[name]()
+
+
+def with_strategy(form: Form, strategy: str, calls: int, config: ModelConfig) -> Form:
     """Return a form with another strategy, whose settings are those for about ``calls`` network calls."""
-    dropped = settings_of(STRATEGIES[form.get("strategy") or "posterior"])
+    dropped = settings_of(STRATEGIES[form.get("strategy") or config.sampling.strategy])
     kept = {name: value for name, value in form.items() if name not in dropped}
     return kept | {"strategy": strategy, "calls": calls}
 
 
-def _with_calls(cls: type[Strategy], calls: int | None, config: ModelConfig, strength: float | None) -> Strategy:
-    """Return a strategy with its defaults, or those for ``calls`` network calls."""
-    if calls is None or not issubclass(cls, CountsCalls):
-        return cls()
+def _with_calls(cls: type[CountsCalls], calls: int, config: ModelConfig, strength: float | None) -> Strategy:
+    """Return a strategy with the settings for ``calls`` network calls."""
     denoiser = config.denoiser
     if strength is not None:  # only the timesteps from the picture's noise level down are left
         calls = min(calls, first_timestep_of(strength, denoiser.num_timesteps) + 1)

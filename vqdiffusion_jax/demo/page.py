@@ -18,7 +18,7 @@ from ..sampling.registry import STRATEGIES, explanation_of
 from ..web.access import is_local
 from ..web.rates import Allowance
 from .drawing import Frame, draw
-from .form import counts_calls, default_form, model_inputs, strategy_inputs, with_strategy
+from .form import counts_calls, default_form, model_inputs, strategy_inputs, usual_strategy, with_strategy
 from .job import Job, job_of
 from .job_view import JobView
 from .limits import Limits
@@ -146,13 +146,13 @@ class Page:
 
     def _show_strategy(self, strategy: str) -> None:
         """Show the settings of a strategy, each at its default."""
-        cls = STRATEGIES[strategy]
+        cls, usual = STRATEGIES[strategy], usual_strategy(strategy, self.pipeline.config)
         self.explanation.text = explanation_of(cls)
         self.calls.set_visibility(counts_calls(strategy))
         self.settings.clear()
         with self.settings:
             self.of_strategy = {
-                name: input_for(name, about, words=f"Default {default_in_words(cls, name)}.")
+                name: input_for(name, about, words=f"Default {default_in_words(usual, name)}.")
                 for name, about in strategy_inputs(strategy, self.limits).items()
             }
 
@@ -214,7 +214,7 @@ class Page:
         jobs = [job_of(form, self.pipeline, self.limits, self.origin)]
         if self.beside.value not in (None, NONE):
             calls = min(jobs[0].usual_calls, self.pipeline.config.denoiser.num_timesteps)
-            other = with_strategy(form, self.beside.value, calls)
+            other = with_strategy(form, self.beside.value, calls, self.pipeline.config)
             jobs.append(job_of(other, self.pipeline, self.limits, self.origin))
         return jobs
 

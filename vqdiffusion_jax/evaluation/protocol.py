@@ -13,6 +13,7 @@ from typing import Any
 from ..checks import one_of, whole
 from ..config import from_dict
 from ..errors import ConfigError, EvaluationError
+from ..sampling import Ancestral
 from ..sampling.fields import settings_of
 from ..sampling.settings import HOW, SamplingSettings, all_settings, renamed, takers
 from ..user_files import parse_json, read_json
@@ -130,6 +131,8 @@ class Protocol:
                 whole(self, least, name)
         if self.jpeg_quality > 100:
             raise ConfigError(f"Protocol.jpeg_quality is {self.jpeg_quality!r}; it must lie in 1..100")
+        if self.sampling.strategy is None:  # what is compared between models is not left to them
+            object.__setattr__(self, "sampling", dataclasses.replace(self.sampling, strategy=Ancestral()))
         default = SamplingSettings()
         for name in set(settings_of(SamplingSettings)) - set(SAMPLING_SETTINGS):
             given, usual = getattr(self.sampling, name), getattr(default, name)

@@ -149,8 +149,12 @@ def check_fields(instance: Any) -> None:
 
 
 def default_in_words(cls: Any, name: str) -> str:
-    """Return the default of a described field for people, "" if there are no words for it."""
+    """Return the default of a described field for people, "" if there are no words for it.
+
+    cls: a dataclass; of an instance, the value that its field has.
+    """
     field = next(field for field in dataclasses.fields(cls) if field.name == name)
-    if field.default is None:
+    value = field.default if isinstance(cls, type) else getattr(cls, name)
+    if value is None:
         return field.metadata["setting"].default_help
-    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -16,7 +16,6 @@ import jax
 
 from ..config import ROUNDINGS
 from ..errors import SettingError, did_you_mean
-from .ancestral import Ancestral
 from .fields import Setting, check_fields, setting, settings_of
 from .noise import Noise
 from .registry import STRATEGIES, name_of
@@ -104,7 +103,7 @@ class SamplingSettings:
     )
     latents: Any = setting(type=None, help="Tokens (pictures, length) to start from in place of all [MASK].")
 
-    strategy: Strategy = dataclasses.field(default_factory=Ancestral)
+    strategy: Strategy | None = None  # as all_settings, by its name with its settings beside the others
     guidance_scale: float | None = setting(
         type=float, group=HOW, default_help="the model's", help="Strength of guidance; 1 is none."
     )
@@ -152,7 +151,7 @@ class SamplingSettings:
 
     def __post_init__(self):
         check_fields(self)
-        if isinstance(self.strategy, type) or not isinstance(self.strategy, Strategy):
+        if isinstance(self.strategy, type) or not isinstance(self.strategy, Strategy | None):
             allowed = "an instance of a class of vqdiffusion_jax.sampling, such as PurityPrior()"
             raise SettingError("{strategy} is {value!r}; it must be {allowed}", value=self.strategy, allowed=allowed)
         for one, other in EXCLUSIVE:
@@ -178,8 +177,8 @@ class SamplingSettings:
     def of(cls, **fields: Any) -> SamplingSettings:
         """Return settings from flat fields, where a strategy's own settings stand beside the others.
 
-        strategy: an instance, or a name of ``STRATEGIES`` with its settings among ``fields``; without it the posterior.
-        A strategy's setting of None is left out.
+        strategy: an instance, or a name of ``STRATEGIES`` with its settings among ``fields``; without it the posterior
+        if any of its settings is given, else None, the model's.  A strategy's setting of None is left out.
         Raises SettingError for an unknown name and for a setting of another strategy.
         """
         known = [*all_settings(), "strategy"]
@@ -193,8 +192,9 @@ class SamplingSettings:
     def flat(self) -> dict[str, Any]:
         """Return every field that is not None, with the strategy's name and its settings beside the others."""
         own = {name: getattr(self, name) for name in settings_of(type(self))}
-        own |= {"strategy": name_of(self.strategy)}
-        own |= {name: getattr(self.strategy, name) for name in settings_of(self.strategy)}
+        if self.strategy is not None:
+            own |= {"strategy": name_of(self.strategy)}
+            own |= {name: getattr(self.strategy, name) for name in settings_of(self.strategy)}
         return {name: value for name, value in own.items() if value is not None}
 
     def changed(self, **fields: Any) -> SamplingSettings:
@@ -209,7 +209,7 @@ class SamplingSettings:
         if fields.keys() <= settings_of(type(self)).keys():
             return dataclasses.replace(self, **fields)  # any strategy, one without a name too
         kept = self.flat()
-        if fields.get("strategy", kept["strategy"]) != kept["strategy"]:
+        if self.strategy is not None and fields.get("strategy", kept["strategy"]) != kept["strategy"]:
             kept = {name: value for name, value in kept.items() if name not in settings_of(self.strategy)}
         return type(self).of(**(kept | fields))
 
@@ -218,7 +218,7 @@ class SamplingSettings:
 
         Raises SettingError for an array or a key, which JSON cannot hold.
         """
-        known = settings_of(type(self)) | settings_of(self.strategy)
+        known = settings_of(type(self)) | (settings_of(self.strategy) if self.strategy is not None else {})
         return {
             name: value if name == "strategy" else _plain(name, value, known[name])
             for name, value in self.flat().items()
@@ -289,9 +289,10 @@ def takers(name: str) -> list[str]:
     return [strategy for strategy, cls in STRATEGIES.items() if name in settings_of(cls)]
 
 
-def strategy_of(chosen: Strategy | str | None, fields: Mapping[str, Any]) -> Strategy:
+def strategy_of(chosen: Strategy | str | None, fields: Mapping[str, Any]) -> Strategy | None:
     """Return the strategy: an instance as it is, or of the class of that name (None: the posterior) with ``fields``.
 
+    Without a name and without fields it is None, which leaves it to the model.
     Raises SettingError for an unknown name, for a setting of another strategy, and for settings beside an instance.
     """
     if not isinstance(chosen, str | None):
@@ -299,6 +300,8 @@ def strategy_of(chosen: Strategy | str | None, fields: Mapping[str, Any]) -> Str
             told = f"{{{next(iter(fields))}}} and {{strategy}} are both given; a strategy holds its own settings"
             raise SettingError(told)
         return chosen
+    if chosen is None and not fields:
+        return None
     chosen = chosen or "posterior"
     if chosen not in STRATEGIES:
         told = "{strategy} is {value!r}; it must be {allowed}{hint}"

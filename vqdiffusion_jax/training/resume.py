@@ -100,7 +100,7 @@ APPLIED: dict[type, tuple[str, ...]] = {
         "temperature_steps",
     ),
     DiscriminatorConfig: ("weight", "start", "adaptive", "loss"),
-    SamplingDefaults: ("guidance_scale", "truncation_rate"),
+    SamplingDefaults: ("guidance_scale", "truncation_rate", "strategy", "strategy_options"),
     ObjectiveConfig: ("auxiliary_weight", "auxiliary_weighting", "masked_weight", "unmasked_weight"),
     DenoiserConfig: ("attention_dropout", "residual_dropout"),
     VQGANConfig: ("dropout",),
