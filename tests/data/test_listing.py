@@ -49,6 +49,38 @@ def test_a_link_to_a_folder_that_is_read_is_not_followed(tmp_path):
     assert left_out(source.account) == {"a link to a folder that is read already": (4, ["a", "b", "c", "z/d"])}
 
 
+def test_no_link_leads_to_another_split_or_to_a_folder_twice(tmp_path):
+    for split in ("train", "val", "test", "store/cats"):
+        layouts.folder(tmp_path / split, 2, captions=False)
+    for name, target in (("up", ".."), ("t", "../test"), ("v", "../val"), ("deep/cats", "../../store/cats")):
+        (tmp_path / "train" / name).parent.mkdir(exist_ok=True)
+        os.symlink(target, tmp_path / "train" / name)
+    source = opened("folder", tmp_path)
+    assert ids(source) == ["000.png", "001.png", "deep/cats/000.png", "deep/cats/001.png"]
+    told = left_out(source.account)
+    assert told["a link to a folder that is read already"] == (1, ["train/up"])
+    assert told["a link to a folder of another split"] == (2, ["train/t", "train/v"])
+    assert len(opened("folder", tmp_path, "validation")) == 2
+    layouts.folder(tmp_path / "elsewhere" / "data" / "inner", 1, captions=False)
+    root = layouts.folder(tmp_path / "elsewhere" / "data", 1, captions=False)
+    os.symlink("..", root / "out")  # whose own folders are those that are read
+    assert ids(opened("folder", root, options={"links_out": True})) == ["000.png", "inner/000.png"]
+
+
+def test_texts_beside_pictures_in_any_case_and_other_files_beside_them(tmp_path):
+    for name in ("a.png", "b.JPG"):
+        layouts.put(tmp_path / name, layouts.encoded(0))
+    for name in ("a.TXT", "b.Caption", "b.CAPTION", "a.json", "b.xml"):
+        layouts.put(tmp_path / name, "words")
+    source = opened("folder", tmp_path)
+    assert [source[i]["captions"] for i in range(2)] == [["words"], ["words"]]
+    assert left_out(source.account) == {
+        "beside a picture but not read, .json": (1, ["a.json"]),
+        "beside a picture but not read, .xml": (1, ["b.xml"]),
+        "beside a picture but not read, .caption": (1, ["b.Caption"]),
+    }
+
+
 def test_links_out_of_the_data_folder_are_refused_unless_asked_for(tmp_path):
     layouts.folder(tmp_path / "elsewhere", 2)
     root = layouts.folder(tmp_path / "data", 1)

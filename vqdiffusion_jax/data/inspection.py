@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ _REASON_WIDTH = 46
 _THREADS = 4
 _ATTEMPTS = 3  # names that a row of the table shows
 _FEWEST = 3  # rows of reasons
+_UNUSABLE = "cannot be used: "
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _CELL, _MARGIN, _TEXT_LINES, _LINE = 128, 8, 3, 14  # pixels of a contact sheet
 
 
@@ -86,7 +89,7 @@ def inspect(
 
 def _kind(reason: str) -> str:
     """Return what is common to the reasons of a kind: all before a value."""
-    return "cannot be used: " + shortened(reason.partition(":")[2].strip() or reason, 120)
+    return _UNUSABLE + shortened(reason.partition(":")[2].strip() or reason, 120)
 
 
 def table(found: Sequence[Inspection], files: Sequence[str]) -> str:
@@ -95,12 +98,12 @@ def table(found: Sequence[Inspection], files: Sequence[str]) -> str:
     files: lines that say what was written.
     """
     rows = [row for one in found for row in _facts(one)]
-    rooms = [len(list(one.account)) for one in found]
+    grouped = [_grouped(one.account) for one in found]
+    rooms = [len(reasons) for reasons in grouped]
     left = HEIGHT - len(files) - len(rows) - len(found)
     while sum(rooms) > left and max(rooms) > _FEWEST:  # those with most reasons show fewer
         rooms[rooms.index(max(rooms))] -= 1
-    for one, room in zip(found, rooms, strict=True):
-        reasons = list(one.account)
+    for one, room, reasons in zip(found, rooms, grouped, strict=True):
         if not reasons:
             rows.append(f"{one.split}: nothing is left out")
             continue
@@ -109,6 +112,15 @@ def table(found: Sequence[Inspection], files: Sequence[str]) -> str:
         if len(reasons) > room:
             rows.append(f"  and for {len(reasons) - room + 1} more reasons")
     return "\n".join(_cut(line) for line in [*rows, *files])
+
+
+def _grouped(account: Account) -> list[tuple[str, int, list[str]]]:
+    """Return reason, count and names of an account, with reasons that differ in numbers alone as one."""
+    groups: dict[str, tuple[str, int, list[str]]] = {}
+    for reason, count, names in account:
+        told, before, known = groups.get(kind := _NUMBER.sub("0", reason), (reason, 0, []))
+        groups[kind] = (told.removeprefix(_UNUSABLE), before + count, known + names)
+    return list(groups.values())
 
 
 def _facts(one: Inspection) -> list[str]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from ..errors import DataError, shown
 from ..pictures import EXTENSIONS, UNREAD_EXTENSIONS
 from .account import Account
+from .splits import splits_in
 
+CAPTION_ENDINGS = (".txt", ".caption", ".TXT", ".CAPTION")  # of the texts beside pictures
 _UNREAD = (*UNREAD_EXTENSIONS, ".mp4", ".mov", ".avi", ".webm", ".mkv")
 # Folders and files that systems and programs put beside pictures.
 _FOREIGN = frozenset(
@@ -63,7 +65,8 @@ def picture_files(
         if others:
             used = {os.path.splitext(name)[0] for name in names}
             for entry in others:
-                if entry.name.endswith(".txt") and entry.is_symlink() and entry.name[:-4] in used:
+                stem, ending = os.path.splitext(entry.name)
+                if stem in used and entry.is_symlink() and ending in CAPTION_ENDINGS:
                     check_inside(root, folder + entry.name, links_out)
             _name_others(others, used, folder, companions, account)
     return sorted(found)
@@ -81,13 +84,15 @@ def folders_below(
 ) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """Yield every folder below ``root`` once: its relative path, "" or with a slash at its end, and its files.
 
-    Folders come before links to folders, so that a link gives its name to a folder only if nothing else does.
+    Folders come before links to folders, so that a link gives its name to a folder only if nothing else does.  Where
+    only some folders of ``root`` are read, no link leads to those of another split.
     """
     if not os.path.isdir(root):
         raise DataError(f"{root} is {_kind_of(root)}; a folder is needed")
     start = os.fspath(root)
     waiting = [f"{folder}/" if folder else "" for folder in below]
-    visited = {_place(os.path.join(start, folder)) for folder in waiting}
+    above = {part for folder in waiting for part in _parents(folder)}
+    visited = {_place(os.path.join(start, folder)) for folder in {*waiting, *above}}
     links: list[str] = []
     while waiting or links:
         if waiting:
@@ -97,6 +102,9 @@ def folders_below(
             place = _place(os.path.join(start, folder))
             if place in visited:
                 account.left_out("a link to a folder that is read already", folder.rstrip("/"))
+                continue
+            if "" not in below and _leads_to_another_split(os.path.join(start, folder), start, below):
+                account.left_out("a link to a folder of another split", folder.rstrip("/"))
                 continue
             visited.add(place)
         try:
@@ -110,9 +118,11 @@ def folders_below(
             if entry.is_dir(follow_symlinks=False):
                 if is_foreign(entry.name):
                     account.left_out("a hidden or foreign folder", folder + entry.name)
+                elif (place := _place(entry.path)) in visited:  # below a link
+                    account.left_out("a folder that is read already", folder + entry.name)
                 else:
                     waiting.append(f"{folder}{entry.name}/")
-                    visited.add(_place(entry.path))
+                    visited.add(place)
             elif entry.is_symlink() and is_folder(entry):
                 if is_foreign(entry.name):
                     account.left_out("a hidden or foreign folder", folder + entry.name)
@@ -181,14 +191,16 @@ def _name_others(
     for entry in entries:
         name = folder + entry.name
         stem, ending = os.path.splitext(entry.name)
-        if stem in stems or name in companions:
+        if name in companions or stem in stems and ending in CAPTION_ENDINGS:
             continue
         if is_foreign(entry.name):
             account.left_out("a hidden or foreign file", name)
         elif ending.lower() in _UNREAD:
             account.left_out(f"in a format that is not read, {ending.lower()}", name)
-        elif ending == ".txt":
+        elif ending in CAPTION_ENDINGS:
             account.left_out("a text without a picture", name)
+        elif stem in stems:
+            account.left_out(f"beside a picture but not read, {ending.lower()}", name)
         else:
             account.left_out("no picture by its ending", name)
 
@@ -199,6 +211,19 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
+
+
+def _parents(folder: str) -> list[str]:
+    """Return the folders above a relative one that ends with a slash, the top as ""."""
+    names = folder.split("/")[:-2]
+    return ["/".join(names[:count]) for count in range(len(names) + 1)] if folder else []
+
+
+def _leads_to_another_split(link: str, root: str, below: Sequence[str]) -> bool:
+    """Return True for a link into a folder of ``root`` that names a split and is none of ``below``."""
+    target, top = os.path.realpath(link), os.path.realpath(root) + os.sep
+    part = target[len(top) :].partition(os.sep)[0] if target.startswith(top) else ""
+    return bool(splits_in(part)) and part not in {folder.partition("/")[0] for folder in below}
 
 
 def _place(path: str) -> tuple[int, int]:

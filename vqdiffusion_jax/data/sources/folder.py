@@ -15,7 +15,7 @@ from ...errors import BrokenRecord, DataError
 from ..account import Account
 from ..caption_table import IMAGE_COLUMNS, captions_of_rows, read_captions, relative_path
 from ..captions import captions_of_bytes, is_missing
-from ..listing import check_inside
+from ..listing import CAPTION_ENDINGS, check_inside
 from ..records import Record, existing, read_bytes, record_id
 from ..splits import divide
 from ..tables import column_of, read_rows
@@ -163,7 +163,7 @@ def splits_of_rows(table: Path, image_field: str) -> dict[str, str]:
 
 def captions_beside(picture: Path, name: str) -> list[str]:
     """Return the captions of the text file beside a picture, perhaps none.  Raises BrokenRecord(name)."""
-    for ending in (".txt", ".caption"):
+    for ending in CAPTION_ENDINGS:
         if (file := picture.with_suffix(ending)).exists() and (captions := read_lines(file, name)):
             return captions
     return []
