@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .user_files import open_regular
+from .user_files import lines_of, open_regular
 
 READERS = {  # kind of folder: the function that reads it
     "model": "VQDiffusionPipeline.from_pretrained",
@@ -60,7 +60,7 @@ def stated_license(folder: Path) -> str | None:
     """Return the licence that the head of a folder's README.md states, or None."""
     try:
         with open_regular(folder / "README.md") as file:
-            text = file.read(20_000).decode("utf-8", "replace")
+            text = "\n".join(lines_of(file.read(20_000).decode("utf-8", "replace"), keep_last=True))
     except OSError:
         return None
     head = re.match(r"\ufeff?---\s*\n(.*?)\n---\s*\n", text, re.DOTALL)
