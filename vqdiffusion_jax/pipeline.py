@@ -29,6 +29,7 @@ from .diffusion.transitions import check_tokens
 from .errors import NonFiniteNumbers, SettingError
 from .finite import check_finite
 from .generation import Request, calls_a_piece, generate, generate_in_pieces, render
+from .lora_api import LoRAMethods
 from .model_card import Origin
 from .models.layers import over_batch, replicated
 from .models.vqdiffusion import VQDiffusionModel
@@ -82,7 +83,7 @@ class VQDiffusionOutput:
     indices: np.ndarray
 
 
-class VQDiffusionPipeline(DiffusersMethods):
+class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
     """A model and its tokenizer, ready to draw pictures from text, a class or nothing.
 
     tokenizer: of a text model; by default the one that the model's configuration names.

@@ -24,6 +24,7 @@ ORIGIN = (  # the flags, besides settings, that a picture depends on
     "weights",
     "clip_weights",
     "clip_dtype",
+    "lora",
     "dtype",
     "faithful",
     "mesh",

@@ -6,11 +6,12 @@ from absl import flags
 
 from ..config import dtype_of
 from ..errors import UsageError
+from . import loras
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
 from .replay import origin
 from .servers import ADDRESS, address, check_free, secret, warn_of_visitors
 
-SHARED = ("checkpoint", *COMPANIONS, "dtype", *ADDRESS)
+SHARED = ("checkpoint", *COMPANIONS, "lora", "dtype", *ADDRESS)
 PASSWORD = "VQDIFFUSION_PASSWORD"  # the environment variable
 _MODE = "mode demo"
 
@@ -43,6 +44,7 @@ def main() -> None:
     compute = chosen_compute()
     path = checkpoint_or_embedded()
     pipeline = VQDiffusionPipeline.from_pretrained(path, compute=compute, **companions())
+    loras.use(pipeline, loras.read(pipeline.config))
     print(f"the page is at {address()}; Ctrl-C ends it", flush=True)
     limits = Limits()
     pages = Pages(pipeline, limits, origin(checkpoint=path, dtype=dtype_of(compute)))

@@ -14,6 +14,7 @@ from ..recipe import KEYWORD, ORIGIN, settings_of_recipe
 from ..sampling.settings import SamplingSettings
 from ..storage.addresses import absolute, folder_of
 from ..user_files import open_regular, parse_json, read_json
+from . import loras
 
 FLAGS = flags.FLAGS
 
@@ -33,6 +34,8 @@ def origin(**settled: Any) -> dict[str, Any]:
     for name in _PATHS:
         if name in values:
             values[name] = values[name] if is_name(values[name]) else absolute(values[name])
+    if "lora" in values:
+        values["lora"] = [loras.absolute(text) for text in values["lora"]]
     return values
 
 
@@ -86,12 +89,13 @@ def _picture_kind(start: bytes) -> str | None:
 def _set(file: str | Path, name: str, value: Any) -> None:
     """Set a flag through its own parser, as if the value had been typed."""
     flag = FLAGS[name]
-    listed = isinstance(flag.parser, flags.ListParser) and isinstance(value, list)
+    repeated = isinstance(flag, flags.MultiFlag)
+    listed = (repeated or isinstance(flag.parser, flags.ListParser)) and isinstance(value, list)
     items: list[Any] = value if listed else [value]
     kind = bool if flag.boolean else str
     if not items or not all(isinstance(item, kind) for item in items):
         raise UsageError(f"--again={file}: {name} is {shown(value)}, which --{name} does not take")
     try:
-        flag.parse(str(value).lower() if kind is bool else ",".join(items))
+        flag.parse(items if repeated else str(value).lower() if kind is bool else ",".join(items))
     except (flags.Error, ValueError) as error:
         raise UsageError(f"--again={file}: {one_line(error)}") from error

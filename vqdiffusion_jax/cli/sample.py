@@ -15,7 +15,7 @@ from ..config import dtype_of
 from ..errors import UsageError
 from ..recipe import recipe, with_absolute_paths
 from ..sampling.settings import SamplingSettings
-from . import setting_flags
+from . import loras, setting_flags
 from .animation import FORMATS, check_format
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, open_checkpoint
 from .processes import PROCESSES, join_processes
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..text.known_words import KnownWords
     from .picture_list import Listed
 
-SHARED = ("checkpoint", *COMPANIONS, "dtype", *PROCESSES, *PROFILE)
+SHARED = ("checkpoint", *COMPANIONS, "lora", "dtype", *PROCESSES, *PROFILE)
 _WHAT, _WHERE, _OUT = "mode sample: what", "mode sample: where", "mode sample: output"
 
 setting_flags.define()
@@ -105,6 +105,7 @@ def main() -> None:
     def settled(settings: SamplingSettings) -> Call:
         return settle(config, make_schedule(config.schedule), tokenizer, settings)
 
+    adapters = loras.read(config)
     if listed is not None:
         listed = picture_list.settled(file, listed, config, settled)
     call = settled(settings)
@@ -126,6 +127,7 @@ def main() -> None:
     known_words = opened.known_words
     model = opened.load(compute=compute, mesh=mesh, clip_dtype=FLAGS.clip_dtype)
     pipeline = VQDiffusionPipeline(model, tokenizer, mesh=mesh, known_words=known_words)
+    loras.use(pipeline, adapters)
     del opened  # with the parts of files that it holds
     out.mkdir(parents=True, exist_ok=True)
     if work is None:

@@ -10,10 +10,11 @@ from absl import flags
 
 from ..config import dtype_of
 from ..errors import UsageError
+from . import loras
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
 from .servers import ADDRESS, address, check_free, secret, warn_of_visitors
 
-SHARED = ("checkpoint", *COMPANIONS, "dtype", *ADDRESS)
+SHARED = ("checkpoint", *COMPANIONS, "lora", "dtype", *ADDRESS)
 KEY = "VQDIFFUSION_API_KEY"  # the environment variable
 LEAST_KEY = 16  # characters: nobody is locked out for guessing
 _MODE = "mode serve"
@@ -71,6 +72,7 @@ def main() -> None:
     together = FLAGS.max_batch or (1 if jax.default_backend() == "cpu" else 8)
     limits = Limits(max_batch=together, max_wait=FLAGS.max_wait_ms / 1000, waiting=FLAGS.max_waiting)
     pipeline = VQDiffusionPipeline.from_pretrained(path, compute=compute, **companions())
+    loras.use(pipeline, loras.read(pipeline.config))
     name = FLAGS.model_name or name_of(path)
     service = Service(pipeline, limits, name=name, origin={"checkpoint": name, "dtype": dtype_of(compute)})
     service.studio.warm_up()

@@ -80,6 +80,25 @@ class EMAConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoRAConfig:
+    """Low-rank adapters that are trained in place of the denoiser; with rank 0 the denoiser itself is trained.
+
+    targets: the linear layers inside blocks that are adapted, by the ends of their paths: "query", "key", "value" and
+    "out" of self and cross attention, "up" and "down" of the MLP, or of one part alone, "cross_attention.query".
+    """
+
+    rank: int = 0
+    alpha: float = 8.0  # an update is multiplied by alpha / rank
+    targets: tuple[str, ...] = ("query", "key", "value", "out")
+
+    def __post_init__(self):
+        whole(self, 0, "rank")
+        number(self, 0.0, 1.0e6, "alpha")
+        texts(self, "targets")
+        check(self, len(self.targets) > 0, "targets", "name at least one layer, such as 'query'")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeshConfig:
     """Sizes of the device mesh; -1 takes what the others leave."""
 

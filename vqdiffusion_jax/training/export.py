@@ -1,4 +1,4 @@
-"""The end of a run: the trained model as a native folder."""
+"""The end of a run: the trained model as a native folder, and a trained LoRA as a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import jax
 
 from ..files import put_back, replace_folder
 from ..loading import write_folder
+from ..lora_files import FILE, write_lora
+from ..models.lora import LoRA
 from ..multihost import barrier
 from ..text.known_words import KnownWords
 from ..text.tokenizer import Tokenizer
@@ -41,3 +43,13 @@ def export(
             shutil.rmtree(beside, ignore_errors=True)
     barrier("the exported model has its name")
     return [f"written: {place}"]
+
+
+def export_lora(folder: Path, lora: LoRA, **about: Any) -> list[str]:
+    """Write ``lora``, which every process holds whole, to a file in ``folder`` and return lines for people.
+
+    about: as for ``lora_files.write_lora``.
+    """
+    if jax.process_index() == 0:
+        write_lora(folder / FILE, lora, **about)
+    return [f"written: {folder / FILE}"]

@@ -47,9 +47,9 @@ def make_optimizer(config: OptimizerConfig) -> Optimizer:
 
 
 def matrices(parameters: Any) -> Any:
-    """Return True for weights of linear layers and convolutions, False for all other parameters."""
+    """Return True for weights of linear layers, a LoRA's factors and convolutions, False for all other parameters."""
     return jax.tree_util.tree_map_with_path(
-        lambda key_path, _: path_of(key_path).split(".")[-1] == "kernel", parameters
+        lambda key_path, _: path_of(key_path).split(".")[-1] in ("kernel", "a", "b"), parameters
     )
 
 

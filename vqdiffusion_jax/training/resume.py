@@ -34,6 +34,7 @@ from .config import (
     CheckpointConfig,
     EMAConfig,
     LearningRateConfig,
+    LoRAConfig,
     MeshConfig,
     OptimizerConfig,
     RunConfig,
@@ -111,6 +112,7 @@ KEPT: dict[type, tuple[str, ...]] = {
     VQGANTrainConfig: _RUN_KEPT,
     DataConfig: ("validation_fraction",),  # another share would train on what was held out
     OptimizerConfig: ("name",),
+    LoRAConfig: ("rank", "alpha", "targets"),
     ObjectiveConfig: ("name", "options"),
     DiscriminatorConfig: ("channels", "num_layers", "norm_groups"),
     ScheduleConfig: (

@@ -23,7 +23,7 @@ from ...random_keys import key_of
 from ...sharding import on_mesh
 from ..batch import Batch, weights_of
 from .state import Trained
-from .step import Frozen, clean_tokens, encode_condition, text_encoder_of, with_null
+from .step import Frozen, clean_tokens, denoiser_of, encode_condition, text_encoder_of, with_null
 
 
 def make_evaluator(config: ModelConfig, mesh: Mesh) -> Callable[[Trained, Batch, Frozen, Array], Array]:
@@ -31,7 +31,7 @@ def make_evaluator(config: ModelConfig, mesh: Mesh) -> Callable[[Trained, Batch,
     schedule = make_schedule(config.schedule)
 
     def evaluate(trained: Trained, batch: Batch, frozen: Frozen, key: Array) -> Array:
-        denoiser, size = trained.denoiser, jax.tree.leaves(batch)[0].shape[0]
+        denoiser, size = denoiser_of(trained, frozen), jax.tree.leaves(batch)[0].shape[0]
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(size))
         codec_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, schedule.num_timesteps)
         x0 = clean_tokens(frozen, batch, codec_keys)

@@ -13,7 +13,8 @@ from ...config import ComputeConfig
 from ...errors import ConfigError
 from ...hub import locate
 from ...models.clip import CLIPTextEncoder
-from ...models.shapes import make_rngs
+from ...models.denoiser import Denoiser
+from ...models.shapes import make_rngs, shapes_of
 from ...models.vqdiffusion import VQDiffusionModel
 from ...models.vqgan import VQGAN
 from ...paths import path_of
@@ -32,6 +33,8 @@ class Pretrained:
     trained: Trained | None = None  # parameters to start from; None for random ones
     report: tuple[str, ...] = ()  # lines that say what was taken from where
     codec_fingerprint: str | None = None  # of the codec that made a token cache, where no codec is given
+    base: Denoiser | None = None  # the denoiser that a LoRA adapts
+    base_name: str | None = None  # as it was given
 
 
 def frozen_compute(config: TrainConfig) -> ComputeConfig:
@@ -58,6 +61,8 @@ def load_pretrained(
     that nothing reads.
     """
     model, report = config.model, []
+    if config.lora.rank and init_from is None:
+        raise ConfigError(f"lora.rank is {config.lora.rank}, but there is no model to adapt; pass --init_from=MODEL")
     trains_text = config.train_text_encoder
     needs_text = model.text_encoder is not None and not trains_text
     source_name, init_from = init_from, None if init_from is None else locate(init_from).path
@@ -88,13 +93,24 @@ def load_pretrained(
             tower = untrained.text_encoder
             report.append("text_encoder: random weights, as untrained_towers=True allows")
 
-    trained = None
-    if source is not None or trains_text and tower is not None:
+    trained = base = None
+    if config.lora.rank and source is not None:
+        base, lines = _base(config, source)
+        report += lines
+    elif source is not None or trains_text and tower is not None:
         trained, lines = _start(config, source, tower)
         report += lines
     if tokenizer is None and model.tokenizer is not None:
         tokenizer = Tokenizer(model.tokenizer)
-    return Pretrained(found_codec, None if trains_text else tower, tokenizer, trained, tuple(report))
+    return Pretrained(
+        found_codec,
+        None if trains_text else tower,
+        tokenizer,
+        trained,
+        tuple(report),
+        base=base,
+        base_name=None if base is None else str(source_name),
+    )
 
 
 def _untrained(config: TrainConfig, missing: str, flag: str) -> VQDiffusionModel:
@@ -123,6 +139,22 @@ def _start(
         tower, lines = adopt(tower, given_tower)
         report += lines
     return Trained(denoiser, tower), report
+
+
+def _base(config: TrainConfig, source: VQDiffusionModel) -> tuple[Denoiser, list[str]]:
+    """Return the denoiser of ``source`` on the host, as a LoRA's base, with lines about what was made to fit.
+
+    Raises ConfigError if it lacks the null condition, which LoRA does not train.
+    """
+    wanted = config.model.denoiser
+    if wanted.learnable_null and wanted.condition == "text" and source.denoiser.null_condition is None:
+        raise ConfigError(
+            "the model to adapt has no learned null condition, and LoRA trains none; "
+            "set model.denoiser.learnable_null=False"
+        )
+    shapes = shapes_of(Denoiser, wanted, replace(config.compute, param_dtype=config.frozen_dtype))
+    found, report = adopt(shapes, source.denoiser)
+    return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), found, shapes), report
 
 
 def adopt(fresh: Any, given: Any) -> tuple[Any, list[str]]:

@@ -11,9 +11,11 @@ from jax import Array
 
 from ...diffusion.timesteps import LossState
 from ...errors import ConfigError
+from ...models import lora
 from ...models.clip import CLIPTextEncoder
 from ...models.denoiser import Denoiser
-from ...models.shapes import make_rngs
+from ...models.lora import LoRA
+from ...models.shapes import make_rngs, shapes_of
 from ...random_keys import key_of
 from ...sharding import ShardingRules
 from .. import learning_rate
@@ -27,8 +29,9 @@ from .config import TrainConfig
 class Trained:
     """The networks whose parameters the step moves."""
 
-    denoiser: Denoiser
+    denoiser: Denoiser | None = None  # without ``config.lora``
     text_encoder: CLIPTextEncoder | None = None  # with ``config.train_text_encoder``
+    lora: LoRA | None = None  # with ``config.lora``
 
 
 @jax.tree_util.register_dataclass
@@ -60,6 +63,10 @@ def new_state(config: TrainConfig, trained: Trained) -> TrainState:
 
 def fresh_networks(config: TrainConfig) -> Trained:
     """Return randomly initialised networks; a function of ``config.seed``."""
+    if config.lora.rank:
+        base, adapter = shapes_of(Denoiser, config.model.denoiser, config.compute), config.lora
+        made = lora.init(base, rank=adapter.rank, alpha=adapter.alpha, targets=adapter.targets, key=key_of(config.seed))
+        return Trained(lora=made)
     denoiser = Denoiser(config.model.denoiser, config.compute, rngs=make_rngs(config.seed))
     if not config.train_text_encoder:
         return Trained(denoiser)

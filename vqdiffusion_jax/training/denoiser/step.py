@@ -26,6 +26,7 @@ from ...diffusion.timesteps import sample_timesteps, update_loss_state
 from ...diffusion.transitions import predict_start, q_sample
 from ...models.clip import CLIPTextEncoder, text_condition
 from ...models.denoiser import Denoiser
+from ...models.lora import with_lora
 from ...models.vqgan import VQGAN, images_to_float
 from ...sharding import ShardingRules, on_mesh
 from .. import learning_rate
@@ -45,6 +46,7 @@ class Frozen:
 
     codec: VQGAN | None = None
     text_encoder: CLIPTextEncoder | None = None
+    denoiser: Denoiser | None = None  # the base that a LoRA adapts
 
 
 @jax.tree_util.register_dataclass
@@ -106,6 +108,15 @@ def text_encoder_of(trained: Trained, frozen: Frozen) -> CLIPTextEncoder | None:
     return frozen.text_encoder if trained.text_encoder is None else trained.text_encoder
 
 
+def denoiser_of(trained: Trained, frozen: Frozen) -> Denoiser:
+    """Return the denoiser that is trained, or the frozen one with the LoRA that is trained."""
+    if trained.denoiser is not None:
+        return trained.denoiser
+    if trained.lora is None or frozen.denoiser is None:
+        raise ValueError("there is no denoiser: a LoRA needs its base among the frozen networks")
+    return with_lora(frozen.denoiser, trained.lora)
+
+
 @jax.named_scope("text_tower")
 def encode_condition(
     config: ModelConfig, text_encoder: CLIPTextEncoder | None, batch: Batch
@@ -149,7 +160,7 @@ def gradients_of(
     def loss_of(trained: Trained) -> tuple[Array, Terms]:
         condition, is_empty = encode_condition(config, text_encoder_of(trained, frozen), samples.batch)
         shown = replace(example, condition=condition, is_empty=is_empty)
-        return loss_fn(trained.denoiser, shown, objective, dropout_key if has_dropout else None)
+        return loss_fn(denoiser_of(trained, frozen), shown, objective, dropout_key if has_dropout else None)
 
     (loss, terms), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
     return gradients, loss, terms.nats
