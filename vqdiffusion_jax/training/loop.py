@@ -8,6 +8,7 @@
       tensorboard/     the same, for TensorBoard
       samples/         pictures of what has been learned
       model/           the averaged weights as a native folder, when training is done
+      lora.safetensors the averaged LoRA, if one is trained, when training is done
       run.lock         held by the process that trains here, until it ends
 
 Data that fail (too many broken pictures, a dead worker) end a run after a checkpoint of the last whole step.
