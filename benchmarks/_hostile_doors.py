@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -35,6 +36,9 @@ from vqdiffusion_jax.pictures import fit_picture, open_picture
 from vqdiffusion_jax.presets import preset
 from vqdiffusion_jax.recipe import settings_of_recipe
 from vqdiffusion_jax.sampling import STRATEGIES
+from vqdiffusion_jax.serving import asked
+from vqdiffusion_jax.serving import limits as serving_limits
+from vqdiffusion_jax.serving.edits import start_of
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 from vqdiffusion_jax.user_files import read_json
 
@@ -226,6 +230,32 @@ def form(case: Case) -> None:
     read_form(mutate.of_tree(values, case.draw), config, limits)
 
 
+def api(case: Case) -> None:
+    """A request to ``--mode=serve``: fields as JSON or of a form, and pictures."""
+    fields = {"model": "m", "prompt": "a cat", "n": 2, "size": "16x16", "response_format": "b64_json", "seed": 3}
+    fields |= {
+        case.draw.choice(("guidance_scale", "num_inference_steps", "top_k", "purity", "strategy", "batch_size")): 1
+    }
+    edits, limits, model = case.draw.random() < 0.4, serving_limits.Limits(), asked.Model("m", 16)
+    fields |= {"strength": 0.5, "outpaint": [0.1, 0, 0, 0.2]} if edits else {}
+    body = mutate.of_json(json.dumps(fields).encode(), case.draw)
+    table = asked.table_of(body)
+    if case.draw.random() < 0.3:
+        form = {str(name): str(value) for name, value in table.items()}
+        table = asked.table_of_form(form, asked.inputs(limits, edits=edits))
+    found = asked.read(table, model, limits, edits=edits)
+    if edits:
+        data = {name: (case.whole / "pictures" / "0.png").read_bytes() for name in ("image", "mask")}
+        one = case.draw.choice(list(data))
+        data[one] = case.draw.choice((of_picture, lambda data, draw, _: mutate.of_bytes(data, draw)))(
+            data[one], case.draw, case.canary
+        )
+        if case.draw.random() < 0.5:
+            del data["mask"]
+        found.fields.update(start_of(data, found.fields, model.size, limits))
+    found.settings()
+
+
 def cache(case: Case) -> None:
     folder = case.folder("cache", (".json", ".array_record"))
     _batches({"cache": str(folder), "read_threads": 1}, read_config(case.whole / "model"))
@@ -292,6 +322,7 @@ DOORS: dict[Callable[[Case], None], int] = {  # how often each is tried
     upload: 8,
     picture: 8,
     form: 8,
+    api: 10,
     cache: 8,
     pictures: 8,
     tar: 8,
