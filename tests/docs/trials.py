@@ -21,6 +21,11 @@ from absl import flags
 from tests.docs.stand_ins import EMBEDDED as EMBEDDED_FOLDER
 from tests.docs.stand_ins import small_codecs, small_presets
 from vqdiffusion_jax import presets
+from vqdiffusion_jax.lora_files import FILE, write_lora
+from vqdiffusion_jax.models.denoiser import Denoiser
+from vqdiffusion_jax.models.lora import init
+from vqdiffusion_jax.models.shapes import shapes_of
+from vqdiffusion_jax.random_keys import key_of
 from vqdiffusion_jax.training.loop import Outcome
 
 EMBEDDED = "emoji"
@@ -64,6 +69,8 @@ def changes_for_trial() -> list[str] | None:
         return None
     if given.mode in ("train", "train_vqgan"):
         _put_stand_in(Path(given.workdir) / "model", EMBEDDED_FOLDER if given.mode == "train" else "codec")
+        if getattr(config, "lora", None) and config.lora.rank:
+            _put_lora(Path(given.workdir) / FILE)
         if given["config"].config_filename not in BEGUN:
             return None
     if config is not None and "own_pictures" in given["config"].config_filename:
@@ -101,6 +108,12 @@ def _put_stand_in(place: Path, name: str) -> None:
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(Path(name).resolve())
+
+
+def _put_lora(file: Path) -> None:
+    """Write a LoRA of the stand-ins of text."""
+    shapes = shapes_of(Denoiser, small_presets()["ithq"].denoiser)
+    write_lora(file, init(shapes, rank=1, alpha=1.0, key=key_of(0)))
 
 
 def _begin(task, workdir, loader, *, validation=None, profile=None) -> Outcome:
