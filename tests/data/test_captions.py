@@ -50,7 +50,9 @@ def test_a_missing_value_is_no_caption(value):
     assert captions_in(value) == []
 
 
-@pytest.mark.parametrize("text", ["None", "none", "nan", "NaN", "null", "NULL", "<NA>", "N/A", "#N/A"])
+@pytest.mark.parametrize(
+    "text", ["None", "none", "nan", "NaN", "null", "NULL", "<NA>", "N/A", "#N/A", "NONE", "-", "\u2014"]
+)
 def test_a_cell_that_spells_a_missing_value_is_none_in_a_table_alone(text):
     assert captions_in(text, table=True) == [] and captions_in([text, "a dog"], table=True) == ["a dog"]
     assert captions_in(text) == [text] and captions_in(f"a dog, {text}", table=True) == [f"a dog, {text}"]

@@ -205,6 +205,13 @@ def test_splits_of_a_captions_file(tmp_path):
     layouts.put(tmp_path / "c.csv", "image,caption,split\n000.png,a,train\n001.png,b,\n")
     with pytest.raises(DataError, match="c.csv, its column split: which part is for training is unclear"):
         opened("folder", tmp_path, options={"captions": "c.csv"})
+    rows = "image,caption,split\n000.png,a,train\n000.png,b,\n001.png,c,val\n002.png,d,test\n"
+    layouts.put(tmp_path / "c.csv", rows)
+    source = opened("folder", tmp_path, options={"captions": "c.csv"})
+    assert ids(source) == ["000.png"] and left_out(source.account) == {"of the test split": (1, ["002.png"])}
+    layouts.put(tmp_path / "c.csv", rows + "002.png,e,train\n")
+    with pytest.raises(DataError, match=r"line 6 has '002.png' in the split 'train', an earlier line in 'test'"):
+        opened("folder", tmp_path, options={"captions": "c.csv"})
 
 
 def test_one_captions_file_for_all_splits(tmp_path):

@@ -66,8 +66,9 @@ def test_a_tag_that_was_set_in_python_counts():
     assert fit_mask(mask, 24).shape == (24, 24)
 
 
-def test_xmp_tells_the_orientation_where_exif_does_not():
-    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+@pytest.mark.parametrize("tag", ['tiff:Orientation="6"/>', "tiff:Orientation = '6' />", "><tiff:Orientation> 6<"])
+def test_xmp_tells_the_orientation_where_exif_does_not(tag):
+    xmp = f"<x:xmpmeta><rdf:Description {tag}</x:xmpmeta>".encode()
     assert close(decode(encoded(CORNERS, "JPEG", xmp=xmp, quality=95, subsampling=0)), UPRIGHT[6])
     assert close(
         decode(encoded(CORNERS, "JPEG", xmp=xmp, exif=b"Exif\0\0" + exif(3), quality=95, subsampling=0)), UPRIGHT[3]

@@ -17,10 +17,10 @@ import numpy as np
 from ..errors import BrokenRecord, printable, shortened, shown
 from ..user_files import decode_text, fault_of_text, lines_of
 
-# A whole cell of a table that spells a missing value: what pandas reads as one, and Python's None in lower case.
+# A whole cell of a table that spells a missing value: what pandas reads as one, other spellings of these, and dashes.
 NO_CAPTION = frozenset(
     "none None nan NaN -nan -NaN null NULL <NA> NA N/A n/a NaT #N/A #NA 1.#IND -1.#IND 1.#QNAN -1.#QNAN".split()
-    + ["#N/A N/A"]
+    + ["#N/A N/A", *"NONE NAN Nan Null undefined - -- --- \u2013 \u2014".split()]
 )
 _BLANK = (
     " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"

@@ -152,7 +152,8 @@ def _row(reason: str, count: int, names: Sequence[str]) -> str:
         if len(shown) + len(name) + 2 > room:
             break
         shown += f", {name}"
-    shown = shown if len(shown) <= room else "..." + shown[-(room - 3) :]
+    if len(shown) > room:  # of a path the end tells most, of a name with its reason the beginning
+        shown = shown[: room - 3] + "..." if " (" in shown else "..." + shown[-(room - 3) :]
     return f"  {told:<{_REASON_WIDTH - 2}} {count:>7,}  {shown}"
 
 

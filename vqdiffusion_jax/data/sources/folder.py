@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import BrokenRecord, DataError
+from ...errors import BrokenRecord, DataError, printable, shown
 from ..account import Account
 from ..caption_table import IMAGE_COLUMNS, captions_of_rows, read_captions, relative_path
 from ..captions import captions_of_bytes, is_missing
@@ -111,7 +111,14 @@ class Folder:
         if not values:
             return
         told = {name: values.get(name, "") for name in self._names}
-        division = divide(told.values(), split, where=f"{table}, its column split", account=self.account)
+        of_values = Account()
+        division = divide(told.values(), split, where=f"{table}, its column split", account=of_values)
+        for note in of_values.notes:
+            self.account.note(note)
+        reasons = {value: reason for reason, _, _ in of_values for value in of_values.names(reason)}
+        for name, value in told.items():
+            if (reason := reasons.get(printable(value or "."))) is not None:
+                self.account.left_out(reason, name)
         self.has_splits = division.has_splits
         self._names = [name for name in self._names if told[name] in division.kept]
 
@@ -149,15 +156,25 @@ class Folder:
 
 
 def splits_of_rows(table: Path, image_field: str) -> dict[str, str]:
-    """Return the value of the column ``split`` for each image that a table names; nothing without such a column."""
+    """Return the value of the column ``split`` for each image that a table names; nothing without such a column.
+
+    Raises DataError for an image of which two rows name different splits.
+    """
     values: dict[str, str] = {}
-    for _, row in read_rows(table):
+    for line, row in read_rows(table):
         column = column_of(row, "split")
         if column is None and not values:
             return {}
         image = row.get(column_of(row, image_field, IMAGE_COLUMNS) or "")
         if column is not None and isinstance(image, str):
-            values[relative_path(image.strip(), table.parent)] = str(row[column])
+            name = relative_path(image.strip(), table.parent)
+            value = "" if is_missing(row[column]) else str(row[column])
+            values[name] = values.get(name) or value  # the split may stand in one row of a picture alone
+            if value and values[name] != value:
+                raise DataError(
+                    f"{table}, line {line} has {shown(name)} in the split {shown(value)}, an earlier line in"
+                    f" {shown(values[name])}; a picture belongs to one split"
+                )
     return values
 
 
