@@ -56,8 +56,10 @@ def imported(tree: ast.AST) -> set[str]:
     return {name.partition(".")[0] for name in found}
 
 
-# Modules that a plain installation does without: the page, TFDS, drawing the emoji anew, and films.
-OPTIONAL = {"nicegui", "starlette", "uvicorn", "tensorflow_datasets", "resvg_py", "av"}
+# Modules that a plain installation does without: the page and the API, places elsewhere, TFDS, drawing the emoji anew,
+# and films.
+SERVERS = {"nicegui", "starlette", "fastapi", "uvicorn", "prometheus_client"}
+OPTIONAL = SERVERS | {"fsspec", "tensorflow_datasets", "resvg_py", "av"}
 
 
 def test_a_plain_installation_brings_all_that_is_imported():
