@@ -74,6 +74,9 @@ def test_a_cell_that_spells_a_missing_value_is_none_in_a_table_alone(text):
         "['a dog'\n 'a puppy']",
         "['a dog', nan, 'a puppy']",
         "('a dog', 'a puppy')",
+        "{'a dog', 'a puppy'}",
+        "array(['a dog', 'a puppy'], dtype=object)",
+        "array(['a dog', 'a puppy'],\n      dtype='<U7')",
     ],
 )
 def test_a_list_is_several_captions_however_it_is_spelt(value):

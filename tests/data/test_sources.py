@@ -94,7 +94,7 @@ def test_holding_out_is_stable_and_by_group(tmp_path):
         len(train) + len(held_out) == 12 and seen["train"] and seen["held out"] and not seen["train"] & seen["held out"]
     )
     assert train.num_classes == 2 and {train[i]["label"] for i in range(len(train))} == {0, 1}
-    refused("npz", root, "set validation_fraction to hold some of it out", "validation")
+    refused("npz", root, "set validation_fraction to hold out some of its 12", "validation")
 
 
 def test_npz_with_alpha_is_shown_on_white(tmp_path):

@@ -29,7 +29,9 @@ _BLANK += "\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"  # with characters 
 _ITEM = re.compile(
     r"""\s*(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<none>None|null|nan|NaN|<NA>))\s*(,?)""", re.S
 )
-_LIST_BEGINS = re.compile(r"""[\[(]\s*['"]|\[\s*[\[{]\s*['"]|\[\s*(?:None|null|nan|NaN|<NA>)\s*[,\]]""")
+_LIST_BEGINS = re.compile(r"""[\[({]\s*['"]|\[\s*[\[{]\s*['"]|\[\s*(?:None|null|nan|NaN|<NA>)\s*[,\]]""")
+_CLOSING = {"[": "]", "(": ")", "{": "}"}
+_ARRAY_SPELLED = re.compile(r"array\((\[.*\])\s*(?:,\s*dtype=[^()]*)?\)", re.S)
 _TABLE_SPELLED = re.compile(r"""\{\s*(?:'[^']*'|"[^"]*")\s*:.*\}""", re.S)
 
 
@@ -190,17 +192,19 @@ def _refused(value: Any) -> ValueError:
 
 
 def _spelled_list(text: str) -> list[str | None] | None:
-    """Return the items of a list of texts that is spelt out, in JSON or by Python or NumPy; None for any other text.
+    """Return the items of a list or set of texts that is spelt out, in JSON or by Python or NumPy, else None.
 
     Raises ValueError for a text that begins and ends like such a list, or like a table, and is none.
     """
+    if match := _ARRAY_SPELLED.fullmatch(text):
+        text = match[1]
     if text[:1] not in ("[", "(", "{"):
         return None
     if _TABLE_SPELLED.fullmatch(text):
         raise ValueError(f"its caption spells a table, {shown(text)}; give a text or a list of texts")
     if text == "[]":
         return []
-    if not _LIST_BEGINS.match(text) or text[-1] != "])"[text[0] == "("]:
+    if not _LIST_BEGINS.match(text) or text[-1] != _CLOSING[text[0]]:
         return None
     items: list[str | None] = []
     at, end, commas = 1, len(text) - 1, 0
@@ -209,9 +213,9 @@ def _spelled_list(text: str) -> list[str | None] | None:
         commas += bool(match[3])
         at = match.end()
     whole = at >= end and (commas >= len(items) - 1 or text[0] == "[" and not commas)
-    if whole and (text[0] == "[" or commas):
+    if whole and (text[0] != "(" or commas):
         return items
-    if text[0] == "(":
+    if text[0] != "[":
         return None
     raise ValueError(
         f"its caption begins like a list of texts, {shown(text)}, but is none; give a text or a list of texts"
