@@ -76,6 +76,8 @@ def _checked(name: str, value: str, mode: str) -> str:
         return str(local_path(value)) if "://" in value else value
     if name in HERE or name == "out" and (mode not in _FOLDERS or value.lower().endswith(".png")):
         raise UsageError(f"--{name}={value}: it must be on this machine; give a path, and copy it to the bucket later")
+    if name == "out" and mode == "eval" and (FLAGS.distributed or FLAGS.coordinator or FLAGS.part):
+        raise UsageError(f"--out={value}: a report in a bucket is written by one process; give a disk that all see")
     if name in ON_THE_HUB and value.startswith("hf:"):
         return value
     try:
