@@ -69,7 +69,8 @@ def _about(found: Mapping[str, Any]) -> tuple[list[str], dict]:
         f"Parameters: {numbers}; {found['grid'][0]} x {found['grid'][1]} tokens of {found['num_codes']} codes, "
         f"{found['num_timesteps']} timesteps, {found['concepts']} concepts; the judge knows {found['judge_concepts']}. "
         f"Guidance scale {found['guidance_scale']:g}, truncation {found['truncation_rate']:g} and "
-        f"{found['inference_steps']} strided steps, unless a table says otherwise.",
+        f"{found['inference_steps']} strided steps, unless a table says otherwise. What the model "
+        "does by default is [measured apart](emoji_defaults.md).",
     ], {}
 
 

@@ -210,8 +210,8 @@ def about(study: Study) -> dict[str, Any]:
     return {
         "parameters": {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in parts.items()},
         "num_timesteps": config.denoiser.num_timesteps,
-        "guidance_scale": config.sampling.guidance_scale,
-        "truncation_rate": config.sampling.truncation_rate,
+        "guidance_scale": study.protocol.sampling.guidance_scale,
+        "truncation_rate": study.protocol.sampling.truncation_rate,
         "num_codes": config.denoiser.num_codes,
         "grid": list(config.denoiser.grid),
         "concepts": len(study.source.drawings.concepts),
@@ -251,7 +251,7 @@ def following(study: Study) -> dict[str, Any]:
 
 def null_conditions(study: Study) -> list[dict[str, Any]]:
     """Table 1 of the improved paper."""
-    scale = study.pipeline.config.sampling.guidance_scale
+    scale = study.protocol.sampling.guidance_scale
     rows = [
         {"name": "no guidance"} | study.measure(guidance_scale=1.0),
         {"name": "zero-shot: the empty prompt, never trained as one"}

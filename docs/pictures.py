@@ -30,6 +30,7 @@ PROMPTS = (
 )
 COLUMNS = 6
 MOMENTS = 8
+SCALE = 1.5  # of guidance, in every strategy's strip
 SETTINGS = {
     "posterior": {"num_inference_steps": 100},
     "fast": {"skip_step": 3},
@@ -54,7 +55,14 @@ def main() -> None:
     for name, settings in SETTINGS.items():
         strategy = STRATEGIES[name](**settings)
         trajectory = np.asarray(
-            pipeline(PROMPTS[2], strategy=strategy, seed=given.seed, return_trajectory=True).trajectory[0]
+            pipeline(
+                PROMPTS[2],
+                strategy=strategy,
+                seed=given.seed,
+                return_trajectory=True,
+                guidance_scale=SCALE,
+                truncation_rate=1.0,
+            ).trajectory[0]
         )
         moving = trajectory[
             : np.flatnonzero((trajectory != trajectory[-1]).any(axis=1)).max() + 2

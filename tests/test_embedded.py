@@ -18,6 +18,7 @@ from vqdiffusion_jax.embedded import folder_of, is_embedded
 REPO = Path(__file__).resolve().parents[1]
 MIB = 2**20
 STEPS = 25
+WHOLE = {"guidance_scale": 1.5, "truncation_rate": 1.0}  # all codes: two seeds never give the very same picture
 BACKGROUNDS = ("red", "yellow", "green", "blue", "black", "white", "pink", "purple")
 
 
@@ -72,14 +73,22 @@ def test_size_and_position_are_those_asked_for(pipeline):
 
 def test_seeds_vary_the_picture_and_repeat_it(pipeline):
     prompt = ["a large cat face"] * 8
-    first, other = draw(pipeline, prompt), draw(pipeline, prompt, seed=1)
+    first, other = draw(pipeline, prompt, **WHOLE), draw(pipeline, prompt, seed=1, **WHOLE)
     assert len({picture.tobytes() for picture in [*first, *other]}) == 16
-    np.testing.assert_array_equal(draw(pipeline, prompt), first)
+    np.testing.assert_array_equal(draw(pipeline, prompt, **WHOLE), first)
+
+
+def test_its_own_settings_are_quick_and_vary_the_picture_too(pipeline):
+    """Of four drawings of a cat each is found in several pictures, so that some of them are equal to the last pixel."""
+    assert pipeline.num_calls() == 20
+    tokens = pipeline(["a large cat face"] * 8, seed=0, batch_size=8, output_type="tokens").tokens
+    apart = (tokens[:, None] != tokens).sum(axis=-1)
+    assert (apart > 16).any(axis=1).all(), apart  # each is another drawing than some other
 
 
 def test_the_empty_prompt_and_unknown_words_draw_too(pipeline):
     pictures = draw(
-        pipeline, ["", "", "qwxyz vrrpt", "ein roter apfel", "赤いりんご", "!!!", "very " * 100, "red apple"]
+        pipeline, ["", "", "qwxyz vrrpt", "ein roter apfel", "赤いりんご", "!!!", "very " * 100, "red apple"], **WHOLE
     )
     assert len({picture.tobytes() for picture in pictures}) == 8
     assert all(picture.std() > 10 for picture in pictures)

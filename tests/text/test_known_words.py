@@ -61,7 +61,7 @@ def test_one_line_names_the_words_and_what_is_known():
     long = WORDS.told(" ".join(f"w{number}" for number in range(1000)))
     assert "and 995 more;" in long and len(long) < 300
     lines = WORDS.told_of_all([*(f"w{number}" for number in range(10)), "w1", "car"])
-    assert len(lines) == 4 and lines[-1].startswith("7 more prompts")
+    assert len(lines) == 4 and lines[-1].endswith("taught: 7")
 
 
 def test_what_is_said_of_a_strangers_words_is_one_printable_line():

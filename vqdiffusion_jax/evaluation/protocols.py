@@ -101,7 +101,9 @@ PROTOCOLS = {
             num_samples=1000,
             order="sequential",
             caption="first",
-            sampling=SamplingSettings(strategy=Ancestral(num_inference_steps=25)),
+            sampling=SamplingSettings(
+                strategy=Ancestral(num_inference_steps=25), guidance_scale=1.5, truncation_rate=1.0
+            ),
             notes="1000 scenes in fixed numbers of each kind, half of them of combinations that training never "
             "shows; a judge, a "
             "network trained on other real scenes, says whether the pictures drawn from their captions "

@@ -95,7 +95,7 @@ class KnownWords:
         """Return lines about the unknown words of several prompts: of the first few, and how many others have some."""
         lines = list(dict.fromkeys(line for prompt in prompts if (line := self.told(prompt))))
         if more := len(lines) - _MOST_LINES:
-            lines[_MOST_LINES:] = [f"{more} more prompts have words that the model was not taught"] if more > 0 else []
+            lines[_MOST_LINES:] = [f"more prompts with words that the model was not taught: {more}"] if more > 0 else []
         return lines
 
     def to_dict(self) -> dict[str, Any]:
