@@ -1,7 +1,9 @@
 """Configurations that are chosen from a folder and a machine: the choice as a table, the folder as it is found."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,6 +17,7 @@ from vqdiffusion_jax.training.denoiser.config import train_config
 from vqdiffusion_jax.training.own_pictures import Machine, choose, configuration
 from vqdiffusion_jax.training.vqgan.config import VQGANTrainConfig
 
+REPO = Path(__file__).resolve().parents[2]
 TWO_CORES, GPU, PODS = Machine(cores=2), Machine(platform="gpu", cores=16), Machine(platform="tpu", devices=8, cores=96)
 # pictures, machine: pixels, tokens a side, codes, (layers, width), batch, held out, steps of codec and denoiser
 TABLE = [
@@ -120,6 +123,23 @@ def test_configurations_of_a_folder(tmp_path, monkeypatch, capsys):
     model = read_configuration(f"own_pictures:{tmp_path}")
     assert codec.data.root == model.data.root == str(tmp_path) and model.watch.prompts == ("a word",)
     assert capsys.readouterr().err.count("own pictures: ") == 4
+
+
+def rows_of_document():
+    document = (REPO / "docs" / "training.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| [\d,]+ \| [CG]PU \|.*$", document, re.MULTILINE)
+
+
+@pytest.mark.parametrize("row", rows_of_document())
+def test_the_document_has_the_table(row):
+    count, kind = [cell.strip() for cell in row.split("|")[1:3]]
+    folder = OwnFolder(count=int(count.replace(",", "")), side=700, condition="text")
+    machine = TWO_CORES if kind == "CPU" else GPU
+    c = choose(folder, machine)
+    times = [configuration.duration(cost / machine.flops) for cost in configuration.costs(folder, c)]
+    cells = [count, kind, c.image_size, f"{c.grid} x {c.grid}", c.codebook_size, f"{c.num_layers} x {c.width}"]
+    cells += [c.batch_size, round(c.validation_fraction * folder.count), f"{c.codec_steps:,} + {c.steps:,}"]
+    assert row == "| " + " | ".join(map(str, [*cells, " + ".join(times)])) + " |"
 
 
 def test_what_is_refused(monkeypatch):

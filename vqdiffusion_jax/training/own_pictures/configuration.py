@@ -199,8 +199,8 @@ def told(root: str, folder: OwnFolder, machine: Machine, chosen: Choice) -> list
         f"own pictures: {root}: {folder.count:,} pictures {described[folder.condition]}, about {folder.side} pixels a"
         f" side, on {there}: {side} x {side} pixels as {grid} x {grid} tokens of {chosen.codebook_size} codes, a"
         f" denoiser of {chosen.num_layers} layers, {chosen.width} wide; batch {chosen.batch_size}, {held_out}",
-        f"own pictures: {chosen.codec_steps:,} steps of the codec take about {_duration(codec / machine.flops)} and"
-        f" {chosen.steps:,} of the denoiser about {_duration(denoiser / machine.flops)}: an estimate,"
+        f"own pictures: {chosen.codec_steps:,} steps of the codec take about {duration(codec / machine.flops)} and"
+        f" {chosen.steps:,} of the denoiser about {duration(denoiser / machine.flops)}: an estimate,"
         f" {(codec + denoiser) / 1e12:,.0f} TFLOP at {machine.flops / 1e9:,.0f} GFLOP/s, {guess}, without validation,"
         " pictures and compiling",
     ]
@@ -215,7 +215,8 @@ def costs(folder: OwnFolder, chosen: Choice) -> tuple[int, int]:
     return chosen.batch_size * codec, chosen.batch_size * denoiser
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words, two digits of it."""
     for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.2g} {unit}"
