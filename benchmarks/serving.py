@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from textwrap import fill
 
 import httpx
 import jax
@@ -191,17 +192,23 @@ def batches(counts: str) -> tuple[int, int]:
 def page(options: argparse.Namespace, rows: list[Row], drawn: tuple[int, int]) -> str:
     """Return the table in Markdown."""
     load = os.getloadavg()[0]
-    lines = [
-        "# The API under load",
-        "",
+    how = (
         f"`python -m benchmarks.serving --requests={options.requests} --clients={options.clients} "
         f"--rounds={options.rounds} --batch={options.batch} --steps={options.steps}`, with the model "
         f"{options.checkpoint}, on {os.cpu_count()} cores ({platform.machine()}, jax {jax.__version__}, "
-        f"{jax.default_backend()}). Load at the end: {load:.0f}; above the number of cores, the seconds are those of a "
-        "busy machine, and only the ratios of a round, and processor seconds, mean something.",
-        "",
+        f"{jax.default_backend()}). The load was {load:.0f} at the end: above the number of cores the seconds are those "
+        "of a busy machine, and only ratios within a round, and processor seconds, mean something."
+    )
+    what = (
         "The rows take turns in every round, with the same requests. A picture is right if every pixel is that of "
-        "`--mode=sample` with the same `--batch_size`.",
+        "`--mode=sample` with the same `--batch_size`."
+    )
+    lines = [
+        "# The API under load",
+        "",
+        fill(how, 140),
+        "",
+        fill(what, 140),
         "",
         "| | asked | answered | wrong | told to come again | seconds, median | longest | processor seconds a picture |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",

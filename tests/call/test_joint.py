@@ -27,6 +27,8 @@ def test_seeds_and_negative_prompts_go_with_their_pictures():
     settings = SamplingSettings(prompt=["a", "b"], negative_prompt=["x", "y"], seed=[7, 8])
     first, second = single_pictures(settings)
     assert (first.seed, first.negative_prompt) == (7, ("x",)) and (second.seed, second.negative_prompt) == (8, ("y",))
+    alike = SamplingSettings(prompt=["a", "a"], seed=[7, 7], first_image=2)
+    assert [one.first_image for one in single_pictures(alike)] == [2, 2]  # each seed has numbers of its own
     again = joint([second, first])
     assert again.prompt == ("b", "a") and again.negative_prompt == ("y", "x")
 

@@ -1,6 +1,7 @@
 """The queue, with a drawer that does what the test says."""
 
 import threading
+import time
 
 import pytest
 
@@ -73,6 +74,7 @@ def test_a_picture_waits_for_others_but_not_once_the_batch_is_full():
     drawer.may.set()
     batches = queue(drawer, wait=SECONDS)
     first = batches.join(pictures("a", together=2))
+    assert not drawer.begun.wait(0.3)
     second = batches.join(pictures("b", together=2))
     assert ended(first) == ["A"] and ended(second) == ["B"] and drawer.batches == [["a", "b"]]
 
@@ -94,6 +96,7 @@ def test_a_client_that_leaves_gives_up_its_place_and_stops_its_batch():
     first = held(drawer, batches)
     waits, stays = batches.join(pictures("a")), batches.join(pictures("b"))
     batches.leave(waits)
+    assert batches.waiting == 1
     batches.leave(first)  # under way, and nobody else waits for it
     drawer.may.set()
     assert ended(stays) == ["B"] and drawer.batches == [["first"], ["b"]] and first.future.cancelled()
@@ -108,6 +111,7 @@ def test_a_batch_goes_on_while_anybody_waits_for_it():
     batches.leave(first)
     assert drawer.begun.wait(SECONDS)  # both are under way
     batches.leave(leaves)
+    time.sleep(0.1)  # in which the drawer asks whether to stop
     drawer.may.set()
     assert ended(stays) == ["B"] and drawer.batches[-1] == ["a", "b"]
 

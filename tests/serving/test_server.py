@@ -17,7 +17,7 @@ from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.recipe import KEYWORD, settings_of_recipe
 from vqdiffusion_jax.sampling import SamplingSettings
-from vqdiffusion_jax.serving.guard import _HEADERS
+from vqdiffusion_jax.serving.guard import HEADERS
 from vqdiffusion_jax.serving.limits import Limits
 from vqdiffusion_jax.serving.server import server_of
 from vqdiffusion_jax.serving.service import Service
@@ -201,7 +201,7 @@ def test_every_refusal_has_openais_shape(api, method, path, options, status):
     answer = api.ask(path, method, **options)
     assert answer.status_code == status
     assert list(answer.json()["error"]) == ["message", "type", "param", "code"]
-    assert {name: answer.headers[name] for name in _HEADERS} == _HEADERS and "server" not in answer.headers
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS and "server" not in answer.headers
 
 
 def test_the_server_tells_how_it_is(api):

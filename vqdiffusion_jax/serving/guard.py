@@ -15,7 +15,7 @@ from .limits import Limits
 EDITS, FILES = "/v1/images/edits", "/v1/files/"
 PATHS = ("/v1/images/generations", EDITS, "/v1/models", "/health", "/metrics", "/docs", "/openapi.json")
 _OPEN = ("/health", "/docs", "/openapi.json")  # without the key; the names of files are secrets themselves
-_HEADERS = {
+HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-frame-options": "DENY",
     "x-content-type-options": "nosniff",
@@ -23,7 +23,7 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 # Swagger UI, which FastAPI's page of the API loads from a network for such files.
-_OF_DOCS = _HEADERS | {
+_OF_DOCS = HEADERS | {
     "content-security-policy": "default-src 'none'; connect-src 'self'; script-src https://cdn.jsdelivr.net "
     "'unsafe-inline'; style-src https://cdn.jsdelivr.net 'unsafe-inline'; img-src 'self' data: "
     "https://fastapi.tiangolo.com; frame-ancestors 'none'"
@@ -38,7 +38,7 @@ class ApiGuard(Guard):
     told: takes the path, or "other", and the status of every answer.
     """
 
-    headers = _HEADERS
+    headers = HEADERS
 
     def __init__(
         self, app: App, *, access: Access, limits: Limits, told: Callable[[str, int], None] = lambda path, status: None
