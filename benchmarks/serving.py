@@ -196,8 +196,8 @@ def page(options: argparse.Namespace, rows: list[Row], drawn: tuple[int, int]) -
         f"`python -m benchmarks.serving --requests={options.requests} --clients={options.clients} "
         f"--rounds={options.rounds} --batch={options.batch} --steps={options.steps}`, with the model "
         f"{options.checkpoint}, on {os.cpu_count()} cores ({platform.machine()}, jax {jax.__version__}, "
-        f"{jax.default_backend()}). The load was {load:.0f} at the end: above the number of cores the seconds are those "
-        "of a busy machine, and only ratios within a round, and processor seconds, mean something."
+        f"{jax.default_backend()}). The load was {load:.0f} at the end: above the number of cores the seconds are "
+        "those of a busy machine, and only ratios within a round, and processor seconds, mean something."
     )
     what = (
         "The rows take turns in every round, with the same requests. A picture is right if every pixel is that of "
@@ -228,7 +228,7 @@ def page(options: argparse.Namespace, rows: list[Row], drawn: tuple[int, int]) -
         )
     lines += [
         "",
-        f"The batching server drew {drawn[0]} pictures in {drawn[1]} batches, its own first one included.",
+        f"The batching server drew {drawn[0]} pictures in {drawn[1]} batches.",
         "",
     ]
     return "\n".join(lines)
