@@ -70,6 +70,10 @@ class Visitor:
         """Return the number of elements of a class."""
         return sum(name in element.get("class", []) for element in self.elements.values())
 
+    def newest(self, name: str) -> int:
+        """Return the number of the element of a class that came last, -1 without one; old ones may have gone."""
+        return max((n for n, element in self.elements.items() if name in element.get("class", [])), default=-1)
+
     def forget(self, name: str) -> None:
         """Forget the text of the first element of a class, until the page sends another."""
         self.elements[self.find(classes=name)["id"]]["text"] = ""

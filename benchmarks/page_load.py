@@ -166,9 +166,9 @@ async def drawn(visitor: Visitor, seed: int, expected: list[str]) -> bool:
     await visitor.fill(Prompt=PROMPT, Steps=STEPS, Seed=seed % SEEDS)
     until = time.monotonic() + 10 * SECONDS
     while time.monotonic() < until:
-        before = visitor.count("kept")
+        before = visitor.newest("kept")
         await visitor.press("Draw")
-        while visitor.count("kept") == before:
+        while visitor.newest("kept") == before:
             if any(limit in visitor.text("mistake") for limit in LIMITED):
                 visitor.forget("mistake")
                 await asyncio.sleep(0.5)
