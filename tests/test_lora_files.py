@@ -12,7 +12,7 @@ from tests.in_process import left_as_it_was
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.cli import run
-from vqdiffusion_jax.cli.loras import absolute, divided
+from vqdiffusion_jax.cli.loras import absolute, divided, named
 from vqdiffusion_jax.cli.main import parse
 from vqdiffusion_jax.cli.replay import take_again
 from vqdiffusion_jax.errors import CheckpointError, ConfigError, UsageError
@@ -181,6 +181,7 @@ def test_a_flag_is_a_file_and_a_weight():
         ("d:0/a.st", 0.1),
     ]
     assert absolute("/x/a.st:0.70") == "/x/a.st:0.70" and absolute("a.st").startswith("/")
+    assert named("/x/a.st:0.70") == "a.st:0.70" and named("y/b.st") == "b.st"
     with pytest.raises(UsageError, match="must be a finite number"):
         divided("a.st:nan")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -42,6 +43,12 @@ def absolute(text: str) -> str:
     """Return FILE or FILE:WEIGHT with an absolute path."""
     file, _ = divided(text)
     return addresses.absolute(file) + text[len(file) :]
+
+
+def named(text: str) -> str:
+    """Return FILE or FILE:WEIGHT without the file's folder, for people elsewhere."""
+    file, _ = divided(text)
+    return Path(file).name + text[len(file) :]
 
 
 def read(config: ModelConfig) -> list[tuple[LoRA, float]]:

@@ -74,7 +74,10 @@ def main() -> None:
     pipeline = VQDiffusionPipeline.from_pretrained(path, compute=compute, **companions())
     loras.use(pipeline, loras.read(pipeline.config))
     name = FLAGS.model_name or name_of(path)
-    service = Service(pipeline, limits, name=name, origin={"checkpoint": name, "dtype": dtype_of(compute)})
+    origin = {"checkpoint": name, "dtype": dtype_of(compute)}
+    if FLAGS.lora:
+        origin["lora"] = [loras.named(text) for text in FLAGS.lora]
+    service = Service(pipeline, limits, name=name, origin=origin)
     service.studio.warm_up()
     print(f"the API is at {address()}/v1, and its description at {address()}/docs; Ctrl-C ends it", flush=True)
     serve(service, access, port=FLAGS.port, address=public, debug=FLAGS.debug)
