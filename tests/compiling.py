@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from importlib.metadata import version
 from unittest import mock
@@ -12,6 +13,22 @@ _EMITTERS = "xla_cpu_use_fusion_emitters"
 HAS_OLDER_EMITTERS = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)
 # Splitting a program among threads that compile costs a third more in all, and makes the same code.
 QUICK_TO_COMPILE = f"{f'--{_EMITTERS}=false ' if HAS_OLDER_EMITTERS else ''}--xla_cpu_parallel_codegen_split_count=1"
+
+
+@contextmanager
+def shared_contexts():
+    """Lower meanwhile in one MLIR context a thread: loading its dialects is a fifth of what a small program costs."""
+    from jax._src.interpreters import mlir
+
+    make, mine = mlir.make_ir_context, threading.local()
+
+    def context():
+        if not hasattr(mine, "context"):
+            mine.context = make()
+        return mine.context
+
+    with mock.patch.object(mlir, "make_ir_context", context):
+        yield
 
 
 @contextmanager

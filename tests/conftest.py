@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compiling import QUICK_TO_COMPILE
+from tests.compiling import QUICK_TO_COMPILE, shared_contexts
 
 REPO = Path(__file__).resolve().parents[1]
 RECORDED = REPO / "tests" / "golden" / "recorded"  # the few cases that every clone has
@@ -45,7 +45,8 @@ def forgets_compiled_programs():
 
     The programs that are needed again are on disk.
     """
-    yield
+    with shared_contexts():  # of a module's tests, as constants stay in them
+        yield
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPS:
         import jax

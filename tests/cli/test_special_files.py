@@ -7,7 +7,10 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from benchmarks._hostile_specimens import make
@@ -16,6 +19,8 @@ from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.errors import printable
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.training.denoiser import init_from
+from vqdiffusion_jax.training.denoiser.state import fresh_networks
 
 pytest.importorskip("grain")  # which defines flags of its own; the fixture would forget them if a test imported it
 
@@ -112,6 +117,20 @@ def whole(tmp_path_factory):
     (folder / "train.py").write_text(CONFIG.format(whole=folder))
     (folder / "prompts.txt").write_text("a cat\n")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_to_begin():
+    """Training begins with zeros, since making random weights would be most of what a case costs."""
+    shapes = {}
+
+    def zeros(config):
+        if repr(config) not in shapes:
+            shapes[repr(config)] = jax.eval_shape(lambda: fresh_networks(config))
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[repr(config)])
+
+    with mock.patch.object(init_from, "fresh_networks", zeros):
+        yield
 
 
 def place(folder: Path, kind: str, ending: str) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.golden.cases import Case
+from tests.in_process import left_as_it_was
 from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.interop.clip.openai import load_openai_clip
 from vqdiffusion_jax.interop.codecs import load_codec
@@ -33,10 +35,11 @@ def load_case(case: Case, folder: Path):
         config, mapping = companions.get("codec_config"), companions.get("mapping")
         return SimpleNamespace(codec=load_codec(case.weights, config=config, mapping=mapping)[0])
     source = case.path / "pipeline" if case.kind == "diffusers" else case.weights
-    command = [sys.executable, str(CONVERT), f"--checkpoint={source}", f"--out={folder}"]
+    command = [str(CONVERT), f"--checkpoint={source}", f"--out={folder}"]
     command += [f"--{role}={path}" for role, path in companions.items()]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    with left_as_it_was(), mock.patch.object(sys, "argv", command), pytest.raises(SystemExit) as ended:
+        runpy.run_path(command[0], run_name="__main__")
+    assert not ended.value.code
     return VQDiffusionPipeline.from_pretrained(folder, compute=ComputeConfig()).model
 
 

@@ -11,6 +11,8 @@ from vqdiffusion_jax.sampling.guidance import combine
 from vqdiffusion_jax.sampling.truncation import TopR
 
 TOLERANCE = 1e-4
+logits_of = jax.jit(lambda denoiser, *inputs: denoiser(*inputs))
+predict = jax.jit(lambda denoiser, *inputs: transitions.predict_start(denoiser(*inputs)))
 NULL_LABEL = 1000  # the reference's guidance runs a class model with this label, whatever the number of its classes
 
 
@@ -21,19 +23,29 @@ def close(ours, theirs, tolerance=TOLERANCE):
 @pytest.mark.cases("text", "class", "none")
 def test_network(case: Case, model):
     tokens, t = jnp.asarray(case["net/x_t"]), jnp.asarray(case["net/t"])
-    condition, denoiser = recorded_condition(case, len(tokens)), model.denoiser
+    condition = recorded_condition(case, len(tokens))
 
-    x = lookup(denoiser.token_embedding, tokens) + denoiser.positions()
+    @jax.jit
+    def embed(denoiser):
+        return lookup(denoiser.token_embedding, tokens) + denoiser.positions()
+
+    @jax.jit
+    def run_block(blocks, layer, x):
+        block = jax.tree.map(lambda leaf: leaf[layer], blocks)
+        return block(x, block.modulation(t), block.condition(condition))
+
+    @jax.jit
+    def run(denoiser):
+        prepared = {"conditioning": denoiser.precompute(condition), "modulation": denoiser.modulation_table()}
+        return denoiser(tokens, t, condition), denoiser(tokens, t, **prepared)
+
+    x = embed(model.denoiser)
     close(x, case["net/content_emb"], 1e-5)
     for layer in range(model.config.denoiser.num_layers):
-        block = jax.tree.map(lambda leaf: leaf[layer], denoiser.blocks)  # noqa: B023
-        x = block(x, block.modulation(t), block.condition(condition))
+        x = run_block(model.denoiser.blocks, layer, x)
         close(x, case[f"net/block{layer}_out"])
 
-    for logits in (
-        denoiser(tokens, t, condition),
-        denoiser(tokens, t, conditioning=denoiser.precompute(condition), modulation=denoiser.modulation_table()),
-    ):
+    for logits in run(model.denoiser):
         close(logits, classes_last(case["net/logits"]))
     recorded = classes_last(case["net/predict_start"])
     close(transitions.predict_start(logits), recorded[..., :-1])
@@ -56,18 +68,18 @@ def test_null_labels(case: Case, model):
     labels = {"mean": model.config.denoiser.num_classes}
     for name, recorded in case.group("net/logits_label_").items():
         label = labels[name] if name in labels else int(name)
-        close(model.denoiser(tokens, t, jnp.full(len(tokens), label)), classes_last(recorded))
+        close(logits_of(model.denoiser, tokens, t, jnp.full(len(tokens), label)), classes_last(recorded))
 
 
 @pytest.mark.cases("text", "class", needs=("cfg/", "trunc/"))
 def test_guidance_and_truncation(case: Case, model):
     tokens, t = jnp.asarray(case["net/x_t"]), jnp.asarray(case["net/t"])
-    conditional = transitions.predict_start(model.denoiser(tokens, t, recorded_condition(case, len(tokens))))
+    conditional = predict(model.denoiser, tokens, t, recorded_condition(case, len(tokens)))
     if case.kind == "text":
-        null = transitions.predict_start(model.denoiser(tokens, t, model.denoiser.null(len(tokens))))
+        null = predict(model.denoiser, tokens, t, model.denoiser.null(len(tokens)))
         close(null, classes_last(case["cfg/log_x0_uncond"]))
     else:
-        null = transitions.predict_start(model.denoiser(tokens, t, jnp.full(len(tokens), NULL_LABEL)))
+        null = predict(model.denoiser, tokens, t, jnp.full(len(tokens), NULL_LABEL))
     guided = {"plain": conditional}
     for name, recorded in case.group("cfg/guided_").items():
         guided[f"guided_{name}"] = combine(conditional, null, float(name))
@@ -78,7 +90,7 @@ def test_guidance_and_truncation(case: Case, model):
 @pytest.mark.cases("none", needs=("trunc/",))
 def test_truncation(case: Case, model):
     tokens, t = jnp.asarray(case["net/x_t"]), jnp.asarray(case["net/t"])
-    assert_truncations(case, {"": transitions.predict_start(model.denoiser(tokens, t))})
+    assert_truncations(case, {"": predict(model.denoiser, tokens, t)})
 
 
 def assert_truncations(case: Case, predictions):

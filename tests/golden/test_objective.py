@@ -1,3 +1,4 @@
+import functools
 import re
 
 import jax
@@ -14,6 +15,17 @@ from vqdiffusion_jax.diffusion.schedule import make_schedule
 from vqdiffusion_jax.models.clip import text_embedding
 
 
+@functools.cache
+def computed(case: Case, model):
+    """Return ((the loss of the recorded training batch, (x_t, log p(x_0 | x_t), terms)), its gradients)."""
+
+    @jax.jit
+    def both(denoiser):
+        return jax.value_and_grad(lambda denoiser: losses(case, with_denoiser(model, denoiser)), has_aux=True)(denoiser)
+
+    return both(model.denoiser)
+
+
 def losses(case: Case, model):
     """Return the loss of the recorded training batch, and (x_t, log p(x_0 | x_t), terms)."""
     config, schedule = model.config, make_schedule(model.config.schedule)
@@ -28,7 +40,7 @@ def losses(case: Case, model):
 
 @pytest.mark.cases("text", "class", "none", needs=("loss/",))
 def test_loss(case: Case, model):
-    loss, (x_t, log_x0, terms) = losses(case, model)
+    (loss, (x_t, log_x0, terms)), _ = computed(case, model)
     np.testing.assert_array_equal(x_t, case["loss/xt"])
     recorded = classes_last(case["loss/log_x0_recon"])
     np.testing.assert_allclose(log_x0, recorded[..., :-1], atol=1e-4)
@@ -76,8 +88,7 @@ def test_training_labels(case: Case, model):
 
 @pytest.mark.cases("text", "class", "none", needs=("loss/grad_",))
 def test_gradients(case: Case, model):
-    gradients = jax.jit(jax.grad(lambda denoiser: losses(case, with_denoiser(model, denoiser))[0]))(model.denoiser)
-    ours = gradient_names(gradients)
+    ours = gradient_names(computed(case, model)[1])
     assert sorted(ours) == sorted(case["loss/grad_names"])
     # A key's bias moves all scores of a query alike, so its gradient is zero and what both sides hold is rounding.
     rounding = 1e-6 * case["loss/grad_total_norm"]
