@@ -59,7 +59,9 @@ site: $(VENV)/.installed
 	$(PIP) -e ".[docs,demo]"
 	$(PY) -m docs.site --out=site
 
-check: lint test-fast
+# Types are checked beside the tests; what both need is installed before.
+check: $(VENV)/.installed-lint
+	$(MAKE) -j2 lint test-fast
 
 # Types are checked beside what is installed, hence after the tests' packages, which name all that the package can use.
 lint: $(VENV)/.installed-lint

@@ -40,13 +40,19 @@ MANY_MAPS = 16_000  # of the 65,530 memory maps that Linux allows a process
 
 
 @pytest.fixture(scope="module", autouse=True)
+def lowers_in_one_context():
+    """Share an MLIR context among the tests of a module; constants stay in it, hence no longer."""
+    with shared_contexts():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
 def forgets_compiled_programs():
     """Forget compiled programs when there are many: each keeps several memory maps, and XLA aborts without any left.
 
     The programs that are needed again are on disk.
     """
-    with shared_contexts():  # of a module's tests, as constants stay in them
-        yield
+    yield
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPS:
         import jax

@@ -110,11 +110,13 @@ def _codec(config: Any) -> VQGAN | None:
 
 def rebuilder(codec: VQGAN):
     """Return a function from pictures (n, size, size, 3) uint8 to the same, decoded from their tokens."""
+    import jax
     import numpy as np
 
     from ..models.vqgan import encode_exactly, images_to_float, to_uint8
 
-    def rebuilt(pictures: np.ndarray) -> np.ndarray:
-        return np.asarray(to_uint8(codec.decode(encode_exactly(codec, images_to_float(pictures))), rounding="round"))
+    @jax.jit
+    def rebuilt(codec, pictures):
+        return to_uint8(codec.decode(encode_exactly(codec, images_to_float(pictures))), rounding="round")
 
-    return rebuilt
+    return lambda pictures: np.asarray(rebuilt(codec, pictures))
