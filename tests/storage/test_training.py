@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from tests.storage.buckets import names, put, read
 from tests.training.toy import ToyIterator, ToyLoader, make_config
 from vqdiffusion_jax.checkpoint import _without_keys
-from vqdiffusion_jax.errors import StorageError
+from vqdiffusion_jax.errors import CheckpointError, StorageError
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.storage.folders import MARK, StoredFolder
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
@@ -107,6 +108,12 @@ def test_a_run_that_another_one_took_over_ends(folder):
         run(folder, Ending(3, take_over))
     assert read(f"{folder}/{MARK}") == b"process 7 on another, run x"
     assert "checkpoints/6/commit_success.txt" not in names(folder)
+
+
+def test_a_disk_too_small_for_the_copy_is_told_as_such(monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(CheckpointError, match="^TMPDIR, where the copy of memory://b/run lies, has 0 MiB free"):
+        run("memory://b/run")
 
 
 def test_several_processes_are_refused_before_anything_is_done(monkeypatch):

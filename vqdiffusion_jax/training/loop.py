@@ -358,7 +358,9 @@ def check_folder(folder: Path, size: int, most: int) -> None:
     there = sum(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
     free, missing = shutil.disk_usage(folder).free, max(most - there, 1)
     if free < missing * size:
+        typed = as_typed(str(folder))
+        where = folder if typed == str(folder) else f"TMPDIR, where the copy of {typed} lies,"
         raise CheckpointError(
-            f"{folder} has {free / 2**20:.4g} MiB free, but {missing} more checkpoints of this model take "
+            f"{where} has {free / 2**20:.4g} MiB free, but {missing} more checkpoints of this model take "
             f"{missing * size / 2**20:.4g} MiB; make room or choose another --workdir"
         )
