@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from vqdiffusion_jax import VQDiffusionPipeline
+from vqdiffusion_jax.checkpoint import load_weights, save_weights
 from vqdiffusion_jax.errors import CheckpointError, NonFiniteNumbers
 from vqdiffusion_jax.finite import check_finite
 from vqdiffusion_jax.loading import load_model, write_folder
 from vqdiffusion_jax.paths import path_of
+from vqdiffusion_jax.safetensors_weights import load_safetensors, save_safetensors
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +79,17 @@ def test_text_states_of_nan_are_told(pipeline):
     states = np.full((1, denoiser.condition_length, denoiser.condition_width), np.nan, np.float32)
     with pytest.raises(ValueError, match="NaN|finite"):
         pipeline(prompt_embeds=states, num_inference_steps=2, output_type="tokens")
+
+
+@pytest.mark.parametrize("safetensors", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.bool_])
+def test_whole_numbers_fill_no_float(tmp_path, safetensors, dtype):
+    tree = {"kernel": jnp.ones((2, 3)), "count": jnp.arange(4)}
+    quantised = tree | {"kernel": tree["kernel"].astype(dtype)}
+    save, load = (save_safetensors, load_safetensors) if safetensors else (save_weights, load_weights)
+    for name, stored in (("good", tree), ("bad", quantised)):
+        save(tmp_path / name, stored)
+    assert load(tmp_path / "good", jax.eval_shape(lambda: tree))["count"].tolist() == [0, 1, 2, 3]
+    with pytest.raises(CheckpointError, match="kernel holds whole numbers, expected float32") as caught:
+        load(tmp_path / "bad", jax.eval_shape(lambda: tree))
+    assert "count" not in str(caught.value)

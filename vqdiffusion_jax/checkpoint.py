@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .errors import CheckpointError
 from .multihost import all_gather_text, barrier, broadcast_from_first
@@ -76,8 +77,9 @@ def load_weights(folder: Path, abstract: Any, shardings: Any = None) -> Any:
         if not isinstance(described, dict):  # orbax logs the reason and returns None
             raise CheckpointError("its list of arrays cannot be read")
         stored = {name: tuple(leaf.shape) for name, leaf in described.items()}
+        whole_numbers = {name for name, leaf in described.items() if not jnp.issubdtype(leaf.dtype, jnp.floating)}
     paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
-    check_fits(stored, abstract, str(folder))
+    check_fits(stored, abstract, str(folder), whole_numbers=whole_numbers)
     if shardings is None:
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         placed = [here] * len(paths)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -43,7 +44,9 @@ def load_safetensors(file: Path, abstract: Any, shardings: Any = None) -> Any:
         pieces = {name: opened.get_slice(name) for name in opened.keys()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is not a whole safetensors file ({one_line(error)}); copy it again") from error
-    check_fits({name: tuple(piece.get_shape()) for name, piece in pieces.items()}, abstract, str(file))
+    whole_numbers = {name for name, piece in pieces.items() if not piece.get_dtype().startswith(("F", "BF"))}
+    shapes = {name: tuple(piece.get_shape()) for name, piece in pieces.items()}
+    check_fits(shapes, abstract, str(file), whole_numbers=whole_numbers)
     paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     placed = [here] * len(paths) if shardings is None else jax.tree.leaves(shardings)
@@ -60,8 +63,14 @@ def load_safetensors(file: Path, abstract: Any, shardings: Any = None) -> Any:
     return jax.tree.unflatten(structure, leaves)
 
 
-def check_fits(stored: Mapping[str, tuple[int, ...]], abstract: Any, where: str) -> None:
-    """Raise CheckpointError, with the first arrays at fault, unless ``stored`` shapes are those of ``abstract``."""
+def check_fits(
+    stored: Mapping[str, tuple[int, ...]], abstract: Any, where: str, *, whole_numbers: Collection[str] = ()
+) -> None:
+    """Raise CheckpointError, with the first arrays at fault, unless ``stored`` shapes are those of ``abstract``.
+
+    whole_numbers: the stored arrays that hold no floats.  They fill none, as quantised weights mean nothing without
+    their scales.
+    """
     wanted = leaves_by_path(abstract)
     problems = [f"missing {name}" for name in wanted.keys() - stored.keys()]
     problems += [f"unexpected {name}" for name in stored.keys() - wanted.keys()]
@@ -69,6 +78,11 @@ def check_fits(stored: Mapping[str, tuple[int, ...]], abstract: Any, where: str)
         f"{name} is {stored[name]}, expected {tuple(leaf.shape)}"
         for name, leaf in wanted.items()
         if name in stored and stored[name] != tuple(leaf.shape)
+    ]
+    problems += [
+        f"{name} holds whole numbers, expected {leaf.dtype}"
+        for name, leaf in wanted.items()
+        if name in whole_numbers and jnp.issubdtype(leaf.dtype, jnp.floating)
     ]
     if problems:
         raise CheckpointError(f"{where} does not fit its config.json: {first_of(sorted(problems))}")

@@ -58,6 +58,12 @@ def network(layers: int = 3) -> Network:
     return Network(layers, rngs=nnx.Rngs(0))
 
 
+def test_quantised_weights_fill_nothing():
+    tensors = unapply(RULES, network()) | {"scale": np.ones((1, 2), np.int8)}
+    with pytest.raises(ConversionError, match="our scale holds floats, the file gives int8"):
+        apply(RULES, [], tensors, network())
+
+
 def foreign(layers: int = 3) -> dict[str, np.ndarray]:
     draw = np.random.default_rng(1)
     shapes = {"c.0.weight": (3, 2, 3, 3), "c.0.bias": (3,), "c.1.weight": (3, 2, 3, 3), "c.1.bias": (3,)}

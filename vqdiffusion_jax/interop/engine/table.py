@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ...errors import ConversionError, first_of
@@ -43,7 +44,7 @@ class _Filling:
         self.keep_dtype = keep_dtype
         self.abstract = abstract
 
-    def problem(self, path: str, layer: int | None, shape: tuple[int, ...]) -> str | None:
+    def problem(self, path: str, layer: int | None, shape: tuple[int, ...], dtype: Any) -> str | None:
         if path not in self.expected:
             return f"our {path} does not exist in this model"
         ours = tuple(self.expected[path].shape)
@@ -51,6 +52,8 @@ class _Filling:
             return f"our {path} has {ours[0] if ours else 0} layers, so there is no layer {layer}"
         if shape != (ours if layer is None else ours[1:]):
             return f"our {path} has shape {ours if layer is None else ours[1:]}, the file gives {shape}"
+        if jnp.issubdtype(self.expected[path].dtype, jnp.floating) and not jnp.issubdtype(dtype, jnp.floating):
+            return f"our {path} holds floats, the file gives {dtype}; quantised weights are not read"
         if layer in self.written.get(path, ()):
             return f"our {path} was already filled from another key"
         return None
@@ -148,7 +151,9 @@ def _place(rule: Rule, match: re.Match, foreign: str, tensor: Any, filling: _Fil
     try:
         hollow = rule.layout.forward(np.broadcast_to(np.empty((), tensor.dtype), shape))
         problems = [
-            p for path, part in zip(targets, hollow, strict=True) if (p := filling.problem(path, layer, part.shape))
+            p
+            for path, part in zip(targets, hollow, strict=True)
+            if (p := filling.problem(path, layer, part.shape, part.dtype))
         ]
     except ValueError as error:
         problems = [str(error)]
