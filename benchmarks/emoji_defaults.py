@@ -34,6 +34,7 @@ SHARES = {"names": 0.4, "pairs": 0.3, "captions": 0.3}  # of a row's pictures
 _POSTERIOR = {"strategy": "posterior", "num_inference_steps": 20, "guidance_scale": 1.0}
 _PURITY = {"strategy": "purity", "tokens_per_call": 4, "guidance_scale": 1.0}
 _MASKGIT = {"strategy": "maskgit", "num_inference_steps": 20, "guidance_scale": 1.0}
+_LARGE_SCALE = {"strategy": "posterior", "num_inference_steps": 25, "guidance_scale": 5.0, "truncation_rate": 1.0}
 _GUIDED = {"guidance_scale": 1.5, "truncation_rate": 0.86}
 ROWS: dict[str, dict[str, Any]] = {
     "posterior, 100 steps, guidance 1.5": {
@@ -42,6 +43,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "guidance_scale": 1.5,
         "truncation_rate": 1.0,
     },
+    "posterior, 25 steps, guidance 5": {**_LARGE_SCALE},
+    "posterior, 25 steps, guidance 5, plausibility 0.01": {**_LARGE_SCALE, "guidance_plausibility": 0.01},
     "posterior, 20 steps, truncation 0.86": {**_POSTERIOR, "truncation_rate": 0.86},
     "posterior, 20 steps, truncation 0.5": {**_POSTERIOR, "truncation_rate": 0.5},
     "remask, 20 steps, truncation 0.5": {**_POSTERIOR, "strategy": "remask", "truncation_rate": 0.5},

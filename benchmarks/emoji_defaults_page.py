@@ -116,7 +116,7 @@ noise.
 A *pass* is a forward of one picture through the denoiser; a guided call takes two. *Distance* compares the shares of
 the styles drawn for a name with those it had in training: the root of the summed squared differences, in the mean
 over names, without what a small number of pictures adds to it. 0 is as varied as training. 95 % intervals are by
-bootstrap, {resamples} times; rows have as many pictures as there was time for.
+bootstrap, {resamples} times. Rows that fell behind were drawn no further.
 
 {table}
 
