@@ -63,7 +63,7 @@ def main() -> None:
     if options.before:
         with tempfile.TemporaryDirectory() as folder:
             make_layouts(Path(folder), options.pictures, options.cached)
-            report = render_costs(reading_costs(Path(folder), options.before), options.before)
+            report = render_costs(reading_costs(Path(folder), options.before), options.before, options.pictures)
         print(report)
         if options.out:
             write(options.out, options.out.read_text(encoding="utf-8").partition(BESIDE)[0] + report)
@@ -183,20 +183,21 @@ def reading_costs(data: Path, before: Path) -> dict[str, dict[str, list[tuple[fl
     return costs
 
 
-def render_costs(costs: dict[str, dict[str, list[tuple[float, float]]]], before: Path) -> str:
+def render_costs(costs: dict[str, dict[str, list[tuple[float, float]]]], before: Path, pictures: int) -> str:
     commit = subprocess.run(
         ["git", "-C", str(before), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
     lines = [
         BESIDE,
         "",
-        "Made by `python -m benchmarks.input_pipeline --before=CHECKOUT --out=docs/results/input_pipeline.md`, with "
-        f"commit `{commit.stdout.strip()}` as CHECKOUT.",
+        "Made by `python -m benchmarks.input_pipeline --before=CHECKOUT --out=docs/results/input_pipeline.md "
+        f"--pictures={pictures}`, with commit `{commit.stdout.strip()}` as CHECKOUT.",
         "",
         f"Processor time in one thread: medians of {TURNS} turns, in which the two versions alternate, and of the "
         f"pairs' ratios the median and the middle half.  The machine was shared (load {os.getloadavg()[0]:.0f} on "
         f"{os.cpu_count()} cores), which lengthens processor time too, of both alike.  What opening takes more is for "
-        "strict reading of captions and for the account of what is left out.",
+        "strict reading of captions and for the account of what is left out; of tar shards it takes an index, which "
+        "each version makes anew where the other has written its own.",
     ]
     for kind, unit, scale in (("read", "microseconds an example", 1e6), ("open", "milliseconds to open", 1e3)):
         lines += ["", f"| {unit} | before | now | now / before |", "|---|---:|---:|---:|"]
