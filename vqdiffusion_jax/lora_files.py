@@ -17,7 +17,7 @@ from .files import with_usual_permissions, write_whole
 from .finite import check_finite
 from .interop.files.safetensors import open_safetensors
 from .models.lora import Factors, LoRA
-from .storage.addresses import on_this_machine
+from .storage.copies import here
 from .user_files import parse_json
 
 FILE = "lora.safetensors"
@@ -45,9 +45,9 @@ def read_lora(file: str | Path) -> LoRA:
 
     ``models.lora.check_fits`` tells whether it goes with a model.
     Raises CheckpointError, one line, for a file that cannot be read or holds no such adapter, and StorageError for an
-    address.
+    address that cannot be read.
     """
-    file = on_this_machine(file, "a LoRA")
+    file = here(file)
     file = file / FILE if file.is_dir() else file
     stored = open_safetensors(file)
     if not stored:

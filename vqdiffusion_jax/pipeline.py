@@ -115,7 +115,7 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
     ) -> VQDiffusionPipeline:
         """Load a model folder, a diffusers folder, a .pth file, or a model by name: an embedded one, or on the hub.
 
-        path: a place on this machine, "emoji", "owner/name" or "hf://owner/name[@revision][/subfolder]".
+        path: a place on this machine or in a bucket, "emoji", "owner/name" or "hf://owner/name[@revision][/subfolder]".
         options: ``dtype="bfloat16"``, or ``compute`` for more choices; the companions of a .pth file; revision,
         variant, subfolder, cache_dir, token and local_files_only of the hub; see ``loading.load_model``.  Those of
         diffusers, such as torch_dtype, are understood (``diffusers_api``).

@@ -20,10 +20,12 @@ ON_THE_HUB = ("checkpoint", "init_from", "codec", "clip", "reference_config", "c
 READ = (  # by way of a copy on this machine
     *ON_THE_HUB,
     "again",
+    "api_key_file",
     "data_root",
     "image",
     "inception",
     "judge",
+    "lora",
     "mask_image",
     "password_file",
     "prompts_file",
