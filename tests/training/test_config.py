@@ -1,11 +1,13 @@
 import dataclasses
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from vqdiffusion_jax.config import to_dict
 from vqdiffusion_jax.errors import ConfigError
@@ -19,15 +21,26 @@ NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.start
 CODECS = [name for name in NAMES if name.startswith("vqgan_")]
 
 
-def config_file(name: str):
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    """Return a function that makes the configuration of a file; one that asks for a folder of pictures gets one."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(8):
+        Image.new("RGB", (64, 64), (number, 0, 0)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text("a red square")
+
+    def made(name: str):
+        spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        asks = inspect.signature(module.get_config).parameters
+        return module.get_config(str(folder)) if asks else module.get_config()
+
+    return made
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_every_codec_file_is_a_run(name):
+def test_every_codec_file_is_a_run(config_file, name):
     table = config_file(name)
     config = run_config(VQGANTrainConfig, table)
     assert run_config(VQGANTrainConfig, to_table(config)) == config
@@ -36,7 +49,7 @@ def test_every_codec_file_is_a_run(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(CODECS)))
-def test_every_file_is_a_run(name):
+def test_every_file_is_a_run(config_file, name):
     table = config_file(name)
     config = train_config(table)
     assert train_config(to_table(config)) == config
@@ -77,7 +90,7 @@ def test_files_from_before_keep_working_with_one_line_that_says_so(tmp_path):
     assert "own.py:3: FutureWarning: vqdiffusion_jax.training.table is now training.config_dict" in done.stderr
 
 
-def test_released_runs_have_the_reference_numbers():
+def test_released_runs_have_the_reference_numbers(config_file):
     expected = {  # peak, warm-up, patience, threshold, EMA interval, batch on eight devices
         "coco": (2.0e-4, 1000, 60_000, 0.1, 25, 32),
         "coco_cf": (2.0e-4, 1000, 60_000, 0.1, 25, 32),
