@@ -157,6 +157,20 @@ def test_what_is_drawn_stays_when_a_run_fails(folder, tmp_path, monkeypatch):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_recipes_number_pictures_as_their_noise_does(tmp_path):
+    import jax
+
+    from vqdiffusion_jax.cli.pictures import Writer
+    from vqdiffusion_jax.sampling.seeds import noise_of
+
+    own = [{"prompt": "a", "negative_prompt": "b"}, {"prompt": "a", "negative_prompt": "c"}, {"prompt": "d"}]
+    writer = Writer(tmp_path, 0, own, {"seed": 0}, first_image=2)
+    noise = noise_of(0, [one["prompt"] for one in own], 2).keys
+    for index, key in enumerate(noise):
+        alone = noise_of(0, [own[index]["prompt"]], writer.recipe(index)["first_image"]).keys[0]
+        assert jax.random.key_data(alone).tolist() == jax.random.key_data(key).tolist()
+
+
 def test_runs_into_one_folder_keep_out_of_each_others_way(tmp_path, capsys):
     from vqdiffusion_jax.cli.pictures import Writer, first_free
     from vqdiffusion_jax.pipeline import VQDiffusionOutput

@@ -54,7 +54,9 @@ class Writer:
     ):
         self.animation = animation
         self.out, self.start, self.subjects, self.record, self.first_image = out, start, subjects, record, first_image
-        self.occurrences = occurrences(tuple(subject.items()) for subject in subjects)
+        # As the noise counts them: pictures of one prompt and two negative prompts have different numbers.
+        of_noise = (tuple((n, value) for n, value in one.items() if n != "negative_prompt") for one in subjects)
+        self.occurrences = occurrences(of_noise)
         self.written: list[str] = []
         self.shown: list[np.ndarray] = []
 
