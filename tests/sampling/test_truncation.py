@@ -129,6 +129,15 @@ def test_ties_are_broken_by_index_and_the_count_is_exact():
         np.testing.assert_array_equal(np.asarray(out)[0] > -70, np.arange(8) < kept)
 
 
+@pytest.mark.parametrize("truncation", [TopR(0.5), TopK(3)])
+def test_rows_of_nan_end_the_search_and_leave_other_rows_alone(truncation):
+    rows = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (2, 3, 16)))
+    cut = jax.jit(truncation)
+    for bad in (jnp.nan, -jnp.nan):
+        for spoilt in (rows.at[0, 1].set(bad), rows.at[0, 1, 3].set(bad), rows.at[0, 1, ::2].set(bad)):
+            np.testing.assert_array_equal(cut(spoilt)[1], cut(rows)[1])
+
+
 def test_rate_one_keeps_all():
     log_x0 = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (50, 400)) * 3)
     np.testing.assert_array_equal(TopR(1.0)(log_x0), log_x0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,20 @@ def _nth_index(of: jax.Array, count: jax.Array) -> jax.Array:
         enough = (at != low) & (_count(of & (index <= at)) >= count)
         return jnp.where(enough, low, at), jnp.where(enough, at, high)
 
-    return jax.lax.while_loop(unsettled, body, (first, last))[1]
+    return _until(unsettled, body, (first, last))[1]
+
+
+def _until(unsettled: Callable[[Any], jax.Array], body: Callable[[Any], Any], state: Any) -> Any:
+    """Return the state after turns of ``body``, as many as are needed but no more than bisection takes.
+
+    Rows that hold NaN may never settle.
+    """
+
+    def going_on(turn_and_state):
+        return (turn_and_state[0] < _TURNS) & unsettled(turn_and_state[1])
+
+    start = jnp.int32(0), state
+    return jax.lax.while_loop(going_on, lambda before: (before[0] + 1, body(before[1])), start)[1]
 
 
 def _count(of: jax.Array) -> jax.Array:
@@ -90,7 +104,7 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
 
     def until_settled(*state):
         weight = weigh(log_x0)
-        return jax.lax.while_loop(unsettled, lambda state: halve(state, weight), state)
+        return _until(unsettled, lambda state: halve(state, weight), state)
 
     def all_turns(*state):
         # Weights computed anew in each turn halve the reading.
