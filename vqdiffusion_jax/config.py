@@ -434,6 +434,10 @@ class SamplingDefaults:
     def __post_init__(self):
         if not 0.0 < self.truncation_rate <= 1.0:
             raise ConfigError(f"SamplingDefaults.truncation_rate={self.truncation_rate!r} must lie in (0, 1]")
+        if not isinstance(self.strategy_options, Mapping):
+            told = f"SamplingDefaults.strategy_options is {shown(self.strategy_options)}"
+            raise ConfigError(f"{told}; it must be a table of the strategy's settings")
+        object.__setattr__(self, "strategy_options", Options(self.strategy_options))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,6 +170,7 @@ def test_inpainting_changes_the_inside_alone_and_the_download_draws_it_again(vis
     changed = (after != before).any(-1)
     assert changed.any() and not changed[8:].any() and not changed[:, 8:].any()
 
+    page.wait_for_function("document.querySelectorAll('.kept').length === 2")  # the newest first
     with page.expect_download() as download:
         page.locator(".kept").first.get_by_role("button", name="download").click()
     with zipfile.ZipFile(Path(download.value.path())) as file:

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -123,9 +124,37 @@ def test_half_a_checkpoint_of_a_killed_run_is_deleted(folder):
     put(f"{folder}/checkpoints/2/state/a", b"a")
     put(f"{folder}/checkpoints/1/state/a", b"a")
     put(f"{folder}/checkpoints/1/commit_success.txt", b"1")
-    with written(folder) as out:
+    with written(folder, of_a_run=True) as out:
         assert [path.name for path in (out.folder / "checkpoints").iterdir()] == ["1"]
     assert names(folder) == ["checkpoints/1/commit_success.txt", "checkpoints/1/state/a"]
+
+
+@pytest.mark.parametrize("of_a_run", [False, True])
+def test_what_strangers_put_there_stays(of_a_run):
+    folder = new_folder("memory")
+    theirs = ["other/weights.safetensors", "weights/best.pt", "yolo/checkpoints/7/opt.bin", "yolo/weights/best.pt"]
+    for name in theirs:
+        put(f"{folder}/{name}", b"theirs")
+    with written(folder, of_a_run=of_a_run) as out:
+        (out.folder / "one.txt").write_text("one")
+    assert names(folder) == sorted([*theirs, "one.txt"]) and read(f"{folder}/weights/best.pt") == b"theirs"
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_what_cannot_be_put_is_kept_here(failing, monkeypatch, tmp_path, capsys):
+    folder = new_folder("memory")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def put_nothing(self: Objects, *_: object) -> None:
+        raise StorageError("no network")
+
+    with pytest.raises(KeyError if failing else StorageError), written(folder) as out:
+        (out.folder / "one.txt").write_text("hours of work")
+        monkeypatch.setattr(Objects, "put", put_nothing)
+        if failing:
+            raise KeyError("first")
+    (kept,) = tmp_path.glob("vqdiffusion-kept-*/*/one.txt")
+    assert kept.read_text() == "hours of work" and f"kept in {kept.parent}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

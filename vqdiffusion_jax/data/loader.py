@@ -170,7 +170,7 @@ class Batches:
         broken: dict[str, str] = {}
         examples = [self._example(min(position, last), broken) for position in positions.tolist()]
         batch = {name: np.stack([e[name] for e in examples]) for name in examples[0] if name != "id"}
-        if positions[-1] > last:
+        if begin + count * share - 1 > last:  # in every process, so that all run one program
             batch["weights"] = (positions <= last).astype(np.float32)
         return batch | {"ids": np.array([e["id"] for e in examples]), _BROKEN: list(broken.items())}
 

@@ -12,6 +12,8 @@ import itertools
 import os
 import re
 import shutil
+import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -71,11 +73,13 @@ class StoredFolder:
 
     address: of the folder, which may hold objects already.
     wanted: which of them, by name, are copied here; of others an empty file stands for the name.
+    of_a_run: it is the folder of a training run, whose half checkpoints, of a process that was killed while it put
+    them, are deleted.  Nothing else that lies at the address is deleted before it is written anew.
 
     Raises StorageError, one line, if the address cannot be written to.
     """
 
-    def __init__(self, address: str, wanted: Callable[[str], bool] = lambda name: True):
+    def __init__(self, address: str, wanted: Callable[[str], bool] = lambda name: True, *, of_a_run: bool = False):
         self.objects = Objects(address, writing=True)
         self.objects.check_writable()
         self.folder = scratch(f"written/{next(_numbers)}", address)
@@ -85,7 +89,8 @@ class StoredFolder:
             raise StorageError(f"{address} is an object; name a folder")
         seals = {seal for name in there if (seal := seal_of(name))}
         half = {name for name in there if (seal := seal_of(name)) and seal not in there}
-        self.objects.delete(sorted(half))  # of a run that was killed while it put a folder
+        if of_a_run:
+            self.objects.delete(sorted(name for name in half if name.startswith("checkpoints/")))
         self.folder.mkdir(parents=True, exist_ok=True)
         whole = sorted(there.keys() - half)
         self.objects.fetch({name: there[name] for name in whole if wanted(name) or name in seals}, self.folder)
@@ -206,15 +211,19 @@ class Putting:
 
 @contextmanager
 def written(
-    place: str | PathLike[str], *, wanted: Callable[[str], bool] = lambda name: True, every: float | None = None
+    place: str | PathLike[str],
+    *,
+    wanted: Callable[[str], bool] = lambda name: True,
+    of_a_run: bool = False,
+    every: float | None = None,
 ) -> Iterator[Written]:
     """Yield the folder to write to in place of ``place``, and put at the end what has not been put yet.
 
     A path is itself.  At an address, files are put at the end after a failure too, as they would be left on a disk;
-    messages of exceptions name the address.
+    messages of exceptions name the address.  If they cannot be put, the copy here is kept, and stderr names it.
 
-    wanted: see ``StoredFolder``.  every: seconds after which what is new is put in the meantime; the files must appear
-    whole.
+    wanted, of_a_run: see ``StoredFolder``.  every: seconds after which what is new is put in the meantime; the
+    files must appear whole.
     Raises StorageError, before anything is done, for an address that cannot be served or written to.
     """
     address = address_of(place)
@@ -222,21 +231,32 @@ def written(
         yield LocalFolder(local_path(place))
         return
     check_address(place, writing=True)
-    stored = StoredFolder(address, wanted)
+    stored = StoredFolder(address, wanted, of_a_run=of_a_run)
     try:
         with _pushed_every(every, stored):
             yield stored
     except BaseException as error:
         with suppress(StorageError):  # the first failure is the one to tell
-            stored.push()
+            _last_push(stored)
         name_addresses(error)
         raise
     else:
-        stored.push()
+        _last_push(stored)
     finally:
         with suppress(StorageError):
             stored.release()
         shutil.rmtree(stored.folder, ignore_errors=True)
+
+
+def _last_push(stored: StoredFolder) -> None:
+    """Put what has not been put yet; if that fails, keep the copy here and say where it lies."""
+    try:
+        stored.push()
+    except BaseException:
+        kept = Path(tempfile.mkdtemp(prefix="vqdiffusion-kept-"), stored.folder.name)
+        os.replace(stored.folder, kept)
+        print(f"kept in {kept}: files for {stored.objects.address} that may not have got there", file=sys.stderr)
+        raise
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -12,7 +13,8 @@ import threading
 from pathlib import Path
 
 _SCHEME = "-address"  # a colon would make orbax take the path for an address
-_PREFIX = "vqdiffusion-copies-"
+# Of this machine: on a disk that several share, the processes of the others cannot be asked whether they run.
+_PREFIX = f"vqdiffusion-copies-{re.sub(r'[^A-Za-z0-9_.]', '_', platform.node())}-"
 _lock = threading.Lock()
 _root: Path | None = None
 _owner: int | None = None  # the process that deletes it, which no forked child does

@@ -90,7 +90,7 @@ def train(
         raise StorageError(
             f"{workdir}: several processes write to one folder, which a bucket is not; give a disk that all of them see"
         )
-    with written(workdir, wanted=_is_needed) as place:
+    with written(workdir, wanted=_is_needed, of_a_run=True) as place:
         return _train(task, place, loader, validation, lambda line: log(as_typed(line)), profile)
 
 
