@@ -49,7 +49,8 @@ class LoRAMethods:
           ConfigError: a name that is taken, or an adapter that does not fit the model.
         """
         now = self._adapters
-        name = f"default_{len(now.loaded)}" if adapter_name is None else adapter_name
+        names = (f"default_{number}" for number in range(len(now.loaded) + 1))
+        name = next(name for name in names if name not in now.loaded) if adapter_name is None else adapter_name
         if name in now.loaded:
             raise ConfigError(f"there is a LoRA {shown(name)} already; give it another adapter_name")
         lora = path if isinstance(path, LoRA) else read_lora(path)

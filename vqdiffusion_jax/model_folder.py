@@ -128,7 +128,7 @@ def write_folder(
     """
     if address_of(folder) is not None:
         if jax.process_count() > 1:
-            raise ConfigError(f"{folder}: of several processes a bucket is written by none; give a disk that all see")
+            raise ConfigError(f"{folder}: several processes cannot write to a bucket; give a disk that all of them see")
         told = {"provenance": provenance, "origin": origin, "known_words": known_words, "safetensors": safetensors}
         with written(folder) as out:
             write_folder(out.folder, model, tokenizer, name=name or last_name(folder), **told)

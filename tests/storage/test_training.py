@@ -84,7 +84,7 @@ def test_a_killed_run_goes_on_in_the_bucket_with_equal_bits(folder, whole, monke
     assert MARK in there and "checkpoints/2/commit_success.txt" in there
     put(f"{folder}/checkpoints/5/state/half", b"what a killed process had put of a checkpoint")
     outcome, lines = run(folder)
-    assert any("has not ended; it is taken over" in line for line in lines)
+    assert any("this run takes over" in line for line in lines)
     step = next(line for line in lines if "resuming from checkpoint" in line)
     assert step in (f"resuming from checkpoint {n} in {folder}/checkpoints" for n in (2, 4))
     for one, other in zip(leaves(outcome.state), whole, strict=True):

@@ -119,4 +119,5 @@ def name_of(checkpoint: str) -> str:
     """Return the name of a model for clients: that of the hub, or the file's or folder's own."""
     from ..hub import is_name
 
-    return checkpoint if is_name(checkpoint) else Path(checkpoint).absolute().stem
+    place = Path(checkpoint).absolute()
+    return checkpoint if is_name(checkpoint) else place.name if place.is_dir() else place.stem

@@ -141,6 +141,7 @@ class Batches:
                 self._draw_all(places)
             except Exception:  # the thread has to live
                 logging.exception("a batch failed")
+                continue
             ended = time.monotonic()
             self._mean += _RECENT * (ended - begun - self._mean)
             self._told(Batch(len(places), ended - begun, begun - min(ticket.since for ticket, _ in places)))

@@ -119,8 +119,8 @@ class StoredFolder:
 
     def _push(self) -> None:
         if self._mark and (found := self.objects.read(MARK)) != self._mark:
-            by = "deleted its mark" if found is None else f"begun there ({_holder(found)})"
-            raise StorageError(f"{self.objects.address} is this run's no more: another has {by}; this one ends")
+            why = "its mark was deleted" if found is None else f"another has begun there ({_holder(found)})"
+            raise StorageError(f"{self.objects.address} no longer belongs to this run: {why}; this one ends")
         now = self._files()
         changed = {name for name, facts in now.items() if self._put.get(name) != facts}
         gone = self._put.keys() - now.keys()

@@ -123,7 +123,9 @@ def _train(
         )
         opened.callback(checkpoints.close)
         if (other := place.own(f"process {os.getpid()} on {socket.gethostname()}")) is not None:
-            log(f"the run of {other} in {workdir} has not ended; it is taken over, and ends when it notices")
+            log(
+                f"{other} still trains in {workdir}, or was killed there; this run takes over, and the other ends when it notices"
+            )
         putting = Putting(place, checkpoints.wait)
         opened.callback(putting.close)
         iterator = iter(loader)
