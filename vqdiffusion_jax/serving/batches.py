@@ -138,13 +138,15 @@ class Batches:
             places = self._next()
             begun = time.monotonic()
             try:
-                self._draw_all(places)
+                drawn = self._draw_all(places)
             except Exception:  # the thread has to live
                 logging.exception("a batch failed")
                 continue
+            if not drawn:  # nobody waited for them any more, or none could be drawn
+                continue
             ended = time.monotonic()
             self._mean += _RECENT * (ended - begun - self._mean)
-            self._told(Batch(len(places), ended - begun, begun - min(ticket.since for ticket, _ in places)))
+            self._told(Batch(drawn, ended - begun, begun - min(ticket.since for ticket, _ in places)))
 
     def _next(self) -> list[_Place]:
         """Wait for pictures, and for others of their kind until a batch is full or the oldest has waited enough."""
@@ -163,29 +165,31 @@ class Batches:
                 self._places = [place for place in self._places if (id(place[0]), place[1]) not in chosen]
                 return taken
 
-    def _draw_all(self, places: list[_Place]) -> None:
-        """Draw a batch; if that fails, the pictures of each request alone, since one may have broken the others."""
+    def _draw_all(self, places: list[_Place]) -> int:
+        """Draw a batch and return how many pictures were drawn.
+
+        If that fails, the pictures of each request are drawn alone, since one may have broken the others.
+        """
         places = [place for place in places if not place[0].ended]
         tickets = list({id(ticket): ticket for ticket, _ in places}.values())
         if not places:
-            return
+            return 0
         settings = [ticket.pictures[number].settings for ticket, number in places]
         try:
             drawn = self._draw(settings, lambda: all(ticket.ended for ticket in tickets))
         except Stopped:
-            return
+            return 0
         except Exception as error:
             if len(tickets) == 1:
                 _fail(tickets[0], error)
                 self.leave(tickets[0])
-                return
-            for ticket in tickets:
-                self._draw_all([place for place in places if place[0] is ticket])
-            return
+                return 0
+            return sum(self._draw_all([place for place in places if place[0] is ticket]) for ticket in tickets)
         for (ticket, number), picture in zip(places, drawn, strict=True):
             ticket.drawn[number] = picture
             if len(ticket.drawn) == len(ticket.pictures) and ticket.future.set_running_or_notify_cancel():
                 ticket.future.set_result([ticket.drawn[k] for k in range(len(ticket.pictures))])
+        return len(places)
 
 
 def _fail(ticket: Ticket, error: Exception) -> None:

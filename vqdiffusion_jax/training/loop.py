@@ -123,9 +123,8 @@ def _train(
         )
         opened.callback(checkpoints.close)
         if (other := place.own(f"process {os.getpid()} on {socket.gethostname()}")) is not None:
-            log(
-                f"{other} still trains in {workdir}, or was killed there; this run takes over, and the other ends when it notices"
-            )
+            other = f"{other} still trains in {workdir}, or was killed there"
+            log(f"{other}; this run takes over, and the other ends when it notices")
         putting = Putting(place, checkpoints.wait)
         opened.callback(putting.close)
         iterator = iter(loader)
