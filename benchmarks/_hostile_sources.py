@@ -64,7 +64,7 @@ def make_sources(folder: Path) -> None:
     _write(folder / "imagenet" / "ILSVRC2012_name_train.txt", "\n".join(lines).encode())
     _of_arrays(folder)
     files = {"package/icons.json": json.dumps({"icons": {"a": {"body": "<path/>"}}}).encode()}
-    _write(folder / packages.tarball(PACKAGE), _packed(files))
+    _write(folder / packages.tarball(PACKAGE), packed(files))
 
 
 def _of_arrays(folder: Path) -> None:
@@ -86,9 +86,10 @@ def _of_arrays(folder: Path) -> None:
     pq.write_table(pa.table(columns), folder / "parquet" / "a.parquet", row_group_size=3)
 
 
-def _packed(files: dict[str, bytes]) -> bytes:
+def packed(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
+    """Return a tar file of these names and contents; mode: of tarfile.open."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+    with tarfile.open(fileobj=out, mode=mode) as tar:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)

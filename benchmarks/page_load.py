@@ -15,7 +15,6 @@ import os
 import platform
 import random
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from benchmarks import _server
 from benchmarks._visitor import SECONDS, Visitor
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.demo.pictures import as_url
@@ -118,19 +118,9 @@ def pictures(pipeline: VQDiffusionPipeline) -> list[np.ndarray]:
 @contextlib.contextmanager
 def served(model: Path, log: Path) -> Iterator[Server]:
     """Serve the page of a model until the end of the block."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, str(REPO / "main.py"), "--mode=demo", f"--port={port}", f"--checkpoint={model}"]
-    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
-        try:
-            until = time.monotonic() + SECONDS
-            while time.monotonic() < until and process.poll() is None:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                    break
-                time.sleep(0.1)
-            yield Server(f"http://127.0.0.1:{port}", process, log)
-        finally:
-            process.kill()
+    with log.open("wb") as file:
+        with _server.served("demo", f"--checkpoint={model}", stdout=file, stderr=file) as (address, process):
+            yield Server(address, process, log)
 
 
 async def all_rounds(

@@ -14,7 +14,6 @@ import contextlib
 import csv
 import os
 import platform
-import socket
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from benchmarks import _server
 from vqdiffusion_jax.files import write_whole
 
 REPO = Path(__file__).resolve().parents[1]
@@ -130,21 +130,10 @@ def drawn_by_command_line(asked: list[Request], size: int, options: argparse.Nam
 @contextlib.contextmanager
 def served(size: int, options: argparse.Namespace, expected: Path, log: Path) -> Iterator[Server]:
     """Serve the API until the end of the block."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, str(REPO / "main.py"), "--mode=serve", f"--port={port}", f"--max_batch={size}"]
-    command += [f"--checkpoint={options.checkpoint}"]
-    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
-        try:
-            address, until = f"http://127.0.0.1:{port}", time.monotonic() + SECONDS
-            while time.monotonic() < until and process.poll() is None:
-                with contextlib.suppress(httpx.TransportError):
-                    if httpx.get(f"{address}/health").status_code == 200:
-                        break
-                time.sleep(0.2)
+    flags = f"--max_batch={size}", f"--checkpoint={options.checkpoint}"
+    with log.open("wb") as file:
+        with _server.served("serve", *flags, stdout=file, stderr=file, seconds=SECONDS) as (address, process):
             yield Server(address, process, expected)
-        finally:
-            process.terminate()
 
 
 def run(row: Row, server: Server, part: list[Request], clients: int, steps: int) -> None:

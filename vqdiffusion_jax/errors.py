@@ -171,8 +171,12 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
 
 def first_of(names: Sequence[str], most: int = 5) -> str:
     """Return the first names, each shortened, with commas between, and the number of the others."""
-    told = ", ".join(brief(name) for name in names[:most])
-    return f"{told} and {len(names) - most} more" if len(names) > most else told
+    return and_more([brief(name) for name in names[:most]], len(names))
+
+
+def and_more(told: Sequence[str], count: int, between: str = ", ") -> str:
+    """Return the texts with ``between`` between them, and how many more of ``count`` there are."""
+    return between.join(told) + (f" and {count - len(told)} more" if count > len(told) else "")
 
 
 def shown(value: Any, most: int = _LONGEST_VALUE) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
-from .errors import CheckpointError
+from .errors import CheckpointError, and_more
 
 Wanted = Literal["model", "codec", "clip", "file"]
 
@@ -124,4 +124,4 @@ def _join(place: str, name: str) -> str:
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return and_more(names[:most], len(names))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,7 @@ class LoRAMethods:
           ConfigError: a name that is taken, or an adapter that does not fit the model.
         """
         now = self._adapters
-        names = (f"default_{number}" for number in range(len(now.loaded) + 1))
-        name = next(name for name in names if name not in now.loaded) if adapter_name is None else adapter_name
+        name = _free_name(now.loaded) if adapter_name is None else adapter_name
         if name in now.loaded:
             raise ConfigError(f"there is a LoRA {shown(name)} already; give it another adapter_name")
         lora = path if isinstance(path, LoRA) else read_lora(path)
@@ -59,6 +59,17 @@ class LoRAMethods:
         except ConfigError as error:
             raise ConfigError(str(error) if lora is path else f"{path}: {error}") from error
         self._use({**now.loaded, name: lora}, {**now.weights, name: 1.0})
+
+    def use_loras(self, adapters: Sequence[tuple[LoRA, float]]) -> None:
+        """Load adapters under free names and use them at their weights, beside those in use; all are merged once.
+
+        Raises ConfigError for an adapter that does not fit the model.
+        """
+        loaded, weights = dict(self._adapters.loaded), dict(self._adapters.weights)
+        for lora, weight in adapters:
+            name = _free_name(loaded)
+            loaded[name], weights[name] = lora, weight
+        self._use(loaded, weights)
 
     def set_adapters(
         self, adapter_names: str | Sequence[str], adapter_weights: float | Sequence[float] | None = None
@@ -109,3 +120,8 @@ class LoRAMethods:
             model.denoiser = denoiser
             self.model = model
         self._adapters = replace(now, loaded=loaded, weights=weights, base=base, shown=denoiser)
+
+
+def _free_name(taken: Container[str]) -> str:
+    """Return the first of default_0, default_1, ... that is not taken."""
+    return next(name for name in map("default_{}".format, itertools.count()) if name not in taken)

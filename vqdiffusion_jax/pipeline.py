@@ -11,7 +11,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
@@ -26,7 +25,7 @@ from .config import ModelConfig
 from .diffusers_api import DiffusersMethods, loading_options, seed_of, step_end_callback
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
-from .errors import NonFiniteNumbers, SettingError
+from .errors import SettingError
 from .finite import check_finite
 from .generation import Request, calls_a_piece, generate, generate_in_pieces, render
 from .lora_api import LoRAMethods
@@ -34,6 +33,15 @@ from .model_card import Origin
 from .models.layers import over_batch, replicated
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import encode_exactly, images_to_float
+from .pipeline_output import (
+    VQDiffusionOutput,
+    as_images,
+    check_numbers,
+    decoded_as,
+    joined,
+    numbers_here,
+    rows_here,
+)
 from .programs import bounded_jit
 from .progress import UPDATES, is_watched, progress_bar
 from .sampling import (
@@ -46,7 +54,6 @@ from .sampling import (
     token_mask,
 )
 from .sampling.fields import Setting, settings_of
-from .sampling.loop import NOT_A_NUMBER
 from .sampling.seeds import Seed, checked_seed
 from .sampling.settings import SamplingFields, SamplingSettings
 from .sampling.strategy import for_steps
@@ -64,23 +71,6 @@ class Watching(TypedDict, total=False):
     callback: Callable[..., Any] | None
     callback_steps: int
     callback_prediction: int
-
-
-@dataclass(frozen=True)
-class VQDiffusionOutput:
-    """The pictures of a call, or of one batch of it.
-
-    images: PIL images, or (n, height, width, 3) float32 in [0, 1] ("np") or uint8 ("uint8"), or None ("tokens").
-    tokens: (n, length) int32.
-    trajectory: (n, calls, length) int32 tokens after every network call, if asked for.
-    indices: (n,) numbers of these pictures among those of the call: all of them, or, over several processes, the share
-    of this one.
-    """
-
-    images: Any
-    tokens: np.ndarray
-    trajectory: np.ndarray | None
-    indices: np.ndarray
 
 
 class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
@@ -324,7 +314,7 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
                 drawn.append(batch)
                 if self._interrupt:
                     break
-        output = _joined(drawn)
+        output = joined(drawn)
         return output if return_dict else (output.images,)
 
     def _warn_of_words(self, prompts: Sequence[str]) -> None:
@@ -381,7 +371,7 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
         settings, noise, given, count = call.settings, call.noise, call.given, len(call.subjects)
         together = self._pictures_a_batch(call)
         pasted = given.mask is not None and settings.output_type != "tokens"
-        output = _decoded_as(settings.output_type, pasted)
+        output = decoded_as(settings.output_type, pasted)
         options = {"output": output, "rounding": settings.rounding, "keep_trajectory": settings.return_trajectory}
 
         def batches() -> Iterator[VQDiffusionOutput]:
@@ -401,17 +391,17 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
                         )
                 # Over several processes each keeps the pictures that lie on its own devices.
                 made = self._spread(tuple(made))
-                indices = rows[_rows_here(made[0])]
+                indices = rows[rows_here(made[0])]
                 asked = indices < count
-                tokens, pixels, trajectory = (None if part is None else _numbers_here(part, asked) for part in made)
+                tokens, pixels, trajectory = (None if part is None else numbers_here(part, asked) for part in made)
                 indices = indices[asked]
                 assert tokens is not None
-                _check_numbers(tokens, indices)
+                check_numbers(tokens, indices)
                 if pasted and pixels is not None:
                     images, mask = rows_of(given.images, indices), rows_of(given.mask, indices)
                     pixels = np.where(mask[..., None], pixels, images)
                 trajectory = None if trajectory is None else trajectory[:, :calls]
-                yield VQDiffusionOutput(_as_images(pixels, settings.output_type), tokens, trajectory, indices)
+                yield VQDiffusionOutput(as_images(pixels, settings.output_type), tokens, trajectory, indices)
 
         return batches()
 
@@ -569,69 +559,3 @@ def _both(
         return callback(*now)
 
     return both, every
-
-
-def _check_numbers(tokens: np.ndarray, indices: np.ndarray) -> None:
-    """Raise NonFiniteNumbers if a picture's logits or pixels were NaN, as its tokens (n, length) tell."""
-    bad = indices[(tokens == NOT_A_NUMBER).any(axis=1)]
-    if len(bad):
-        raise NonFiniteNumbers(
-            f"picture {bad[0] + 1} of the call came out as NaN, {len(bad)} of {len(indices)} in its batch: the network "
-            "overflows with this checkpoint or these text states; draw in float32, or take another checkpoint"
-        )
-
-
-def _pieces_here(array: jax.Array) -> list:
-    """Return the shards that this process keeps, in the order of their rows."""
-    shards = [shard for shard in array.addressable_shards if shard.replica_id == 0]
-    return sorted(shards, key=lambda shard: shard.index[0].start or 0)
-
-
-def _rows_here(array: jax.Array) -> np.ndarray:
-    """Return the numbers of the rows of a batch that this process keeps."""
-    rows = [np.arange(array.shape[0])[shard.index[0]] for shard in _pieces_here(array)]
-    return np.concatenate(rows) if rows else np.arange(0)
-
-
-def _numbers_here(array: jax.Array, keep: np.ndarray) -> np.ndarray:
-    """Return the rows of a batch that this process holds and ``keep`` marks."""
-    data = [np.asarray(shard.data) for shard in _pieces_here(array)]
-    return np.concatenate(data)[keep] if data else np.zeros((0, *array.shape[1:]), array.dtype)
-
-
-def _joined(batches: list[VQDiffusionOutput]) -> VQDiffusionOutput:
-    """Return all batches of a call as one; a trajectory that a callback cut short repeats its last tokens."""
-    paths = [batch.trajectory for batch in batches if batch.trajectory is not None]
-    longest = max((path.shape[1] for path in paths), default=0)
-    paths = [np.pad(path, ((0, 0), (0, longest - path.shape[1]), (0, 0)), mode="edge") for path in paths]
-    return VQDiffusionOutput(
-        images=_joined_images([batch.images for batch in batches]),
-        tokens=np.concatenate([batch.tokens for batch in batches]),
-        trajectory=np.concatenate(paths) if paths else None,
-        indices=np.concatenate([batch.indices for batch in batches]),
-    )
-
-
-def _joined_images(images: list[Any]) -> Any:
-    """Return the pictures of all batches, lists of PIL images, arrays or None, as one of the same kind."""
-    if images[0] is None:
-        return None
-    return sum(images, []) if isinstance(images[0], list) else np.concatenate(images)
-
-
-def _decoded_as(output_type: str, pasted: bool) -> str:
-    """Return the form of pictures that ``generate`` makes; parts of a given image are pasted into uint8."""
-    if output_type == "tokens":
-        return "tokens"
-    return "float" if output_type == "np" and not pasted else "uint8"
-
-
-def _as_images(pixels: np.ndarray | None, output_type: str) -> Any:
-    """Return pictures (n, height, width, channels), uint8 or float32 in 0..255, as ``output_type`` names them."""
-    if pixels is None or output_type == "uint8":
-        return pixels
-    if output_type == "np":
-        return pixels.astype(np.float32) / 255.0
-    from PIL import Image
-
-    return [Image.fromarray(array) for array in pixels]

@@ -1,7 +1,5 @@
 """Lists, tables and packages that a data set brings along: none hangs, fills memory, or leads out of its folder."""
 
-import gzip
-import io
 import json
 import os
 import pickle
@@ -12,6 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
+from benchmarks._hostile_sources import packed
 from tests.data import layouts
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.emoji import packages
@@ -108,16 +107,6 @@ def test_a_small_parquet_file_fills_no_memory(tmp_path, columns, match, monkeypa
         open_source(DataConfig(source="parquet", root=str(tmp_path), max_broken=0), "train")
 
 
-def package(files):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
 def bomb():
     """A small file that unpacks to 20 MiB and promises more."""
     info = tarfile.TarInfo("package/data.json")
@@ -132,11 +121,11 @@ def bomb():
     [
         (bomb, "it unpacks to more than 16 MiB"),
         (lambda: b"no tarball", "cannot be read"),
-        (lambda: gzip.compress(package({"package/data.json": b"{}"}))[:-30], "cannot be read"),
-        (lambda: gzip.compress(package({"package/other.json": b"{}"})), "has 0 files data.json"),
-        (lambda: gzip.compress(package({"package/data.json": b"{"})), "is no JSON"),
-        (lambda: gzip.compress(package({"package/data.json": b"\xff"})), "is no UTF-8"),
-        (lambda: gzip.compress(package({"package/data.json": b"[" * 10_000})), "nested more than"),
+        (lambda: packed({"package/data.json": b"{}"})[:-30], "cannot be read"),
+        (lambda: packed({"package/other.json": b"{}"}), "has 0 files data.json"),
+        (lambda: packed({"package/data.json": b"{"}), "is no JSON"),
+        (lambda: packed({"package/data.json": b"\xff"}), "is no UTF-8"),
+        (lambda: packed({"package/data.json": b"[" * 10_000}), "nested more than"),
     ],
     ids=["bomb", "no tarball", "cut", "absent", "no JSON", "no text", "deep"],
 )
@@ -157,6 +146,6 @@ def test_a_damaged_package_of_drawings(tmp_path, data, match, monkeypatch):
 
 def test_a_whole_package_of_drawings(tmp_path):
     files = {"package/a.json": b"[1]", "package/b/data.json": b'{"a": 1}', "package/data.txt": b"x"}
-    (tmp_path / packages.tarball(PACKAGE)).write_bytes(gzip.compress(package(files)))
+    (tmp_path / packages.tarball(PACKAGE)).write_bytes(packed(files))
     assert packages.read_json(tmp_path, PACKAGE, "data.json") == {"a": 1}
     assert packages.read_files(tmp_path, PACKAGE, ".json") == {"a.json": b"[1]", "data.json": b'{"a": 1}'}

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import _server
 from vqdiffusion_jax.demo.pictures import as_png
 
 REPO = Path(__file__).resolve().parents[2]
@@ -45,30 +43,11 @@ class Served(str):
 @contextlib.contextmanager
 def served(*flags: str) -> Iterator[Served]:
     """Serve the page from a process of its own until the end of the block; gives its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     # NiceGUI behaves otherwise where it finds variables of pytest.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, str(REPO / "main.py"), "--mode=demo", f"--port={port}", *flags]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as server:
-        try:
-            _wait_for(server, port)
-            yield Served(f"http://127.0.0.1:{port}", server)
-        finally:
-            server.terminate()
-
-
-def _wait_for(server: subprocess.Popen, port: int) -> None:
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        if server.poll() is not None:
-            raise RuntimeError(f"the page ended with status {server.returncode}: {server.stderr.read()}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.1)
-    raise TimeoutError(f"no page within {SECONDS} seconds")
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with _server.served("demo", *flags, environment=environment, **pipes) as (address, server):
+        yield Served(address, server)
 
 
 @contextlib.contextmanager

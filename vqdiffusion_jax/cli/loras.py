@@ -56,17 +56,19 @@ def read(config: ModelConfig) -> list[tuple[LoRA, float]]:
 
     Raises CheckpointError or ConfigError, one line, for a file that cannot be read or does not go with ``config``.
     """
-    found = []
-    for text in FLAGS.lora:
-        from ..lora_files import read_lora
-        from ..models.denoiser import Denoiser
-        from ..models.lora import check_fits
-        from ..models.shapes import shapes_of
+    if not FLAGS.lora:
+        return []
+    from ..lora_files import read_lora
+    from ..models.denoiser import Denoiser
+    from ..models.lora import check_fits
+    from ..models.shapes import shapes_of
 
+    found, denoiser = [], shapes_of(Denoiser, config.denoiser)
+    for text in FLAGS.lora:
         file, weight = divided(text)
         lora = read_lora(file)
         try:
-            check_fits(lora, shapes_of(Denoiser, config.denoiser))
+            check_fits(lora, denoiser)
         except ConfigError as error:
             raise UsageError(f"--lora={text}: {error}") from error
         found.append((lora, weight))
@@ -75,7 +77,5 @@ def read(config: ModelConfig) -> list[tuple[LoRA, float]]:
 
 def use(pipeline: VQDiffusionPipeline, adapters: list[tuple[LoRA, float]]) -> None:
     """Add the adapters to the pipeline's weights."""
-    for lora, _ in adapters:
-        pipeline.load_lora_weights(lora)
     if adapters:
-        pipeline.set_adapters(pipeline.get_active_adapters(), [weight for _, weight in adapters])
+        pipeline.use_loras(adapters)

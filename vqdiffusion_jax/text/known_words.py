@@ -10,13 +10,13 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, brief, printable, shortened
+from ..errors import CheckpointError, and_more, brief, printable, shortened
 from ..files import write_whole
 from ..user_files import read_json
 
@@ -111,11 +111,6 @@ class KnownWords:
         if not isinstance(synonyms, Mapping) or not _texts([*synonyms, *synonyms.values()]):
             raise ValueError('"synonyms" must be a table from texts to texts')
         return cls(tuple(table["names"]), frozenset(table.get("words", [])), dict(synonyms))
-
-
-def and_more(told: Sequence[str], count: int) -> str:
-    """Return texts with commas between, and how many more of ``count`` there are."""
-    return ", ".join(told) + (f" and {count - len(told)} more" if count > len(told) else "")
 
 
 def words_of(text: str) -> list[str]:

@@ -28,7 +28,7 @@ from ..config import (
     VQGANConfig,
 )
 from ..data.config import DataConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, and_more
 from . import learning_rate
 from .config import (
     CheckpointConfig,
@@ -281,8 +281,7 @@ def adapt(state: Any, before: Mapping[str, Any], config: Any, found: list[Change
 
 def listed(found: list[Change]) -> str:
     """Return the changes in one line."""
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return "; ".join(map(str, found[:_SHOWN])) + more
+    return and_more(list(map(str, found[:_SHOWN])), len(found), "; ")
 
 
 def _short(value: Any) -> str:

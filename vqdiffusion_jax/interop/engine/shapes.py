@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import ConversionError
+from ...errors import ConversionError, and_more
 
 
 def shape_of(tensors: Mapping[str, Any], name: str, ndim: int) -> tuple[int, ...]:
@@ -45,5 +45,4 @@ def _tensor(tensors: Mapping[str, Any], name: str) -> Any:
 
 def _sample(tensors: Mapping[str, Any]) -> str:
     names = list(tensors)
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more if names else "no tensors"
+    return and_more(names[:4], len(names)) if names else "no tensors"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import CheckpointError, ConfigError
+from ...errors import CheckpointError, ConfigError, and_more
 from ..files.torch_zip import open_checkpoint, state_dict
 from .denoiser import PREFIX, TEXT_PREFIX, denoiser_ignores
 
@@ -96,9 +96,9 @@ def _check_averaged(path: str | Path, option: str, names: list[str], averaged: M
     """Raise CheckpointError if averaged weights are wanted and some are absent: half of each is no model."""
     absent = [name for name in names if name not in averaged]
     if absent:
-        more = f" and {len(absent) - 4} more" if len(absent) > 4 else ""
+        told = and_more(absent[:4], len(absent))
         raise CheckpointError(
-            f"{path}: {len(absent)} of {len(names)} weights have no averaged copy ({', '.join(absent[:4])}{more}); "
+            f"{path}: {len(absent)} of {len(names)} weights have no averaged copy ({told}); "
             f"give {option}='model' (--{option}=model)"
         )
 

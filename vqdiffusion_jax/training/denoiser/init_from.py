@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ...config import ComputeConfig
-from ...errors import ConfigError
+from ...errors import ConfigError, and_more
 from ...hub import locate
 from ...models.clip import CLIPTextEncoder
 from ...models.denoiser import Denoiser
@@ -197,8 +197,8 @@ def adopt(fresh: Any, given: Any) -> tuple[Any, list[str]]:
     problems += [f"{name} is in the checkpoint but not in this model" for name in theirs if name not in ignored]
     report += [f"{name}: in the checkpoint, not used by this model" for name in ignored]
     if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ConfigError(f"the checkpoint to start from does not fit the model: {'; '.join(problems[:3])}{more}")
+        told = and_more(problems[:3], len(problems), "; ")
+        raise ConfigError(f"the checkpoint to start from does not fit the model: {told}")
     return jax.tree.unflatten(structure, leaves), report
 
 
