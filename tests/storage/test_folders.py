@@ -12,7 +12,7 @@ import pytest
 from tests.storage.buckets import names, new_folder, put, read
 from vqdiffusion_jax.errors import StorageError
 from vqdiffusion_jax.storage.copies import here
-from vqdiffusion_jax.storage.folders import seal_of, written
+from vqdiffusion_jax.storage.folders import MARK, seal_of, written
 from vqdiffusion_jax.storage.scratch import as_typed
 from vqdiffusion_jax.storage.transfer import Objects
 from vqdiffusion_jax.user_files import read_text
@@ -124,7 +124,9 @@ def test_half_a_checkpoint_of_a_killed_run_is_deleted(folder):
     put(f"{folder}/checkpoints/2/state/a", b"a")
     put(f"{folder}/checkpoints/1/state/a", b"a")
     put(f"{folder}/checkpoints/1/commit_success.txt", b"1")
+    put(f"{folder}/{MARK}", b"process 7 on another, run x")
     with written(folder, of_a_run=True) as out:
+        assert out.own("this process") == "process 7 on another"
         assert [path.name for path in (out.folder / "checkpoints").iterdir()] == ["1"]
     assert names(folder) == ["checkpoints/1/commit_success.txt", "checkpoints/1/state/a"]
 
@@ -132,7 +134,8 @@ def test_half_a_checkpoint_of_a_killed_run_is_deleted(folder):
 @pytest.mark.parametrize("of_a_run", [False, True])
 def test_what_strangers_put_there_stays(of_a_run):
     folder = new_folder("memory")
-    theirs = ["other/weights.safetensors", "weights/best.pt", "yolo/checkpoints/7/opt.bin", "yolo/weights/best.pt"]
+    theirs = ["checkpoints/7/opt.bin", "other/weights.safetensors", "weights/best.pt", "yolo/weights/best.pt"]
+    theirs.append("yolo/checkpoints/7/opt.bin")
     for name in theirs:
         put(f"{folder}/{name}", b"theirs")
     with written(folder, of_a_run=of_a_run) as out:

@@ -73,8 +73,8 @@ class StoredFolder:
 
     address: of the folder, which may hold objects already.
     wanted: which of them, by name, are copied here; of others an empty file stands for the name.
-    of_a_run: it is the folder of a training run, whose half checkpoints, of a process that was killed while it put
-    them, are deleted.  Nothing else that lies at the address is deleted before it is written anew.
+    of_a_run: it is the folder of a training run; if one that was killed left its mark there, half checkpoints are
+    deleted.  Nothing else that lies at the address is deleted before it is written anew.
 
     Raises StorageError, one line, if the address cannot be written to.
     """
@@ -89,7 +89,7 @@ class StoredFolder:
             raise StorageError(f"{address} is an object; name a folder")
         seals = {seal for name in there if (seal := seal_of(name))}
         half = {name for name in there if (seal := seal_of(name)) and seal not in there}
-        if of_a_run:
+        if of_a_run and self.objects.read(MARK) is not None:  # which a run that ends takes off
             self.objects.delete(sorted(name for name in half if name.startswith("checkpoints/")))
         self.folder.mkdir(parents=True, exist_ok=True)
         whole = sorted(there.keys() - half)
