@@ -20,6 +20,8 @@ from benchmarks._hostile_mutations import hostile_value
 from vqdiffusion_jax.cli import run
 from vqdiffusion_jax.cli.main import MODES, mode_modules
 from vqdiffusion_jax.errors import UsageError
+from vqdiffusion_jax.serving import server
+from vqdiffusion_jax.serving.drawing import Studio
 
 if TYPE_CHECKING:
     from benchmarks._hostile_doors import Case
@@ -49,6 +51,7 @@ _BASES = {
     "inspect": ("--config={config}", "--config.data.root={whole}/pictures", "--out=looked"),
     "eval": ("--samples={whole}/pictures", "--out=evaluated", "--metrics=fid", "--inception={whole}/clip.pt"),
     "reduce_codebook": ("--config={config}",),
+    "serve": ("--checkpoint={whole}/model", "--port={port}"),
     "step_schedule": ("--report={whole}/report.json", "--num_inference_steps=4"),
 }
 _CONFIG = """\
@@ -77,7 +80,10 @@ def flags_of_modes(case: Case) -> None:
     known = [name for name, group in groups.items() if not group.startswith(_LIBRARIES)]
     own = [name for name in known if f"mode {mode}" in groups[name]]
     names = [*own, *modules[mode].SHARED] or known
-    arguments = [text.format(whole=case.whole, config=_config(case)) for text in _BASES.get(mode, ())]
+    arguments = [
+        text.format(whole=case.whole, config=_config(case), port=case.draw.randrange(20_000, 30_000))
+        for text in _BASES.get(mode, ())
+    ]
     for _ in range(case.draw.choice((1, 1, 1, 2, 3, 8))):
         name = case.draw.choice(names if case.draw.random() < 0.85 else known)
         if name not in (*_WAITING, "trust", "debug"):  # --debug prints tracebacks
@@ -135,6 +141,8 @@ def run_command(case: Case, *arguments: str) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     with (
         contextlib.chdir(case.place),
+        mock.patch.object(server, "serve", lambda *given, **named: None),  # which would listen until it is ended
+        mock.patch.object(Studio, "warm_up", lambda studio: None),
         mock.patch.object(sys, "argv", argv),
         mock.patch.object(tempfile, "tempdir", str(case.place)),  # where tracebacks are kept
         flagsaver.flagsaver(),

@@ -73,6 +73,13 @@ def test_a_manifest_of_other_types_is_one_line(cache, manifest, field):
         assert field in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 1000
 
 
+@pytest.mark.parametrize("field", sorted(MANIFESTS))
+def test_a_manifest_that_lacks_a_field_is_one_line(cache, manifest, field):
+    (cache / MANIFEST).write_text(json.dumps({name: value for name, value in manifest.items() if name != field}))
+    with pytest.raises(DataError, match=field):
+        opened(cache)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"a": ' + "9" * 10_000 + "}", "\ud800"])
 def test_a_manifest_that_is_no_table_is_one_line(cache, text):
     (cache / MANIFEST).write_bytes(text.encode("utf-8", "surrogatepass"))

@@ -157,3 +157,29 @@ def test_no_worker_outlives_its_parent(tmp_path, end):
     # The pipe ends with the last process, the one that frees shared memory.
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == (0 if end is None else -end)
+
+
+KILLED_AT_THE_START = """
+import os, signal
+from multiprocessing import util
+from tests.data.test_workers import Squares
+from vqdiffusion_jax.data.read_ahead import read_ahead
+
+start = util.spawnv_passfds
+
+def started(path, arguments, *others):
+    start(path, arguments, *others)
+    if any("spawn_main" in str(argument) for argument in arguments):  # not the process that frees shared memory
+        os.kill(os.getpid(), signal.SIGKILL)
+
+util.spawnv_passfds = started
+next(read_ahead(Squares(), threads=1, ahead=1, workers=2))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_workers_of_a_command_that_is_killed_as_they_start_say_nothing():
+    environment = os.environ | {"PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", KILLED_AT_THE_START]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == -signal.SIGKILL and done.stderr == ""

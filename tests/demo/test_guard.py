@@ -215,6 +215,30 @@ def test_a_slow_body_is_given_up_and_holds_no_other():
     assert asyncio.run(all_of_them()) == {408}
 
 
+def test_bodies_that_the_application_has_not_taken_count():
+    """However many requests wait behind one that is answered, their bodies take no more memory than is allowed."""
+    may, taken = asyncio.Event(), []
+
+    async def app(scope, receive, send):
+        await may.wait()
+        taken.append(len((await receive())["body"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    guard = PageGuard(app, access=Access("127.0.0.1"), limits=Limits(bodies_bytes=2500))
+
+    async def ask():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url=HERE) as browser:
+            waiting = [asyncio.ensure_future(browser.post("/", content=b"x" * 1000)) for _ in range(3)]
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            assert [one.result().status_code for one in done] == [503] and not taken
+            may.set()
+            statuses = sorted([(await one).status_code for one in waiting])
+            return statuses, (await browser.post("/", content=b"x" * 2000)).status_code
+
+    assert asyncio.run(ask()) == ([200, 200, 503], 200) and taken == [1000, 1000, 2000]
+
+
 def test_an_error_is_one_line_of_the_log(caplog):
     answer, _ = asked("GET", "/broken")
     (record,) = caplog.records

@@ -13,6 +13,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from multiprocessing import spawn
 from multiprocessing.util import Finalize
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +25,11 @@ _Result = TypeVar("_Result")
 # Signals to a whole process group: of Ctrl-C, and of ``timeout``, Slurm and systemd.
 _TO_THE_GROUP = ("SIGINT", "SIGTERM")
 _EXIT_CODE = re.compile(r"Worker process was terminated unexpectedly with exit code (-?\d+)")
+# The pipe ends shortly before the parent does.
+_SILENT = (
+    "import os, sys, time; sys.excepthook = lambda *error: "
+    "time.sleep(0.5) or os.getppid() != {parent} or sys.__excepthook__(*error); "
+)
 _NO_WARNING = "ignore:resource_tracker:UserWarning"
 _LESS_MEMORY = "with fewer workers (--config.workers) or a smaller data.prefetch_batches they need less memory"
 
@@ -138,7 +144,8 @@ def _without_signals(make: Callable[[], _Result]) -> _Result:
     def call() -> None:
         try:
             _mask(signal.SIG_BLOCK)
-            result = make()
+            with _silent_orphans():
+                result = make()
         except BaseException as error:
             done.set_exception(error)
         else:
@@ -146,6 +153,28 @@ def _without_signals(make: Callable[[], _Result]) -> _Result:
 
     threading.Thread(target=call, name="start-workers", daemon=True).start()
     return done.result()
+
+
+@contextlib.contextmanager
+def _silent_orphans() -> Iterator[None]:
+    """Make processes that start meanwhile end without a traceback if this one ends before it has told them all.
+
+    What they are told, by a pipe, then breaks off.  Python offers no place for code before that but the command.
+    """
+    command_of = spawn.get_command_line
+
+    def get_command_line(**named: Any) -> list[str]:
+        command = command_of(**named)
+        if "-c" in command:  # not so in a frozen program
+            at = command.index("-c") + 1
+            command[at] = _SILENT.format(parent=os.getpid()) + command[at]
+        return command
+
+    spawn.get_command_line = get_command_line
+    try:
+        yield
+    finally:
+        spawn.get_command_line = command_of
 
 
 def _mask(how: int) -> None:

@@ -197,7 +197,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def _check_types(file: Path, manifest: dict[str, Any]) -> None:
     """Raise DataError for a field of the manifest that is not as ``make_manifest`` writes it."""
     empty = manifest.get("empty_text")
-    fits = {name: isinstance(manifest.get(name), kind) for name, kind in _TEXTS_AND_TABLES.items()}
+    fits = {name: name in manifest and isinstance(manifest[name], kind) for name, kind in _TEXTS_AND_TABLES.items()}
     fits |= {
         name: type(manifest.get(name)) is int and least <= manifest[name] <= most
         for name, (least, most) in _NUMBERS.items()

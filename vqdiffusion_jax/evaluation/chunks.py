@@ -21,6 +21,8 @@ from ..user_files import read_json
 
 _MOST_INDEX = 2**24  # bytes of index.json
 
+_NUMBERS = "biuf"  # kinds of types
+
 SECONDS = "seconds"  # how long a chunk took; stands beside the rows and never enters a score
 
 
@@ -118,12 +120,16 @@ class ChunkStore:
 
     def _read(self, chunk: int, name: str) -> np.ndarray:
         """Return an array of a chunk.  Raises EvaluationError for a chunk that is not there, damaged or lacks it."""
+        shape = () if name == SECONDS else (len(self.pictures(chunk)),)
         try:
-            return read_npz(self.path(chunk), (name,))[name]
+            array = read_npz(self.path(chunk), (name,))[name]
         except (OSError, ValueError, KeyError):
+            array = None
+        if array is None or array.dtype.kind not in _NUMBERS or array.shape[: len(shape) or None] != shape:
             raise EvaluationError(
                 f"{self.path(chunk)} is not there, is damaged or lacks {name}; delete it and run again"
-            ) from None
+            )
+        return array
 
     def all(self, name: str) -> np.ndarray:
         """Return all rows of ``name``: (count, ...)."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -39,6 +39,14 @@ def router(service: Service, *, address: str | None = None) -> APIRouter:
         drawn = await service.drawn(wanted, lambda: _left(request))
         return JSONResponse(service.answer(asked, drawn, address or str(request.base_url)))
 
+    async def edited(request: Request) -> tuple[Asked, list[Picture]]:
+        fields, files = await _form(request)
+        table = table_of_form(fields, inputs(limits, edits=True))
+        return await run_in_threadpool(service.edit, table, files)
+
+    # An unpacked picture takes much memory.  The guard counts the bodies of those that wait, and bounds their sum.
+    reading = asyncio.Lock()
+
     @made.post(
         "/v1/images/generations",
         summary="Draw pictures",
@@ -48,8 +56,8 @@ def router(service: Service, *, address: str | None = None) -> APIRouter:
     )
     @told
     async def generations(request: Request) -> Response:
-        table = table_of(await request.body())
-        return await pictures(request, *await run_in_threadpool(service.generation, table))
+        body = await request.body()
+        return await pictures(request, *await run_in_threadpool(lambda: service.generation(table_of(body))))
 
     @made.post(
         EDITS,
@@ -60,9 +68,9 @@ def router(service: Service, *, address: str | None = None) -> APIRouter:
     )
     @told
     async def edits(request: Request) -> Response:
-        fields, files = await _form(request)
-        table = table_of_form(fields, inputs(limits, edits=True))
-        return await pictures(request, *await run_in_threadpool(service.edit, table, files))
+        async with reading:
+            asked = await edited(request)
+        return await pictures(request, *asked)
 
     @made.get("/v1/models", summary="The model of this server", tags=["models"])
     async def models() -> dict[str, Any]:
@@ -128,9 +136,13 @@ async def _form(request: Request) -> tuple[dict[str, str], dict[str, bytes]]:
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise ApiError("the body must be multipart/form-data, with the file image")
     try:
-        form = await request.form(max_files=2, max_fields=_MOST_FIELDS)
+        async with request.form(max_files=2, max_fields=_MOST_FIELDS) as form:
+            return await _read(form)
     except HTTPException as error:
         raise ApiError(f"the form cannot be read: {error.detail}") from error
+
+
+async def _read(form: FormData) -> tuple[dict[str, str], dict[str, bytes]]:
     fields: dict[str, str] = {}
     files: dict[str, bytes] = {}
     for key, value in form.multi_items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from types import FrameType
+import socket
 
 import uvicorn
 
@@ -23,9 +23,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Not where the signal comes: the thread that it interrupts may be changing the queue.
         self._service.batches.close()
-        super().handle_exit(sig, frame)
+        await super().shutdown(sockets)
 
 
 def server_of(service: Service, access: Access, *, port: int, address: str | None = None) -> Server:

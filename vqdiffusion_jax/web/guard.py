@@ -36,7 +36,7 @@ class Guard:
     def __init__(self, app: App, *, access: Access, limits: Bounds):
         self._app, self._access, self._limits = app, access, limits
         self._logins = Allowance(limits.logins_a_minute, 60.0)
-        self._held = 0  # bytes of bodies on their way
+        self._held = 0  # bytes of bodies on their way, and of those that the application has not taken
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -142,16 +142,21 @@ class Guard:
             return await busy(request.scope, receive, send)
         if (own := self.answer_of_its_own(request, body)) is not None:
             return await own(request.scope, receive, send)
-        given = False
+        waiting = [body]  # counted, and kept, until the application takes it
+        self._held += len(body)
+        del body
 
         async def replay() -> Message:
-            nonlocal given
-            if given:
+            if not waiting:
                 return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            taken = waiting.pop()
+            self._held -= len(taken)
+            return {"type": "http.request", "body": taken, "more_body": False}
 
-        await self._app(request.scope, replay, send)
+        try:
+            await self._app(request.scope, replay, send)
+        finally:
+            self._held -= sum(map(len, waiting))
 
     async def _read(self, receive: Receive, most: int) -> bytes | None:
         """Return the body of a request; None if it, or all those on their way, are too large, or the client left."""
