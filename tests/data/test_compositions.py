@@ -21,6 +21,7 @@ from vqdiffusion_jax.data.scenes.held_out import is_held_out
 from vqdiffusion_jax.data.scenes.words import COLOURS
 from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.errors import ConfigError, DataError
+from vqdiffusion_jax.text.known_words import read_words, words_of, write_words
 
 CONCEPTS = ["red apple", "cat face", "umbrella", "glasses", "glass of milk", "star", "letter a"]
 STYLES = ["noto", "twemoji", "plain"]
@@ -261,3 +262,19 @@ def test_tokens_put_together_are_those_of_the_picture(source):
         tokens.tokens(source.composition(i))
     fives = sum(len(source.composition(i).cells) == 5 for i in range(400))
     assert len(calls) <= fives < 40  # the middle one of five meets its neighbours
+
+
+def test_known_words_are_those_of_the_captions(source, tmp_path):
+    """Whatever a caption says is known; of the words besides names, all that this library's drawings allow are said."""
+    rng, known, said = np.random.default_rng(0), source.known_words, set()
+    for index in range(4000):
+        text = caption(source.composition(index), source.library, rng)
+        assert known.unknown(text) == [], text
+        said.update(words_of(text))
+    # Styles and colours that none of these drawings has are words of other libraries' captions.
+    other = {"3d", "outlined", "gradient", "simple", "cartoon", "brown"}
+    assert known.words <= said | other, known.words - said
+    assert known.names[:2] == ("apple", "cat") and {"kitty", "glass of milk"} <= set(known.names)
+    assert known.unknown("two kittens on a zorbl") == ["zorbl"] and known.nearest("umbrela") == "umbrella"
+    write_words(tmp_path, known)
+    assert read_words(tmp_path) == known

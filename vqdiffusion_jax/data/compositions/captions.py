@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...text.known_words import words_of
+from ..scenes.words import COLOURS
+from .colours import WORDS
 from .composition import Composition, Thing
 from .layouts import SMALL
 from .library import ANY_COLOUR, Library
@@ -39,9 +42,21 @@ _RELATIONS = {
 }
 _BESIDE = ("next to", "beside")
 _BACKGROUNDS = ("on {a} background", "on {a} background", "on {colour}", "with {a} background", ", {colour} background")
+_BACKGROUNDS_BEFORE = ("{colour} background with", "{colour} background,")
+_SIZES = {"small": ("small", "little", "tiny"), "big": ("big", "large")}
+_GREYS = ("grey", "gray")
 _OPENINGS = ("a picture of", "picture of", "an emoji of", "a drawing of", "draw")
 _TELL_STYLE, _TELL_NATURAL_COLOUR, _TELL_ANY_COLOUR = 0.15, 0.25, 0.6
 _TELL_WHITE, _USUAL_NAME, _ARTICLE = 0.15, 0.6, 0.65
+
+
+def words_besides_names() -> frozenset[str]:
+    """Return all words of ``caption`` but those of the things' names, whatever styles and colours a library has."""
+    wordings = [*_NUMBERS.values(), *_PLACES.values(), *_RELATIONS["horizontal"], *_RELATIONS["vertical"]]
+    wordings += [_BESIDE, _BACKGROUNDS, _BACKGROUNDS_BEFORE, *_SIZES.values(), _GREYS, _OPENINGS]
+    wordings += [tuple(STYLE_WORDS.values()), tuple(COLOURS), WORDS, ("a", "an", "the", "one", "and")]
+    told = (wording.replace("{a}", "").replace("{colour}", "") for several in wordings for wording in several)
+    return frozenset(word for wording in told for word in words_of(wording))
 
 
 def caption(composition: Composition, library: Library, rng: np.random.Generator) -> str:
@@ -55,9 +70,9 @@ def caption(composition: Composition, library: Library, rng: np.random.Generator
     style_told = rng.random() < _TELL_STYLE
     small = not several and composition.cells[0].side == SMALL
     size_told = small and (composition.place == "centre" or rng.random() < 0.5)
-    size = _pick(("small", "little", "tiny"), rng) if size_told else ""
+    size = _pick(_SIZES["small"], rng) if size_told else ""
     if not several and not small and rng.random() < 0.05:
-        size = _pick(("big", "large"), rng)
+        size = _pick(_SIZES["big"], rng)
     phrases = [
         _phrase(thing, library, library.names[thing.concept], rng, articles=articles, style_told=style_told, size=size)
         for thing in composition.things
@@ -71,7 +86,7 @@ def caption(composition: Composition, library: Library, rng: np.random.Generator
     if composition.background != "white" or white < _TELL_WHITE:
         colour = "gray" if composition.background == "grey" and rng.random() < 0.5 else composition.background
         if before < 0.06:
-            parts.insert(0, _pick(("{colour} background with", "{colour} background,"), rng).format(colour=colour))
+            parts.insert(0, _pick(_BACKGROUNDS_BEFORE, rng).format(colour=colour))
         else:
             parts.append(_pick(_BACKGROUNDS, rng).format(colour=colour, a=with_article(colour)))
     if opening < 0.04 and not parts[0].endswith((" with", ",")):

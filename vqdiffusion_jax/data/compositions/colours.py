@@ -21,6 +21,7 @@ _TARGETS = {
     "pink": (0.77, 0.15, 355),
 }
 HUES = tuple(_TARGETS)
+WORDS = (*HUES, "brown", "black", "white", "grey")  # of a drawing's palette
 _COLOURED = 0.05  # chroma from which a pixel counts as coloured
 _NEAR, _FAR = 40 / 360, 75 / 360  # hue distances within which a pixel moves with the dominant hue, fully and at all
 _VISIBLE = 0.16  # Oklab distance from the background

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import DataError
-from ..compositions.captions import caption
+from ...text.known_words import KnownWords, words_of
+from ..compositions.captions import caption, words_besides_names
 from ..compositions.composition import Composition
 from ..compositions.grammar import Grammar, draw_composition
 from ..compositions.layouts import CANVAS
 from ..compositions.library import Library
 from ..compositions.render import render
-from ..compositions.vocabulary import choose_concepts
+from ..compositions.vocabulary import Name, choose_concepts
 from ..config import SPLITS
 from ..records import Record
 
@@ -65,6 +66,11 @@ class Compositions:
         self._scale = size // CANVAS
         self._split, self._seed, self._length = SPLITS.index(split), seed, length or _LENGTHS[split]
 
+    @property
+    def known_words(self) -> KnownWords:
+        """The words of the captions, in which a thing has several names."""
+        return words_of_compositions(self.library.names)
+
     def __len__(self) -> int:
         return self._length
 
@@ -79,3 +85,16 @@ class Compositions:
 
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._split, int(index), stream))
+
+
+def words_of_compositions(names: Mapping[str, Sequence[Name]]) -> KnownWords:
+    """Return the words of compositions of things with these names: the usual names, then the others.
+
+    Plurals are among the other words, since no thing is called by one.
+    """
+    usual = [several[0].text for several in names.values()]
+    others = [name.text for several in names.values() for name in several[1:]]
+    known = words_besides_names()
+    plurals = {word for several in names.values() for name in several for word in words_of(name.plural)}
+    own = {word for name in (*usual, *others) for word in words_of(name)}
+    return KnownWords(tuple(dict.fromkeys([*usual, *others])), known | (plurals - own))
