@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType
 
-from vqdiffusion_jax.models.attention import attention
+from vqdiffusion_jax.models.attention import _cudnn_supports, attention, cudnn_refusal, evened
 from vqdiffusion_jax.models.layers import Attention
 from vqdiffusion_jax.sharding import AXES
 
@@ -132,6 +132,76 @@ def test_cudnn_without_a_gpu_warns_and_falls_back():
     with pytest.warns(UserWarning, match="needs a CUDA GPU"):
         got = attention(*qkv, implementation="cudnn")
     np.testing.assert_allclose(got, by_hand(*qkv), atol=1e-5)
+
+
+def test_cudnn_says_why_it_is_not_taken():
+    refusal = cudnn_refusal((64, 2, 64), (64, 2, 64), "float32")
+    assert refusal and "not float32" in refusal and "\n" not in refusal
+
+
+@pytest.fixture
+def cudnn_9(monkeypatch):
+    """Let JAX lower for cuDNN as where its package is installed; lowering asks for nothing but its version."""
+    module = "jax._src.cudnn.fused_attention_stablehlo"
+    monkeypatch.setattr(f"{module}.check_cudnn_version", lambda: 92800)
+    answers = (_cudnn_supports, cudnn_refusal)
+    for asked in answers:
+        asked.cache_clear()
+    yield
+    for asked in answers:
+        asked.cache_clear()
+
+
+@pytest.mark.parametrize("implementation", ["auto", "cudnn"])
+@pytest.mark.parametrize(
+    "width, length, context, causal",
+    [(88, 1024, 1024, False), (88, 1024, 77, False), (64, 1024, 77, False), (32, 256, 256, False), (64, 77, 77, True)],
+)
+def test_a_program_for_a_gpu_that_is_not_here_has_cudnn_attention(
+    cudnn_9, implementation, width, length, context, causal
+):
+    """At every released shape, CLIP's odd context too, in sampling and in training."""
+    if jax.default_backend() == "gpu":
+        pytest.skip("this machine has a GPU, which is asked itself")
+    qkv = [jax.ShapeDtypeStruct((2, n, 4, width), "bfloat16") for n in (length, context, context)]
+
+    def mixed(*qkv):
+        return attention(*qkv, causal=causal, implementation=implementation)
+
+    def gradient(*qkv):
+        return jax.grad(lambda *qkv: mixed(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2))(*qkv)
+
+    def lowered(function, platform):
+        return jax.jit(function).trace(*qkv).lower(lowering_platforms=(platform,)).as_text()
+
+    assert "__cudnn$fmha" in lowered(mixed, "cuda") and "dot_general" not in lowered(mixed, "cuda")
+    assert "__cudnn$fmhaSoftmaxBackward" in lowered(gradient, "cuda")
+    assert "__cudnn" not in lowered(mixed, "cpu") + lowered(mixed, "tpu")
+
+
+def test_cudnn_is_not_taken_where_jax_refuses_the_shape(cudnn_9):
+    qkv = draw(64, 12, dtype="bfloat16")
+    assert "__cudnn" not in jax.jit(attention).trace(*qkv).lower(lowering_platforms=("cuda",)).as_text()
+    with pytest.warns(UserWarning, match="head dim must be"):
+        attention(*qkv, implementation="cudnn")
+
+
+@pytest.mark.parametrize("length, context, causal", [(16, 7, False), (9, 7, False), (9, 8, False), (7, 7, True)])
+def test_odd_lengths_filled_up_change_nothing(length, context, causal):
+    """The form of cuDNN's backward pass, computed by XLA."""
+    qkv = draw(length, 8, context)
+    target = jax.random.normal(jax.random.key(9), qkv[0].shape)
+
+    def gradient(form):
+        return jax.grad(lambda *qkv: (form(*qkv) * target).sum(), argnums=(0, 1, 2))(*qkv)
+
+    def filled(*qkv):
+        return evened(*qkv, causal=causal, implementation="xla")
+
+    np.testing.assert_allclose(filled(*qkv), by_hand(*qkv, causal=causal), atol=1e-5)
+    plain = gradient(lambda *qkv: attention(*qkv, causal=causal, implementation="xla"))
+    for got, want in zip(gradient(filled), plain, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_unknown_implementation():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +68,7 @@ def attention(
         key,
         value,
         cpu=functools.partial(_blocked if blocks_help else _plain, causal=causal),
-        cuda=functools.partial(_cudnn if cudnn else _xla, causal=causal),
+        cuda=(lambda *qkv: _cudnn(*qkv, causal)) if cudnn else functools.partial(_xla, causal=causal),
         default=functools.partial(_xla_or_fused, causal=causal),
     )
 
@@ -97,8 +98,41 @@ def _xla(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) ->
     return jax.nn.dot_product_attention(query, key, value, is_causal=causal, implementation="xla")
 
 
-def _cudnn(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _cudnn(query: jax.Array, key: jax.Array, value: jax.Array, causal: bool) -> jax.Array:
     return jax.nn.dot_product_attention(query, key, value, is_causal=causal, implementation="cudnn")
+
+
+def _cudnn_forward(query: jax.Array, key: jax.Array, value: jax.Array, causal: bool) -> tuple[jax.Array, Any]:
+    # CLIP's context of 77 is odd.  JAX takes odd lengths in the forward pass alone.
+    return jax.vjp(functools.partial(evened, causal=causal, implementation="cudnn"), query, key, value)
+
+
+def _cudnn_backward(causal: bool, backward: Any, cotangent: jax.Array) -> tuple[jax.Array, ...]:
+    return backward(cotangent)
+
+
+_cudnn.defvjp(_cudnn_forward, _cudnn_backward)
+
+
+def evened(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool, implementation: Any) -> jax.Array:
+    """Return ``jax.nn.dot_product_attention`` of lengths that are filled up to even ones; no query sees the filling."""
+    length, context = query.shape[1], key.shape[1]
+
+    def even(x: jax.Array) -> jax.Array:
+        return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) if x.shape[1] % 2 else x
+
+    # A causal query sees no later key, so that filling behind the keys needs no mask of its own.
+    lengths = jnp.full(key.shape[:1], context, jnp.int32) if context % 2 and not causal else None
+    mixed = jax.nn.dot_product_attention(
+        even(query),
+        even(key),
+        even(value),
+        is_causal=causal,
+        key_value_seq_lengths=lengths,
+        implementation=implementation,
+    )
+    return mixed[:, :length]
 
 
 def _plain(query: jax.Array, key: jax.Array, value: jax.Array, **options) -> jax.Array:
@@ -168,33 +202,37 @@ def _head_major(
 
 @functools.cache
 def _cudnn_supports(query_shape: tuple, key_shape: tuple, dtype: str, causal: bool, asked_for: bool) -> bool:
-    """Return whether cuDNN's fused attention, forward and backward, compiles for these (length, heads, head width).
+    """Return whether cuDNN's attention is taken for these (length, heads, head width).
 
-    The shapes that it takes depend on the cuDNN version and the GPU, so it is asked, once a shape.  In a process
-    without a GPU a program may still be lowered for one; JAX's own rules decide then, which need cuDNN installed.
-    Warns if it was asked for, or expected to work, and does not.
+    Warns if it was asked for, or expected to work, and is not.
+    """
+    refusal = cudnn_refusal(query_shape, key_shape, dtype, causal)
+    # In a process without a GPU few programs are lowered for one, and nobody need hear of the others.
+    if refusal and (asked_for or (jax.default_backend() == "gpu" and dtype in HALF_DTYPES)):
+        warnings.warn(refusal, stacklevel=3)
+    return refusal is None
+
+
+@functools.cache
+def cudnn_refusal(query_shape: tuple, key_shape: tuple, dtype: str, causal: bool = False) -> str | None:
+    """Return in a line why a program for an NVIDIA GPU does without cuDNN's attention, or None if it has it.
+
+    Shapes are (length, heads, head width).  Those that cuDNN takes depend on its version and the GPU, so it is asked,
+    once a shape, to compile the forward and the backward pass.  In a process without a GPU a program may be lowered for
+    one; JAX's own rules decide then, which need cuDNN's package installed (nvidia-cudnn-cu13, or -cu12).
     """
     if dtype not in HALF_DTYPES:
-        if asked_for:
-            warnings.warn(
-                f"attention='cudnn' needs a CUDA GPU and {' or '.join(HALF_DTYPES)}, not {dtype}; using 'auto'",
-                stacklevel=3,
-            )
-        return False
-    on_gpu = jax.default_backend() == "gpu"
+        return f"attention='cudnn' needs a CUDA GPU and {' or '.join(HALF_DTYPES)}, not {dtype}; using 'auto'"
     query = jax.ShapeDtypeStruct((1, *query_shape), dtype)
     key = jax.ShapeDtypeStruct((1, *key_shape), dtype)
-    gradient = jax.grad(lambda *qkv: _cudnn(*qkv, causal=causal).astype(jnp.float32).sum(), argnums=(0, 1, 2))
+    forward = functools.partial(_cudnn, causal=causal)
+    gradient = jax.grad(lambda *qkv: forward(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2))
     try:
-        lowered = jax.jit(gradient).trace(query, key, key).lower(lowering_platforms=("cuda",))
-        if on_gpu:
-            lowered.compile()
+        for function in (forward, gradient):
+            lowered = jax.jit(function).trace(query, key, key).lower(lowering_platforms=("cuda",))
+            if jax.default_backend() == "gpu":
+                lowered.compile()
     except Exception as error:  # cuDNN, XLA and JAX each refuse in their own type; any refusal means the same
-        if asked_for or on_gpu:
-            reason = str(error).strip().split("\n")[0]
-            warnings.warn(
-                f"cuDNN attention is not available for query {query_shape} in {dtype}, using XLA's: {reason}",
-                stacklevel=3,
-            )
-        return False
-    return True
+        reason = str(error).strip().split("\n")[0]
+        return f"cuDNN attention is not available for query {query_shape} in {dtype}, using XLA's: {reason}"
+    return None
