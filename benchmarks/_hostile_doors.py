@@ -16,8 +16,10 @@ from benchmarks import _hostile_mutations as mutate
 from benchmarks._hostile_behind_flags import FLAG_DOORS
 from benchmarks._hostile_commands import config_file, config_override, flags_of_modes
 from benchmarks._hostile_formats import FORGERS, of_picture
+from benchmarks._hostile_requests import REQUEST_DOORS
 from benchmarks._hostile_sources import SOURCE_DOORS
 from benchmarks._hostile_specimens import STATE, torch_file
+from benchmarks._hostile_strangers import STRANGERS_DOORS
 from vqdiffusion_jax import loading
 from vqdiffusion_jax.checkpoint import TrainingCheckpoints
 from vqdiffusion_jax.cli.step_schedule import _read_bound
@@ -337,4 +339,6 @@ DOORS: dict[Callable[[Case], None], int] = {  # how often each is tried
     config_override: 8,
     **SOURCE_DOORS,
     **FLAG_DOORS,
+    **STRANGERS_DOORS,
+    **REQUEST_DOORS,
 }

@@ -145,11 +145,11 @@ def emoji_packages(case: Case) -> None:
 def _damaged(case: Case, name: str) -> DataConfig:
     root = case.folder(f"sources/{name}", as_name=name)
     if case.draw.random() < 0.3:
-        _disturb(root, case.draw)
+        disturb(root, case.draw)
     return DataConfig(source=name, root=str(root), options=LAYOUTS[name], max_broken=3, read_threads=1)
 
 
-def _disturb(root: Path, draw: random.Random) -> None:
+def disturb(root: Path, draw: random.Random) -> None:
     """Put something beside or in place of the files and folders of a data set that does not belong there."""
     folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())]
     place = draw.choice(folders)

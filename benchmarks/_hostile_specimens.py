@@ -80,8 +80,10 @@ def make(folder: Path) -> None:
     _cache(folder / "cache", model)
     from benchmarks._hostile_behind_flags import make_files  # which import this module
     from benchmarks._hostile_sources import make_sources
+    from benchmarks._hostile_strangers import make_strangers
 
     make_files(folder / "files")
+    make_strangers(folder / "strangers", model)
     make_sources(folder / "sources")
 
 

@@ -13,7 +13,10 @@ from vqdiffusion_jax.errors import ConfigError
 MODEL = preset("tiny_text")
 CONFIGS = {VQGANConfig: MODEL.codec, TokenizerConfig: MODEL.tokenizer, ScheduleConfig: MODEL.schedule}
 REPO = Path(__file__).resolve().parents[1]
-DOORS = "checkpoint,clip,mapping,yaml_file,model_config,statistics,protocol,recipe,report,upload,picture,form"
+DOORS = (
+    "checkpoint,clip,mapping,yaml_file,model_config,statistics,protocol,recipe,report,upload,picture,form,lora,"
+    "known_words,bucket"
+)
 
 
 def test_two_hundred_hostile_inputs_end_well():

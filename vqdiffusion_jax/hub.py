@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from .embedded import NAMES, folder_of, is_embedded
-from .errors import CheckpointError, ConfigError, did_you_mean, one_line
+from .errors import CheckpointError, ConfigError, did_you_mean, one_line, shown
 from .hub_files import Chosen, Wanted, choose
 from .storage.copies import here
+from .user_files import read_text
 
 SCHEME = "hf://"
 OPTIONS = (
@@ -46,6 +47,8 @@ _WHOLE = re.compile(
     rf"hf:/{{1,2}}(?:models/)?({_NAME})(?:@({_REVISION}))?(?:/(.*?))?/?"
 )  # Path("hf://a") has one slash
 _FILES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".json", ".yaml", ".yml", ".npy", ".npz")
+_COMMIT = re.compile(r"[0-9A-Za-z_-]+")
+_MOST_REFERENCE = 1000  # bytes of the name of a commit
 _LOG_IN = "log in with `hf auth login`, set HF_TOKEN or give token="
 
 
@@ -260,6 +263,7 @@ def _cached(address: Address, shared: Mapping[str, Any]) -> tuple[Path, list[str
     import huggingface_hub
 
     where = {"revision": shared["revision"], "cache_dir": shared["cache_dir"]}
+    _check_reference(Path(where["cache_dir"] or huggingface_hub.constants.HF_HUB_CACHE), address)
     # A pattern that no file has: whether the snapshot is whole is checked for the files that are needed.
     folder = Path(huggingface_hub.snapshot_download(address.repo, allow_patterns=["/"], local_files_only=True, **where))
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
@@ -270,6 +274,26 @@ def _cached(address: Address, shared: Mapping[str, Any]) -> tuple[Path, list[str
         except Exception:  # no list was kept, as by an older release
             return folder, names
     return folder, names
+
+
+def _check_reference(cache: Path, address: Any) -> None:
+    """Raise CheckpointError unless the file in which the cache keeps the commit of a branch names a folder beside it.
+
+    huggingface_hub opens whatever is there, and takes what it says for a path.
+    """
+    folder = f"models--{address.repo.replace('/', '--')}"
+    file = cache / folder / "refs" / (address.revision or "main")
+    if not os.path.lexists(file):
+        return
+    try:
+        commit = read_text(file, most=_MOST_REFERENCE)
+        wrong = None if _COMMIT.fullmatch(commit) else f"it holds {shown(commit)}, which is no commit"
+    except OSError as error:
+        wrong = error.strerror
+    except ValueError:
+        wrong = "it is no text"
+    if wrong is not None:
+        raise CheckpointError(f"{file} is damaged ({wrong}); delete {cache / folder} to fetch all of it again")
 
 
 def _placed(address: Address, folder: str | Path, chosen: Chosen) -> Located:

@@ -179,8 +179,20 @@ def test_names_that_lead_elsewhere_are_left_out():
     folder = new_folder("memory")
     put(f"{folder}/one.txt", b"1")
     objects = Objects(folder)
-    objects._files.store[f"{objects._path}/../outside.txt"] = objects._files.store[f"{objects._path}/one.txt"]
+    for name in ("../outside.txt", "a/" * 2000 + "nested.txt"):
+        objects._files.store[f"{objects._path}/{name}"] = objects._files.store[f"{objects._path}/one.txt"]
     assert list(objects.sizes()) == ["one.txt"]
+
+
+@pytest.mark.parametrize("size", [-1, 10**400, "5", float("nan"), []])
+def test_a_size_that_is_none_is_told(monkeypatch, size):
+    folder = new_folder("memory")
+    put(f"{folder}/one.txt", b"1")
+    objects = Objects(folder)
+    listed = {f"{objects._path}/one.txt": {"size": size, "type": "file"}}
+    monkeypatch.setattr(objects._files, "find", lambda *_, **__: listed)
+    with pytest.raises(StorageError, match="one.txt cannot be read: its size is listed as"):
+        objects.sizes()
 
 
 def test_copies_go_with_the_process_and_those_of_killed_ones_with_the_next(tmp_path):

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import StorageError, brief, one_line
+from ..errors import StorageError, brief, one_line, shown
 from .addresses import filesystem
 
 PROBE = ".vqdiffusion-probe"
 _AT_ONCE = 8
+_LARGEST = 2**60  # bytes of an object
+_LONGEST_NAME = 1024  # bytes, of S3 and Google; a longer one is nested deeper than folders are made
 _UNWRITABLE = "cannot be written to"
 
 
@@ -43,8 +45,15 @@ class Objects:
         for path, about in found.items():
             name = path[len(self._path) :].strip("/")
             if about.get("type") != "directory" and not path.endswith("/") and _is_usable(name):
-                sizes[name] = int(about.get("size") or 0)
+                sizes[name] = self._size_of(name, about.get("size"))
         return sizes
+
+    def _size_of(self, name: str, size: Any) -> int:
+        if size is None:
+            return 0
+        if not isinstance(size, int) or not 0 <= size < _LARGEST:
+            raise StorageError(f"{self.named(name)} cannot be read: its size is listed as {shown(size)}")
+        return size
 
     def fetch(self, sizes: Mapping[str, int | None], folder: Path) -> None:
         """Copy objects into ``folder``, under their names; the address itself becomes ``folder``, a file.
@@ -134,7 +143,9 @@ def _reason(error: Exception) -> str:
 
 def _is_usable(name: str) -> bool:
     """Return whether a file may have an object's name: no part of it leads elsewhere."""
-    return "\0" not in name and not any(part in (".", "..") or not part for part in name.split("/")) or not name
+    if "\0" in name or len(name) > _LONGEST_NAME:
+        return False
+    return not any(part in (".", "..") or not part for part in name.split("/")) or not name
 
 
 def _watched(done: Iterable[Any], total: int, told: str) -> Iterable[Any]:
