@@ -319,17 +319,17 @@ def _form(server: _Served, draw: random.Random) -> bytes:
     )
     parts += draw.choices(extra, k=draw.choice((0, 1, 1, 2, 3)))
     if draw.random() < 0.1:
-        parts *= draw.choice((40, 3000))
-    body = b""
+        parts = [(about, content[:100]) for about, content in parts] * draw.choice((40, 3000))
+    body = bytearray()
     for about, content in parts:
         head = f"Content-Disposition: form-data; {about}".encode("latin-1", "replace")
         body += b"--b\r\n" + head + draw.choice((b"", b"\r\nContent-Type: image/png")) + b"\r\n\r\n" + content + b"\r\n"
     body += draw.choice((b"--b--\r\n", b"--b--\r\n", b"--b--\r\n", b"", b"--b"))
     if draw.random() < 0.25:
-        body = mutate.of_bytes(body, draw)
+        body = bytearray(mutate.of_bytes(bytes(body), draw))
     kind = draw.choice(_TYPES) if draw.random() < 0.15 else "multipart/form-data; boundary=b"
     headers = [f"Authorization: Bearer {_KEY}", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
-    return _sent(server.port, [_head("POST", _EDITS, "127.0.0.1", headers) + body])
+    return _sent(server.port, [_head("POST", _EDITS, "127.0.0.1", headers) + bytes(body)])
 
 
 def _slow(server: _Served, draw: random.Random) -> bytes:
