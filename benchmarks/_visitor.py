@@ -19,10 +19,10 @@ _ESCAPED = {"&lt;": "<", "&gt;": ">", "&#96;": "`", "&#36;": "$", "&amp;": "&"}
 
 
 class Visitor:
-    """One visit to a page at ``address``; a context."""
+    """One visit to a page at ``address``; a context.  tab: what tells the browser's tab, by default a new one."""
 
-    def __init__(self, address: str, headers: dict[str, str] | None = None):
-        self.address, self.headers = address, headers or {}
+    def __init__(self, address: str, headers: dict[str, str] | None = None, tab: str | None = None):
+        self.address, self.headers, self.tab = address, headers or {}, tab or str(uuid.uuid4())
         self.elements: dict[int, dict[str, Any]] = {}
         self.socket = socketio.AsyncClient(reconnection=False)
         self.socket.on("update", self._update)
@@ -37,7 +37,7 @@ class Visitor:
         for escaped, character in _ESCAPED.items():
             text = text.replace(escaped, character)
         self.elements = {int(number): element for number, element in json.loads(text).items()}
-        query = {"client_id": self.id, "tab_id": str(uuid.uuid4()), "document_id": str(uuid.uuid4())}
+        query = {"client_id": self.id, "tab_id": self.tab, "document_id": str(uuid.uuid4())}
         query |= {"next_message_id": "0", "implicit_handshake": "true"}
         await self.socket.connect(
             f"{self.address}?{httpx.QueryParams(query)}",

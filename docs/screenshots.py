@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.demo.browser import choose, draw, launched, open_page, paint, press, served
 
-VIEW = {"width": 1360, "height": 900}
+DESK = {"viewport": {"width": 1360, "height": 900}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 
 
 def main() -> None:
@@ -24,11 +25,12 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with served(f"--checkpoint={given.checkpoint}") as address, launched() as browser:
-        for name, picture in (("drawing", drawing), ("inpainting", inpainting), ("comparison", comparison)):
-            page = open_page(browser.new_context(viewport=VIEW), address)
+        for picture, device in ((drawing, DESK), (inpainting, DESK), (comparison, DESK), (phone, PHONE)):
+            page = open_page(browser.new_context(**device), address)
             picture(page, given)
-            page.screenshot(path=given.out / f"demo_{name}.png", full_page=True, animations="disabled")
-            print(given.out / f"demo_{name}.png")
+            file = given.out / f"demo_{picture.__name__}.png"
+            page.screenshot(path=file, full_page=device is DESK, animations="disabled")
+            print(file)
 
 
 def drawing(page, given) -> None:
@@ -36,7 +38,7 @@ def drawing(page, given) -> None:
     draw(page, Prompt=given.prompt, Seed=1)
     slider = page.locator(".slider")
     slider.click(position={"x": slider.bounding_box()["width"] * 0.5, "y": 5})
-    page.locator(".caption", has_text="call 5").wait_for()
+    page.locator(".caption", has_text="call 1").wait_for()
 
 
 def inpainting(page, given) -> None:
@@ -51,6 +53,11 @@ def comparison(page, given) -> None:
     """Two strategies in few steps from the same seed."""
     choose(page, "Compare with", "maskgit")
     draw(page, Prompt=given.prompt, Seed=1, Images=2, Steps=8)
+
+
+def phone(page, given) -> None:
+    """A picture on a telephone, whose prompt has a word that the model was not taught."""
+    draw(page, Prompt=f"{given.prompt} on a chair", Seed=1)
 
 
 if __name__ == "__main__":

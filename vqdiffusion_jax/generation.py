@@ -142,8 +142,12 @@ def advance(
 def likeliest(
     model: VQDiffusionModel, prepared: Prepared, request: Request, tokens: jax.Array, timestep: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the likeliest code of every position, (batch, length) int32, and its guided, truncated p(x_0 | x_t)."""
-    log_x0 = _log_x0(model, prepared, request)(tokens, timestep)
+    """Return the likeliest code of every position, (batch, length) int32, and its guided p(x_0 | x_t).
+
+    Truncation keeps the likeliest code and gives it the share of those that it drops; what the network thinks of the
+    code is told by the probability before that.
+    """
+    log_x0 = _log_x0(model, prepared, replace(request, truncation=None))(tokens, timestep)
     return jnp.argmax(log_x0, axis=-1).astype(tokens.dtype), jnp.exp(jnp.max(log_x0, axis=-1))
 
 

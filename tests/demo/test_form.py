@@ -77,7 +77,7 @@ def test_a_form_becomes_settings_and_a_recipe():
         "rounding": "truncate",
         "return_trajectory": False,
     }
-    assert made.caption == "a red apple, seed 7, posterior"
+    assert made.caption_of(1) == "a red apple, seed 7, picture 2 of 2, posterior, 5 calls"
 
 
 def test_each_kind_of_model_is_asked_for_its_own_subject():

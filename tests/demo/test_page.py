@@ -1,13 +1,10 @@
 """The page as a visitor sees it, in a headless browser."""
 
 import base64
-import contextlib
 import json
-import os
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -21,8 +18,6 @@ from tests.demo.browser import (
     choose,
     draw,
     fill,
-    launched,
-    open_page,
     paint,
     press,
     served,
@@ -34,68 +29,6 @@ from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.sampling import outpaint
-
-
-def slow(model):
-    """Return the same model over more timesteps, so that there is time to stop a run."""
-    return replace(
-        model, denoiser=replace(model.denoiser, num_timesteps=100), schedule=replace(model.schedule, num_timesteps=100)
-    )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with contextlib.ExitStack() as stack:
-        try:
-            found = stack.enter_context(launched())
-        except Exception as error:  # Playwright is not there, or finds no browser
-            reason = f"no browser for the tests of the page ({(str(error).splitlines() or [''])[0]}); install Chromium"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
-        yield found
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    return VQDiffusionPipeline(random_network(VQDiffusionModel, slow(preset("tiny_text"))))
-
-
-@pytest.fixture(scope="module")
-def address(browser, pipeline, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("page") / "model"
-    pipeline.save_pretrained(folder)
-    with served(f"--checkpoint={folder}") as address:
-        yield address
-
-
-@pytest.fixture
-def visit_at(browser):
-    """Open the page at an address, each time as another visitor; no other host may be asked for anything."""
-    addresses, asked, contexts = set(), [], []
-
-    def visitor(address):
-        addresses.add(address)
-        contexts.append(browser.new_context(viewport={"width": 1400, "height": 1400}))
-        contexts[-1].on("request", lambda request: asked.append(request.url))
-        return open_page(contexts[-1], address)
-
-    yield visitor
-    for context in contexts:
-        context.close()
-    assert asked and all(url.startswith((*addresses, "data:", "blob:")) for url in asked)
-
-
-@pytest.fixture
-def visit(visit_at, address):
-    """Open the page of the small text model."""
-
-    def visitor():
-        page = visit_at(address)
-        fill(page, Prompt="a red apple")
-        return page
-
-    return visitor
 
 
 def state(page, text):
@@ -140,6 +73,8 @@ def test_two_strategies_side_by_side(visit):
         and page.locator(".picture").count() == 4 == page.locator(".kept").count()
     )
     assert [label.split(",")[0] for label in page.locator(".caption").all_inner_texts()] == ["call 8 of 8"] * 2
+    captions = [text.splitlines()[0] for text in page.locator(".kept").all_inner_texts()]
+    assert captions[-1] == "a red apple, seed 0, picture 1 of 2, posterior, 4 calls" and len(set(captions)) == 4
 
 
 def test_the_settings_of_a_strategy_are_inputs(visit):
@@ -207,7 +142,7 @@ def test_outpainting_keeps_the_whole_picture_and_draws_the_margin(visit, side, m
     page, picture = visit(), colours()
     page.get_by_text("Start from a picture").click()
     press(page, side)
-    page.locator(".mistake", has_text="there is no picture to extend; upload one first").wait_for()
+    page.locator(".start-mistake", has_text="there is no picture to extend; upload one first").wait_for()
     upload(page, picture)
     before = source(page, ".mask-editor")
     press(page, side)
@@ -290,16 +225,18 @@ def test_absurd_numbers_are_refused_with_a_message(visit):
     assert page.locator(".mistake").inner_text() == ""
 
 
-def test_bad_uploads_are_refused_with_a_message(visit, address):
+def test_bad_uploads_are_refused_with_a_message(visit, address, tmp_path):
     page = visit()
     page.get_by_text("Start from a picture").click()
     many = BytesIO()
-    Image.new("1", (6000, 6000)).save(many, format="PNG")
+    Image.new("1", (12_000, 12_000)).save(many, format="PNG")
     for name, data, message in (
         ("notes.png", b"no picture at all", "the file cannot be used: it is no picture"),
-        ("huge.png", many.getvalue(), "it is 6000 x 6000 pixels; at most"),
-        ("long.png", bytes(11 * 2**20), "the file has more than 10 MiB"),
+        ("huge.png", many.getvalue(), "it is 12000 x 12000 pixels; at most"),
+        ("long.png", bytes(33 * 2**20), "the file has more than 32 MiB"),
     ):
-        page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
-        page.locator(".mistake", has_text=message).wait_for()
+        (tmp_path / name).write_bytes(data)
+        page.locator("input[type=file]").set_input_files(tmp_path / name)
+        page.locator(".start-mistake", has_text=message).wait_for()
+    assert page.locator(".mistake").inner_text() == ""
     assert page.request.post(address, data=bytes(11 * 2**20)).status == 413

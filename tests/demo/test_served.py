@@ -119,6 +119,22 @@ def test_a_closed_page_ends_its_run_and_the_next_is_drawn(page):
     assert asyncio.run(visit()) < 10  # far less than the run that was closed, and the time to reconnect
 
 
+def test_a_tab_that_comes_back_goes_on_with_its_run_and_no_other_tab_sees_it(page):
+    async def visit():
+        async with Visitor(page, tab="1f0a") as first:
+            await first.fill(Prompt="a", Steps=10, Images=8)
+            await first.press("Draw")
+            await first.wait("status", "drawing")
+            async with Visitor(page, tab="1f0a") as again, Visitor(page) as other:
+                await again.wait("status", "drawing")
+                await again.press("Stop")
+                await again.wait("status", "stopped")
+                assert again.find(label="Prompt")["props"].get("value") == "a"
+                assert other.text("status") == "" and not other.find(label="Prompt")["props"].get("value")
+
+    asyncio.run(visit())
+
+
 def test_ctrl_c_ends_the_server_in_seconds_and_the_log_holds_no_traceback(folder):
     with served(f"--checkpoint={folder}") as page:
 

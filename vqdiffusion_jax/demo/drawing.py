@@ -17,8 +17,8 @@ class Snapshot:
 
     picture: (height, width, 3) uint8, with the likeliest codes in place of [MASK]; grey before the first call.
     masked: (rows, columns) bool, which tokens are still [MASK].
-    confidence: (rows, columns) float32, the largest p(x_0 | x_t) of each token, guided and truncated: its purity before
-    the division by the picture's largest (improved VQ-Diffusion, Algorithm 2); 0 before the first call.
+    confidence: (rows, columns) float32, the largest p(x_0 | x_t) of each token, guided and not truncated: truncation
+    would raise it, up to 1 where a single code is left; 0 before the first call.
     """
 
     picture: np.ndarray

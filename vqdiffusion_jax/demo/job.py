@@ -63,11 +63,11 @@ class Job:
         found = {name: getattr(self.settings, name) for name in PICTURES}
         return {name: picture for name, picture in found.items() if picture is not None}
 
-    @property
-    def caption(self) -> str:
-        """The job in a few words."""
+    def caption_of(self, index: int) -> str:
+        """Return picture ``index`` in a few words, other than those of the job's other pictures."""
         shown = self.recipe.get("prompt", self.recipe.get("class_labels"))
-        parts = (shown, f"seed {self.recipe['seed']}", self.strategy)
+        number = f"picture {index + 1} of {self.count}" if self.count > 1 else None
+        parts = (shown, f"seed {self.recipe['seed']}", number, self.strategy, f"{self.usual_calls} calls")
         return ", ".join(str(part) for part in parts if part is not None)
 
     def recipe_of(self, index: int) -> dict[str, Any]:

@@ -9,16 +9,18 @@ from .job import Job
 from .pictures import as_url, token_grid
 from .widgets import CRISP
 
-_WIDTHS = {1: "w-72", 2: "w-48"}  # of a picture, by the number of pictures on the page; narrower for more
+# Width of a picture and its tokens, at most, by the number of pictures on the page; narrower for more.
+_WIDTHS = {1: "36rem", 2: "24rem"}
+_NARROW = "16rem"
 
 
 class JobView:
     """A view of one job, empty at first."""
 
     def __init__(self):
-        with ui.column().classes("job grow basis-0 gap-2") as self.box:
+        with ui.column().classes("job gap-2") as self.box:
             self.title = ui.label().classes("text-lg")
-            self.rows = ui.row().classes("gap-4")
+            self.rows = ui.element("div").classes("pairs")
             self.caption = ui.label().classes("caption text-sm")
         self.end()
 
@@ -35,12 +37,12 @@ class JobView:
         self.end()
         self.box.set_visibility(True)
         self.title.text = job.strategy
-        width = _WIDTHS.get(job.count * beside, "w-32")
+        width = _WIDTHS.get(job.count * beside, _NARROW)
         with self.rows:
             for _ in range(job.count):
-                with ui.row().classes("gap-1 no-wrap"):
-                    picture = ui.interactive_image(size=(1, 1)).classes(f"picture {width}").style(CRISP)
-                    tokens = ui.interactive_image(size=(1, 1)).classes(f"tokens {width}").style(CRISP)
+                with ui.element("div").classes("pair").style(f"flex: 0 1 {width}"):
+                    picture = ui.interactive_image(size=(1, 1)).classes("picture").style(CRISP)
+                    tokens = ui.interactive_image(size=(1, 1)).classes("tokens").style(CRISP)
                     self.places.append((picture, tokens))
 
     def show(self, frame: Frame) -> None:

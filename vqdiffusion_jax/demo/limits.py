@@ -17,6 +17,7 @@ class Limits(Bounds):
     visits: int = 400  # open at once
     pages_a_minute: int = 60  # of an address of another machine
     event_characters: int = 20_000  # of what an event of the page brings
-    closed_seconds: float = 0.5  # until the run of a closed page is stopped
+    closed_seconds: float = 3.0  # until the run of a closed page is stopped; a reload comes back before
     frames: int = 25  # of a picture's denoising, shown and kept
     gallery: int = 48  # pictures of a visit; the oldest go
+    remembered: int = 1_000  # pictures of all tabs, for those that come back

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,31 +19,52 @@ from .upload import read_upload
 from .widgets import CRISP, input_for
 from .wording import told_to
 
-_MOUSE = ["mousedown", "mousemove", "mouseup", "mouseleave"]
-_LEFT_BUTTON = 1  # among the buttons that are down
+_POINTER = ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave"]  # of mouse, finger and pen
+_LEFT_BUTTON = 1  # among the buttons that are down; a finger is one
 _STARTS = {SCRATCH: "nothing", PICTURE: "the picture, noised", MASK: "the picture, but where it is red"}
+_HINTS = {
+    SCRATCH: "The picture below is not used.",
+    PICTURE: "The picture is noised and drawn anew from there, so that its rough shape stays.",
+    MASK: STARTS.help,
+}
 _STRENGTH = 0.6
 
 
 class MaskEditor:
-    """An editor of a picture of ``size`` x ``size`` pixels and its mask.
+    """An editor of a picture and its mask.
 
-    strength: the description of that input; complain: takes a line about anything that cannot be done.
+    strength: the description of that input; complain: takes a line about what is wrong elsewhere on the page, "" if
+    nothing is any more.
     """
 
-    def __init__(self, size: int, strength: Setting, limits: Limits, complain: Callable[[str], None]):
-        self.edited, self.limits, self.complain = StartPicture(size), limits, complain
-        with ui.row().classes("gap-8 mb-6"):
-            with ui.column().classes("w-80"):
+    def __init__(self, edited: StartPicture, strength: Setting, limits: Limits, complain: Callable[[str], None]):
+        self.edited, self.limits, self._complain_elsewhere = edited, limits, complain
+        with ui.element("div").classes("editor mb-6"):
+            with ui.column().classes("gap-2"):
                 self.start = ui.select(_STARTS, label="Start from", value=SCRATCH).classes("w-full")
-                ui.label(STARTS.help).classes("text-xs opacity-70 -mt-2")
-            with ui.column().classes("w-72"):
+                hint = ui.label().classes("text-xs opacity-70 -mt-2 min-h-8")
+                hint.bind_text_from(self.start, "value", lambda start: _HINTS.get(start, ""))
+            with ui.column().classes("gap-2"):
                 self.strength = input_for("strength", strength, _STRENGTH)
-        with ui.row().classes("gap-8"):
+            # Not hidden: below, the picture would move under the brush when the first stroke chooses the mask.
+            self.strength.props("disable")
+            self.start.on_value_change(self._choose)
+        with ui.element("div").classes("editor"):
             self._offer_tools()
-            self.view = ui.interactive_image(size=(size, size), on_mouse=self._brush, events=_MOUSE)
-            self.view.classes("mask-editor w-72 cursor-crosshair").style(CRISP)
+            size = (edited.size, edited.size)
+            self.view = ui.interactive_image(size=size, on_mouse=self._brush, events=_POINTER)
+            self.view.classes("mask-editor cursor-crosshair").style(CRISP)
+        self.elements = {"start": self.start, "strength": self.strength}
         self._refresh()
+
+    def take(self, edited: StartPicture) -> None:
+        """Go on with another picture and its mask."""
+        self.edited = edited
+        self._refresh()
+
+    def complain(self, mistake: str) -> None:
+        """Show a line about a picture, beside the uploader."""
+        self.mistake.text = mistake
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the form that are edited here.  Raises ValueError if there is nothing to start from."""
@@ -54,7 +76,7 @@ class MaskEditor:
 
     def _offer_tools(self) -> None:
         most = f"{self.limits.upload_bytes / 2**20:g} MiB"
-        with ui.column().classes("w-80 gap-2"):
+        with ui.column().classes("gap-2"):
             self.uploader = (
                 ui.upload(
                     label=f"Upload a picture, up to {most}",
@@ -66,6 +88,7 @@ class MaskEditor:
                 .classes("w-full")
                 .props("flat bordered")
             )
+            self.mistake = ui.label().classes("start-mistake text-sm text-negative").props("role=alert")
             ui.label("Or press “edit” under a picture that was drawn.").classes("text-sm opacity-70")
             self.erase = ui.toggle({False: "Paint", True: "Erase"}, value=False)
             ui.label("Brush").classes("text-sm")
@@ -77,6 +100,9 @@ class MaskEditor:
                     ui.button(side, on_click=partial(self._extend, i)).props("flat dense")
                 ui.button("Clear", on_click=self._clear).props("flat dense")
 
+    def _choose(self, event: events.ValueChangeEventArguments) -> None:
+        self.strength.props(remove="disable") if event.value == PICTURE else self.strength.props("disable")
+
     def _put(self, picture: Image.Image) -> None:
         self.edited.put(picture)
         self.start.set_value(PICTURE)
@@ -84,12 +110,15 @@ class MaskEditor:
 
     async def _upload(self, event: events.UploadEventArguments) -> None:
         self.uploader.reset()
+        self.complain("")
+        self._complain_elsewhere("")
         with told_to(self.complain):
-            self._put(read_upload(await event.file.read(), self.limits))
+            data = await event.file.read()
+            self._put(await asyncio.to_thread(read_upload, data, self.limits))  # other pages go on meanwhile
 
     def _brush(self, event: events.MouseEventArguments) -> None:
         with told_to(self.complain):
-            if event.type in ("mouseup", "mouseleave") or not event.buttons & _LEFT_BUTTON:
+            if event.type not in ("pointerdown", "pointermove") or not event.buttons & _LEFT_BUTTON:
                 self.edited.lift()
                 return
             radius = (self.radius.value or 0.0) * self.edited.size

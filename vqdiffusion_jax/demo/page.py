@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nicegui import events, ui
+from nicegui import app, events, ui
 from nicegui.elements.mixins.value_element import ValueElement
 
 from ..pipeline import VQDiffusionPipeline
@@ -17,20 +18,26 @@ from ..sampling.fields import default_in_words
 from ..sampling.registry import STRATEGIES, explanation_of
 from ..web.access import is_local
 from ..web.rates import Allowance
-from .drawing import Frame, draw
+from .drawing import draw
 from .form import counts_calls, default_form, model_inputs, strategy_inputs, usual_strategy, with_strategy
+from .gallery import Gallery
 from .job import Job, job_of
 from .job_view import JobView
+from .layout import CSS, SHOW_PICTURES
 from .limits import Limits
 from .mask_editor import MaskEditor
-from .pictures import archive, as_url
+from .memory import Memories, Memory
 from .queue import DONE, WAITING, Queue, Run
-from .widgets import CRISP, input_for
+from .start_picture import StartPicture
+from .widgets import input_for
 from .word_hints import WordHints
 from .wording import TITLE, told, told_to
 
 REFRESH = 0.1  # seconds between looks at a run
 NONE = "none"
+_BESIDE = "Another strategy, beside it, with the same seed and about as many calls."
+_NOT_BESIDE = "The pictures of the strategy above alone."
+_TAB = "visit"  # in NiceGUI's storage of a tab: the name of its memory
 
 
 class Pages:
@@ -43,6 +50,7 @@ class Pages:
         self.pipeline, self.limits, self.origin = pipeline, limits, origin
         self.queue = Queue(limits.runs_waiting, limits.runs_each)
         self.runs = Allowance(limits.runs_a_minute, 60.0)
+        self.memories = Memories(limits.visits, limits.remembered)
         self._open: weakref.WeakValueDictionary[str, Page] = weakref.WeakValueDictionary()
 
     def visit(self) -> None:
@@ -51,8 +59,9 @@ class Pages:
         page = Page(self, client.id if is_local(client.ip) else client.ip)
         self._open[client.id] = page
         client.on_exception(lambda error: page.complain(f"that cannot be done ({told(error)})"))
+        client.on_connect(page.come_back)
         client.on_disconnect(page.leave)
-        client.on_delete(page.stop)
+        client.on_delete(page.close)
 
     def tell(self, visit: str, line: str) -> None:
         """Show a line on an open page, by the id of its visit."""
@@ -73,24 +82,26 @@ class Page:
         self.defaults = default_form(self.pipeline.config)
         self.elements: dict[str, ValueElement] = {}  # of the form's fields, by name
         self.of_strategy: dict[str, ValueElement] = {}  # of the chosen strategy's own settings
-        self.run: Run | None = None
-        self.jobs: list[Job] = []
-        self.history: list[list[Frame]] = []  # of the run that ended last
-        self.drawn = 0
-        with ui.row().classes("w-full no-wrap items-start gap-8"):
-            with ui.column().classes("w-80 shrink-0 gap-2"):
+        self.memories, self.memory = pages.memories, Memory(StartPicture(self.pipeline.config.codec.image_size), self)
+        self._came = False
+        ui.add_css(CSS)
+        with ui.element("div").classes("layout"):
+            with ui.column().classes("asking gap-2"):
                 self._introduce()
                 self._add("prompt", "class_labels")
                 if self.pipeline.known_words and "prompt" in self.elements:
                     WordHints(self.pipeline.known_words, self.elements["prompt"])
                 self._offer_drawing()
+            with ui.element("div").classes("beside"):
+                with ui.column().classes("seen gap-4"):
+                    self._offer_views()
+                with ui.column().classes("starts"):
+                    self._offer_starts()
+                with ui.column().classes("drawn gap-4"):
+                    self.gallery = Gallery(self.limits.gallery, self._edit)
+            with ui.column().classes("settings gap-2"):
                 self._add("seed", "num_images_per_prompt", "guidance_scale", "guidance_plausibility", "truncation_rate")
                 self._offer_strategies()
-            with ui.column().classes("grow gap-4"):
-                self._offer_views()
-                self._offer_starts()
-                ui.label("Drawn in this visit").classes("text-lg")
-                self.gallery = ui.row().classes("gallery gap-4")
         ui.timer(REFRESH, self._look)
 
     def _introduce(self) -> None:
@@ -136,9 +147,8 @@ class Page:
             self.settings = ui.column().classes("w-full gap-2")
         self._show_strategy(default)
         self.beside = ui.select([NONE, *STRATEGIES], label="Compare with", value=NONE).classes("w-full")
-        ui.label("Another strategy, beside it, with the same seed and about as many calls.").classes(
-            "text-xs opacity-70 -mt-2"
-        )
+        hint = ui.label(_NOT_BESIDE).classes("text-xs opacity-70 -mt-2")
+        hint.bind_text_from(self.beside, "value", lambda value: _NOT_BESIDE if value in (None, NONE) else _BESIDE)
 
     def _choose(self, event: events.ValueChangeEventArguments) -> None:
         with told_to(self.complain):
@@ -157,21 +167,20 @@ class Page:
             }
 
     def _offer_views(self) -> None:
-        with ui.row().classes("w-full no-wrap gap-8"):
+        with ui.element("div").classes("jobs"):
             self.views = [JobView(), JobView()]
         self.slider = ui.slider(min=0, max=1, value=1, on_change=self._go_back).classes("slider w-full")
         self.slider.disable()
         ui.label(
-            "Each picture as the network expects it so far, and its tokens: the brighter, the surer (purity, the"
-            " largest p(x0)); dots are still masked.  Afterwards the slider goes back through the denoising."
+            "Each picture as the network expects it so far, and its tokens: the brighter, the surer (the largest"
+            " p(x0), before truncation); dots are still masked.  Afterwards the slider goes back through the denoising."
         ).classes("text-sm opacity-70")
 
     def _offer_starts(self) -> None:
         title = "Start from a picture: image to image, inpainting, outpainting"
         self.starting = ui.expansion(title).classes("w-full border rounded")
         with self.starting:
-            size = self.pipeline.config.codec.image_size
-            self.editor = MaskEditor(size, self.inputs["strength"], self.limits, self.complain)
+            self.editor = MaskEditor(self.memory.start, self.inputs["strength"], self.limits, self.complain)
 
     def _edit(self, picture: np.ndarray) -> None:
         """Start from a picture that was drawn."""
@@ -182,15 +191,63 @@ class Page:
         """Show a line about something that cannot be done."""
         self.mistake.text = mistake
 
+    def come_back(self) -> None:
+        """Take over what the same tab has left here, if there is anything."""
+        if self._came:  # the browser comes again after a break
+            return
+        self._came, tab = True, app.storage.tab
+        if (memory := self.memories.get(tab.get(_TAB))) is None:
+            tab[_TAB] = secrets.token_urlsafe()
+            self.memories.put(tab[_TAB], self.memory)
+            return
+        if memory.owner is not None:
+            memory.owner.remember()
+        self.memory, memory.owner = memory, self
+        self._fill(memory.form)
+        self.gallery.show(memory.kept)
+        self.editor.take(memory.start)
+        for view, job in zip(self.views, memory.jobs):
+            view.begin(job, len(memory.jobs))
+        self._set_drawing(memory.run is not None)
+        if memory.history:
+            self._offer_history()
+
+    def remember(self) -> None:
+        """Write what is typed into the memory."""
+        if self.memory.owner is self:
+            elements = self.elements | self.of_strategy | self.editor.elements | {"beside": self.beside}
+            self.memory.form = {name: element.value for name, element in elements.items()}
+
+    def _fill(self, form: Mapping[str, Any]) -> None:
+        """Put what was typed into the inputs again."""
+        for name, element in (self.elements | self.editor.elements | {"beside": self.beside}).items():
+            if name in form:
+                element.set_value(form[name])
+        for name, element in self.of_strategy.items():  # which the strategy, chosen by now, has made
+            if name in form:
+                element.set_value(form[name])
+
     async def leave(self) -> None:
         """Stop the run if the browser, which has gone, does not come back at once."""
+        self.remember()
         await asyncio.sleep(self.limits.closed_seconds)
         if not self.client.has_socket_connection:
+            self._stop_own()
+
+    def close(self) -> None:
+        """Keep of a page that is gone what it needs to come back: what is typed, and the pictures."""
+        self._stop_own()
+        if self.memory.owner is self:
+            self.memory.close()
+
+    def _stop_own(self) -> None:
+        """Stop the run, unless another page of the tab shows it."""
+        if self.memory.owner is self:
             self.stop()
 
     def _draw(self) -> None:
         """Queue the jobs of the form, or tell what is wrong with it."""
-        if self.run is not None:  # the key may be pressed while the button is disabled
+        if self.memory.run is not None:  # the key may be pressed while the button is disabled
             return
         self.complain("")
         with told_to(self.complain):
@@ -201,11 +258,12 @@ class Page:
             run = Run(len(jobs), lambda run: self._draw_all(run, jobs), self.visitor)
             self.queue.join(run)
             self.runs.take(self.visitor)
-            self.run, self.jobs = run, jobs
+            self.memory.run, self.memory.jobs, self.memory.history = run, jobs, []
             self.views[1].end()
             for view, job in zip(self.views, jobs):
                 view.begin(job, len(jobs))
             self._set_drawing(True)
+            ui.run_javascript(SHOW_PICTURES)
 
     def _read_jobs(self) -> list[Job]:
         """Return the job of the form, and the one to compare with it.  Raises ValueError for a form with a mistake."""
@@ -232,13 +290,13 @@ class Page:
 
     def stop(self) -> None:
         """Stop the run, if there is one."""
-        if self.run is not None:
-            self.run.stop()
+        if self.memory.run is not None:
+            self.memory.run.stop()
 
     def _look(self) -> None:
         """Show the state of the run."""
-        run = self.run
-        if run is None:
+        run = self.memory.run
+        if run is None or self.memory.owner is not self:
             return
         before, ended = self.queue.before(run), run.ended  # read first: no frame comes after the end
         for view, frames in zip(self.views, run.frames):
@@ -250,45 +308,34 @@ class Page:
             self._end(run)
 
     def _end(self, run: Run) -> None:
-        self.run = None
+        memory = self.memory
+        memory.run, memory.history = None, run.frames
         self.complain(run.message)
         self._set_drawing(False)
-        self.history = run.frames
-        last = max(map(len, run.frames)) - 1
+        self._offer_history()
+        if run.state == DONE:
+            for job, frames in zip(memory.jobs, run.frames):
+                for i, snapshot in enumerate(frames[-1].snapshots):
+                    recipe = job.recipe_of(i)
+                    kept = memory.keep(job.caption_of(i), snapshot.picture, recipe, job, most=self.limits.gallery)
+                    self.gallery.add(kept)
+            self.memories.trim()
+
+    def _offer_history(self) -> None:
+        """Show the last frames of the run that ended, and let the slider go back from there."""
+        last = max(map(len, self.memory.history)) - 1
         self.slider.props["max"] = max(last, 1)
         self.slider.value = max(last, 1)
-        if run.state == DONE:
-            for job, frames in zip(self.jobs, run.frames):
-                for i, snapshot in enumerate(frames[-1].snapshots):
-                    self._keep(job, i, snapshot.picture)
+        for view, frames in zip(self.views, self.memory.history):
+            if frames:
+                view.show(frames[-1])
 
     def _go_back(self, event: events.ValueChangeEventArguments) -> None:
         """Show a frame of the run that ended; the shorter of two jobs stays at its last."""
-        if self.run is not None:
+        if self.memory.run is not None:
             return
         with told_to(self.complain):
             number = max(0, int(event.value))
-            for view, frames in zip(self.views, self.history):
+            for view, frames in zip(self.views, self.memory.history):
                 if frames:
                     view.show(frames[min(number, len(frames) - 1)])
-
-    def _keep(self, job: Job, index: int, picture: np.ndarray) -> None:
-        """Add a picture to the gallery."""
-        self.drawn += 1
-        name = f"{self.drawn:06d}"
-        recipe = job.recipe_of(index)
-        with self.gallery, ui.column().classes("kept w-32 gap-1") as kept:
-            ui.image(as_url(picture)).style(CRISP)
-            ui.label(job.caption).classes("text-xs")
-            with ui.row().classes("gap-0"):
-                ui.button("edit", on_click=lambda: self._edit(picture)).props("flat dense size=sm").tooltip(
-                    "start from it"
-                )
-                save = ui.button(
-                    "download",
-                    on_click=lambda: ui.download(archive(name, picture, recipe, job.start), f"{name}.zip"),
-                )
-                save.props("flat dense size=sm").tooltip("the picture, and the JSON that draws it again")
-        kept.move(target_index=0)
-        if len(self.gallery.default_slot.children) > self.limits.gallery:
-            self.gallery.remove(self.limits.gallery)

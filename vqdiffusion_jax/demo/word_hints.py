@@ -20,7 +20,7 @@ class WordHints:
 
     def __init__(self, known: KnownWords, prompt: ValueElement):
         self._known = known
-        self._told = ui.label().classes("words text-xs text-warning").props("role=status")
+        self._told = ui.label().classes("words text-xs text-orange-10").props("role=status")
         with ui.row().classes("gap-0"):
             for name in known.names[:_SHOWN]:
                 chip = ui.chip(name, on_click=lambda name=name: prompt.set_value(name))

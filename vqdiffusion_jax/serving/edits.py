@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import PictureError, SettingError
-from ..pictures import decode, fit_mask, fit_picture
+from ..pictures import fit_mask, fit_picture
 from ..sampling import outpaint
+from ..web.uploads import decoded
 from .errors import ApiError
 from .limits import Limits
 
@@ -55,7 +56,7 @@ def _opened(name: str, data: bytes, limits: Limits) -> Image.Image:
         told = f"{name} has {len(data):,} bytes; at most {limits.upload_bytes:,} are taken"
         raise ApiError(told, param=name, code="invalid_value")
     try:
-        return decode(data, None, most_pixels=limits.upload_pixels)
+        return decoded(data, most_pixels=limits.upload_pixels, background=None)
     except PictureError as error:
         raise ApiError(f"{name} cannot be used: {error}", param=name, code="invalid_image") from error
 

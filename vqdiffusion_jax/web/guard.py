@@ -131,7 +131,8 @@ class Guard:
     async def _with_body(self, request: Request, receive: Receive, send: Send) -> None:
         """Read the body, which has to come within a time, and then answer the request."""
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
+            seconds = self._limits.body_seconds + int(request.headers["content-length"]) // self._limits.body_rate
+            async with asyncio.timeout(seconds):
                 body = await self._read(receive, self.most_bytes(request))
         except TimeoutError:
             late = self.refuse(408, "the request took too long to come", connection="close")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from ..pictures import MOST_PIXELS
 from ..sampling.fields import Setting
 
 # By name of the setting: values of numbers, characters of texts.
@@ -32,14 +33,15 @@ class Bounds:
     number: float = 10_000
     text: int = 2_000
     calls: int = 4_096  # network calls of a picture
-    upload_bytes: int = 10 * 2**20
-    upload_pixels: int = 24_000_000  # width times height, known before a picture is unpacked
+    upload_bytes: int = 32 * 2**20  # a photograph of a telephone, 48 megapixels, has some 10 to 25 million
+    upload_pixels: int = MOST_PIXELS  # width times height, known before a picture is unpacked
     logins_a_minute: int = 10  # of an address
     message_bytes: int = 2**20  # of a request that is no upload, or of a message
     bodies_bytes: int = 2**28  # of all requests on their way
     header_bytes: int = 2**14
     header_seconds: float = 10.0  # until a request's head has come
-    body_seconds: float = 30.0  # until its body has
+    body_seconds: float = 30.0  # until its body has, and a second more for each ``body_rate`` bytes
+    body_rate: int = 2**18
     connections: int = 1_000  # open at once
     connections_each: int = 64  # of an address of another machine
 
