@@ -141,20 +141,32 @@ def test_validation_is_in_order_once_and_without_chance(pictures, tmp_path):
     for split in ("train", "val"):
         layouts.folder(tmp_path / split, 10)
     data = {"source": "folder", "root": str(tmp_path), "drop_rate": 0.9}
-    runs = [list(loader(data, split="validation", seed=seed)) for seed in (0, 1)]
+    runs = [list(loader(data, split="validation", seed=seed, short_batches=True)) for seed in (0, 1)]
     assert names(runs[0]) == [f"{i:03d}.png" for i in range(10)]
     assert [len(batch["ids"]) for batch in runs[0]] == [4, 4, 2] and not any("weights" in batch for batch in runs[0])
     assert all(map(equal, *runs)) and Tokenizer(TEXT.tokenizer).decode(runs[0][0]["text_ids"][2]) == "picture 2"
-    assert loader(data, split="validation").num_batches == 3 and loader(data, split="validation").num_examples == 10
-    (small,) = loader(data, split="validation", batch_size=32)
+    (small,) = loader(data, split="validation", batch_size=32, short_batches=True)
     assert len(small["ids"]) == 10
+
+
+def test_validation_of_whole_batches(tmp_path):
+    for split in ("train", "val"):
+        layouts.folder(tmp_path / split, 10)
+    data = {"source": "folder", "root": str(tmp_path)}
+    whole = loader(data, split="validation")
+    assert whole.num_batches == 2 and whole.num_examples == 10 and [len(b["ids"]) for b in whole] == [4, 4]
+    with pytest.raises(DataError, match="10 examples, fewer than a global batch of 32; lower batch_size"):
+        loader(data, split="validation", batch_size=32)
 
 
 def test_processes_share_a_short_validation_batch(tmp_path):
     for split in ("train", "val"):
         layouts.folder(tmp_path / split, 10)
     data = {"source": "folder", "root": str(tmp_path)}
-    parts = [list(loader(data, split="validation", batch_size=2, process_index=i, process_count=4)) for i in range(4)]
+    parts = [
+        list(loader(data, split="validation", batch_size=2, process_index=i, process_count=4, short_batches=True))
+        for i in range(4)
+    ]
     assert [len(part) for part in parts] == [2] * 4
     last = [part[-1] for part in parts]
     assert names(last) == ["008.png", "009.png", "009.png", "009.png"]
@@ -165,7 +177,9 @@ def test_processes_share_a_short_validation_batch(tmp_path):
 @pytest.mark.parametrize("fraction", [0.001, 0.05])
 def test_some_of_a_few_pictures_are_held_out(tmp_path, count, fraction):
     data = {"source": "folder", "root": str(layouts.folder(tmp_path / "few", count)), "validation_fraction": fraction}
-    counts = [loader(data, split=split, batch_size=32).num_examples for split in ("train", "validation")]
+    counts = [
+        loader(data, split=split, batch_size=32, short_batches=True).num_examples for split in ("train", "validation")
+    ]
     assert sum(counts) == count and min(counts) >= 1
 
 

@@ -68,6 +68,7 @@ def main() -> None:
             process_count=jax.process_count(),
             tokenizer=pretrained.tokenizer,
             codec_fingerprint=fingerprint,
+            short_batches=True,
         )
         if split == "train":
             task.known_words = known_words_of(made.source)

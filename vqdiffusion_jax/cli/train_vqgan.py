@@ -46,12 +46,20 @@ def main() -> None:
             workers=config.workers,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            short_batches=True,
         )
 
     shown = None
     if config.watch.sample_every:  # the same pictures in every process
         split = "validation" if config.watch.eval_every else "train"
-        few = make_loader(config.data, config.codec, split=split, batch_size=config.watch.num_samples, seed=config.seed)
+        few = make_loader(
+            config.data,
+            config.codec,
+            split=split,
+            batch_size=config.watch.num_samples,
+            seed=config.seed,
+            short_batches=True,
+        )
         batches = iter(few)
         shown = next(batches)["images"][: few.num_examples]  # training's go round: each once
         batches.close()

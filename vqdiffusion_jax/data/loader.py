@@ -49,6 +49,7 @@ def make_loader(
     workers: int = 0,
     codec_fingerprint: str | None = None,
     tokenizer: Tokenizer | None = None,
+    short_batches: bool = False,
 ) -> Loader:
     """Return a loader of one split, from pictures or from a token cache.  Its settings are all checked here.
 
@@ -56,12 +57,14 @@ def make_loader(
       data_config: the data set; a plain dict of DataConfig's fields will do.
       model_config: the model that the batches are for.  A codec's config gives pictures without a condition.
       split: ``"train"`` (endless, shuffled anew each epoch, random crops and captions) or ``"validation"`` (one pass in
-        order, central crops, first captions; the last global batch may be short).
+        order, central crops, first captions).
       batch_size: examples a batch of this process.
       process_index, process_count: this process's place among the processes that share each global batch.
       workers: processes that prepare batches; 0: threads of this one.
       codec_fingerprint: ``token_cache.codec_fingerprint`` of the model's codec; a cache of another codec is refused.
       tokenizer: the model's, if it is not CLIP's.
+      short_batches: validation ends with a batch of what is left.  Otherwise, as whoever compiles for one shape needs
+        it, what does not fill a global batch is left out, and a split that fills none is refused.
 
     Raises:
       ConfigError, DataError, FileNotFoundError: the settings or the data set cannot be used.
@@ -101,7 +104,16 @@ def make_loader(
     check_examples(
         lambda index: examples(index, None), len(examples), config.cache or f"{config.source} at {config.root}"
     )
-    return Loader(examples, config, split, batch_size, seed, process_index, process_count, workers)
+    process = (process_index, process_count)
+    loader = Loader(
+        examples, config, split, batch_size=batch_size, seed=seed, process=process, workers=workers, short=short_batches
+    )
+    if loader.num_batches == 0:
+        raise DataError(
+            f"{split} has {len(examples)} examples, fewer than a global batch of {loader.global_batch_size};"
+            " lower batch_size, or take short batches (short_batches=True)"
+        )
+    return loader
 
 
 def check_classes(source: Source, config: DataConfig, model: ModelConfig | VQGANConfig) -> None:
@@ -143,14 +155,23 @@ class Batches:
     """The batches of this process by number, as grain reads them.
 
     Beside the arrays a batch holds ``broken``: (name, reason) of each example that was replaced, because it is broken
-    or has no caption.  The last global batch of validation is what is left, in equal parts for all processes; where it
-    cannot be divided, the last example is repeated, and ``weights`` (float32) is 0 for the repetitions, else 1.
+    or has no caption.  With ``short`` the last global batch of validation is what is left, in equal parts for all
+    processes; where it cannot be divided, the last example is repeated, and ``weights`` (float32) is 0 for the
+    repetitions, else 1.
     """
 
     def __init__(
-        self, examples, *, shuffle: bool, batch_size: int, seed: int, process: tuple[int, int], max_broken: int
+        self,
+        examples,
+        *,
+        shuffle: bool,
+        batch_size: int,
+        seed: int,
+        process: tuple[int, int],
+        max_broken: int,
+        short: bool = False,
     ):
-        self._examples, self._shuffle, self._seed = examples, shuffle, seed
+        self._examples, self._shuffle, self._seed, self._short = examples, shuffle, seed, short
         self._batch_size, self._process, self._max_broken = batch_size, process, max_broken
         self._order = None
 
@@ -158,7 +179,10 @@ class Batches:
         return self.__dict__ | {"_order": None}
 
     def __len__(self) -> int:
-        return sys.maxsize // 2 if self._shuffle else -(-len(self._examples) // (self._batch_size * self._process[1]))
+        if self._shuffle:
+            return sys.maxsize // 2
+        whole, left = divmod(len(self._examples), self._batch_size * self._process[1])
+        return whole + (self._short and left > 0)
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         index, count = self._process
@@ -213,14 +237,24 @@ def truly_broken(broken: Mapping[str, str]) -> dict[str, str]:
 class Loader:
     """Batches of a split, made by ``make_loader``; every ``iter(loader)`` starts at the beginning."""
 
-    def __init__(self, examples, config, split, batch_size, seed, process_index, process_count, workers):
+    def __init__(
+        self,
+        examples,
+        config: DataConfig,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int,
+        process: tuple[int, int],
+        workers: int,
+        short: bool,
+    ):
         self.source = examples.source
         self.num_examples = len(examples)  # of the whole split, over all processes
-        self.batch_size, self.global_batch_size = batch_size, batch_size * process_count
+        self.batch_size, self.global_batch_size = batch_size, batch_size * process[1]
         self.seed, self.split, self.max_broken = seed, split, config.max_broken
         self.missing_captions = config.missing_captions
         self._config, self.workers = config, workers
-        process = (process_index, process_count)
         self._batches = Batches(
             examples,
             shuffle=split == "train",
@@ -228,6 +262,7 @@ class Loader:
             seed=seed,
             process=process,
             max_broken=config.max_broken,
+            short=short,
         )
 
     @property
@@ -250,7 +285,7 @@ class BatchIterator:
     """An iterator over batches: dicts of numpy arrays with a leading axis of ``batch_size``.
 
     They hold ``ids``, ``images`` or ``tokens``, and ``text_ids`` and ``text_mask``, or ``labels``, or no condition.
-    The last of validation may be shorter, with ``weights`` (``Batches``).
+    With ``short_batches`` the last of validation may be shorter, with ``weights`` (``Batches``).
     ``get_state()`` (plain JSON types) and ``set_state(state)`` continue the stream exactly, also with another number of
     workers or, at the same global batch size, of processes.  Raises DataError once more than ``max_broken`` examples
     are broken, or a worker has died; the position stays before the batch that could not be given.
