@@ -15,7 +15,7 @@ from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, loading, preset
 from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.errors import CheckpointError, ConfigError
-from vqdiffusion_jax.hub import Address, address_of, locate
+from vqdiffusion_jax.hub import HubAddress, hub_address_of, locate
 from vqdiffusion_jax.hub_files import PARTS, choose
 from vqdiffusion_jax.interop.diffusers import write_diffusers
 from vqdiffusion_jax.interop.diffusers.folder import _WEIGHTS
@@ -81,14 +81,14 @@ def codebook(pipeline):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("owner/name", Address("owner/name")),
-        ("owner/name@fp16", Address("owner/name", "fp16")),
-        ("hf://owner/name", Address("owner/name")),
-        ("hf://owner/name/", Address("owner/name")),
-        ("hf://owner/name@v1.0/a/b", Address("owner/name", "v1.0", "a/b")),
-        ("hf://owner/name@refs/pr/3/vqvae", Address("owner/name", "refs/pr/3", "vqvae")),
-        ("hf://owner/name@feature%2Fx", Address("owner/name", "feature/x")),
-        (Path("hf://owner/name/x.pth"), Address("owner/name", None, "x.pth")),
+        ("owner/name", HubAddress("owner/name")),
+        ("owner/name@fp16", HubAddress("owner/name", "fp16")),
+        ("hf://owner/name", HubAddress("owner/name")),
+        ("hf://owner/name/", HubAddress("owner/name")),
+        ("hf://owner/name@v1.0/a/b", HubAddress("owner/name", "v1.0", "a/b")),
+        ("hf://owner/name@refs/pr/3/vqvae", HubAddress("owner/name", "refs/pr/3", "vqvae")),
+        ("hf://owner/name@feature%2Fx", HubAddress("owner/name", "feature/x")),
+        (Path("hf://owner/name/x.pth"), HubAddress("owner/name", None, "x.pth")),
         ("emoji", None),
         ("runs/model.pth", None),
         ("/owner/name", None),
@@ -97,7 +97,7 @@ def codebook(pipeline):
     ],
 )
 def test_addresses(text, expected):
-    assert address_of(text) == expected
+    assert hub_address_of(text) == expected
 
 
 @pytest.mark.parametrize("text", ["hf://name", "hf://a/b@", "hf:///a/b", "hf://a b/c"])
@@ -228,7 +228,7 @@ def test_what_keeps_a_model_away_is_one_line(hub, folder, name, options, message
 def test_the_right_token_opens_what_is_private(hub, folder):
     hub.add("acme/private", folder)
     hub.private.add("acme/private")
-    assert locate("acme/private", token="hf_right").address == Address("acme/private")
+    assert locate("acme/private", token="hf_right").address == HubAddress("acme/private")
 
 
 def test_a_full_disk_is_told(hub, monkeypatch):
@@ -245,7 +245,7 @@ def test_a_full_disk_is_told(hub, monkeypatch):
 def test_a_local_folder_of_the_name_comes_first(hub, model):
     VQDiffusionPipeline(model).save_pretrained(Path(NAME))
     assert locate(NAME).path == Path(NAME) and not hub.requests
-    assert locate(f"hf://{NAME}").address == Address(NAME)
+    assert locate(f"hf://{NAME}").address == HubAddress(NAME)
     with pytest.warns(UserWarning, match="revision=fp16 goes with a repository of the hub"):
         locate(NAME, revision="fp16")
 

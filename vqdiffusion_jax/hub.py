@@ -53,7 +53,7 @@ _LOG_IN = "log in with `hf auth login`, set HF_TOKEN or give token="
 
 
 @dataclass(frozen=True)
-class Address:
+class HubAddress:
     """A place in a repository of the hub.  subfolder: a folder or file in it, "" for all of it."""
 
     repo: str
@@ -69,11 +69,11 @@ class Located(NamedTuple):
     """A file or folder on this machine.  address and commit: of a repository of the hub that it came from."""
 
     path: Path
-    address: Address | None = None
+    address: HubAddress | None = None
     commit: str | None = None
 
 
-def address_of(place: str | Path) -> Address | None:
+def hub_address_of(place: str | Path) -> HubAddress | None:
     """Return the place on the hub that a text names; None for an embedded name and for anything local.
 
     Raises ConfigError for an hf:// address that is none.
@@ -82,16 +82,16 @@ def address_of(place: str | Path) -> Address | None:
     if text.startswith("hf:"):
         if not (match := _WHOLE.fullmatch(text)):
             raise ConfigError(f"{text} is no address on the hub; write hf://owner/name[@revision][/subfolder]")
-        return Address(match[1], unquote(match[2]) if match[2] else None, match[3] or "")
+        return HubAddress(match[1], unquote(match[2]) if match[2] else None, match[3] or "")
     match = _BARE.fullmatch(text)
     if match is None or is_embedded(place) or Path(place).exists() or text.lower().endswith(_FILES):
         return None
-    return Address(match[1], unquote(match[2]) if match[2] else None)
+    return HubAddress(match[1], unquote(match[2]) if match[2] else None)
 
 
 def is_name(place: str | Path) -> bool:
     """Return True if ``place`` is the name of an embedded model or of a place on the hub, and no path."""
-    return is_embedded(place) or address_of(place) is not None
+    return is_embedded(place) or hub_address_of(place) is not None
 
 
 def locate(place: str | Path, wanted: Wanted = "model", **options: Any) -> Located:
@@ -114,7 +114,7 @@ def locate(place: str | Path, wanted: Wanted = "model", **options: Any) -> Locat
         StorageError: the same of an address of a bucket.
     """
     given = _checked(options)
-    address = address_of(place)
+    address = hub_address_of(place)
     if address is None:
         return Located(_local(place, wanted, given))
     if revision := given.get("revision"):
@@ -122,9 +122,9 @@ def locate(place: str | Path, wanted: Wanted = "model", **options: Any) -> Locat
             raise ConfigError(
                 f"revision is {revision!r}, but {place} names {address.revision!r}; leave one of them out"
             )
-        address = Address(address.repo, revision, address.subfolder)
+        address = HubAddress(address.repo, revision, address.subfolder)
     if subfolder := given.get("subfolder"):
-        address = Address(address.repo, address.revision, f"{address.subfolder}/{subfolder}".strip("/"))
+        address = HubAddress(address.repo, address.revision, f"{address.subfolder}/{subfolder}".strip("/"))
     with _told(address, given):
         return _fetched(address, wanted, given)
 
@@ -147,7 +147,7 @@ def upload(
     match = _BARE.fullmatch(repo.removeprefix(SCHEME))
     if match is None or match[2]:
         raise ConfigError(f"{repo} is no repository; write owner/name, and a branch as revision=")
-    address, given = Address(match[1], revision), _checked({"token": token})
+    address, given = HubAddress(match[1], revision), _checked({"token": token})
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         write(folder)
@@ -221,7 +221,7 @@ def _not_there(path: Path) -> str:
     )
 
 
-def _fetched(address: Address, wanted: Wanted, given: Mapping[str, Any]) -> Located:
+def _fetched(address: HubAddress, wanted: Wanted, given: Mapping[str, Any]) -> Located:
     """Fetch what is needed of a repository into the cache of huggingface_hub."""
     from huggingface_hub import HfApi, constants, snapshot_download  # imported when needed: it takes a second
 
@@ -258,7 +258,7 @@ def _fetched(address: Address, wanted: Wanted, given: Mapping[str, Any]) -> Loca
     return _placed(address, folder, chosen)
 
 
-def _cached(address: Address, shared: Mapping[str, Any]) -> tuple[Path, list[str]]:
+def _cached(address: HubAddress, shared: Mapping[str, Any]) -> tuple[Path, list[str]]:
     """Return the cached snapshot of a repository, and its files' names: all, if they are known, else those present."""
     import huggingface_hub
 
@@ -276,7 +276,7 @@ def _cached(address: Address, shared: Mapping[str, Any]) -> tuple[Path, list[str
     return folder, names
 
 
-def _check_reference(cache: Path, address: Any) -> None:
+def _check_reference(cache: Path, address: HubAddress) -> None:
     """Raise CheckpointError unless the file in which the cache keeps the commit of a branch names a folder beside it.
 
     huggingface_hub opens whatever is there, and takes what it says for a path.
@@ -296,9 +296,9 @@ def _check_reference(cache: Path, address: Any) -> None:
         raise CheckpointError(f"{file} is damaged ({wrong}); delete {cache / folder} to fetch all of it again")
 
 
-def _placed(address: Address, folder: str | Path, chosen: Chosen) -> Located:
+def _placed(address: HubAddress, folder: str | Path, chosen: Chosen) -> Located:
     path = Path(folder) / chosen.place if chosen.place else Path(folder)
-    return Located(path, Address(address.repo, address.revision, chosen.place), Path(folder).name)
+    return Located(path, HubAddress(address.repo, address.revision, chosen.place), Path(folder).name)
 
 
 def _no_bars() -> type:
@@ -323,7 +323,7 @@ def _unreachable(error: BaseException) -> bool:
 
 
 @contextmanager
-def _told(address: Address, given: Mapping[str, Any]) -> Iterator[None]:
+def _told(address: HubAddress, given: Mapping[str, Any]) -> Iterator[None]:
     """Turn whatever keeps a repository from being read or written into a CheckpointError of one line."""
     try:
         yield
@@ -336,7 +336,7 @@ def _told(address: Address, given: Mapping[str, Any]) -> Iterator[None]:
         raise CheckpointError(f"{address}: {reason}") from error
 
 
-def _reason(error: Exception, address: Address, given: Mapping[str, Any]) -> str | None:
+def _reason(error: Exception, address: HubAddress, given: Mapping[str, Any]) -> str | None:
     """Return what is wrong and what to do; None for an error that has nothing to do with the hub."""
     from huggingface_hub import constants, errors
 

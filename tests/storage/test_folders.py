@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,10 +12,14 @@ import pytest
 
 from tests.storage.buckets import names, new_folder, put, read
 from vqdiffusion_jax.errors import StorageError
+from vqdiffusion_jax.storage import mark
 from vqdiffusion_jax.storage.copies import here
-from vqdiffusion_jax.storage.folders import MARK, seal_of, written
+from vqdiffusion_jax.storage.folders import written
+from vqdiffusion_jax.storage.mark import MARK
 from vqdiffusion_jax.storage.scratch import as_typed
-from vqdiffusion_jax.storage.transfer import Objects
+from vqdiffusion_jax.storage.seals import seal_of
+from vqdiffusion_jax.storage.stored_folder import StoredFolder
+from vqdiffusion_jax.storage.transfer import PROBE, Objects
 from vqdiffusion_jax.user_files import read_text
 
 
@@ -77,7 +82,6 @@ def test_files_and_folders_are_copied_here_once(folder):
     put(f"{folder}/model/config.json", b"[]")
     assert read_text(f"{folder}/model/config.json") == "[]"
     assert (here(f"{folder}/model") / "config.json").read_bytes() in (b"{}", b"[]")
-    assert (here(f"{folder}/model", again=True) / "config.json").read_bytes() == b"[]"
     with pytest.raises(FileNotFoundError) as absent:
         here(f"{folder}/absent")
     assert absent.value.filename == f"{folder}/absent"
@@ -125,22 +129,114 @@ def test_half_a_checkpoint_of_a_killed_run_is_deleted(folder):
     put(f"{folder}/checkpoints/1/state/a", b"a")
     put(f"{folder}/checkpoints/1/commit_success.txt", b"1")
     put(f"{folder}/{MARK}", b"process 7 on another, run x")
-    with written(folder, of_a_run=True) as out:
-        assert out.own("this process") == "process 7 on another"
+    with written(folder, owner="this process") as out:
+        assert out.former == "process 7 on another"
         assert [path.name for path in (out.folder / "checkpoints").iterdir()] == ["1"]
     assert names(folder) == ["checkpoints/1/commit_success.txt", "checkpoints/1/state/a"]
 
 
-@pytest.mark.parametrize("of_a_run", [False, True])
-def test_what_strangers_put_there_stays(of_a_run):
+@pytest.mark.parametrize("owner", [None, "this process"])
+def test_what_strangers_put_there_stays(owner):
     folder = new_folder("memory")
     theirs = ["checkpoints/7/opt.bin", "other/weights.safetensors", "weights/best.pt", "yolo/weights/best.pt"]
     theirs.append("yolo/checkpoints/7/opt.bin")
     for name in theirs:
         put(f"{folder}/{name}", b"theirs")
-    with written(folder, of_a_run=of_a_run) as out:
+    with written(folder, owner=owner) as out:
         (out.folder / "one.txt").write_text("one")
     assert names(folder) == sorted([*theirs, "one.txt"]) and read(f"{folder}/weights/best.pt") == b"theirs"
+
+
+def test_a_run_that_begins_while_another_copies_ends_it(monkeypatch):
+    folder, fetch = new_folder("memory"), Objects.fetch
+    put(f"{folder}/one.txt", b"1")
+    inner = []
+
+    def begin_another(self, sizes, place):
+        fetch(self, sizes, place)
+        if not inner:
+            inner.append(None)
+            with written(folder, owner="the second") as out:
+                assert out.former == "the first"
+                (out.folder / "two.txt").write_text("2")
+
+    monkeypatch.setattr(Objects, "fetch", begin_another)
+    with pytest.raises(StorageError, match="no longer belongs to this run: its mark was deleted"):
+        with written(folder, owner="the first"):
+            raise AssertionError
+    assert names(folder) == ["one.txt", "two.txt"]
+
+
+def test_a_run_that_has_lost_its_mark_puts_no_seal(monkeypatch):
+    folder, real = new_folder("memory"), Objects._put
+
+    def take_over(self: Objects, name: str, file: Path) -> None:
+        real(self, name, file)
+        put(f"{folder}/{MARK}", b"the second, run x")
+
+    with pytest.raises(StorageError, match=r"another has begun there \(the second\)"):
+        with written(folder, owner="the first") as out:
+            (out.folder / "weights").mkdir()
+            (out.folder / "weights" / "a").write_text("a")
+            (out.folder / "config.json").write_text("{}")
+            monkeypatch.setattr(Objects, "_put", take_over)
+    assert names(folder) == [MARK, "weights/a"]
+
+
+def test_a_run_that_has_lost_its_mark_stops_between_objects(monkeypatch):
+    folder, real = new_folder("memory"), Objects._put
+    monkeypatch.setattr(mark, "_SECONDS", 0.0)
+    monkeypatch.setattr("vqdiffusion_jax.storage.transfer._AT_ONCE", 1)
+
+    def take_over(self: Objects, name: str, file: Path) -> None:
+        real(self, name, file)
+        put(f"{folder}/{MARK}", b"the second, run x")
+
+    with pytest.raises(StorageError, match="another has begun there"), written(folder, owner="the first") as out:
+        for name in "abc":
+            (out.folder / name).write_text(name)
+        monkeypatch.setattr(Objects, "_put", take_over)
+    assert names(folder) == ["a", MARK]
+
+
+def test_a_run_that_ends_before_it_changed_anything_leaves_the_former_mark(folder):
+    put(f"{folder}/{MARK}", b"the first, run x")
+    with pytest.raises(KeyError), written(folder, owner="the second"):
+        raise KeyError
+    assert read(f"{folder}/{MARK}") == b"the first, run x"
+    with written(folder, owner="the third") as out:
+        (out.folder / "one.txt").write_text("1")
+    assert names(folder) == ["one.txt"]
+
+
+def test_an_object_is_no_folder_and_keeps_no_mark(folder):
+    put(folder, b"an object")
+    with pytest.raises(StorageError, match="is an object; name a folder"):
+        StoredFolder(folder, owner="this process")
+    assert [name for name in names(folder) if name] == []
+
+
+def test_objects_whose_names_end_like_the_mark_are_copied():
+    folder = new_folder("memory")
+    put(f"{folder}/old-{MARK}", b"theirs")
+    put(f"{folder}/x{PROBE}", b"theirs")
+    with written(folder, owner="this process") as out:
+        assert (out.folder / f"old-{MARK}").read_bytes() == (out.folder / f"x{PROBE}").read_bytes() == b"theirs"
+
+
+def test_what_has_no_room_here_is_refused_before_it_is_copied(monkeypatch):
+    folder = new_folder("memory")
+    put(f"{folder}/big", b"123")
+    put(f"{folder}/unwanted", bytes(1000))
+    monkeypatch.setattr("shutil.disk_usage", lambda place: shutil._ntuple_diskusage(10, 10, 2))
+    monkeypatch.setattr(Objects, "fetch", lambda *_: pytest.fail("copied"))
+    with pytest.raises(
+        StorageError, match=f"^{folder} has .* are free for its copy in .*; name another place in TMPDIR"
+    ):
+        StoredFolder(folder, lambda name: name == "big", owner="this process")
+    with pytest.raises(StorageError, match=f"^{folder}/big has "):
+        here(f"{folder}/big")
+    assert names(folder) == ["big", "unwanted"]
 
 
 @pytest.mark.parametrize("failing", [False, True])

@@ -14,7 +14,8 @@ from tests.training.toy import ToyIterator, ToyLoader, make_config
 from vqdiffusion_jax.checkpoint import _without_keys
 from vqdiffusion_jax.errors import CheckpointError, StorageError
 from vqdiffusion_jax.sharding import make_mesh
-from vqdiffusion_jax.storage.folders import MARK, StoredFolder
+from vqdiffusion_jax.storage.mark import MARK
+from vqdiffusion_jax.storage.stored_folder import StoredFolder
 from vqdiffusion_jax.training.config import CheckpointConfig, WatchConfig
 from vqdiffusion_jax.training.denoiser.init_from import Pretrained
 from vqdiffusion_jax.training.denoiser.task import DenoiserTask

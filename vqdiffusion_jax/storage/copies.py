@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import errno
-import shutil
-import tempfile
 import threading
 from os import PathLike, fspath
 from pathlib import Path
 
-from ..errors import StorageError
 from .addresses import address_of, local_path, scheme_of
-from .scratch import scratch
+from .scratch import check_room, scratch
 from .transfer import Objects
 
 _lock = threading.Lock()
 _kept: dict[str, Path] = {}
 
 
-def here(place: str | PathLike[str], *, again: bool = False) -> Path:
+def here(place: str | PathLike[str]) -> Path:
     """Return the file or folder at an address as one on this machine; a path as it is.
 
     A process copies an address once.  The copy goes with the process.
-    again: copy anew.
     Raises FileNotFoundError if there is neither an object of that name nor any below it, and StorageError, one line,
     for whatever keeps it from being read.
     """
@@ -30,7 +26,7 @@ def here(place: str | PathLike[str], *, again: bool = False) -> Path:
     if address is None:
         return local_path(place)
     with _lock:
-        if again or address not in _kept or not _kept[address].exists():
+        if address not in _kept or not _kept[address].exists():
             _kept[address] = _copied(address, fspath(place))
         return _kept[address]
 
@@ -45,11 +41,6 @@ def _copied(address: str, typed: str) -> Path:
     if "" in names:
         names = {"": names[""]}
     place = scratch("read", address)
-    room, size = shutil.disk_usage(place.parent).free, sum(size or 0 for size in names.values())
-    if size > room:
-        raise StorageError(
-            f"{typed} has {size / 2**30:.3g} GiB, but {room / 2**30:.3g} GiB are free for its copy in "
-            f"{tempfile.gettempdir()}; name another place in TMPDIR"
-        )
+    check_room(place.parent, sum(size or 0 for size in names.values()), typed)
     objects.fetch(names, place)
     return place

@@ -12,6 +12,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+from ..errors import StorageError
+
 _SCHEME = "-address"  # a colon would make orbax take the path for an address
 # Of this machine: on a disk that several share, the processes of the others cannot be asked whether they run.
 _PREFIX = f"vqdiffusion-copies-{re.sub(r'[^A-Za-z0-9_.]', '_', platform.node())}-"
@@ -37,6 +39,27 @@ def as_typed(text: str) -> str:
     if _root is None or str(_root) not in text:
         return text
     return re.sub(rf"{re.escape(str(_root))}/(?:read|written/\d+)/([^/\s]+){_SCHEME}/", r"\1://", text)
+
+
+def name_addresses(error: BaseException) -> None:
+    """Put addresses in place of copies into the message of an exception."""
+    error.args = tuple(as_typed(part) if isinstance(part, str) else part for part in error.args)
+    if isinstance(error, OSError):
+        for field in ("filename", "filename2"):
+            if isinstance(value := getattr(error, field), str | os.PathLike):
+                setattr(error, field, as_typed(os.fspath(value)))
+
+
+def check_room(folder: Path, size: int, typed: str) -> None:
+    """Raise StorageError unless the disk of ``folder`` has room for a copy of ``size`` bytes.
+
+    typed: the address that is to be copied, as it was typed.
+    """
+    if size > (room := shutil.disk_usage(folder).free):
+        raise StorageError(
+            f"{typed} has {size / 2**30:.3g} GiB, but {room / 2**30:.3g} GiB are free for its copy in "
+            f"{tempfile.gettempdir()}; name another place in TMPDIR"
+        )
 
 
 def _folder() -> Path:

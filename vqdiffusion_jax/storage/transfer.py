@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import StorageError, brief, one_line, shown
 from .addresses import filesystem
+from .tries import tried
 
 PROBE = ".vqdiffusion-probe"
 _AT_ONCE = 8
 _LARGEST = 2**60  # bytes of an object
 _LONGEST_NAME = 1024  # bytes, of S3 and Google; a longer one is nested deeper than folders are made
 _UNWRITABLE = "cannot be written to"
+
+Check = Callable[[], None] | None
+T = TypeVar("T")
 
 
 class Objects:
@@ -31,18 +35,24 @@ class Objects:
         """Return the address of one of the objects."""
         return f"{self.address}/{name}" if name else self.address
 
+    def is_one(self) -> bool:
+        """Return whether the address itself is that of an object."""
+        return self._asked("", "cannot be read", lambda: self._files.isfile(self._path))
+
     def sizes(self) -> dict[str, int]:
         """Return the size of every object below the address by its name, "" if the address is an object itself.
 
         Objects whose names cannot be those of files here are left out.
         """
-        with self._told("", "cannot be listed"):
-            try:
-                found = self._files.find(self._path, detail=True)
-            except FileNotFoundError:
-                return {}
+
+        def find() -> dict[str, Any]:
+            self._files.invalidate_cache()  # of what another process has changed since
+            with suppress(FileNotFoundError):
+                return self._files.find(self._path, detail=True)
+            return {}
+
         sizes = {}
-        for path, about in found.items():
+        for path, about in self._asked("", "cannot be listed", find).items():
             name = path[len(self._path) :].strip("/")
             if about.get("type") != "directory" and not path.endswith("/") and _is_usable(name):
                 sizes[name] = self._size_of(name, about.get("size"))
@@ -62,69 +72,89 @@ class Objects:
         """
         self._each(lambda name: self._fetch(name, sizes[name], folder / name if name else folder), sizes, "fetched")
 
-    def put(self, names: Iterable[str], folder: Path) -> None:
-        """Copy files of ``folder`` to objects of their names; each appears whole, or stays as it was."""
-        self._each(lambda name: self._put(name, folder / name), names, "put")
+    def put(self, names: Iterable[str], folder: Path, check: Check = None) -> None:
+        """Copy files of ``folder`` to objects of their names; each appears whole, or stays as it was.
 
-    def delete(self, names: Iterable[str]) -> None:
-        """Delete objects; those that are gone already are no fault."""
-        self._each(self._delete, names, "deleted")
+        check: called before each; what it raises ends all of it.
+        """
+        self._each(lambda name: self._put(name, folder / name), names, "put", check)
+
+    def delete(self, names: Iterable[str], check: Check = None) -> None:
+        """Delete objects; those that are gone already are no fault.  check: as of ``put``."""
+        self._each(self._delete, names, "deleted", check)
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of an object, None if it does not exist."""
-        with self._told(name, "cannot be read"):
-            try:
+
+        def cat() -> bytes | None:
+            with suppress(FileNotFoundError):
                 return self._files.cat_file(self._place(name))
-            except FileNotFoundError:
-                return None
+            return None
+
+        return self._asked(name, "cannot be read", cat)
 
     def write(self, name: str, data: bytes) -> None:
         """Put an object of these bytes."""
-        with self._told(name, _UNWRITABLE):
-            self._files.pipe_file(self._place(name), data)
+        self._asked(name, _UNWRITABLE, lambda: self._files.pipe_file(self._place(name), data))
 
     def check_writable(self) -> None:
         """Put an object below the address and delete it."""
-        with self._told("", _UNWRITABLE):
+
+        def probe() -> None:
             self._files.pipe_file(self._place(PROBE), b"x")
-            self._files.rm_file(self._place(PROBE))
+            with suppress(FileNotFoundError):  # another process has deleted its own, of the same name
+                self._files.rm_file(self._place(PROBE))
+
+        self._asked("", _UNWRITABLE, probe)
 
     def _place(self, name: str) -> str:
         return f"{self._path}/{name}" if name else self._path
 
     def _fetch(self, name: str, size: int | None, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with self._told(name, "cannot be read"):
+        def get() -> None:
             self._files.get_file(self._place(name), str(file))
             if size is not None and (came := file.stat().st_size) != size:
-                raise OSError(f"{came} of its {size} bytes came; try again")
+                raise ConnectionError(f"{came} of its {size} bytes came; try again")
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._asked(name, "cannot be read", get)
 
     def _put(self, name: str, file: Path) -> None:
-        with self._told(name, _UNWRITABLE):
-            self._files.put_file(str(file), self._place(name))
+        self._asked(name, _UNWRITABLE, lambda: self._files.put_file(str(file), self._place(name)))
 
     def _delete(self, name: str) -> None:
-        with self._told(name, "cannot be deleted"):
-            try:
+        def remove() -> None:
+            with suppress(FileNotFoundError):
                 self._files.rm_file(self._place(name))
-            except FileNotFoundError:
-                pass
 
-    def _each(self, do: Callable[[str], None], names: Iterable[str], what: str) -> None:
+        self._asked(name, "cannot be deleted", remove)
+
+    def _each(self, do: Callable[[str], None], names: Iterable[str], what: str, check: Check = None) -> None:
+        def checked(name: str) -> None:
+            if check is not None:
+                check()
+            do(name)
+
         names = list(names)
         if len(names) < 2:
             for name in names:
-                do(name)
+                checked(name)
             return
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for _ in _watched(pool.map(do, names), len(names), f"{self.address} {what}"):
-                pass
+            try:
+                for _ in _watched(pool.map(checked, names), len(names), f"{self.address} {what}"):
+                    pass
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
-    @contextmanager
-    def _told(self, name: str, what: str) -> Iterator[None]:
-        """Turn whatever a provider's library raises into a StorageError; a disk of this machine speaks for itself."""
+    def _asked(self, name: str, what: str, call: Callable[[], T]) -> T:
+        """Return what a call to the provider's library returns, after failures that pass too.
+
+        Whatever it raises becomes a StorageError; a disk of this machine speaks for itself.
+        """
         try:
-            yield
+            return tried(call)
         except Exception as error:
             if isinstance(error, FileNotFoundError) and what == _UNWRITABLE:
                 raise StorageError(f"{self.named(name)} {what}: there is no such bucket; make it first") from error

@@ -41,7 +41,8 @@ from ..files import write_whole
 from ..folder_lock import FolderLock
 from ..profiling import Profiler
 from ..storage.addresses import address_of
-from ..storage.folders import Putting, Written, written
+from ..storage.folders import Written, written
+from ..storage.pushes import Putting
 from ..storage.scratch import as_typed
 from ..user_files import read_json
 from .batch import Batch, filled, place_batch, sample_names
@@ -90,7 +91,8 @@ def train(
         raise StorageError(
             f"{workdir}: several processes write to one folder, which a bucket is not; give a disk that all of them see"
         )
-    with written(workdir, wanted=_is_needed, of_a_run=True) as place:
+    owner = f"process {os.getpid()} on {socket.gethostname()}"
+    with written(workdir, wanted=_is_needed, owner=owner) as place:
         return _train(task, place, loader, validation, lambda line: log(as_typed(line)), profile)
 
 
@@ -122,8 +124,8 @@ def _train(
             workdir / "checkpoints", keep_last=config.checkpoint.keep_last, keep_best=config.checkpoint.keep_best
         )
         opened.callback(checkpoints.close)
-        if (other := place.own(f"process {os.getpid()} on {socket.gethostname()}")) is not None:
-            other = f"{other} still trains in {workdir}, or was killed there"
+        if place.former is not None:
+            other = f"{place.former} still trains in {workdir}, or was killed there"
             log(f"{other}; this run takes over, and the other ends when it notices")
         putting = Putting(place, checkpoints.wait)
         opened.callback(putting.close)
