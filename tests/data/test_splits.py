@@ -6,9 +6,12 @@ from vqdiffusion_jax.data.account import Account
 from vqdiffusion_jax.data.splits import divide, splits_in
 from vqdiffusion_jax.errors import DataError
 
-TRAIN = "train Train TRAIN training training_set train2014 trainA train-00000-of-00001 train_0001 trainset restval"
+TRAIN = (
+    "train Train TRAIN training training_set train2014 trainA train-00000-of-00001 train_0001 trainset restval"
+    " xtrain minitrain traindir"
+)
 VALIDATION = "val VAL val2017 valid validation Validation validate dev eval evaluation valset minival hold-out held_out"
-TEST = "test Test test2015 testing test_set testB test-dev tst 0001-test"
+TEST = "xtest testdir test Test test2015 testing test_set testB test-dev tst 0001-test"
 NONE = "cats data constrain contest invalid latest evaluator device trainer 00000 training2test_not"
 
 
@@ -64,6 +67,13 @@ def test_what_is_unclear_is_refused_with_the_names_and_the_remedy(names):
         divide(names, "train", where="here", account=Account())
     assert "\n" not in str(error.value)
     assert kept(names, "train", splits="none") == (names, False, {})
+
+
+def test_short_names_are_splits_side_by_side_alone():
+    names = ["images/tr", "images/te", "images/extra"]
+    assert kept(names, "train") == (["images/tr"], True, {"of no split": ["images/extra"]})
+    assert kept(names, "validation")[0] == ["images/te"]
+    assert kept(["tr", "en"], "train")[:2] == (["tr", "en"], False)  # languages
 
 
 def test_splits_are_said():

@@ -19,9 +19,11 @@ _WORDS = {
     _TEST: "test|testing|tests|tst|testdev",
 }
 _WORD = {
-    split: re.compile(rf"(?:{words})(?:set|split|data|images?|imgs?|pictures?|photos?)?")
+    split: re.compile(rf"(?:x|y|mini)?(?:{words})(?:set|split|data|dir|images?|imgs?|pictures?|photos?)?")
     for split, words in _WORDS.items()
 }
+# Whole names that mean splits only side by side: tr alone is Turkish.
+_SHORT = {"tr": _TRAIN, "va": _VALIDATION, "vl": _VALIDATION, "te": _TEST, "ts": _TEST}
 _TOKENS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _HOLD_OUT = re.compile(r"h[eo]ld[-_ ]?out", re.IGNORECASE)
 _NAMED = 6  # names that a message shows
@@ -97,10 +99,18 @@ def _told(names: list[str], where: object) -> dict[str, tuple[str | None, int]]:
         common += 1
     told = {name: _first(p, common) for name, p in parts.items()}
     if not any(kind for kind, _ in told.values()):
-        told = {name: _first(p[:common], 0) for name, p in parts.items()}
+        told = _short(parts, common) or {name: _first(p[:common], 0) for name, p in parts.items()}
     if unclear := [name for name, (kind, _) in told.items() if kind == ""]:
         raise DataError(f"{where}: {_listed(unclear)} may be of several splits; {_remedy()}, or rename it")
     return told
+
+
+def _short(parts: Mapping[str, list[str]], place: int) -> dict[str, tuple[str | None, int]] | None:
+    """Return what ``_told`` does if names at a place of the path are short for splits, training's among them."""
+    found = {name: _SHORT.get(p[place].lower()) if len(p) > place else None for name, p in parts.items()}
+    if _TRAIN not in found.values() or len(set(found.values()) - {None}) < 2:
+        return None
+    return {name: (kind, place + 1 if kind else 0) for name, kind in found.items()}
 
 
 def _first(parts: list[str], start: int) -> tuple[str | None, int]:
