@@ -1,6 +1,7 @@
 """The embedded model draws what its prompts say, which is seen in the pixels."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +137,11 @@ def test_a_folder_of_that_name_is_given_as_a_path(tmp_path, monkeypatch):
     (tmp_path / "emoji").mkdir()
     assert is_embedded("emoji") and not is_embedded("./emoji") and not is_embedded(Path("emoji"))
     assert folder_of("./emoji") == folder_of(Path("emoji")) == Path("emoji")
+
+
+def test_the_model_card_lists_every_word_that_it_was_taught():
+    folder = REPO / "vqdiffusion_jax" / "assets" / "emoji"
+    card = (folder / "README.md").read_text(encoding="utf-8").lower()
+    known = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+    missing = [word for word in [*known["names"], *known["words"]] if not re.search(rf"\b{re.escape(word)}\b", card)]
+    assert known["names"] and known["words"] and missing == []
