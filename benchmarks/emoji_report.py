@@ -4,17 +4,8 @@ r"""Everything that is claimed of the emoji model, measured, as one page with co
     python -m vqdiffusion_jax.evaluation.judge --data=data/emoji --out=runs/judge.npz
     python -m benchmarks.emoji_report --checkpoint=emoji --judge=runs/judge.npz --data=data/emoji --out=docs/results
 
-The other models of tables 1 and 2 begin from the checkpoint and are trained a little further, each with one thing
-changed:
-
-    python main.py --mode=train --config=configs/emoji.py --init_from=runs/emoji/model --workdir=runs/null_text \
-        --config.steps=300 --config.learning_rate.total_steps=300 \
-        --config.learning_rate.peak=5e-4 --config.learning_rate.warmup_steps=30 \
-        --config.model.denoiser.learnable_null=False
-
-or, in place of the last line, --config.model.denoiser.num_timesteps=25 --config.model.schedule.num_timesteps=25, or
-nothing, and they are named with --null_text_checkpoint=runs/null_text/model
---training_checkpoints=NAME:runs/NAME/model,...
+Without --judge, the parts that ask it are not measured; those that are there, of the same model, stay on the page.
+What settings gain and cost is measured by ``emoji_defaults`` and ``known_joint``.
 
 Written are OUT/emoji.md and, in OUT/emoji, a JSON a part, plots and sheets.  A part whose JSON is there, made of the
 same weights with the same options, is not measured again; one that was stopped goes on from the pictures that are
@@ -37,8 +28,8 @@ from vqdiffusion_jax.exit_status import exit_with_status
 from vqdiffusion_jax.files import write_whole
 
 from .emoji_report_page import page
-from .emoji_report_parts import PARTS, Study
-from .emoji_report_sheets import sheets
+from .emoji_report_parts import JUDGED, PARTS, Study
+from .emoji_report_sheets import sheets, sheets_as_it_comes
 
 
 def main() -> None:
@@ -50,18 +41,18 @@ def main() -> None:
             options.data,
             options.work,
             photographs=options.photographs,
-            null_text_checkpoint=options.null_text_checkpoint,
-            training_checkpoints=labelled(options.training_checkpoints),
             samples=options.samples,
             concepts=options.concepts,
-            pictures=options.pictures,
             steps=options.steps,
             batch_size=options.batch_size,
         )
         folder = options.out / "emoji"
         folder.mkdir(parents=True, exist_ok=True)
-        parts = PARTS | {"sheets": lambda study: sheets(study, folder)}
-        for name in options.parts or parts:
+        parts = PARTS | {
+            "sheets": lambda study: sheets(study, folder),
+            "sheets_as_it_comes": lambda study: sheets_as_it_comes(study, folder),
+        }
+        for name in options.parts or [name for name in parts if options.judge or name not in JUDGED]:
             measured(name, parts[name], study, folder)
         tables = {name: read(folder / f"{name}.json") for name in parts}
         found = {
@@ -80,9 +71,7 @@ def main() -> None:
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="the model: a folder, or emoji for the embedded one")
-    parser.add_argument(
-        "--judge", required=True, type=Path, help="file that python -m vqdiffusion_jax.evaluation.judge wrote"
-    )
+    parser.add_argument("--judge", type=Path, help="file that python -m vqdiffusion_jax.evaluation.judge wrote")
     parser.add_argument(
         "--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote"
     )
@@ -93,12 +82,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--photographs", type=Path, help="folder of one .npz of 64 x 64 photographs, to try the codec on"
     )
-    parser.add_argument(
-        "--null_text_checkpoint", help="a model whose dropped captions were the empty prompt, for table 1"
-    )
-    parser.add_argument(
-        "--training_checkpoints", default="", help="NAME:DIR,... for table 2; default the checkpoint alone"
-    )
     parser.add_argument("--samples", type=int, default=1000, help="pictures that the main figures are of")
     parser.add_argument(
         "--concepts",
@@ -106,23 +89,17 @@ def arguments() -> argparse.ArgumentParser:
         default=EMBEDDED,
         help="what the model was trained on: the first so many of concepts.txt",
     )
-    parser.add_argument("--pictures", type=int, default=300, help="pictures a row of the other tables")
     parser.add_argument(
         "--steps", type=int, default=25, help="of the exact posterior, where a table does not vary them"
     )
     parser.add_argument("--batch_size", type=int, default=8, help="pictures drawn together")
     parser.add_argument(
-        "--parts", nargs="+", choices=[*PARTS, "sheets"], help="measure only these; the page has all that are there"
+        "--parts",
+        nargs="+",
+        choices=[*PARTS, "sheets", "sheets_as_it_comes"],
+        help="measure only these; the page has all that are there",
     )
     return parser
-
-
-def labelled(text: str) -> dict[str, str]:
-    """Return NAME:DIR,... as a table.  Raises ValueError, one line, for anything else."""
-    pairs = [pair.partition(":") for pair in text.split(",") if pair]
-    if not all(name and colon and folder for name, colon, folder in pairs):
-        raise ValueError(f"--training_checkpoints={text} is not NAME:DIR,NAME:DIR,...")
-    return {name: folder for name, _, folder in pairs}
 
 
 def measured(name: str, part, study: Study, folder: Path) -> None:
@@ -146,8 +123,9 @@ def read(path: Path) -> dict | None:
 
 
 def same_weights(one: dict, other: dict) -> bool:
-    """Return whether two parts are about one model and one judge, so that a page can hold both."""
-    return all(one[name] == other[name] for name in ("model", "judge"))
+    """Return whether a part is about the model, and by the judge if there is one, so that a page can hold it."""
+    judge = other.get("judge") or one.get("judge")
+    return one["model"] == other["model"] and one.get("judge") == judge
 
 
 def machine() -> dict:

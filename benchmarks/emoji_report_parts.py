@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,12 @@ from vqdiffusion_jax.evaluation.stages import (
     score_reconstruction,
     score_samples,
 )
-from vqdiffusion_jax.sampling import FewerTokens
+
+from .emoji_report_exact import names
 
 CHUNK = 50
 _PRINTED = {"num_inference_steps": "steps"}  # names in the JSON of the results
-GUIDANCE_SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-INFERENCE_STEPS = (10, 25, 50, 100)
-PURITY_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
-# Name: the fields of the protocol that it changes; what another table measures too is written alike, and drawn once.
+# Name: the fields of the protocol that it changes, on the sheet of strategies.
 STRATEGIES: dict[str, dict[str, Any]] = {
     "posterior, 100 steps": {"num_inference_steps": 100},
     "posterior, 50 steps": {"num_inference_steps": 50},
@@ -67,6 +65,7 @@ UNKNOWN_WORDS = (
     "!!! ??? ...",
     "very " * 200 + "red apple",
 )
+JUDGED = ("about", "codec", "following", "variety")  # parts that ask the judge, or say what it knows
 OPEN_PROMPTS = 16  # names alone, which leave the style open
 PICTURES_A_PROMPT = 8
 UNCONDITIONAL = 96
@@ -77,59 +76,49 @@ class Study:
     """The models, data and judge that all parts share; ``open`` makes one from paths."""
 
     pipeline: VQDiffusionPipeline
-    judge: Judge
+    judge: Judge | None
     source: SceneQuestions
     data: Path
     work: Path
     samples: int
-    pictures: int
     steps: int
     batch_size: int
     concepts: int
     photographs: Path | None = None
-    null_text: VQDiffusionPipeline | None = None
-    training: Mapping[str, VQDiffusionPipeline] = field(default_factory=dict)
 
     @classmethod
     def open(
         cls,
         checkpoint: str,
-        judge: Path,
+        judge: Path | None,
         data: Path,
         work: Path,
         *,
         samples: int,
         concepts: int,
-        null_text_checkpoint: str | None = None,
-        training_checkpoints: Mapping[str, str] | None = None,
         **options,
     ) -> Study:
         """Open models, data and judge; raises what these raise, before anything is measured."""
-        load, loaded = VQDiffusionPipeline.from_pretrained, load_judge(judge)
         return cls(
-            pipeline=load(checkpoint),
-            judge=loaded,
+            pipeline=VQDiffusionPipeline.from_pretrained(checkpoint),
+            judge=load_judge(judge) if judge else None,
             data=data,
             work=work,
             samples=samples,
             concepts=concepts,
             source=SceneQuestions(data, "validation", concepts=concepts, length=samples),
-            null_text=load(null_text_checkpoint) if null_text_checkpoint else None,
-            training={name: load(folder) for name, folder in (training_checkpoints or {}).items()},
             **options,
         )
 
     def identity(self, part: str) -> dict[str, Any]:
         """Return all that a part's figures depend on besides the code."""
-        table = {"model": fingerprint(self.pipeline.model), "judge": fingerprint(self.judge)}
-        table |= {"steps": self.steps, "concepts": self.concepts}
-        table |= {"samples": self.samples} if part in ("following", "codec") else {"pictures": self.pictures}
+        table = {"model": fingerprint(self.pipeline.model), "concepts": self.concepts}
+        if part in JUDGED:
+            table |= {"judge": fingerprint(self.judge) if self.judge else None, "steps": self.steps}
+        if part in ("following", "codec", "names"):
+            table["samples"] = self.samples
         if part == "codec":
             table["photographs"] = self.photographs is not None
-        if part == "null_conditions":
-            table["null_text_model"] = fingerprint(self.null_text.model) if self.null_text else None
-        if part == "inference_steps":
-            table["training"] = {name: fingerprint(pipeline.model) for name, pipeline in self.training.items()}
         return table
 
     @property
@@ -138,38 +127,39 @@ class Study:
         return find_protocol("emoji").changed(source_options=options, num_inference_steps=self.steps)
 
     @functools.cached_property
-    def model_names(self) -> dict[int, str]:
-        """Folder of each model's pictures, by its identity in this process: hashing weights takes a moment."""
-        models = [self.pipeline, self.null_text, *self.training.values()]
-        return {id(one): fingerprint(one.model) for one in models if one is not None}
+    def model_name(self) -> str:
+        """Folder of the model's pictures: hashing weights takes a moment."""
+        return fingerprint(self.pipeline.model)
+
+    @property
+    def known_judge(self) -> Judge:
+        """The judge.  Raises ValueError, one line, if there is none."""
+        if self.judge is None:
+            raise ValueError("this part asks the judge; give --judge")
+        return self.judge
 
     def setup(self, **changes: Any) -> Setup:
         protocol = self.protocol.changed(**changes)
         return Setup(
-            out=self.work / f"{fingerprint(self.judge)},{self.concepts},{self.samples}",
+            out=self.work / f"{fingerprint(self.known_judge)},{self.concepts},{self.samples}",
             protocol=protocol,
             source=self.source,
             source_name=f"scene_questions at {self.data}",
-            extractors=[JudgeFeatures(self.judge), JudgeAnswers(self.judge)],
+            extractors=[JudgeFeatures(self.known_judge), JudgeAnswers(self.known_judge)],
             metrics=choose(list(protocol.metrics)),
             chunk=CHUNK,
             batch_size=self.batch_size,
         )
 
-    def measure(
-        self, pipeline: VQDiffusionPipeline | None = None, *, count: int | None = None, **changes: Any
-    ) -> dict[str, Any]:
-        """Return scores, shares and speed of ``count`` pictures by the protocol with some fields changed.
-
-        Equal settings are drawn once.
-        """
-        pipeline, count = pipeline or self.pipeline, count or self.pictures
+    def measure(self, *, count: int, **changes: Any) -> dict[str, Any]:
+        """Return scores, shares and speed of ``count`` pictures by the protocol with some fields changed."""
+        pipeline = self.pipeline
         setup = self.setup(num_samples=count, **changes)
         settings = {"num_inference_steps": self.steps} | changes
         name = (
             ",".join(f"{field}={value}" for field, value in sorted(settings.items())).replace("/", "").replace(" ", "")
         )
-        store, reference = evaluate_samples(setup, pipeline, name=f"{self.model_names[id(pipeline)]}/{count},{name}")
+        store, reference = evaluate_samples(setup, pipeline, name=f"{self.model_name}/{count},{name}")
         return {
             "settings": {_PRINTED.get(field, field): setup.protocol.value(field) for field in settings},
             "pictures": count,
@@ -196,7 +186,7 @@ class Study:
 
     def distance_within(self, pictures: list[np.ndarray] | np.ndarray) -> float:
         """Mean over texts of the mean distance, in the judge's features, of two pictures of one text."""
-        return float(np.mean([mean_pairwise_distance(judge_features(self.judge, of_one)) for of_one in pictures]))
+        return float(np.mean([mean_pairwise_distance(judge_features(self.known_judge, of_one)) for of_one in pictures]))
 
     @property
     def names(self) -> list[str]:
@@ -215,7 +205,7 @@ def about(study: Study) -> dict[str, Any]:
         "num_codes": config.denoiser.num_codes,
         "grid": list(config.denoiser.grid),
         "concepts": len(study.source.drawings.concepts),
-        "judge_concepts": len(study.judge.config.concepts),
+        "judge_concepts": len(study.known_judge.config.concepts),
         "inference_steps": study.steps,
     }
 
@@ -242,59 +232,11 @@ def codec(study: Study) -> dict[str, Any]:
 def following(study: Study) -> dict[str, Any]:
     """The emoji protocol whole, and bits a token of some of its real pictures."""
     setup = study.setup()
-    setup = replace(setup, out=setup.out / study.model_names[id(study.pipeline)])
+    setup = replace(setup, out=setup.out / study.model_name)
     store = evaluate_likelihood(setup, study.pipeline)
     bound = summarise(store.all(NATS), study.pipeline.model)
     bits = {"pictures": store.count, "bits_per_token": bound.bits_per_token, "standard_error": bound.standard_error}
     return study.measure(count=study.samples) | {"likelihood": bits}
-
-
-def null_conditions(study: Study) -> list[dict[str, Any]]:
-    """Table 1 of the improved paper."""
-    scale = study.protocol.sampling.guidance_scale
-    rows = [
-        {"name": "no guidance"} | study.measure(guidance_scale=1.0),
-        {"name": "zero-shot: the empty prompt, never trained as one"}
-        | study.measure(guidance_scale=scale, null="text"),
-        {"name": "learnable null embedding"} | study.measure(guidance_scale=scale, null="learnable"),
-    ]
-    trained = study.measure(study.null_text, guidance_scale=scale, null="text") if study.null_text else {}
-    return [*rows[:2], {"name": "null text, trained: a model of its own"} | trained, rows[2]]
-
-
-def guidance_scales(study: Study) -> list[dict[str, Any]]:
-    """Figure 2 of the improved paper."""
-    rows = []
-    for scale in GUIDANCE_SCALES:
-        drawn = study.draw(study.names, PICTURES_A_PROMPT // 2, guidance_scale=scale)
-        rows.append({"scale": scale, "distance": study.distance_within(drawn)} | study.measure(guidance_scale=scale))
-    return rows
-
-
-def inference_steps(study: Study) -> list[dict[str, Any]]:
-    """Table 2 of the improved paper: each model with as many steps as it has timesteps at most."""
-    rows = []
-    for name, pipeline in (study.training or {"the checkpoint": study.pipeline}).items():
-        timesteps = pipeline.config.denoiser.num_timesteps
-        found = [study.measure(pipeline, num_inference_steps=steps) for steps in INFERENCE_STEPS if steps <= timesteps]
-        rows.append({"name": name, "num_timesteps": timesteps, "by_steps": found})
-    return rows
-
-
-def purity_prior(study: Study) -> list[dict[str, Any]]:
-    """Table 3 of the improved paper: as many network calls each."""
-    calls = study.pipeline.num_calls(strategy=FewerTokens())
-    rows = [
-        {"name": f"none: the posterior in {calls} steps"} | study.measure(num_inference_steps=calls),
-        {"name": "none: tokens at random places"} | study.measure(strategy="fewer_tokens"),
-    ]
-    purity = {f"purity, weight {weight:g}": weight for weight in PURITY_WEIGHTS}
-    return rows + [{"name": name} | study.measure(strategy="purity", purity_weight=w) for name, w in purity.items()]
-
-
-def strategies(study: Study) -> list[dict[str, Any]]:
-    """Accuracy against time."""
-    return [{"name": name} | study.measure(**changes) for name, changes in STRATEGIES.items()]
 
 
 def variety(study: Study) -> dict[str, Any]:
@@ -313,7 +255,7 @@ def variety(study: Study) -> dict[str, Any]:
             "pictures": drawn.shape[0] * drawn.shape[1],
         },
         "prompts": {
-            "distance": mean_pairwise_distance(judge_features(study.judge, of_one_seed)),
+            "distance": mean_pairwise_distance(judge_features(study.known_judge, of_one_seed)),
             "different_pictures": len(_different(of_one_seed)),
             "pictures": len(of_one_seed),
         },
@@ -330,17 +272,17 @@ def variety(study: Study) -> dict[str, Any]:
 def _untold(study: Study, guidance_scale: float) -> dict[str, Any]:
     """Return the pictures of the empty prompt; at scale 0 these show the null condition alone."""
     drawn = study.draw([""], UNCONDITIONAL, guidance_scale=guidance_scale)[0]
-    seen = judge_pictures(study.judge, drawn)
+    seen = judge_pictures(study.known_judge, drawn)
     concepts, backgrounds = Counter(seen.concept[:, 0].tolist()), Counter(seen.background.tolist())
     (commonest, count), *_ = concepts.most_common(1)
     return {
         "pictures": len(drawn),
         "different_pictures": len(_different(drawn)),
         "concepts": len(concepts),
-        "commonest_concept": study.judge.config.concepts[commonest],
+        "commonest_concept": study.known_judge.config.concepts[commonest],
         "commonest_concept_pictures": count,
         "backgrounds": {BACKGROUNDS[number]: count for number, count in backgrounds.most_common()},
-        "distance": mean_pairwise_distance(judge_features(study.judge, drawn)),
+        "distance": mean_pairwise_distance(judge_features(study.known_judge, drawn)),
     }
 
 
@@ -362,10 +304,6 @@ PARTS: dict[str, Callable[[Study], Any]] = {
     "about": about,
     "codec": codec,
     "following": following,
-    "null_conditions": null_conditions,
-    "guidance_scales": guidance_scales,
-    "inference_steps": inference_steps,
-    "purity_prior": purity_prior,
-    "strategies": strategies,
+    "names": lambda study: names(study.pipeline, study.source.drawings, study.work, study.samples),
     "variety": variety,
 }

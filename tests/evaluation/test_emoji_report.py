@@ -1,14 +1,14 @@
 """The emoji model's page: what was measured is what it says, parts are not measured twice, sheets are small."""
 
 import json
-import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.emoji_report import labelled, measured
+from benchmarks.emoji_report import measured, same_weights
+from benchmarks.emoji_report_exact import mcnemar
 from benchmarks.emoji_report_page import page
 from benchmarks.emoji_report_sheets import MOST_BYTES, save_small, sheet
 
@@ -26,7 +26,6 @@ def row(right: int, **more):
     shares = {name: {"right": right, "count": 10, "interval": [0.1, 0.9]} for name in asked}
     shares |= {f"judge_{question}": {"right": 97, "count": 100, "interval": [0.9, 0.99]} for question in QUESTIONS}
     scores = {name: one["right"] / one["count"] for name, one in shares.items()}
-    scores |= {"judge_precision": 0.5, "judge_recall": 0.25, "judge_fid": 12.5}
     about = {
         "seconds_a_picture": 0.5,
         "pictures": 20,
@@ -35,6 +34,11 @@ def row(right: int, **more):
         "warnings": ["20 are few"],
     }
     return {"shares": shares, "scores": scores, **about, **more}
+
+
+def exact(right: int, only_here: int, only_first: int, p: float):
+    paired = {"only_here": only_here, "only_first": only_first, "p": p}
+    return {"name": "row", "right": right, "count": 100, "interval": [0.1, 0.9], "wrong": [1.5, 1.0, 2.0], **paired}
 
 
 def part(result):
@@ -49,9 +53,7 @@ def test_the_page_says_what_was_measured_and_what_was_not():
                 {"scenes": {"pictures": 5, "psnr": 26.5, "ssim": 0.9, "codes_used": 0.75, "code_perplexity": 300.0}}
             ),
             "following": part(following),
-            "null_conditions": part([row(4, name="no guidance"), {"name": "null text, trained"}]),
-            "guidance_scales": part([row(4, scale=1.0, distance=1.5), row(6, scale=2.0, distance=1.25)]),
-            "strategies": part([row(4, name="fast"), row(8, name="slow", seconds_a_picture=2.0)]),
+            "names": part([exact(90, 0, 0, 1.0), exact(80, 5, 15, 0.0414)]),
         }
     )
     text = files["emoji.md"]
@@ -63,15 +65,22 @@ def test_the_page_says_what_was_measured_and_what_was_not():
     assert "| everything named is there, seen combinations | 90 % (10 % to 90 %; 9 of 10) | 85 % | reached |" in text
     assert "| background right, seen combinations | 90 % (10 % to 90 %; 9 of 10) | 95 % | not reached |" in text
     assert "3.250 bits a token (standard error 0.050, 4 real pictures)" in text
-    assert text.count("To be doubted: 20 are few.") == 3  # once a table
-    assert (
-        "| null text, trained | not run |" in text
-        and "| no guidance | 40 % | 40 % | 40 % | 0.500 | 0.250 | 12.5 | 0.50 |" in text
-    )
-    plots = {f"emoji/{name}.svg" for name in ("guidance_quality", "guidance_diversity", "strategies")}
-    assert files.keys() == {"emoji.md", *plots} and all(f"]({plot})" in text for plot in plots)
-    tables = re.findall(r"^\|.*\|$", text, re.MULTILINE)
-    assert len({line.count("|") for line in tables if "fast" in line or "slow" in line}) == 1
+    assert "| row | 90 % (10 % to 90 %; 90 of 100) | 1.50 (1.00 to 2.00) |  |" in text
+    assert "| row | 80 % (10 % to 90 %; 80 of 100) | 1.50 (1.00 to 2.00) | 5 to 15, p = 0.041 |" in text
+    assert files.keys() == {"emoji.md"}
+
+
+def test_a_page_holds_parts_of_one_model_and_one_judge():
+    judged, exact = {"model": "a", "judge": "b"}, {"model": "a"}
+    assert same_weights(judged, judged) and same_weights(judged, {"model": "a", "judge": None})
+    assert same_weights(exact, exact) and not same_weights(exact, {"model": "c"})
+    assert not same_weights(judged, {"model": "a", "judge": "c"})
+
+
+def test_mcnemar_is_the_binomial_test():
+    assert mcnemar(0, 0) == 1.0 and mcnemar(3, 3) == 1.0
+    assert mcnemar(0, 5) == pytest.approx(2 / 32) and mcnemar(5, 15) == pytest.approx(0.04139, abs=1e-5)
+    assert mcnemar(15, 5) == mcnemar(5, 15)
 
 
 def test_a_part_is_measured_again_only_for_other_weights_or_options(tmp_path):
@@ -97,9 +106,3 @@ def test_sheets_are_small_and_hold_every_picture(tmp_path):
     few = sheet(noise[:2] // 128 * 200, ["", ""], 2)
     save_small(few, tmp_path / "few.png")
     assert np.abs(np.asarray(Image.open(tmp_path / "few.png").convert("RGB")).astype(int) - np.asarray(few)).max() <= 8
-
-
-def test_checkpoints_with_names():
-    assert labelled("25:runs/a,100:runs/b") == {"25": "runs/a", "100": "runs/b"} and labelled("") == {}
-    with pytest.raises(ValueError, match="is not NAME:DIR"):
-        labelled("runs/a")
