@@ -301,7 +301,7 @@ def table(rows: list[dict[str, Any]], rate: float, options: argparse.Namespace) 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="ithq")
-    parser.add_argument("--topology", default="v6e:2x2", help="also v5e:2x2, v5p:2x2x1")
+    parser.add_argument("--topology", default="v6e:2x2", help="also v5e:2x2, v5p:2x2x1, h100")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--dtype", default="bfloat16")
@@ -318,6 +318,10 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     options = arguments()
+    if options.topology == "h100":
+        from benchmarks import _h100
+
+        return _h100.report(options)
     device = device_of(options.topology)
     rate, rows = product_rate(device, options.dtype), []
     for name, (function, given) in programs_of(options, device).items():

@@ -1,0 +1,164 @@
+"""A preset's programs, compiled for an H100 on a machine without a GPU: bytes, FLOPs and a roofline's prediction."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks._gpu_program import Kernel, kernels_of, stack_copies
+
+BANDWIDTH, RATE = 3.35e12, 989e12  # bytes a second, and dense bfloat16 FLOPs a second: NVIDIA's data sheet (SXM)
+LEAST_COPY = 2**20  # bytes
+# Without a device to tune on, XLA's search for tiles of its own products fails; the products are cuBLAS's then.
+XLA_FLAGS = "--xla_gpu_enable_triton_gemm=false"
+# What the CUDA plugin asks to know of a GPU that is not here, from public figures.
+TARGET = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
+  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98 device_memory_size: 84978434048
+  shared_memory_per_block_optin: 232448 registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  cuda_compute_capability { major: 9 minor: 0 }
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 8 }
+runtime_version { major: 13 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+
+
+def prepare_environment() -> None:
+    """Set what must stand before JAX starts."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if "triton_gemm" not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
+
+
+def device() -> Any:
+    """Return an H100 to compile for.  Raises RuntimeError or NotImplementedError without the CUDA plugin."""
+    import jax
+    from jax._src import xla_bridge  # jax.experimental.topologies takes no plugin that has been registered
+
+    jax.devices()
+    made = xla_bridge.make_pjrt_topology("cuda", "h100", topology="1x1x1", target_config=TARGET)
+    return made._make_compile_only_devices()[0]
+
+
+def compiled(function: Any, arguments: tuple) -> Any:
+    """Return ``function`` compiled for the device of its arguments, shapes of ``device()``."""
+    import jax
+
+    jitted = function if hasattr(function, "trace") else jax.jit(function)
+    return jitted.trace(*arguments).lower(lowering_platforms=("cuda",)).compile()
+
+
+def floor(kernels: list[Kernel]) -> int:
+    """Return the bytes that must move if all else were fused into products, attention and convolutions.
+
+    Each of these reads its operands and writes its results once; logits are read once more, by the draw.
+    """
+    multiply = [kernel for kernel in kernels if kernel.flops]
+    logits = [kernel for kernel in multiply if "/logits/" in kernel.operation]
+    return sum(kernel.bytes_moved for kernel in multiply) + sum(kernel.runs * kernel.written for kernel in logits)
+
+
+def predicted_seconds(kernels: list[Kernel]) -> float:
+    """Return the seconds of a roofline, kernel after kernel: launches, caches and small sizes cost nothing in it."""
+    return sum(one.runs * max((one.read + one.written) / BANDWIDTH, one.flops / RATE) for one in kernels)
+
+
+def kind(kernel: Kernel) -> str:
+    """Return what a kernel is, for the table of bytes."""
+    if kernel in stack_copies([kernel], 0):
+        return "copies and slices"
+    named = (("fmha", "attention"), ("conv", "convolutions"), ("cublas", "products"))
+    if found := next((kind for part, kind in named if part in kernel.target), None):
+        return found
+    scopes = ("truncation", "guidance", "strategy", "attention", "mlp", "logits", "optimizer")
+    return next((f"{scope}: passes" for scope in scopes if re.search(f"{scope}/", kernel.operation)), "other")
+
+
+def measure(name: str, function: Any, arguments: tuple, keep_text: Path | None) -> dict[str, Any]:
+    """Compile a program and return its row."""
+    started = time.perf_counter()
+    program = compiled(function, arguments)
+    seconds = time.perf_counter() - started
+    text, memory = program.as_text(), program.memory_analysis()
+    if keep_text:
+        keep_text.mkdir(parents=True, exist_ok=True)
+        (keep_text / f"{name}.hlo").write_text(text)
+    kernels, kinds = kernels_of(text), collections.Counter()
+    for kernel in kernels:
+        kinds[kind(kernel)] += kernel.bytes_moved
+    moved, least = sum(kinds.values()), floor(kernels)
+    heaviest = sorted(kernels, key=lambda kernel: kernel.bytes_moved, reverse=True)[:20]
+    return {
+        "program": name,
+        "compile_seconds": round(seconds, 1),
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "cudnn_attention": "__cudnn$fmha" in text,
+        "flops": sum(kernel.runs * kernel.flops for kernel in kernels),
+        "bytes": moved,
+        "floor_bytes": least,
+        "launches": sum(kernel.runs for kernel in kernels),
+        "predicted_seconds": predicted_seconds(kernels),
+        "bytes_by_kind": dict(kinds.most_common()),
+        "heaviest": [
+            {"read": one.read, "written": one.written, "runs": one.runs, "operation": one.operation or one.name}
+            for one in heaviest
+        ],
+    }
+
+
+def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
+    said = f"Seconds are a roofline's prediction ({BANDWIDTH / 1e12:g} TB/s, {RATE / 1e12:g} TFLOP/s), not measured."
+    lines = [
+        f"{options.preset} on an H100, batch {options.batch}, {options.dtype}; "
+        f"{options.steps} calls, guided, truncated.",
+        said,
+        "",
+        "| program | compile, s | arguments, GiB | temporaries, GiB | TFLOP | GB moved | of the floor | predicted, s "
+        "| attention |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ratio = f"{row['bytes'] / row['floor_bytes']:.2f}" if row["floor_bytes"] else ""
+        lines.append(
+            f"| {row['program']} | {row['compile_seconds']:.0f} | {row['argument_bytes'] / 2**30:.2f} | "
+            f"{row['temporary_bytes'] / 2**30:.2f} | {row['flops'] / 1e12:.4g} | {row['bytes'] / 1e9:.4g} | {ratio} | "
+            f"{row['predicted_seconds']:.3g} | {'cuDNN' if row['cudnn_attention'] else 'XLA'} |"
+        )
+    for row in rows:
+        shares = (f"{kind} {count / max(row['bytes'], 1):.0%}" for kind, count in row["bytes_by_kind"].items())
+        lines += ["", f"Bytes of {row['program']}: {', '.join(shares)}."]
+    return "\n".join(lines)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Compile the programs that the options name, print their table and write it."""
+    from benchmarks.accelerators import programs_of
+    from vqdiffusion_jax import preset
+    from vqdiffusion_jax.models.attention import cudnn_refusal
+
+    prepare_environment()
+    denoiser, rows = preset(options.preset).denoiser, []
+    heads = (denoiser.num_tokens, denoiser.num_heads, denoiser.width // denoiser.num_heads)
+    if refusal := cudnn_refusal(heads, heads, options.dtype):
+        print(refusal)
+    for name, (function, given) in programs_of(options, device()).items():
+        rows.append(measure(name, function, given, options.keep_text))
+        print(table([rows[-1]], options), flush=True)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        named = {name: value for name, value in vars(options).items() if name not in ("out", "keep_text")}
+        record = {"device": "H100", **named, "rows": rows}
+        options.out.with_suffix(".json").write_text(json.dumps(record, indent=1, default=str) + "\n")
+        options.out.with_suffix(".md").write_text(table(rows, options) + "\n")
