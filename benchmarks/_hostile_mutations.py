@@ -87,6 +87,7 @@ def _code(canary: Path) -> list[bytes]:
     return [*pieces, b"(S'touch " + str(canary).encode() + b"'\nios\nsystem\n", b"cnumpy\nload\n(" + text + b"tR"]
 
 
+_LARGEST = 2**26  # bytes of a repeated instruction: what is measured is the reader's memory
 _PIECES = [
     b"}r\x00\x00\x00\x10", b"\x8f" * 5000, b"}" * 5000, b"(" * 5000, b"N" * 5000, b"]q\x00" + b"h\x00a" * 50,
     b"\x8b" + struct.pack("<i", 4000) + b"\x7f" * 4000, b"\x8b\xff\xff\xff\x7f", b"\x8e" + struct.pack("<Q", 2**60),
@@ -109,7 +110,8 @@ def of_pickle(data: bytes, draw: random.Random, canary: Path) -> bytes:
         if kind == 0:
             parts[at] = b""
         elif kind == 1:
-            parts[at] *= draw.choice((2, 3, 1000, 200_000))
+            times = draw.choice((2, 3, 1000, 200_000))
+            parts[at] *= min(times, max(2, _LARGEST // max(1, len(parts[at]))))
         elif kind == 2:
             other = draw.randrange(len(parts))
             parts[at], parts[other] = parts[other], parts[at]

@@ -290,7 +290,7 @@ def _peak(*, reset: bool = False) -> int:
 def _is_one_line(error: BaseException) -> bool:
     """Return whether the command line tells the error in one printable line of bounded length."""
     from vqdiffusion_jax import errors
-    from vqdiffusion_jax.exit_status import describe
+    from vqdiffusion_jax.exit_status import describe, told
 
     known = tuple(kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception))
     ours = isinstance(error, known) or isinstance(error, OSError)
@@ -298,8 +298,10 @@ def _is_one_line(error: BaseException) -> bool:
         ours = "vqdiffusion_jax" in traceback.extract_tb(error.__traceback__)[-1].filename
     if not ours or not isinstance(error, Exception):
         return False
-    said = describe(error)
-    return said is not None and "\n" not in said and "\x1b" not in said and len(said) <= LONGEST_LINE
+    if describe(error) is None:
+        return False
+    said = told(error)  # which cuts long words and lines
+    return "\n" not in said and "\x1b" not in said and len(said) <= LONGEST_LINE
 
 
 def _where(error: BaseException) -> str:

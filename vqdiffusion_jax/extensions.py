@@ -43,7 +43,7 @@ def check_name(config: Any, field: str, builtin: Mapping[str, str]) -> None:
     name = getattr(config, field)
     if name not in builtin and ":" not in name:
         raise ConfigError(
-            f"{type(config).__name__}.{field} is {name!r}; "
+            f"{type(config).__name__}.{field} is {shown(name)}; "
             f"allowed: {', '.join(builtin)}, or package.module:Class of your own"
         )
 
