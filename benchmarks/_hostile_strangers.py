@@ -277,9 +277,10 @@ class HostileBucket(fsspec.AbstractFileSystem):
 
 def bucket(case: Case) -> None:
     """An address whose list lies, and whose objects are cut, changed or missing."""
+    root = f"b{case.draw.getrandbits(64):x}/m"  # an address is copied once in a process
     fsspec.register_implementation("hostile", HostileBucket, clobber=True)
     files = {path.relative_to(case.whole / "model").as_posix(): path.read_bytes() for path in _files(case.whole)}
-    objects: dict[str, tuple[Any, bytes]] = {f"b/m/{name}": (len(data), data) for name, data in files.items()}
+    objects: dict[str, tuple[Any, bytes]] = {f"{root}/{name}": (len(data), data) for name, data in files.items()}
     kind, one = case.draw.randrange(7), case.draw.choice(list(objects))
     if kind == 0:
         names = (
@@ -287,7 +288,7 @@ def bucket(case: Case) -> None:
             "a\\..\\x", "con", "config.json/x", "weights", "tokenizer", "x/" * 2000 + "x", "C:/x",
         )  # fmt: skip
         for name in case.draw.sample(names, case.draw.choice((1, 1, 3))):
-            objects[f"b/m/{name}"] = (1, b"x")
+            objects[f"{root}/{name}"] = (1, b"x")
     elif kind == 1:
         sizes = (0, -1, 2**62, None, "5", 1.5, True, float("nan"), [], "x", 10**400)
         objects[one] = (case.draw.choice(sizes), objects[one][1])
@@ -296,16 +297,16 @@ def bucket(case: Case) -> None:
     elif kind == 3:
         del objects[one]
     elif kind == 4:
-        objects |= {f"b/m/{number:06d}": (0, b"") for number in range(20_000)}
+        objects |= {f"{root}/{number:06d}": (0, b"") for number in range(20_000)}
     elif kind == 5:
-        objects["b/m"] = (3, b"abc")  # an object and a folder of one name
+        objects[root] = (3, b"abc")  # an object and a folder of one name
     HostileBucket.objects = objects
     HostileBucket.wrong = case.draw.choice(("", "", "", "", "find", "info", "cat"))
-    address = f"hostile://b/m{case.draw.choice(('', '', '/', '//'))}"
+    address = f"hostile://{root}{case.draw.choice(('', '', '/', '//'))}"
     if case.draw.random() < 0.2:
-        read_json(here(joined(address, "config.json"), again=True), most=2**20)
+        read_json(here(joined(address, "config.json")), most=2**20)
     else:
-        folder = here(address, again=True)
+        folder = here(address)
         outside = [path for path in folder.parent.iterdir() if path.name in ("x", "etc")]
         assert not outside, outside
         loading.open_model(folder)
