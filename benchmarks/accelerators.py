@@ -8,7 +8,7 @@ text is read.  Cycles are the compiler's estimate of each kernel, loops counted 
 measurement, and are compared with what the same model says of a plain product of matrices on the same chip.
 
 A Pallas kernel carries no estimate.  It is counted here by the FLOPs of its attention, head widths and keys padded to
-multiples of 128, at half the rate of a plain product.
+multiples of 128, at half the rate of a plain product; its gradients are five products where attention is two.
 """
 
 from __future__ import annotations
@@ -102,19 +102,21 @@ def kernels_of(text: str) -> list[Kernel]:
 def attention_flops(line: str) -> int:
     """Return the FLOPs of a Pallas attention call, (batch, length, heads x width) each, with padded widths and keys.
 
-    ``heads`` stands in the kernel's name, as ``attention_tpu`` writes it.  Raises ValueError for other Pallas calls.
+    Attention is two products, its gradients are five: scores are computed anew.  ``heads`` stands in the kernel's name,
+    as ``attention_tpu`` writes it.  Raises ValueError for other Pallas calls.
     """
     named = re.search(r"fused_attention_of_(\d+)_heads", line)
     if named is None:
         raise ValueError(f"a Pallas call without a rule for its FLOPs: {line.strip()[:200]}")
     heads = int(named[1])
     operands = re.search(r"operand_layout_constraints=\{(.*?)\}\}", line)[1]
-    (batch, queries, features), (_, keys, _), _ = (
+    (batch, queries, features), (_, keys, _), *_ = (
         [int(side) for side in sides.split(",")] for sides in _ARRAY.findall(operands)
     )
     keys = -(-keys // LANES) * LANES
     width = -(-features // heads // LANES) * LANES
-    return 4 * batch * heads * queries * keys * width
+    products = 5 if "gradients_of_fused_attention" in line else 2
+    return products * 2 * batch * heads * queries * keys * width
 
 
 def device_of(topology: str) -> Any:

@@ -39,5 +39,10 @@ def test_kernels_of_a_program():
 
 def test_a_pallas_call_is_counted_by_its_padded_shape():
     assert attention_flops(CALL) == 4 * 2 * 16 * 1024 * 128 * 128
+    gradients = CALL.replace("fused_attention", "gradients_of_fused_attention")
+    gradients = gradients.replace(
+        "}, bf16[2,77,1408]{2,1,0}}, meta", "}, bf16[2,77,1408]{2,1,0}, bf16[2,1024,1408]{2,1,0}}, meta"
+    )
+    assert attention_flops(gradients) == 10 * 2 * 16 * 1024 * 128 * 128
     with pytest.raises(ValueError, match="without a rule"):
         attention_flops(CALL.replace("fused_attention_of_16_heads", "other"))

@@ -7,11 +7,14 @@ when a program is lowered for a platform, not when it is traced, so that one tra
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AbstractMesh, AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from ..array_types import Key, KeysOrValues, Queries
 from ..config import ATTENTIONS
@@ -75,23 +78,58 @@ def attention(
 
 def _xla_or_fused(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
     """Attention on accelerators but NVIDIA's: one kernel on a TPU, where it takes these arrays, else XLA's form."""
-    # A partitioner cannot split the kernel, so that on a mesh attention is XLA's.
-    if causal or not jax.sharding.get_abstract_mesh().empty or not attention_tpu.supports(query, key):
+    split = _split_by_sample_and_head(query)
+    if causal or split is None:
         return _xla(query, key, value, causal=causal)
-    return _fused_on_tpu(query, key, value)
+    mesh, spec = split
+    shard, keys = query, key
+    if mesh is not None:
+        shard, keys = (
+            jax.ShapeDtypeStruct(NamedSharding(mesh, spec).shard_shape(array.shape), array.dtype)
+            for array in (query, key)
+        )
+    if not attention_tpu.supports(shard, keys):
+        return _xla(query, key, value, causal=causal)
+    if mesh is None:
+        return _fused_on_tpu(query, key, value)
+    # A partitioner cannot split the kernel, so that each device is given its own samples and heads.
+    return jax.shard_map(_fused_on_tpu, in_specs=(spec,) * 3, out_specs=spec, check_vma=False)(query, key, value)
 
 
-@jax.custom_jvp
+def _split_by_sample_and_head(query: jax.Array) -> tuple[AbstractMesh | None, P] | None:
+    """Return the ambient mesh and how it splits (batch, length, heads, head width); None if it cannot do so evenly."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return None, P()
+    if any(kind != AxisType.Auto for kind in mesh.axis_types):
+        return None
+    samples = tuple(axis for axis in ("data", "fsdp") if axis in mesh.shape)
+    heads = "tensor" if "tensor" in mesh.shape else None
+    even = query.shape[0] % math.prod(mesh.shape[axis] for axis in samples) == 0
+    if not even or query.shape[2] % mesh.shape.get("tensor", 1):
+        return None
+    return mesh, P(samples, None, heads, None)
+
+
+@jax.custom_vjp
 def _fused_on_tpu(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(query, key, value, tpu=attention_tpu.fused, default=_unmasked)
 
 
-@_fused_on_tpu.defjvp
-def _differentiated(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    return jax.jvp(_unmasked, primals, tangents)  # a backward pass needs the scores, which the kernel does not keep
+def _forward(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, tuple]:
+    return _fused_on_tpu(query, key, value), (query, key, value)
+
+
+def _backward(kept: tuple, cotangent: jax.Array) -> tuple:
+    def through_xla(query, key, value, cotangent):
+        return jax.vjp(_unmasked, query, key, value)[1](cotangent)
+
+    return jax.lax.platform_dependent(*kept, cotangent, tpu=attention_tpu.gradients, default=through_xla)
 
 
 _unmasked = functools.partial(jax.nn.dot_product_attention, implementation="xla")
+
+_fused_on_tpu.defvjp(_forward, _backward)
 
 
 def _xla(query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool) -> jax.Array:
