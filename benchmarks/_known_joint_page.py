@@ -133,9 +133,11 @@ is asked.
 
 *Exact marginals*: p(x_0 of a token given x_t and y) is computed, with all drawings and forward-backward over the
 texture, and given to the package's own guidance, truncation and strategies. Only the sampler can be wrong. A token
-that fits no drawing as it stands costs a factor of {misfit}, as if it had been replaced. *Networks*: three, of seeds
-0 to 2, of {steps} training steps each; a third of the pictures each. They are small and not trained to the end, so
-they stand for a network with errors, not for a good one. The noise masks alone (the schedule `linear`), so that a
+that fits no drawing as it stands costs a factor of {misfit}, as if it had been replaced.
+*Networks*: small ones, of seeds 0 to 2 and {steps} training steps each; a third of the pictures
+each. They stand for a network with errors, not for a
+good one. "Not run" stands where no network has drawn a row yet.
+The noise masks alone (the schedule `linear`), so that a
 token once drawn stays.
 
 Every row has {pictures} pictures. All have the same captions and noise, network by network. Intervals are of 95 %, by
