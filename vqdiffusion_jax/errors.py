@@ -125,6 +125,10 @@ class SettingError(_OneLine):
         return self.told(lambda name: name)
 
 
+class UnusedSettingWarning(UserWarning):
+    """A setting is given that changes nothing beside the others."""
+
+
 class EvaluationSettingError(SettingError, EvaluationError):
     """A setting of an evaluation that cannot be used, told in the spelling of whoever made it."""
 

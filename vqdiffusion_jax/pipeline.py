@@ -25,7 +25,7 @@ from .config import ModelConfig
 from .diffusers_api import DiffusersMethods, loading_options, seed_of, step_end_callback
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
-from .errors import SettingError
+from .errors import SettingError, UnusedSettingWarning
 from .finite import check_finite
 from .generation import Request, calls_a_piece, generate, generate_in_pieces, render
 from .lora_api import LoRAMethods
@@ -287,6 +287,7 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
 
         Warns:
           UnknownWordsWarning: once a prompt, for words that the model was not taught, where it knows its words.
+          UnusedSettingWarning: for settings of guidance where there is none.
 
         Raises:
           SettingError: a ValueError of one line for an argument that cannot be used, before anything is computed.
@@ -303,6 +304,8 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
             callback_steps = 1
         call = settle(self.config, self.schedule, self.tokenizer, settings)
         self._warn_of_words(texts_of(settings.prompt))
+        if unused := call.unused():
+            warnings.warn(unused, UnusedSettingWarning, stacklevel=2)
         self._interrupt = False
         drawn = []
         with self._bar(call, progress) as bar:

@@ -72,3 +72,14 @@ def test_words_that_the_model_was_not_taught_are_told_and_no_error(tmp_path, cap
     said = capsys.readouterr()
     assert [line for line in said.err.splitlines() if "taught" in line] == [f"warning: {words.told('an auto')}"]
     assert "network calls" in said.out and "taught" not in said.out
+
+
+def test_flags_of_guidance_without_guidance_are_told(checkpoint, capsys):
+    model, mapping = checkpoint
+    flags = ["--guidance_scale=1", "--guidance_interval=0,3", "--prompt=a", "--dry_run"]
+    with left_as_it_was():
+        assert run(["main.py", f"--checkpoint={model}", f"--mapping={mapping}", *flags]) == 0
+    told = (
+        "warning: --guidance_interval changes nothing, as --guidance_scale is 1, which is no guidance; give more than 1"
+    )
+    assert told in capsys.readouterr().err.splitlines()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
 from ..config import ModelConfig
 from ..diffusion.schedule import Schedule
-from ..errors import ConfigError, SettingError
+from ..errors import ConfigError, SettingError, tell
 from ..generation import Condition
 from ..sampling import Ancestral, Guidance, Noise, Plan, Strategy, TopK, TopR, first_timestep_of
 from ..sampling.registry import name_of
@@ -49,6 +49,23 @@ class Call:
     def first_call(self) -> int:
         """Number of the noise draw that the first network call uses; noising a given picture takes one before."""
         return 0 if self.first_timestep is None else 1
+
+    def unused(self, spell: Callable[[str], str] = str) -> str:
+        """Return a line about settings of guidance that change nothing, as there is none; "" if there are none.
+
+        spell: how fields are written, flags for instance.
+        """
+        given = [name for name in _OF_GUIDANCE if getattr(self.settings, name) is not None]
+        given += ["null"] if self.settings.null != "auto" else []
+        if self.guidance.active or not given:
+            return ""
+        names = " and ".join(f"{{{name}}}" for name in given)
+        does = "change" if len(given) > 1 else "changes"
+        told = f"{names} {does} nothing, as {{guidance_scale}} is {{value:g}}, which is no guidance; give more than 1"
+        return tell(told, spell, value=self.settings.guidance_scale)
+
+
+_OF_GUIDANCE = ("negative_prompt", "negative_prompt_embeds", "guidance_interval", "guidance_plausibility")
 
 
 def settle(config: ModelConfig, schedule: Schedule, tokenizer: Tokenizer | None, settings: SamplingSettings) -> Call:

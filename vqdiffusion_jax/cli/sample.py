@@ -110,6 +110,8 @@ def main() -> None:
         listed = picture_list.settled(file, listed, config, settled)
     call = settled(settings)
     tell_words(opened.known_words, [one.settings for one in listed] if listed else [call.settings])
+    if unused := call.unused(setting_flags.spell):
+        print(f"warning: {unused}", file=sys.stderr, flush=True)
     if FLAGS.dry_run:
         print(describe(config, compute, call, batch=settings.batch_size or 1, mesh_sizes=mesh_sizes()))
         return
