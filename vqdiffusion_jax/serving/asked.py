@@ -74,7 +74,7 @@ def inputs(limits: Limits, *, edits: bool) -> dict[str, Setting]:
     left_out = {*PICTURES, "return_trajectory"} | (set() if edits else {"strength", "outpaint"})
     found = {name: _bounded(name, about, limits) for name, about in known.items() if name not in left_out}
     found["strategy"] = Setting(
-        type=str, choices=tuple(STRATEGIES), default_help="posterior", help="Order and number of tokens of each call."
+        type=str, choices=tuple(STRATEGIES), default_help="the model's", help="Order and number of tokens of each call."
     )
     found["seed"] = replace(found["seed"], many=True, repeated=True)  # or one a picture
     sizes = ", ".join(map(str, limits.batch_sizes))
