@@ -139,6 +139,7 @@ def _names(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict]:
         f"{rows[0]['count']} pictures a row, each name in turn, of equal noise in all rows. A picture's tokens are "
         "compared with those of the thing's drawings, large on white; training has seen most of them, so these are "
         "pictures that the model may know by heart. *Right*: at most two tokens of 64 differ from the nearest drawing. "
+        "A drawing at another size or place counts as wrong, so that this is the least share of right things. "
         "No judge is asked. *Alone right*: pictures right here and wrong in the first row, to those the other way "
         "round, with the p of McNemar's exact test. Intervals of wrong tokens are by bootstrap.",
         "",
