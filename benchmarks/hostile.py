@@ -79,8 +79,9 @@ class Kept:
 
     def __init__(self, file: Path | None):
         self._file, lines = file, []
-        if file is not None and file.exists():
-            lines = file.read_text().splitlines()
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lines = file.read_text().splitlines() if file.exists() else []
         self.results = [Result(**json.loads(line)) for line in lines]
 
     def add(self, result: Result) -> None:
