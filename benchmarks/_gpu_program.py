@@ -12,6 +12,8 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 
+from benchmarks._compiled import LOOP, OPERATION
+
 SIZES = {"pred": 1, "bf16": 2, "token": 0, "opaque": 0}  # bytes; other types tell their bits in their names
 FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "partition-id", "replica-id", "after-all"}
 SLICES = {"dynamic-slice", "slice", "gather"}
@@ -21,11 +23,9 @@ _NAME = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = (.*)$")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 _OPCODE = re.compile(r"[\])}] ([a-z][\w\-]*)\(")
 _REFERENCE = re.compile(r"%([\w.\-]+)")
-_LOOP = re.compile(r"condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _CALLED = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|true_computation=%?([\w.\-]+), false_computation=%?([\w.\-]+)")
-_OPERATION = re.compile(r'op_name="([^"]+)"')
 _TARGET = re.compile(r'custom_call_target="([^"]+)"')
 
 
@@ -40,7 +40,7 @@ class Instruction:
 
     @property
     def operation(self) -> str:
-        return match[1] if (match := _OPERATION.search(self.line)) else ""
+        return match[1] if (match := OPERATION.search(self.line)) else ""
 
     @property
     def target(self) -> str:
@@ -113,7 +113,7 @@ def kernels_of(text: str) -> list[Kernel]:
         types = {one.name: one.result for one in computations[name]}
         for one in computations[name]:
             if one.opcode == "while":
-                _, body = _LOOP.search(one.line).groups()
+                _, body = LOOP.search(one.line).groups()
                 trips = _TRIPS.search(one.line)
                 visit(body, runs * (int(trips[1]) if trips else 1))  # a loop that may end early counts as one turn
             elif one.opcode == "conditional":

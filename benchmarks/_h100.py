@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import collections
-import json
 import os
 import re
-import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks._compiled import HEAVIEST, read, write
 from benchmarks._gpu_program import Kernel, kernels_of, stack_copies
 
 BANDWIDTH, RATE = 3.35e12, 989e12  # bytes a second, and dense bfloat16 FLOPs a second: NVIDIA's data sheet (SXM)
@@ -51,14 +50,6 @@ def device() -> Any:
     return made._make_compile_only_devices()[0]
 
 
-def compiled(function: Any, arguments: tuple) -> Any:
-    """Return ``function`` compiled for the device of its arguments, shapes of ``device()``."""
-    import jax
-
-    jitted = function if hasattr(function, "trace") else jax.jit(function)
-    return jitted.trace(*arguments).lower(lowering_platforms=("cuda",)).compile()
-
-
 def floor(kernels: list[Kernel]) -> int:
     """Return the bytes that must move if all else were fused into products, attention and convolutions.
 
@@ -87,23 +78,13 @@ def kind(kernel: Kernel) -> str:
 
 def measure(name: str, function: Any, arguments: tuple, keep_text: Path | None) -> dict[str, Any]:
     """Compile a program and return its row."""
-    started = time.perf_counter()
-    program = compiled(function, arguments)
-    seconds = time.perf_counter() - started
-    text, memory = program.as_text(), program.memory_analysis()
-    if keep_text:
-        keep_text.mkdir(parents=True, exist_ok=True)
-        (keep_text / f"{name}.hlo").write_text(text)
+    text, _, row = read(name, function, arguments, "cuda", keep_text)
     kernels, kinds = kernels_of(text), collections.Counter()
     for kernel in kernels:
         kinds[kind(kernel)] += kernel.bytes_moved
     moved, least = sum(kinds.values()), floor(kernels)
-    heaviest = sorted(kernels, key=lambda kernel: kernel.bytes_moved, reverse=True)[:20]
-    return {
-        "program": name,
-        "compile_seconds": round(seconds, 1),
-        "argument_bytes": memory.argument_size_in_bytes,
-        "temporary_bytes": memory.temp_size_in_bytes,
+    heaviest = sorted(kernels, key=lambda kernel: kernel.bytes_moved, reverse=True)[:HEAVIEST]
+    return row | {
         "cudnn_attention": "__cudnn$fmha" in text,
         "flops": sum(kernel.runs * kernel.flops for kernel in kernels),
         "bytes": moved,
@@ -156,9 +137,4 @@ def report(options: argparse.Namespace) -> None:
     for name, (function, given) in programs_of(options, device()).items():
         rows.append(measure(name, function, given, options.keep_text))
         print(table([rows[-1]], options), flush=True)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        named = {name: value for name, value in vars(options).items() if name not in ("out", "keep_text")}
-        record = {"device": "H100", **named, "rows": rows}
-        options.out.with_suffix(".json").write_text(json.dumps(record, indent=1, default=str) + "\n")
-        options.out.with_suffix(".md").write_text(table(rows, options) + "\n")
+    write({"device": "H100", "rows": rows}, table(rows, options), options)

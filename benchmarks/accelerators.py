@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import argparse
 import collections
-import json
 import math
 import os
 import re
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from benchmarks._compiled import HEAVIEST, LOOP, OPERATION, compiled, read, write
 
 PROGRAMS = ("prepare", "loop", "decoder", "train")
 LANES = 128  # a TPU pads the last axis to a multiple of it
@@ -32,8 +32,6 @@ PRODUCT_SIDE = 8192
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
 _ESTIMATE = re.compile(r'"estimated_cycles":"(\d+)"')
 _NAME = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = ")
-_OPERATION = re.compile(r'op_name="([^"]+)"')
-_LOOP = re.compile(r"condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 _COUNTER = re.compile(r"s32\[\]\S* constant\((\d+)\)")
 _ARRAY = re.compile(r"\w+\[([\d,]+)\]")
 
@@ -80,14 +78,14 @@ def kernels_of(text: str) -> list[Kernel]:
             current = head[2]
             entry = current if head[1] else entry
             continue
-        operation = match[1] if (match := _OPERATION.search(line)) else ""
+        operation = match[1] if (match := OPERATION.search(line)) else ""
         if found := _ESTIMATE.search(line):
             own[current].append(Kernel(_NAME.match(line)[1], operation, 1, cycles=int(found[1])))
         elif 'custom_call_target="tpu_custom_call"' in line:
             own[current].append(Kernel(_NAME.match(line)[1], operation, 1, pallas_flops=attention_flops(line)))
         if found := _COUNTER.search(line):
             counters[current].append(int(found[1]))
-        loops[current] += [(body, condition) for condition, body in _LOOP.findall(line)]
+        loops[current] += [(body, condition) for condition, body in LOOP.findall(line)]
     runs, waiting = collections.Counter({entry: 1}), [entry]
     while waiting:
         caller = waiting.pop()
@@ -219,44 +217,27 @@ def train_program(options: argparse.Namespace, config: Any, device: Any) -> tupl
     return make_step(training, mesh), (abstract_state(training, mesh), batch, Frozen(text_encoder=tower))
 
 
-def compiled_for_tpu(function: Any, arguments: tuple) -> Any:
-    import jax
-
-    jitted = function if hasattr(function, "trace") else jax.jit(function)
-    return jitted.trace(*arguments).lower(lowering_platforms=("tpu",)).compile()
-
-
 def product_rate(device: Any, dtype: str) -> float:
     """Return the FLOPs a cycle of a plain product of square matrices, by the compiler's estimate."""
     import jax
     import jax.numpy as jnp
 
     spec = placed(jax.ShapeDtypeStruct((PRODUCT_SIDE, PRODUCT_SIDE), dtype), device)
-    compiled = compiled_for_tpu(jnp.matmul, (spec, spec))
-    return 2 * PRODUCT_SIDE**3 / sum(kernel.runs * kernel.cycles for kernel in kernels_of(compiled.as_text()))
+    program = compiled(jnp.matmul, (spec, spec), "tpu")
+    return 2 * PRODUCT_SIDE**3 / sum(kernel.runs * kernel.cycles for kernel in kernels_of(program.as_text()))
 
 
 def measure(name: str, function: Any, arguments: tuple, rate: float, keep_text: Path | None) -> dict[str, Any]:
     """Compile a program and return its row."""
-    started = time.perf_counter()
-    compiled = compiled_for_tpu(function, arguments)
-    seconds = time.perf_counter() - started
-    text, memory = compiled.as_text(), compiled.memory_analysis()
-    if keep_text:
-        keep_text.mkdir(parents=True, exist_ok=True)
-        (keep_text / f"{name}.hlo").write_text(text)
+    text, program, row = read(name, function, arguments, "tpu", keep_text)
     kinds: collections.Counter[str] = collections.Counter()
     kernels = kernels_of(text)
     for kernel in kernels:
         kinds[kernel.kind] += kernel.runs * (kernel.cycles + math.ceil(kernel.pallas_flops / (PALLAS_RATE * rate)))
-    heaviest = sorted(kernels, key=lambda kernel: kernel.runs * kernel.cycles, reverse=True)[:20]
-    return {
-        "program": name,
-        "compile_seconds": round(seconds, 1),
-        "argument_bytes": memory.argument_size_in_bytes,
-        "temporary_bytes": memory.temp_size_in_bytes,
-        "code_bytes": memory.generated_code_size_in_bytes,
-        "flops": (compiled.cost_analysis() or {}).get("flops"),  # a loop's body counts once
+    heaviest = sorted(kernels, key=lambda kernel: kernel.runs * kernel.cycles, reverse=True)[:HEAVIEST]
+    return row | {
+        "code_bytes": program.memory_analysis().generated_code_size_in_bytes,
+        "flops": (program.cost_analysis() or {}).get("flops"),  # a loop's body counts once
         "cycles": sum(kinds.values()),
         "cycles_by_kind": dict(kinds.most_common()),
         "heaviest": [
@@ -332,11 +313,8 @@ def main() -> None:
             row |= {"model_flops": flops, "share_of_product": flops / row["cycles"] / rate}
         rows.append(row)
         print(table([row], rate, options), flush=True)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        record = {"device": device.device_kind, "product_flops_a_cycle": rate, **vars(options), "rows": rows}
-        options.out.with_suffix(".json").write_text(json.dumps(record, indent=1, default=str) + "\n")
-        options.out.with_suffix(".md").write_text(table(rows, rate, options) + "\n")
+    record = {"device": device.device_kind, "product_flops_a_cycle": rate, "rows": rows}
+    write(record, table(rows, rate, options), options)
 
 
 if __name__ == "__main__":

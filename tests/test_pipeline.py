@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import warnings
 
 import jax
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax import pipeline as pipeline_module
-from vqdiffusion_jax.errors import UnusedSettingWarning
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.pipeline import Watching
@@ -59,21 +57,6 @@ def unconditional():
 
 def pictures(pipeline, *args, **kwargs):
     return pipeline(*args, output_type="uint8", **kwargs).images
-
-
-def test_settings_of_guidance_without_guidance_are_told(text):
-    idle = {"negative_prompt": "a cat", "guidance_interval": (0, 3), "guidance_plausibility": 0.1, "null": "text"}
-    for name, value in idle.items():
-        with pytest.warns(
-            UnusedSettingWarning, match=f"^{name} changes nothing, as guidance_scale is 1, which is no gui"
-        ):
-            text("a dog", guidance_scale=1.0, num_inference_steps=2, **{name: value})
-    with pytest.warns(UnusedSettingWarning, match="^guidance_interval and null change nothing"):
-        text("a dog", guidance_scale=1, num_inference_steps=2, guidance_interval=(0, 3), null="text")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        text("a dog", guidance_scale=2.0, num_inference_steps=2, guidance_interval=(0, 3))
-        text("a dog", guidance_scale=1.0, num_inference_steps=2)
 
 
 def test_output_types(text):
