@@ -304,8 +304,8 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
             callback_steps = 1
         call = settle(self.config, self.schedule, self.tokenizer, settings)
         self._warn_of_words(texts_of(settings.prompt))
-        if unused := call.unused():
-            warnings.warn(unused, UnusedSettingWarning, stacklevel=2)
+        for line in call.unused():
+            warnings.warn(line, UnusedSettingWarning, stacklevel=2)
         self._interrupt = False
         drawn = []
         with self._bar(call, progress) as bar:

@@ -217,3 +217,11 @@ def test_other_modes_take_the_prompts_of_a_table(table, flags):
     assert [row.fields for row in read_table(table("prompt,seed\na,\n"))] == [{"prompt": "a"}]
     with pytest.raises(UsageError, match="line 2: it sets prompt, seed; this mode takes a prompt a row"):
         read_prompts(table("prompt,seed\na,1\n"))
+
+
+def test_settings_that_change_nothing_are_told_of_every_row_each_line_once(folder, table, monkeypatch, capsys):
+    text = 'prompt,guidance_scale,guidance_interval,null\na,2,,\nb,1,"0,3",\nc,1,"0,3",\nd,1,,text\ne,2,"0,3",\n'
+    assert command(monkeypatch, f"--checkpoint={folder}", f"--prompts_file={table(text)}", "--dry_run") == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: --")]
+    why = "changes nothing, as --guidance_scale is 1, which is no guidance; give more than 1"
+    assert told == [f"warning: --{name} {why}" for name in ("guidance_interval", "null")]

@@ -91,6 +91,17 @@ def test_the_settings_of_a_strategy_are_inputs(visit):
     page.locator(".caption", has_text="call 6 of 6").wait_for()
 
 
+def test_settings_that_change_nothing_are_told_beside_the_pictures(visit):
+    page = visit()
+    fill(page, Guidance=1)
+    fill(page, **{"Guidance plausibility": 0.5})
+    draw(page, Steps=4)
+    page.locator(".note", has_text="Guidance plausibility changes nothing, as Guidance is 1").wait_for()
+    fill(page, Guidance=2)
+    draw(page, Seed=1)
+    assert page.locator(".note").inner_text() == ""
+
+
 def test_inpainting_changes_the_inside_alone_and_the_download_draws_it_again(visit, tmp_path):
     page = visit()
     draw(page, Steps=10)

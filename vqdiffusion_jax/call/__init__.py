@@ -1,15 +1,13 @@
 """Settled calls: arrays and a plan from settings and a model's configuration, before any weight is read."""
 
 from .call import Call, planned, settle
-from .conditions import KINDS, condition_of, null_condition_of
+from .conditions import KINDS
 from .starts import Given, pictures_of, rows_of
 
 __all__ = [
     "KINDS",
     "Call",
     "Given",
-    "condition_of",
-    "null_condition_of",
     "pictures_of",
     "planned",
     "rows_of",

@@ -16,7 +16,7 @@ from ..sampling.seeds import noise_of
 from ..sampling.settings import SamplingSettings, strategy_of
 from ..sampling.strategy import StartsAnywhere
 from ..text.tokenizer import Tokenizer
-from .conditions import condition_of, null_condition_of
+from .conditions import condition_of, null_condition_of, subjects_of
 from .noise import check_noise
 from .starts import Given, given_start
 
@@ -50,19 +50,19 @@ class Call:
         """Number of the noise draw that the first network call uses; noising a given picture takes one before."""
         return 0 if self.first_timestep is None else 1
 
-    def unused(self, spell: Callable[[str], str] = str) -> str:
-        """Return a line about settings of guidance that change nothing, as there is none; "" if there are none.
+    def unused(self, spell: Callable[[str], str] = str) -> list[str]:
+        """Return lines about settings that change nothing: those of guidance, where there is none.
 
         spell: how fields are written, flags for instance.
         """
         given = [name for name in _OF_GUIDANCE if getattr(self.settings, name) is not None]
         given += ["null"] if self.settings.null != "auto" else []
         if self.guidance.active or not given:
-            return ""
+            return []
         names = " and ".join(f"{{{name}}}" for name in given)
         does = "change" if len(given) > 1 else "changes"
         told = f"{names} {does} nothing, as {{guidance_scale}} is {{value:g}}, which is no guidance; give more than 1"
-        return tell(told, spell, value=self.settings.guidance_scale)
+        return [tell(told, spell, value=self.settings.guidance_scale)]
 
 
 _OF_GUIDANCE = ("negative_prompt", "negative_prompt_embeds", "guidance_interval", "guidance_plausibility")
@@ -71,23 +71,24 @@ _OF_GUIDANCE = ("negative_prompt", "negative_prompt_embeds", "guidance_interval"
 def settle(config: ModelConfig, schedule: Schedule, tokenizer: Tokenizer | None, settings: SamplingSettings) -> Call:
     """Return the call of these settings.  Raises SettingError, one line, for settings that do not fit the model."""
     settings = with_defaults(config, settings)
-    condition, subjects = condition_of(config, tokenizer, settings)
-    guidance = guidance_of(config, settings)
-    null = null_condition_of(config, tokenizer, guidance, settings, len(subjects))
+    # Numbers come first: the texts of a long list take seconds to tokenize.
+    subjects = subjects_of(config, settings)
+    guidance, truncation = guidance_of(config, settings), truncation_of(config, settings)
     strategy, plan, first_timestep = planned(config, schedule, settings.strategy, settings.strength)
-    given = given_start(config, settings, first_timestep, len(subjects))
     noise = settings.noise
     if noise is None:
         assert settings.seed is not None  # after with_defaults
         noise = noise_of(settings.seed, subjects, settings.first_image)
     check_noise(noise, len(subjects), config, plan, first_calls=0 if first_timestep is None else 1)
+    given = given_start(config, settings, first_timestep, len(subjects))
+    null = null_condition_of(config, tokenizer, guidance, settings, len(subjects))
     return Call(
         settings=settings,
-        condition=condition,
+        condition=condition_of(config, tokenizer, settings),
         null=null,
         subjects=subjects,
         guidance=guidance,
-        truncation=truncation_of(config, settings),
+        truncation=truncation,
         strategy=strategy,
         plan=plan,
         first_timestep=first_timestep,

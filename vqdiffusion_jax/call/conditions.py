@@ -18,10 +18,8 @@ KINDS = {"text": "conditioned on text", "class": "conditioned on class labels", 
 TAKES = {"text": ("prompt", "prompt_embeds"), "class": ("class_labels",), "none": ()}
 
 
-def condition_of(
-    config: ModelConfig, tokenizer: Tokenizer | None, settings: SamplingSettings
-) -> tuple[Condition, list[Hashable]]:
-    """Return the condition of every picture, and its subject: the prompt, the label or the bytes of the text states.
+def subjects_of(config: ModelConfig, settings: SamplingSettings) -> list[Hashable]:
+    """Return the subject of every picture: its prompt, its label, the bytes of its text states, or None.
 
     Raises SettingError for conditions that the model does not take.
     """
@@ -34,19 +32,29 @@ def condition_of(
             told = f"{{{name}}} is given, but this model is {KINDS[kind]}; it takes {told_takes or 'no condition'}"
             raise SettingError(told)
     if kind == "none":
-        return Condition(), [None] * repeats
+        return [None] * repeats
     if len(given) != 1:
         raise SettingError(f"this model is {KINDS[kind]}; give {told_takes}")
     if kind == "class":
-        labels = np.repeat(_labels(config.denoiser, settings.class_labels), repeats)
-        return Condition(labels=labels), labels.tolist()
+        each = _labels(config.denoiser, settings.class_labels).tolist()
+    elif settings.prompt_embeds is not None:
+        each = [row.tobytes() for row in _embeds(config.denoiser, "prompt_embeds", settings.prompt_embeds)]
+    else:
+        each = texts_of(settings.prompt)
+    return [one for one in each for _ in range(repeats)]
+
+
+def condition_of(config: ModelConfig, tokenizer: Tokenizer | None, settings: SamplingSettings) -> Condition:
+    """Return the condition of every picture, of settings that ``subjects_of`` takes."""
+    kind, repeats = config.denoiser.condition, settings.num_images_per_prompt
+    if kind == "none":
+        return Condition()
+    if kind == "class":
+        return Condition(labels=np.repeat(_labels(config.denoiser, settings.class_labels), repeats))
     if settings.prompt_embeds is not None:
         embedding = _embeds(config.denoiser, "prompt_embeds", settings.prompt_embeds)
-        embedding = np.repeat(embedding, repeats, axis=0)
-        return Condition(embedding=embedding), [row.tobytes() for row in embedding]
-    prompts = texts_of(settings.prompt)
-    ids = _token_ids(tokenizer, prompts)
-    return Condition(ids=np.repeat(ids, repeats, axis=0)), [text for text in prompts for _ in range(repeats)]
+        return Condition(embedding=np.repeat(embedding, repeats, axis=0))
+    return Condition(ids=np.repeat(_token_ids(tokenizer, texts_of(settings.prompt)), repeats, axis=0))
 
 
 def null_condition_of(

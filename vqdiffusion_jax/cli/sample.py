@@ -102,16 +102,20 @@ def main() -> None:
     opened = open_checkpoint()
     config, tokenizer = opened.config, opened.tokenizer
 
+    unused: dict[str, None] = {}  # lines, each once
+
     def settled(settings: SamplingSettings) -> Call:
-        return settle(config, make_schedule(config.schedule), tokenizer, settings)
+        call = settle(config, make_schedule(config.schedule), tokenizer, settings)
+        unused.update(dict.fromkeys(call.unused(setting_flags.spell)))
+        return call
 
     adapters = loras.read(config)
     if listed is not None:
         listed = picture_list.settled(file, listed, config, settled)
     call = settled(settings)
     tell_words(opened.known_words, [one.settings for one in listed] if listed else [call.settings])
-    if unused := call.unused(setting_flags.spell):
-        print(f"warning: {unused}", file=sys.stderr, flush=True)
+    for line in unused:
+        print(f"warning: {line}", file=sys.stderr, flush=True)
     if FLAGS.dry_run:
         print(describe(config, compute, call, batch=settings.batch_size or 1, mesh_sizes=mesh_sizes()))
         return

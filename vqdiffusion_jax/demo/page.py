@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from .queue import DONE, WAITING, Queue, Run
 from .start_picture import StartPicture
 from .widgets import input_for
 from .word_hints import WordHints
-from .wording import TITLE, told, told_to
+from .wording import TITLE, label_of, told, told_to
 
 REFRESH = 0.1  # seconds between looks at a run
 NONE = "none"
@@ -135,6 +135,7 @@ class Page:
         self.progress = ui.linear_progress(0, show_value=False).props("instant-feedback")
         self.status = ui.label().classes("status text-sm")
         self.mistake = ui.label().classes("mistake text-sm text-negative").props("role=alert")
+        self.note = ui.label().classes("note text-sm text-orange-10").props("role=status")
 
     def _offer_strategies(self) -> None:
         default = self.defaults["strategy"]
@@ -191,6 +192,11 @@ class Page:
         """Show a line about something that cannot be done."""
         self.mistake.text = mistake
 
+    def _note(self, jobs: Sequence[Job]) -> None:
+        """Show which settings of the jobs change nothing."""
+        lines = dict.fromkeys(line for job in jobs for line in job.call.unused(label_of))
+        self.note.text = " ".join(f"{line}." for line in lines)
+
     def come_back(self) -> None:
         """Take over what the same tab has left here, if there is anything."""
         if self._came:  # the browser comes again after a break
@@ -206,6 +212,7 @@ class Page:
         self._fill(memory.form)
         self.gallery.show(memory.kept)
         self.editor.take(memory.start)
+        self._note(memory.jobs)
         for view, job in zip(self.views, memory.jobs):
             view.begin(job, len(memory.jobs))
         self._set_drawing(memory.run is not None)
@@ -259,6 +266,7 @@ class Page:
             self.queue.join(run)
             self.runs.take(self.visitor)
             self.memory.run, self.memory.jobs, self.memory.history = run, jobs, []
+            self._note(jobs)
             self.views[1].end()
             for view, job in zip(self.views, jobs):
                 view.begin(job, len(jobs))
