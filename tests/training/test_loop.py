@@ -433,7 +433,6 @@ def test_keeps_the_last_and_the_best(tmp_path):
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
     assert kept == {min(scores, key=scores.get), 6}
     assert (tmp_path / "samples" / "00000004.png").stat().st_size > 0
-    assert list((tmp_path / "tensorboard").iterdir())
 
     from vqdiffusion_jax import VQDiffusionPipeline
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from ..checks import check, number, one_of, texts, whole
 from ..config import from_dict
 from ..errors import ConfigError
+from .sinks.sink import check_sinks
 
 _Config = TypeVar("_Config")
 
@@ -132,11 +133,15 @@ class WatchConfig:
     labels: tuple[int, ...] = ()  # class models
     num_samples: int = 4  # pictures for each prompt or label; of unconditional models, in all
     sample_seed: int = 0
+    report_to: tuple[str, ...] = ()  # "tensorboard", "wandb", "mlflow", "trackio", or module:Class (see ``sinks``)
 
     def __post_init__(self):
         whole(self, 1, "log_every", "eval_batches", "num_samples")
         whole(self, 0, "eval_every", "sample_every", "sample_seed")
-        texts(self, "prompts")
+        texts(self, "prompts", "report_to")
+        names = (name.strip() for text in self.report_to for name in text.split(","))  # a flag may list them so
+        object.__setattr__(self, "report_to", tuple(dict.fromkeys(name for name in names if name)))
+        check_sinks(self.report_to)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@
       checkpoints/     numbered by steps taken; unreadable-N: could not be read, so that training resumed from the one
                        before
       metrics.jsonl    a record each time something was measured: means since the one before
-      tensorboard/     the same, for TensorBoard
+      tensorboard/     the same, for TensorBoard, if ``watch.report_to`` names it
+      reported.json    how far the sinks of ``watch.report_to`` got
       samples/         pictures of what has been learned
       model/           the averaged weights as a native folder, when training is done
       lora.safetensors the averaged LoRA, if one is trained, when training is done
@@ -98,7 +99,7 @@ def train(
 
 def _is_needed(name: str) -> bool:
     """Return whether a run that goes on reads a file of its folder."""
-    return name in ("config.json", "metrics.jsonl") or name.startswith("checkpoints/")
+    return name in ("config.json", "metrics.jsonl", "reported.json") or name.startswith("checkpoints/")
 
 
 def _train(
@@ -138,8 +139,9 @@ def _train(
         told = first == 0
         if told:
             write_config(workdir, trained_with["config"])
-        writer = MetricWriter(workdir, first)
-        opened.callback(writer.close)
+        report_to = config.watch.report_to
+        writer = MetricWriter(workdir, first, report_to=report_to, config=trained_with["config"], log=log)
+        opened.enter_context(writer)
         throughput = Throughput(task.flops_per_sample, config.batch_size, config.steps, first)
         accumulator = MetricAccumulator(lambda: resume_hint(checkpoints), accumulated)
         asked_to_stop = opened.enter_context(termination())

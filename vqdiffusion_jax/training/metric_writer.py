@@ -1,4 +1,4 @@
-"""A run's records: metrics.jsonl, TensorBoard, and a line on the console."""
+"""A run's records: metrics.jsonl, sinks elsewhere, and a line on the console."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..user_files import lines_of, open_regular, parse_json
-from .tensorboard import EventFile
+from .sinks import Sinks
 
 # Dense bfloat16 operations a second of one device, by words of JAX's name for it; the first that fits.
 PEAK_FLOPS = {
@@ -69,12 +69,22 @@ class Throughput:
 
 
 class MetricWriter:
-    """Writes records to ``metrics.jsonl`` and TensorBoard in ``folder``, on the first process alone.
+    """Writes records to ``metrics.jsonl`` in ``folder`` and to sinks, on the first process alone; a context.
 
     first_step: where the run goes on; records of later steps, left by a run that was killed, are dropped.
+    report_to: names of sinks (see ``sinks``); config, log: the configuration that they are told, and lines for people.
+    Raises ConfigError for a sink that cannot be had.
     """
 
-    def __init__(self, folder: Path, first_step: int):
+    def __init__(
+        self,
+        folder: Path,
+        first_step: int,
+        *,
+        report_to: Iterable[str] = (),
+        config: Mapping[str, Any] | None = None,
+        log: Callable[[str], None] = print,
+    ):
         self._active = jax.process_index() == 0
         if not self._active:
             return
@@ -85,30 +95,40 @@ class MetricWriter:
             place.write_text("".join(json.dumps(line) + "\n" for line in kept))
             place.replace(path)
             self._file = open(path, "a")  # noqa: SIM115
-            self._events = EventFile(folder / "tensorboard")
+        try:
+            with writing_to(folder):
+                self._sinks = Sinks(report_to, folder, first_step, config or {}, log)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> MetricWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(failed=kind is not None)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
-        """Write one record: numbers become scalars of TensorBoard too, lists do not."""
+        """Write one record; sinks get its numbers, but not its lists."""
         if not self._active:
             return
         with writing_to(self._folder):
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
-            for name, value in values.items():
-                if isinstance(value, int | float):
-                    self._events.scalar(name, value, step)
+            self._sinks.scalars(step, values)
 
     def image(self, step: int, name: str, pixels: np.ndarray) -> None:
-        """Write a picture (height, width, 3) uint8 to TensorBoard."""
+        """Hand a picture (height, width, 3) uint8 to the sinks."""
         if self._active:
             with writing_to(self._folder):
-                self._events.image(name, pixels, step)
+                self._sinks.image(step, name, pixels)
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
+        """Close file and sinks; ``failed``: the run ends by an error."""
         if self._active:
+            self._sinks.close(failed)
             with writing_to(self._folder):  # what a full disk did not take is tried once more
                 self._file.close()
-                self._events.close()
 
 
 @contextmanager

@@ -74,6 +74,7 @@ APPLIED: dict[type, tuple[str, ...]] = {
         "labels",
         "num_samples",
         "sample_seed",
+        "report_to",
     ),
     OptimizerConfig: ("b1", "b2", "epsilon", "clip_norm", "weight_decay", "decayed"),
     LearningRateConfig: (
