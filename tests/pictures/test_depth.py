@@ -48,6 +48,7 @@ FILES = {
     "TIFF of 16 bits, packed": encoded(SHORT, "TIFF", compression="tiff_lzw"),
     "TIFF of 16 bits, white is zero": tiff(65535 - SHORT, 16, photometric=0),
     "TIFF of 16 signed bits": tiff(np.rint(RAMP * 32767).astype("<i2"), 16, sample_format=2),
+    "TIFF of signed bytes": tiff(np.rint(RAMP * 127).astype(np.int8), 8, sample_format=2),
     "TIFF of 12 bits": twelve_bits(),
     "TIFF of 32 bits": tiff(np.rint(RAMP * (2**32 - 1)).astype("<u4"), 32),
     "TIFF of 32 signed bits": tiff(np.rint(RAMP * (2**31 - 1)).astype("<i4"), 32, sample_format=2),

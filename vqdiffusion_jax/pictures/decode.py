@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import PictureError, one_line
+from .animation import Box, clear_outside, covered, told_transparent
 from .background import WHITE, Colour, composed
-from .depth import DEEP_MODES, Range, range_of
+from .depth import Range, is_deep, range_of
 from .formats import name_of_format, readable_formats, refusal
 from .orientation import orientation_of_file, orientation_of_given, upright
 from .quiet import silence
@@ -31,8 +32,8 @@ _BYTES_OF_DECODER = {"WEBP": 12, "AVIF": 12, "TIFF": 4}  # a pixel, beside the p
 def decode(data: bytes, background: Colour | None = WHITE, *, most_pixels: int = MOST_PIXELS) -> Image.Image:
     """Return the picture in a file's bytes: upright, in RGB of 8 bits, composed on ``background``.
 
-    Of an animation the first frame.  Samples of more bits are scaled (see ``depth``).  A picture of more than 2**26
-    pixels has half its width and height.
+    Of an animation the first frame, transparent where it covers nothing.  Samples of more bits are scaled (see
+    ``depth``).  A picture of more than 2**26 pixels has half its width and height.
     background: None keeps transparency, in a picture of mode RGBA.
     Raises PictureError, with the reason, for any other file, and for one of more than ``most_pixels``.
     """
@@ -40,9 +41,10 @@ def decode(data: bytes, background: Colour | None = WHITE, *, most_pixels: int =
         raise PictureError(f"it has {len(data):,} bytes; at most {MOST_FILE_BYTES:,} are read, so make it smaller")
     silence()
     try:
-        picture, factor = _opened(data, most_pixels)
+        picture, factor = _opened(told_transparent(data), most_pixels)
+        box = covered(picture)
         picture.load()
-        flat = _in_eight_bits(picture, background, factor)
+        flat = _in_eight_bits(picture, background, factor, box)
         orientation = orientation_of_file(picture)
         del picture
         return upright(flat, orientation)
@@ -66,11 +68,12 @@ def in_rgb(picture: Image.Image | np.ndarray, background: Colour | None = WHITE)
         return _of_array(picture, background)
     silence()
     try:
+        box = covered(picture)
         orientation = orientation_of_given(picture)
         picture.load()
         if not all(picture.size):
             raise PictureError(f"it is {picture.width} x {picture.height} pixels")
-        return upright(_in_eight_bits(picture, background, 1), orientation)
+        return upright(_in_eight_bits(picture, background, 1, box), orientation)
     except PictureError:
         raise
     except MemoryError as error:
@@ -120,7 +123,8 @@ def _opened(data: bytes, most_pixels: int) -> tuple[Image.Image, int]:
         picture.draft(None, (width // factor, height // factor))  # pyright: ignore[reportArgumentType]  # mode: as is
         factor = 1
     shrunk = picture.width * picture.height / (width * height)
-    in_memory += shrunk * (_BYTES_OF_MODE.get(picture.mode, 4) + (0 if _is_plain(picture) else 4 / factor**2))
+    of_result = 0 if _is_plain(picture, covered(picture)) else 4 / factor**2
+    in_memory += shrunk * (_BYTES_OF_MODE.get(picture.mode, 4) + of_result)
     if in_memory * width * height > _MOST_MEMORY:
         raise PictureError(
             f"it is {width} x {height} pixels, which as {picture.format} take more than {_MOST_MEMORY >> 20} MiB "
@@ -153,22 +157,25 @@ def _mend_transparency(picture: Image.Image) -> None:
         picture.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
-def _is_plain(picture: Image.Image) -> bool:
-    return picture.mode == "RGB" and "transparency" not in picture.info
+def _is_plain(picture: Image.Image, box: Box | None) -> bool:
+    return picture.mode == "RGB" and "transparency" not in picture.info and box is None
 
 
-def _in_eight_bits(picture: Image.Image, background: Colour | None, factor: int) -> Image.Image:
+def _in_eight_bits(picture: Image.Image, background: Colour | None, factor: int, box: Box | None) -> Image.Image:
     """Return a loaded picture in RGB of 8 bits, reduced by ``factor``, or in RGBA if ``background`` is None.
 
     It is made strip by strip, so that no second large copy is needed.
+    box: the part outside of which all is transparent.
     """
-    if factor == 1 and _is_plain(picture):
+    if factor == 1 and _is_plain(picture, box):
         return picture
-    deep = range_of(picture, (strip for _, strip in _strips(picture, 1))) if picture.mode in DEEP_MODES else None
+    deep = range_of(picture, (strip for _, strip in _strips(picture, 1))) if is_deep(picture) else None
     size = (-(-picture.width // factor), -(-picture.height // factor))
     result = None
     for top, strip in _strips(picture, factor):
         made = _layer(strip) if deep is None else _deep_layer(strip, deep)
+        if box is not None:
+            made = clear_outside(made, box, top)
         if factor > 1:
             made = made.reduce(factor)
         if made.mode == "RGBA" and background is not None:

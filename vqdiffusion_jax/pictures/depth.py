@@ -20,17 +20,17 @@ _DARK = 1.5 / 255  # of the range: brighter samples are not all rounded to black
 
 @dataclass(frozen=True)
 class Range:
-    """The values of black and white.  unsigned: samples are to be read as uint32.  inverted: white is ``low``."""
+    """The values of black and white.  view: the type of the samples, if Pillow has another.  inverted: low is white."""
 
     low: float
     high: float
-    unsigned: bool = False
+    view: type[np.generic] | None = None
     inverted: bool = False
 
     def samples(self, strip: Image.Image) -> np.ndarray:
         """Return the samples (height, width) of a part of the picture."""
         values = np.asarray(strip)
-        return values.view(np.uint32) if self.unsigned else values
+        return values if self.view is None else values.view(self.view)
 
     def eight_bits(self, samples: np.ndarray) -> np.ndarray:
         """Return samples as uint8, black as 0 and white as 255."""
@@ -39,8 +39,13 @@ class Range:
         return 255 - grey if self.inverted else grey
 
 
+def is_deep(picture: Image.Image) -> bool:
+    """Return True for a picture whose samples are not 0..255: of DEEP_MODES, or signed ones of 8 bits in TIFF."""
+    return picture.mode in DEEP_MODES or picture.mode == "L" and _is_signed(getattr(picture, "tag_v2", {}))
+
+
 def range_of(picture: Image.Image, strips: Iterable[Image.Image]) -> Range:
-    """Return the range of a loaded picture of one of DEEP_MODES: as its file states it, or as its mode implies.
+    """Return the range of a loaded picture that ``is_deep``: as its file states it, or as its mode implies.
 
     16 bits have all their values, or those of the bits that a TIFF states, floats 0..1 or what a TIFF states.  Whole
     numbers of no file have 8 or 16 bits, as few as hold them.
@@ -70,12 +75,16 @@ def _stated(picture: Image.Image, tags: Any) -> Range | None:
         return Range(low, high, inverted=inverted) if -np.inf < low < high < np.inf else Range(0, 1, inverted=inverted)
     if tags:
         bits = int(_first(tags.get(_BITS), 16 if picture.mode != "I" else 32))
-        if _first(tags.get(_FORMAT), 1) == _SIGNED:
-            return Range(0, 2 ** (bits - 1) - 1, inverted=inverted)
-        return Range(0, 2**bits - 1, unsigned=picture.mode == "I", inverted=inverted)
+        if _is_signed(tags):
+            return Range(0, 2 ** (bits - 1) - 1, view=np.int8 if picture.mode == "L" else None, inverted=inverted)
+        return Range(0, 2**bits - 1, view=np.uint32 if picture.mode == "I" else None, inverted=inverted)
     if picture.mode != "I" or picture.format in ("PNG", "PPM"):
         return Range(0, 65535)
     return None
+
+
+def _is_signed(tags: Any) -> bool:
+    return _first(tags.get(_FORMAT), 1) == _SIGNED
 
 
 def _first(tag: Any, default: float) -> float:
