@@ -90,7 +90,9 @@ def test_on_this_machine_nothing_is_asked(command_line, capsys):
 def test_without_nicegui_the_extra_is_named(command_line, monkeypatch):
     monkeypatch.setitem(sys.modules, "nicegui", None)
     monkeypatch.delitem(sys.modules, "vqdiffusion_jax.demo.page", raising=False)
-    with pytest.raises(ValueError, match=r'^--mode=demo needs NiceGUI; install it with pip install "nicegui>=3\.18"$'):
+    with pytest.raises(
+        ValueError, match=r'^--mode=demo needs nicegui; install it with pip install "vqdiffusion-jax\[demo\]"$'
+    ):
         demo.main()
 
 

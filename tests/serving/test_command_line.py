@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 from tests.in_process import left_as_it_was
-from vqdiffusion_jax.cli import main, serve
+from vqdiffusion_jax.cli import api, main, serve
 
 
 @pytest.fixture
@@ -48,12 +48,12 @@ def test_other_machines_are_let_in_with_a_key_alone(command_line, monkeypatch, t
 def test_addresses_that_are_none(command_line, url):
     command_line.public_url = url
     with pytest.raises(ValueError, match="^--public_url="):
-        serve.public_url()
+        api.public_url()
 
 
 def test_names_of_models_tell_no_path(tmp_path):
-    assert serve.name_of("emoji") == "emoji" and serve.name_of("microsoft/vq-diffusion-ithq").endswith("-ithq")
-    assert serve.name_of(str(tmp_path / "ithq_learnable.pth")) == "ithq_learnable"
+    assert api.name_of("emoji") == "emoji" and api.name_of("microsoft/vq-diffusion-ithq").endswith("-ithq")
+    assert api.name_of(str(tmp_path / "ithq_learnable.pth")) == "ithq_learnable"
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,15 @@ from absl import flags
 from ..config import dtype_of
 from ..errors import UsageError
 from . import loras
+from .api import API, public_url, service_of
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
 from .replay import origin
 from .servers import ADDRESS, address, check_free, secret, warn_of_visitors
 
-SHARED = ("checkpoint", *COMPANIONS, "lora", "dtype", *ADDRESS)
+SHARED = ("checkpoint", *COMPANIONS, "lora", "dtype", *ADDRESS, *API)
 PASSWORD = "VQDIFFUSION_PASSWORD"  # the environment variable
 _MODE = "mode demo"
+_MODULES = ("nicegui", "prometheus_client", "multipart", "python_multipart")
 
 flags.DEFINE_string(
     "password_file",
@@ -31,24 +33,28 @@ FLAGS = flags.FLAGS
 def main() -> None:
     from ..demo.limits import Limits
     from ..pipeline import VQDiffusionPipeline
+    from ..web.turns import Turns
 
     try:
         from ..demo.page import Pages
         from ..demo.server import serve
     except ModuleNotFoundError as error:
-        if error.name != "nicegui":
+        if error.name not in _MODULES:
             raise
-        raise ValueError('--mode=demo needs NiceGUI; install it with pip install "nicegui>=3.18"') from error
-    access = chosen_access()
+        told = f'--mode=demo needs {error.name}; install it with pip install "vqdiffusion-jax[demo]"'
+        raise ValueError(told) from error
+    access, public = chosen_access(), public_url()
     check_free(FLAGS.host, FLAGS.port)
     compute = chosen_compute()
     path = checkpoint_or_embedded()
     pipeline = VQDiffusionPipeline.from_pretrained(path, compute=compute, **companions())
     loras.use(pipeline, loras.read(pipeline.config))
-    print(f"the page is at {address()}; Ctrl-C ends it", flush=True)
-    limits = Limits()
-    pages = Pages(pipeline, limits, origin(checkpoint=path, dtype=dtype_of(compute)))
-    serve(pages.visit, access, limits, port=FLAGS.port, tell=pages.tell, debug=FLAGS.debug)
+    limits, turns = Limits(), Turns()
+    service = service_of(pipeline, path, compute, turns)
+    own = origin(checkpoint=path, dtype=dtype_of(compute))
+    pages = Pages(pipeline, limits, own, turns=turns, ahead=service.batches.before)
+    print(f"the page is at {address()}, the API at {address()}/v1; Ctrl-C ends both", flush=True)
+    serve(pages, service, access, limits, port=FLAGS.port, address=public, debug=FLAGS.debug)
 
 
 def chosen_access():

@@ -35,7 +35,7 @@ EXAMPLES = {
     "env": "--debug",
 }
 _ALL = "all modes"
-_COMMON = (_ALL, "checkpoints", "several processes", "profiling", "servers")  # groups of several modes
+_COMMON = (_ALL, "checkpoints", "several processes", "profiling", "servers", "API")  # groups of several modes
 _COMMAND = "python main.py"
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ..web.access import Access, is_local
-from ..web.guard import App, Guard, Request
+from ..web.guard import App, Guard, Request, Tally
 from ..web.rates import Allowance
 from .limits import Limits
 
@@ -51,8 +51,16 @@ class PageGuard(Guard):
 
     headers = HEADERS
 
-    def __init__(self, app: App, *, access: Access, limits: Limits, visits: Callable[[], int] = lambda: 0):
-        super().__init__(app, access=access, limits=limits)
+    def __init__(
+        self,
+        app: App,
+        *,
+        access: Access,
+        limits: Limits,
+        visits: Callable[[], int] = lambda: 0,
+        tally: Tally | None = None,
+    ):
+        super().__init__(app, access=access, limits=limits, tally=tally)
         self._visits, self._most_visits = visits, limits.visits
         self._pages = Allowance(limits.pages_a_minute, 60.0)
 
@@ -88,7 +96,7 @@ class PageGuard(Guard):
         return None
 
     def _login(self, request: Request, body: bytes) -> Response:
-        if self._logins.take(request.address):
+        if self._tally.logins.take(request.address):
             return self.refuse(429, "too many attempts; wait a minute")
         try:
             fields = parse_qs(body[:_LONGEST_LOGIN].decode("ascii"), max_num_fields=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..sampling.fields import default_in_words
 from ..sampling.registry import STRATEGIES, explanation_of
 from ..web.access import is_local
 from ..web.rates import Allowance
+from ..web.turns import Turns
 from .drawing import draw
 from .form import counts_calls, default_form, model_inputs, strategy_inputs, usual_strategy, with_strategy
 from .gallery import Gallery
@@ -43,12 +44,20 @@ _TAB = "visit"  # in NiceGUI's storage of a tab: the name of its memory
 class Pages:
     """All visits of a server.
 
-    origin: of the pipeline, as ``recipe`` takes it.
+    origin: of the pipeline, as ``recipe`` takes it.  turns, ahead: as ``Queue`` takes them.
     """
 
-    def __init__(self, pipeline: VQDiffusionPipeline, limits: Limits, origin: Mapping[str, Any]):
+    def __init__(
+        self,
+        pipeline: VQDiffusionPipeline,
+        limits: Limits,
+        origin: Mapping[str, Any],
+        *,
+        turns: Turns | None = None,
+        ahead: Callable[[float], int] = lambda since: 0,
+    ):
         self.pipeline, self.limits, self.origin = pipeline, limits, origin
-        self.queue = Queue(limits.runs_waiting, limits.runs_each)
+        self.queue = Queue(limits.runs_waiting, limits.runs_each, turns=turns, ahead=ahead)
         self.runs = Allowance(limits.runs_a_minute, 60.0)
         self.memories = Memories(limits.visits, limits.remembered)
         self._open: weakref.WeakValueDictionary[str, Page] = weakref.WeakValueDictionary()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
+from ..web.turns import Turns
 from .drawing import Frame
 from .wording import told
 
@@ -16,7 +18,7 @@ class Run:
     """A visitor's run of one or more jobs; the queue's thread writes it, the page reads it.
 
     jobs: their number; work: draws them, shows the run their frames, and returns whether it came to the end.
-    visitor: whose it is.
+    visitor: whose it is; since: when it was made, by time.monotonic().
     frames: so far, of each job; state: one of those above; message: the reason of a failure.
     """
 
@@ -25,6 +27,7 @@ class Run:
         self.state = WAITING
         self.message = ""
         self.visitor = visitor
+        self.since = time.monotonic()
         self._work = work
         self._stop = threading.Event()
 
@@ -68,10 +71,21 @@ class Run:
 
 
 class Queue:
-    """Runs that wait for the one thread that draws; at most ``most`` wait, and ``each`` of a visitor are not ended."""
+    """Runs that wait for the one thread that draws; at most ``most`` wait, and ``each`` of a visitor are not ended.
 
-    def __init__(self, most: int, each: int | None = None):
-        self._most, self._each = most, each
+    turns: shared with other queues that draw with the same model; ahead: from a time, by time.monotonic(), to the
+    number of what came before it and waits in these.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        each: int | None = None,
+        *,
+        turns: Turns | None = None,
+        ahead: Callable[[float], int] = lambda since: 0,
+    ):
+        self._most, self._each, self._turns, self._ahead = most, each, turns or Turns(), ahead
         self._runs: list[Run] = []
         self._changed = threading.Condition()
         threading.Thread(target=self._serve, name="queue", daemon=True).start()
@@ -88,15 +102,19 @@ class Queue:
             self._changed.notify()
 
     def before(self, run: Run) -> int:
-        """Return the number of runs before this one that have not ended."""
+        """Return the number of runs before this one that have not ended, those of other queues included."""
         with self._changed:
-            return sum(not one.ended for one in self._runs[: self._runs.index(run)]) if run in self._runs else 0
+            if run not in self._runs:
+                return 0
+            own = sum(not one.ended for one in self._runs[: self._runs.index(run)])
+        return own + self._ahead(run.since)
 
     def _serve(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._runs)
                 run = self._runs[0]
-            run()
+            with self._turns.taken(run.since):
+                run()
             with self._changed:
                 self._runs = [one for one in self._runs if one is not run]

@@ -1,8 +1,6 @@
-"""The server of the page: one process, guarded, which ends within seconds of Ctrl-C."""
+"""The server of the page and of the API beside it: one process, guarded, which ends within seconds of Ctrl-C."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from nicegui import app, core, ui
 from nicegui.client import Client
@@ -10,38 +8,45 @@ from nicegui.server import Server
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
+from ..serving.service import Service
 from ..web.access import Access
 from ..web.connections import bounded_connections
 from ..web.ending import GRACE, end, end_in_time
+from ..web.guard import Tally
 from ..web.log_lines import one_line_logs
+from .api import Beside, api_of_page
 from .guard import HEADERS, PageGuard
 from .limits import Limits
 from .messages import check_messages
+from .page import Pages
 from .wording import TITLE
 
 
 def serve(
-    visit: Callable[[], None],
+    pages: Pages,
+    service: Service,
     access: Access,
     limits: Limits,
     *,
     port: int,
-    tell: Callable[[str, str], None],
+    address: str | None = None,
     debug: bool = False,
 ) -> None:
-    """Serve a page until interrupted, and then end the process.
+    """Serve a page and an API until interrupted, and then end the process.
 
-    visit: builds the page of a visit; tell: takes the id of an open page and a line to show there.
-    debug: keep tracebacks in the log.
+    address: of the server as clients of the API see it, for URLs.  debug: keep tracebacks in the log.
     """
-    ui.page("/", title=TITLE)(visit)
+    tally = Tally(limits)
+    ui.page("/", title=TITLE)(pages.visit)
     app.add_exception_handler(404, _not_found)
-    app.add_middleware(PageGuard, access=access, limits=limits, visits=lambda: len(Client.instances))
+    app.add_middleware(PageGuard, access=access, limits=limits, visits=lambda: len(Client.instances), tally=tally)
+    api = api_of_page(service, access, limits, address=address, runs=pages.runs, tally=tally)
+    app.add_middleware(Beside, api=api)  # the one added last is the outermost
     core.sio.eio.cors_allowed_origins = []  # the guard refuses other origins; nothing is said about them
     core.sio.eio.max_http_buffer_size = limits.message_bytes
-    check_messages(limits, tell)
+    check_messages(limits, pages.tell)
     with one_line_logs(debug=debug):
-        end_in_time(lambda: bool(getattr(Server, "instance", None) and Server.instance.should_exit))
+        end_in_time(_is_ending, service.batches.close)
         try:
             ui.run(
                 host=access.host,
@@ -66,6 +71,10 @@ def serve(
         except KeyboardInterrupt:
             pass
         end()
+
+
+def _is_ending() -> bool:
+    return bool(getattr(Server, "instance", None) and Server.instance.should_exit)
 
 
 def _not_found(request: Request, error: Exception) -> PlainTextResponse:

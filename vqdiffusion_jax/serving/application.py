@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
@@ -11,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from .. import __version__
 from ..web.access import Access
 from .errors import as_table
-from .guard import ApiGuard
+from .guard import DESCRIPTION, DOCS, ApiGuard
 from .routes import router
 from .service import Service
 
@@ -19,14 +21,34 @@ _ABOUT = """Pictures from text, in the shape of OpenAI's images API.  A request 
 command line, under the same name.  The same seed and batch_size give the same picture, here and by `--mode=sample`."""
 
 
-def application(service: Service, access: Access, *, address: str | None = None) -> FastAPI:
-    """Return the application of a service.  address: of the server as clients see it, for URLs."""
+def application(
+    service: Service,
+    access: Access,
+    *,
+    address: str | None = None,
+    docs: str = "",
+    guard: Callable[..., ApiGuard] = ApiGuard,
+) -> FastAPI:
+    """Return the application of a service.
+
+    address: of the server as clients see it, for URLs.  docs: what stands before the paths of its description.
+    guard: makes the guard; it takes the arguments of ApiGuard.
+    """
     # The guard is what checks the key; this tells the page of the API that there is one.
     key = [] if access.password is None else [Security(HTTPBearer(auto_error=False, description="The server's key"))]
-    app = FastAPI(title="VQ-Diffusion", version=__version__, description=_ABOUT, redoc_url=None, dependencies=key)
+    app = FastAPI(
+        title="VQ-Diffusion",
+        version=__version__,
+        description=_ABOUT,
+        docs_url=docs + DOCS,
+        openapi_url=docs + DESCRIPTION,
+        redoc_url=None,
+        dependencies=key,
+    )
     app.include_router(router(service, address=address))
     app.add_exception_handler(HTTPException, _refused)
-    app.add_middleware(ApiGuard, access=access, limits=service.limits, told=service.metrics.answered)
+    told = service.metrics.answered
+    app.add_middleware(guard, access=access, limits=service.limits, told=told, docs=docs)
     return app
 
 

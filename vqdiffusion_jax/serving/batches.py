@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..web.turns import Turns
+
 _LONGEST_RETRY = 60  # seconds
 _RECENT = 0.2  # weight of a batch in the mean of their seconds
 
@@ -72,6 +74,7 @@ class Batches:
     drawn of each; it raises Stopped if it stopped.
     most: pictures that may wait.  wait: seconds that a picture waits for others of its batch.
     told: takes every batch that was drawn.
+    turns: shared with other queues that draw with the same model.
     """
 
     def __init__(
@@ -81,9 +84,12 @@ class Batches:
         most: int,
         wait: float,
         told: Callable[[Batch], None] = lambda batch: None,
+        turns: Turns | None = None,
     ):
         self._draw, self._most, self._wait, self._told = draw, most, wait, told
+        self._turns = turns or Turns()
         self._places: list[_Place] = []
+        self._under_way: list[_Place] = []  # those of the batch that is being drawn
         self._changed = threading.Condition()
         self._closed = False
         self._mean = 1.0  # seconds of a batch
@@ -98,6 +104,12 @@ class Batches:
     @property
     def closed(self) -> bool:
         return self._closed
+
+    def before(self, since: float) -> int:
+        """Return the number of requests that came before a time, by time.monotonic(), and have not ended."""
+        with self._changed:
+            tickets = {id(ticket): ticket for ticket, _ in self._places + self._under_way}
+        return sum(ticket.since < since and not ticket.ended for ticket in tickets.values())
 
     def join(self, pictures: Sequence[Picture]) -> Ticket:
         """Put the pictures of a request at the end.  Raises Full, or Ending after ``close``."""
@@ -135,35 +147,56 @@ class Batches:
 
     def _serve(self) -> None:
         while True:
-            places = self._next()
-            begun = time.monotonic()
-            try:
-                drawn = self._draw_all(places)
-            except Exception:  # the thread has to live
-                logging.exception("a batch failed")
-                continue
+            since = self._ready()
+            with self._turns.taken(since):
+                places = self._take()
+                begun = time.monotonic()
+                try:
+                    drawn = self._draw_all(places)
+                except Exception:  # the thread has to live
+                    logging.exception("a batch failed")
+                    continue
             if not drawn:  # nobody waited for them any more, or none could be drawn
                 continue
             ended = time.monotonic()
             self._mean += _RECENT * (ended - begun - self._mean)
             self._told(Batch(drawn, ended - begun, begun - min(ticket.since for ticket, _ in places)))
 
-    def _next(self) -> list[_Place]:
-        """Wait for pictures, and for others of their kind until a batch is full or the oldest has waited enough."""
+    def _ready(self) -> float:
+        """Wait for pictures, and for others of their kind until a batch is full or the oldest has waited enough.
+
+        Returns when the oldest came.
+        """
         with self._changed:
+            self._under_way = []
             while True:
                 self._changed.wait_for(lambda: self._places)
-                oldest, number = self._places[0]
-                first = oldest.pictures[number]
-                alike = [place for place in self._places if place[0].pictures[place[1]].shared == first.shared]
+                oldest, alike = self._places[0][0], self._alike()
                 left = oldest.since + self._wait - time.monotonic()
-                if len(alike) < first.together and left > 0:
+                if len(alike) < self._together() and left > 0:
                     self._changed.wait(left)
                     continue
-                taken = alike[: first.together]
-                chosen = {(id(ticket), index) for ticket, index in taken}
-                self._places = [place for place in self._places if (id(place[0]), place[1]) not in chosen]
-                return taken
+                return oldest.since
+
+    def _take(self) -> list[_Place]:
+        """Take the oldest picture and those of its kind, a batch at most, out of the queue; none if all have left."""
+        with self._changed:
+            taken = self._alike()[: self._together()] if self._places else []
+            chosen = {(id(ticket), index) for ticket, index in taken}
+            self._places = [place for place in self._places if (id(place[0]), place[1]) not in chosen]
+            self._under_way = taken
+            return taken
+
+    def _alike(self) -> list[_Place]:
+        """Return the pictures that can be drawn with the oldest, itself included."""
+        oldest, number = self._places[0]
+        shared = oldest.pictures[number].shared
+        return [place for place in self._places if place[0].pictures[place[1]].shared == shared]
+
+    def _together(self) -> int:
+        """Return the size of the oldest picture's batch."""
+        oldest, number = self._places[0]
+        return oldest.pictures[number].together
 
     def _draw_all(self, places: list[_Place]) -> int:
         """Draw a batch and return how many pictures were drawn.

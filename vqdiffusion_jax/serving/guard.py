@@ -8,13 +8,14 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from ..web.access import Access
-from ..web.guard import App, Guard, Message, Receive, Request, Send, uncached
+from ..web.guard import App, Guard, Message, Receive, Request, Send, Tally, uncached
 from .errors import as_table
 from .limits import Limits
 
 EDITS, FILES = "/v1/images/edits", "/v1/files/"
-PATHS = ("/v1/images/generations", EDITS, "/v1/models", "/health", "/metrics", "/docs", "/openapi.json")
-_OPEN = ("/health", "/docs", "/openapi.json")  # without the key; the names of files are secrets themselves
+GENERATIONS, HEALTH, METRICS = "/v1/images/generations", "/health", "/metrics"
+DOCS, DESCRIPTION = "/docs", "/openapi.json"  # the page that describes the API, and what it reads
+_COUNTED = (GENERATIONS, EDITS, "/v1/models", HEALTH, METRICS)
 HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-frame-options": "DENY",
@@ -36,20 +37,28 @@ class ApiGuard(Guard):
     A request with the key may name any host, as load balancers do: a page that a stranger's name leads here (DNS
     rebinding) has no key.
     told: takes the path, or "other", and the status of every answer.
+    docs: what stands before DOCS and DESCRIPTION in their paths.
     """
 
     headers = HEADERS
 
     def __init__(
-        self, app: App, *, access: Access, limits: Limits, told: Callable[[str, int], None] = lambda path, status: None
+        self,
+        app: App,
+        *,
+        access: Access,
+        limits: Limits,
+        told: Callable[[str, int], None] = lambda path, status: None,
+        docs: str = "",
+        tally: Tally | None = None,
     ):
-        super().__init__(app, access=access, limits=limits)
-        self._told = told
+        super().__init__(app, access=access, limits=limits, tally=tally)
+        self._told, self._docs, self._description = told, docs + DOCS, docs + DESCRIPTION
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._told(_counted_as(scope["path"]), message["status"])
+                self._told(self._counted_as(scope["path"]), message["status"])
             await send(message)
 
         await super().__call__(scope, receive, counted)
@@ -58,10 +67,10 @@ class ApiGuard(Guard):
         return JSONResponse(as_table(status, reason), status, headers=uncached(headers))
 
     def headers_of(self, request: Request) -> Mapping[str, str]:
-        return _OF_DOCS if request.path == "/docs" else self.headers
+        return _OF_DOCS if request.path == self._docs else self.headers
 
     def opens_a_page(self, request: Request) -> bool:
-        return request.method == "GET" and (request.path == "/docs" or request.path.startswith(FILES))
+        return request.method == "GET" and (request.path == self._docs or request.path.startswith(FILES))
 
     def most_bytes(self, request: Request) -> int:
         return 2 * self._limits.body_bytes if request.path == EDITS else super().most_bytes(request)
@@ -70,12 +79,24 @@ class ApiGuard(Guard):
         return self._access.password is None
 
     def admission(self, request: Request) -> Response | None:
-        if request.path in _OPEN or request.path.startswith(FILES) or self.knows_secret(request):
+        if self.is_open(request) or self.knows_secret(request):
             return None
         # Nobody is locked out for wrong keys: behind a load balancer all clients have one address.
+        return self.ask_for_secret(request)
+
+    def is_open(self, request: Request) -> bool:
+        """Return whether a path is answered without the key."""
+        return request.path in (HEALTH, self._docs, self._description) or is_file(request)
+
+    def ask_for_secret(self, request: Request) -> Response:
         told = "the key of this server is needed: Authorization: Bearer KEY"
         return self.refuse(401, told, www_authenticate="Bearer")
 
+    def _counted_as(self, path: str) -> str:
+        known = (*_COUNTED, self._docs, self._description)
+        return path if path in known else FILES if path.startswith(FILES) else "other"
 
-def _counted_as(path: str) -> str:
-    return path if path in PATHS else FILES if path.startswith(FILES) else "other"
+
+def is_file(request: Request) -> bool:
+    """Return whether a request is for a picture, whose name is a secret itself."""
+    return request.path.startswith(FILES)

@@ -18,7 +18,7 @@ from .asked import Asked, inputs, table_of, table_of_form
 from .batches import Picture
 from .edits import IMAGE, MASK
 from .errors import ApiError, as_table
-from .guard import EDITS, FILES
+from .guard import EDITS, FILES, GENERATIONS, HEALTH, METRICS
 from .metrics import CONTENT_TYPE
 from .schema import answers, body_of
 from .service import ClientLeft, Service
@@ -48,7 +48,7 @@ def router(service: Service, *, address: str | None = None) -> APIRouter:
     reading = asyncio.Lock()
 
     @made.post(
-        "/v1/images/generations",
+        GENERATIONS,
         summary="Draw pictures",
         tags=["images"],
         responses=answers(),
@@ -91,13 +91,13 @@ def router(service: Service, *, address: str | None = None) -> APIRouter:
             raise ApiError("there is no such picture, or it is not kept any more", status=404)
         return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=600"})
 
-    @made.get("/health", summary="Whether pictures are drawn", tags=["server"])
+    @made.get(HEALTH, summary="Whether pictures are drawn", tags=["server"])
     async def health() -> Response:
         closed = service.batches.closed
         table = {"status": "ending" if closed else "ok", "waiting": service.batches.waiting}
         return JSONResponse(table, 503 if closed else 200)
 
-    @made.get("/metrics", summary="Counts, as Prometheus reads them", tags=["server"])
+    @made.get(METRICS, summary="Counts, as Prometheus reads them", tags=["server"])
     async def metrics() -> Response:
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import SettingError
 from ..exit_status import describe
 from ..pipeline import VQDiffusionPipeline
+from ..web.turns import Turns
 from .asked import Asked, Model, read
 from .batches import Batches, Ending, Full, Picture, Ticket
 from .drawing import Drawn, Studio
@@ -35,13 +36,24 @@ class Service:
     """The API without HTTP.
 
     name: of the model.  origin: of the pipeline, as ``recipe`` takes it.
+    turns: shared with others that draw with the pipeline.
     """
 
-    def __init__(self, pipeline: VQDiffusionPipeline, limits: Limits, *, name: str, origin: Mapping[str, Any]):
+    def __init__(
+        self,
+        pipeline: VQDiffusionPipeline,
+        limits: Limits,
+        *,
+        name: str,
+        origin: Mapping[str, Any],
+        turns: Turns | None = None,
+    ):
         self.limits, self.model = limits, Model(name, pipeline.config.codec.image_size)
         self.studio = Studio(pipeline, limits, origin)
         self.metrics = Metrics(lambda: self.batches.waiting)
-        self.batches = Batches(self.studio.draw, most=limits.waiting, wait=limits.max_wait, told=self.metrics.drawn)
+        self.batches = Batches(
+            self.studio.draw, most=limits.waiting, wait=limits.max_wait, told=self.metrics.drawn, turns=turns
+        )
         self.kept = Kept(most=limits.kept, most_bytes=limits.kept_bytes, seconds=limits.kept_seconds)
         self.since = int(time.time())
 

@@ -14,12 +14,13 @@ GRACE = 2  # seconds for answers on their way when the server ends
 PATIENCE = 4.0  # seconds until it ends whatever goes on
 
 
-def end_in_time(is_ending: Callable[[], bool]) -> None:
-    """End the process some seconds after ``is_ending`` becomes true, from a thread of its own."""
+def end_in_time(is_ending: Callable[[], bool], begin: Callable[[], None] = lambda: None) -> None:
+    """Call ``begin`` once ``is_ending`` is true, and end the process some seconds later, from a thread of its own."""
 
     def watch() -> None:
         while not is_ending():
             time.sleep(0.1)
+        begin()
         time.sleep(PATIENCE)
         end()
 

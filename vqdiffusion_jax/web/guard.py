@@ -23,20 +23,28 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 _METHODS = ("GET", "HEAD", "POST")
 
 
+class Tally:
+    """What guards of one server count together."""
+
+    def __init__(self, limits: Bounds):
+        self.logins = Allowance(limits.logins_a_minute, 60.0)
+        self.held = 0  # bytes of bodies on their way, and of those that the application has not taken
+
+
 class Guard:
     """An ASGI application around another: it answers, or refuses, all that the other shall not see.
 
     It checks the Host header, the origin, the secret, methods, sizes and the time that a body takes, adds headers that
     protect what is sent, removes those that let other pages read it, and turns an error into a line.  A subclass says
     the rest.
+    tally: of the server; by default one of the guard's own.
     """
 
     headers: Mapping[str, str] = {"x-content-type-options": "nosniff", "cross-origin-resource-policy": "same-origin"}
 
-    def __init__(self, app: App, *, access: Access, limits: Bounds):
+    def __init__(self, app: App, *, access: Access, limits: Bounds, tally: Tally | None = None):
         self._app, self._access, self._limits = app, access, limits
-        self._logins = Allowance(limits.logins_a_minute, 60.0)
-        self._held = 0  # bytes of bodies on their way, and of those that the application has not taken
+        self._tally = tally or Tally(limits)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -83,12 +91,12 @@ class Guard:
     def admission(self, request: Request) -> Response | None:
         """Return the answer to a request without the secret, or None if it is let in."""
         authorization = request.headers.get("authorization")
-        if authorization is not None and self._logins.wait(request.address):
+        if authorization is not None and self._tally.logins.wait(request.address):
             return self.refuse(429, "too many attempts; wait a minute", retry_after="60")
         if self.knows_secret(request):
             return None
         if authorization is not None:
-            self._logins.take(request.address)
+            self._tally.logins.take(request.address)
         return self.ask_for_secret(request)
 
     def knows_secret(self, request: Request) -> bool:
@@ -144,20 +152,20 @@ class Guard:
         if (own := self.answer_of_its_own(request, body)) is not None:
             return await own(request.scope, receive, send)
         waiting = [body]  # counted, and kept, until the application takes it
-        self._held += len(body)
+        self._tally.held += len(body)
         del body
 
         async def replay() -> Message:
             if not waiting:
                 return await receive()
             taken = waiting.pop()
-            self._held -= len(taken)
+            self._tally.held -= len(taken)
             return {"type": "http.request", "body": taken, "more_body": False}
 
         try:
             await self._app(request.scope, replay, send)
         finally:
-            self._held -= sum(map(len, waiting))
+            self._tally.held -= sum(map(len, waiting))
 
     async def _read(self, receive: Receive, most: int) -> bytes | None:
         """Return the body of a request; None if it, or all those on their way, are too large, or the client left."""
@@ -169,13 +177,13 @@ class Guard:
                     return None
                 part = message.get("body", b"")
                 body += part
-                self._held += len(part)
-                if len(body) > most or self._held > self._limits.bodies_bytes:
+                self._tally.held += len(part)
+                if len(body) > most or self._tally.held > self._limits.bodies_bytes:
                     return None
                 if not message.get("more_body", False):
                     return bytes(body)
         finally:
-            self._held -= len(body)
+            self._tally.held -= len(body)
 
 
 class Request:
