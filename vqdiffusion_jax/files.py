@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# Of what is half written, kept for a moment, or tried out; and of the locks beside token caches.
+_OWN = re.compile(r"\.(.+\.)?[0-9a-f]{32}|\..+\.(former|new|partial)|\.part-\d+-of-\d+\.lock", re.DOTALL)
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a file or folder of this name, without its folder, is one that this package makes for a while."""
+    return _OWN.fullmatch(name) is not None
 
 
 def check_empty(folder: str | Path) -> None:

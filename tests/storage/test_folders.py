@@ -12,6 +12,7 @@ import pytest
 
 from tests.storage.buckets import names, new_folder, put, read
 from vqdiffusion_jax.errors import StorageError
+from vqdiffusion_jax.files import write_whole
 from vqdiffusion_jax.storage import mark
 from vqdiffusion_jax.storage.copies import here
 from vqdiffusion_jax.storage.folders import written
@@ -23,17 +24,38 @@ from vqdiffusion_jax.storage.transfer import PROBE, Objects
 from vqdiffusion_jax.user_files import read_text
 
 
-def test_what_is_written_is_there_and_hidden_files_are_not(folder):
+def test_what_is_written_is_there_and_what_is_half_written_is_not(folder):
     with written(folder) as out:
         (out.folder / "sub").mkdir()
         (out.folder / "sub" / "one.txt").write_text("one")
-        (out.folder / ".half").write_text("half")
-        out.push()
-        assert names(folder) == ["sub/one.txt"]
+        with write_whole(out.folder / "sub" / "half.txt") as half:
+            half.write_text("half")
+            out.push()
+            assert names(folder) == ["sub/one.txt"]
+        (out.folder / "sub" / "half.txt").unlink()
         (out.folder / "two.txt").write_text("two")
         (out.folder / "sub" / "one.txt").write_text("changed")
     assert names(folder) == ["sub/one.txt", "two.txt"] and read(f"{folder}/sub/one.txt") == b"changed"
     assert not out.folder.exists()
+
+
+@pytest.mark.parametrize("name", ["poetry.lock", "notes.tmp", ".gitignore", "sub/run.lock", ".cache/a", "a.partial"])
+def test_files_of_others_are_put_whatever_they_are_called(name):
+    folder = new_folder("memory")
+    with written(folder) as out:
+        (out.folder / name).parent.mkdir(exist_ok=True)
+        (out.folder / name).write_text("theirs")
+    assert names(folder) == [name]
+
+
+@pytest.mark.parametrize(
+    "name", [f".one.txt.{'0f' * 16}", ".model.former", ".model.new", ".model.partial", ".part-0-of-2.lock", MARK]
+)
+def test_names_of_a_moment_are_not_put(name):
+    folder = new_folder("memory")
+    with written(folder) as out:
+        (out.folder / name).write_text("for a moment")
+    assert names(folder) == []
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"a\r\n", b"--==0==\r", bytes(range(256))])

@@ -119,7 +119,8 @@ def _out_of(mode: str) -> Iterator[str]:
     if address_of(value) is None or mode == "sample" and FLAGS.dry_run:
         yield value
         return
-    with written(value, wanted=lambda name: not name.endswith(_NOT_READ), every=_SECONDS) as out:
+    every = None if mode == "fetch" else _SECONDS  # a download that grows would be put again and again
+    with written(value, wanted=lambda name: not name.endswith(_NOT_READ), every=every) as out:
         yield str(out.folder)
 
 

@@ -11,14 +11,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import StorageError
 from .addresses import address_of, check_address, local_path
-from .pushes import pushed_every
+from .pushes import Pushes
 from .scratch import name_addresses
 from .stored_folder import StoredFolder
 
@@ -40,6 +40,14 @@ class Written(Protocol):
         """Put what has changed since the last time where it belongs; on this machine it is there."""
         ...
 
+    def begin_push(self, ready: Callable[[], None]) -> None:
+        """Begin ``push`` in the background, after ``ready``, which waits until the files to put are whole."""
+        ...
+
+    def wait(self) -> None:
+        """Wait for the push that was begun last.  Raises what kept it from ending."""
+        ...
+
 
 class LocalFolder:
     """A folder of this machine."""
@@ -51,6 +59,20 @@ class LocalFolder:
 
     def push(self) -> None:
         """Do nothing: all is there."""
+
+    def begin_push(self, ready: Callable[[], None]) -> None:
+        """Do nothing: all is there."""
+
+    def wait(self) -> None:
+        """Do nothing: all is there."""
+
+
+class AddressFolder:
+    """A copy here of a folder at an address."""
+
+    def __init__(self, stored: StoredFolder, pushes: Pushes):
+        self.folder, self.former, self.push = stored.folder, stored.former, stored.push
+        self.begin_push, self.wait = pushes.begin, pushes.wait
 
 
 @contextmanager
@@ -77,8 +99,9 @@ def written(
     check_address(place, writing=True)
     stored = StoredFolder(address, wanted, owner=owner)
     try:
-        with pushed_every(every, stored):
-            yield stored
+        with closing(Pushes(stored.push, every)) as pushes:
+            yield AddressFolder(stored, pushes)
+            pushes.wait()
     except BaseException as error:
         with suppress(StorageError):  # the first failure is the one to tell
             _last_push(stored)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StorageError
+from ..files import is_temporary
 from .mark import MARK, Mark
 from .scratch import check_room, scratch
 from .seals import seal_of
@@ -128,15 +129,16 @@ class StoredFolder:
             )
 
     def _files(self) -> dict[str, Facts]:
-        """Return every file here that belongs there; hidden ones are half written, or of this machine alone."""
+        """Return every file here that belongs there: all but what is half written, and the locks of this machine."""
         found = {}
         for folder, folders, files in os.walk(self.folder):
-            folders[:] = [name for name in folders if not name.startswith(".") and _UNFINISHED not in name]
+            folders[:] = [name for name in folders if not (is_temporary(name) or _UNFINISHED in name)]
             for file in files:
-                if file.startswith(".") or file.endswith((".lock", ".tmp")):
-                    continue
                 path = Path(folder, file)
+                name = path.relative_to(self.folder).as_posix()
+                if is_temporary(file) or name == MARK:
+                    continue
                 with suppress(FileNotFoundError):  # deleted in this moment
                     about = path.stat()
-                    found[path.relative_to(self.folder).as_posix()] = (about.st_size, about.st_mtime_ns)
+                    found[name] = (about.st_size, about.st_mtime_ns)
         return found

@@ -43,7 +43,6 @@ from ..folder_lock import FolderLock
 from ..profiling import Profiler
 from ..storage.addresses import address_of
 from ..storage.folders import Written, written
-from ..storage.pushes import Putting
 from ..storage.scratch import as_typed
 from ..user_files import read_json
 from .batch import Batch, filled, place_batch, sample_names
@@ -128,8 +127,7 @@ def _train(
         if place.former is not None:
             other = f"{place.former} still trains in {workdir}, or was killed there"
             log(f"{other}; this run takes over, and the other ends when it notices")
-        putting = Putting(place, checkpoints.wait)
-        opened.callback(putting.close)
+        opened.callback(place.wait)
         iterator = iter(loader)
         if isinstance(iterator, Closeable):
             opened.callback(iterator.close)
@@ -151,14 +149,14 @@ def _train(
         def save(done: int, position: dict[str, Any], score: float | None = None, *, again: bool = False) -> None:
             nonlocal told
             lock.check()
-            putting.wait()
+            place.wait()
             accumulated = accumulator.state()  # which checks every step: a state that went wrong is never saved
             position = {**position, _ACCUMULATED: accumulated, _TRAINED_WITH: trained_with}
             checkpoints.save(done, state, position, score=score, again=again)
             if not told:  # only now a checkpoint is of this configuration
                 write_config(workdir, trained_with["config"])
                 told = True
-            putting.begin()
+            place.begin_push(checkpoints.wait)
 
         if unvalidated and validation is not None:
             save(first, iterator.get_state(), validate(task, state, validation, first, writer, log), again=True)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from ..errors import CheckpointError
+from ..files import write_whole
 from ..user_files import lines_of, open_regular, parse_json
 from .sinks import Sinks
 
@@ -90,10 +91,9 @@ class MetricWriter:
             return
         self._folder, path = folder, folder / "metrics.jsonl"
         kept = [line for line in _lines(path) if line["step"] <= first_step]
-        place = path.with_suffix(".tmp")
         with writing_to(folder):
-            place.write_text("".join(json.dumps(line) + "\n" for line in kept))
-            place.replace(path)
+            with write_whole(path) as place:
+                place.write_text("".join(json.dumps(line) + "\n" for line in kept))
             self._file = open(path, "a")  # noqa: SIM115
         try:
             with writing_to(folder):
