@@ -1,6 +1,7 @@
 """Runs whose folder is in a bucket: killed, resumed, taken over."""
 
 import copy
+import dataclasses
 import functools
 import json
 import shutil
@@ -12,7 +13,7 @@ import pytest
 from tests.storage.buckets import names, put, read
 from tests.training.toy import ToyIterator, ToyLoader, make_config
 from vqdiffusion_jax.checkpoint import _without_keys
-from vqdiffusion_jax.errors import CheckpointError, StorageError
+from vqdiffusion_jax.errors import CheckpointError, DataError, StorageError
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.storage.mark import MARK
 from vqdiffusion_jax.storage.stored_folder import StoredFolder
@@ -109,6 +110,44 @@ def test_a_run_that_another_one_took_over_ends(folder):
         run(folder, Ending(3, take_over))
     assert read(f"{folder}/{MARK}") == b"process 7 on another, run x"
     assert "checkpoints/6/commit_success.txt" not in names(folder)
+
+
+def test_what_was_reported_is_kept_in_the_bucket(folder, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.compiled_task", functools.cache(reporting_task))
+    Noted.steps.clear()
+    with pytest.raises(DataError):
+        run(folder, Ending(3, out_of_data))
+    assert json.loads(read(f"{folder}/reported.json"))["sent"][Noted.name]["step"] == 3
+    assert read(f"{folder}/noted.txt") == b"123"
+    run(folder)
+    assert Noted.steps == list(range(1, STEPS + 1)) and read(f"{folder}/noted.txt") == b"456"
+
+
+class Noted:
+    """A sink that writes to the run's folder, as TensorBoard's does."""
+
+    name, steps = f"{__name__}:Noted", []
+
+    def __init__(self, run):
+        self.place = run.folder / "noted.txt"
+        self.place.write_text("")
+
+    def scalars(self, step, values):
+        self.steps.append(step)
+        self.place.write_text(f"{self.place.read_text()}{step}")
+
+    def image(self, step, name, pixels): ...
+
+    def close(self, failed): ...
+
+
+def reporting_task():
+    config = dataclasses.replace(CONFIG, watch=dataclasses.replace(CONFIG.watch, report_to=(Noted.name,)))
+    return DenoiserTask(config, Pretrained(), make_mesh(devices=jax.devices()[:1]))
+
+
+def out_of_data():
+    raise DataError("no more")
 
 
 def test_a_disk_too_small_for_the_copy_is_told_as_such(monkeypatch):
