@@ -320,6 +320,61 @@ def test_parquet(tmp_path):
     assert opened(tables, source="parquet", options={"caption_column": "caption.de"}) == [["ein hund"]]
     with pytest.raises(DataError, match="has no column words.en"):
         opened(tables, source="parquet", options={"caption_column": "words.en"})
+    twice = pa.Table.from_arrays([[layouts.encoded(0)], ["a dog"], ["a cat"]], names=["image", "caption", "caption"])
+    (tmp_path / "twice").mkdir()
+    pq.write_table(twice, tmp_path / "twice" / "0.parquet")
+    with pytest.raises(DataError, match="has the column caption more than once"):
+        opened(tmp_path / "twice", source="parquet")
+
+
+def test_further_columns_of_captions_are_noted(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    layouts.put(tmp_path / "table" / "a.png", layouts.encoded(0))
+    layouts.put(tmp_path / "table" / "c.csv", "image,Text,caption,width\na.png,a cat,a dog,8\n")
+    (tmp_path / "parquet").mkdir()
+    columns = {"image": [layouts.encoded(0)], "Text": ["a cat"], "caption": ["a dog"], "width": [8]}
+    pq.write_table(pa.table(columns), tmp_path / "parquet" / "0.parquet")
+    for source, field, options in (
+        ("folder", "caption_field", {"captions": "c.csv"}),
+        ("parquet", "caption_column", {}),
+    ):
+        root = tmp_path / ("table" if source == "folder" else source)
+        told = open_source(DataConfig(source=source, root=str(root), options=options), "train").account.notes
+        assert told == ["captions are the column caption; Text may hold captions too, not read"]
+        assert opened(root, source=source, options=options) == [["a dog"]]
+        chosen = DataConfig(source=source, root=str(root), options=options | {field: "Text"})
+        assert not any("not read" in note for note in open_source(chosen, "train").account.notes)
+
+
+def test_pictures_and_labels_of_parquet_that_are_none(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    def reasons(name, **columns):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(columns), tmp_path / name / "0.parquet")
+        source, found = open_source(DataConfig(source="parquet", root=str(tmp_path / name)), "train"), []
+        for index in range(len(source)):
+            try:
+                found.append(source[index].get("label"))
+            except BrokenRecord as error:
+                found.append(error.reason)
+        return found
+
+    needed = "it must hold the bytes of a picture file"
+    paths = [{"bytes": None, "path": "a.jpg"}, {"bytes": None, "path": None}]
+    told = [f"its column image holds the path 'a.jpg' alone; {needed}", "its column image is empty"]
+    assert reasons("paths", image=paths) == told
+    assert reasons("urls", image=["http://a"]) == [f"its column image holds the path 'http://a' alone; {needed}"]
+    assert reasons("lists", image=[[b"x"]]) == [f"its column image holds a list; {needed}"]
+    pictures = [layouts.encoded(0)] * 3  # pandas makes floats of whole numbers beside a missing one
+    assert reasons("labels", image=pictures, label=[1.0, 0.5, float("nan")]) == [
+        1,
+        "its label is 0.5, which is no whole number",
+        "its label is nan, which is no whole number",
+    ]
 
 
 def test_coco_and_npz_and_cub(tmp_path):

@@ -5,6 +5,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data import layouts
 from vqdiffusion_jax.data.account import Account
@@ -129,10 +130,16 @@ def test_sheets_and_animations_of_this_package_are_no_samples(tmp_path):
         layouts.put(tmp_path / f"{name}.png", layouts.encoded(0))
     for name in ("000000.gif", "cartoon.gif"):
         layouts.put(tmp_path / name, layouts.encoded(0, "GIF"))
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    for name in ("000001.webp", "cartoon.webp"):  # --trajectory_format=webp
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "grid-lines.webp")  # a still one is a picture
     source = opened("folder", tmp_path)
-    assert ids(source) == ["000000.png", "000001.png", "cartoon.gif", "grid-lines.png"]
+    pictures = ["000000.png", "000001.png", "cartoon.gif", "cartoon.webp", "grid-lines.png", "grid-lines.webp"]
+    assert ids(source) == pictures
     assert sorted(name for _, names in left_out(source.account).values() for name in names) == [
         "000000.gif",
+        "000001.webp",
         "contact-sheet.png",
         "grid-000000.png",
     ]
@@ -172,6 +179,21 @@ def test_empty_and_foreign_folders_move_no_label(tmp_path, source):
         name for _, (_, shown) in left_out(opened(source, tmp_path, options=options).account).items() for name in shown
     ]
     assert any("n01" in name for name in names) and any("__MACOSX" in name for name in names)
+
+
+def test_class_folders_that_may_not_be_the_classes_are_noted(tmp_path):
+    def notes(name, *pictures):
+        for picture in pictures:
+            layouts.put(tmp_path / name / picture, layouts.encoded(0))
+        return opened("folder", tmp_path / name, options={"labels": "folders"}).account.notes
+
+    (note,) = notes("wrapped", "data/cat/1.png", "data/dog/1.png")
+    assert "the folders in it, cat, dog, set root to it" in note
+    (note,) = notes("alike", "cat/1.png", "Cat/2.png", "dog/1.png")
+    assert "Cat, cat differ in capitals" in note
+    (note,) = notes("accents", "caf\u00e9/1.png", "cafe\u0301/2.png")
+    assert "forms of accents" in note
+    assert notes("plain", "cat/1.png", "cat/more/2.png", "dog/1.png") == [] == notes("one", "cat/1.png")
 
 
 def test_folders_of_splits_at_any_depth(tmp_path):
@@ -259,6 +281,10 @@ def test_names_in_shards(tmp_path):
                 ("my.second.txt", b"second"),
             ),
             *(("c.left.png", picture), ("c.right.png", picture), ("c.txt", b"of which?")),
+            *(("k.input.png", picture), ("k.caption.txt", b"by its name"), ("k.licence.txt", b"free")),
+            *(("l.PNG", picture), ("l.png.txt", b"by the picture's"), ("l.cls", b"3")),
+            *(("m.png", picture), ("m.meta.json", b"{}"), ("m.captions.json", b'["one", "two"]')),
+            *(("n.png", picture), ("n.licence.txt", b"free")),
             *(("d.txt", b"nothing"), ("._a.png", b"x"), ("../e.png", picture), ("../e.txt", b"above")),
             *(("f.png", tarfile.LNKTYPE, "a.png"), ("f.txt", b"hard link")),
             *(
@@ -277,13 +303,20 @@ def test_names_in_shards(tmp_path):
         "0.tar/my.second": ["second"],
         "0.tar/../e": ["above"],
         "0.tar/f": ["hard link"],
+        "0.tar/k": ["by its name"],
+        "0.tar/l": ["by the picture's"],
+        "0.tar/m": ["one", "two"],
+        "0.tar/n": [],
     }
     assert all(source[i]["image"] == picture for i in range(len(source)))
     assert left_out(source.account) == {
         "a hidden or foreign file": (1, ["0.tar/._a.png"]),
         "a link, a device or a file with holes in a shard": (3, ["0.tar/g.png", "0.tar/h.png", "0.tar/i.png"]),
         "a further picture of an example": (3, ["0.tar/a.seg.png", "0.tar/c.left.png", "0.tar/c.right.png"]),
-        "a file that belongs to no picture": (1, ["0.tar/d.txt"]),
+        "a file that belongs to no picture": (2, ["0.tar/c.txt", "0.tar/d.txt"]),
+        "beside a picture but not read, .txt": (2, ["0.tar/k.licence.txt", "0.tar/n.licence.txt"]),
+        "beside a picture but not read, .cls": (1, ["0.tar/l.cls"]),
+        "beside a picture but not read, .json": (1, ["0.tar/m.meta.json"]),
     }
     again = opened("tar_shards", tmp_path)  # by the index
     assert left_out(again.account) == left_out(source.account) and again[3] == source[3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def read_captions(
         picture, value = field_of(row, image), field_of(row, caption)
         if not captions and picture is None and image not in row:
             raise _lacks(path, line, image, row)
+        if account is not None and not captions and not caption_field and (unread := note_of_others(row, caption)):
+            account.note(unread)
         if value is None and caption not in row:  # some exporters leave a missing value out of its row
             lacks = lacks or _lacks(path, line, caption, row)
         else:
@@ -46,6 +49,12 @@ def read_captions(
     if lacks is not None and not found:
         raise lacks
     return captions
+
+
+def note_of_others(names: Iterable[str], chosen: str) -> str:
+    """Return a sentence about further columns whose names are usual ones of captions; "" if there is none."""
+    others = [name for name in names if name != chosen and name.casefold() in CAPTION_COLUMNS]
+    return f"captions are the column {chosen}; {first_of(others)} may hold captions too, not read" if others else ""
 
 
 def captions_of_rows(values: list[Any], name: str) -> list[str]:

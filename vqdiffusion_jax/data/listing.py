@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import DataError, shown
 from ..pictures import EXTENSIONS, UNREAD_EXTENSIONS
+from ..user_files import open_regular
 from .account import Account
 from .splits import splits_in
 
@@ -22,6 +23,9 @@ _FOREIGN = frozenset(
 )
 # The writer of samples puts a sheet of a run's pictures, and --mode=inspect a sheet of examples, beside pictures.
 _SHEET = re.compile(r"(?:grid-\d{6,}|contact-sheet(?:-\w+)?)\.png")
+
+
+_ANIMATIONS = (".gif", "webp")  # the ends of names of animations that it writes with --return_trajectory
 
 
 def is_foreign(name: str) -> bool:
@@ -59,8 +63,8 @@ def picture_files(
                 others.append(entry)
             elif _is_regular(entry, folder, root, account, links_out):
                 names.append(name)
-        if names and any(name[-4:].lower() == ".gif" or _SHEET.fullmatch(name) for name in names):
-            names = _without_own_files(names, folder, account)
+        if names and any(name[-4:].lower() in _ANIMATIONS or _SHEET.fullmatch(name) for name in names):
+            names = _without_own_files(names, root, folder, account)
         found += [folder + name for name in names]
         if others:
             used = {os.path.splitext(name)[0] for name in names}
@@ -169,7 +173,7 @@ def _is_regular(entry: os.DirEntry[str], folder: str, root: Path, account: Accou
     return False
 
 
-def _without_own_files(names: list[str], folder: str, account: Account) -> list[str]:
+def _without_own_files(names: list[str], root: Path, folder: str, account: Account) -> list[str]:
     """Return the names without sheets of pictures, and without animations beside a PNG of the same name."""
     stems = {os.path.splitext(name)[0] for name in names if name.lower().endswith(".png")}
     kept = []
@@ -177,11 +181,23 @@ def _without_own_files(names: list[str], folder: str, account: Account) -> list[
         stem, ending = os.path.splitext(name)
         if _SHEET.fullmatch(name):
             account.left_out("a sheet of pictures that was written beside them", folder + name)
-        elif ending.lower() == ".gif" and stem in stems:
+        elif ending[-4:].lower() in _ANIMATIONS and stem in stems and _is_animation(os.path.join(root, folder, name)):
             account.left_out("an animation beside a picture of the same name", folder + name)
         else:
             kept.append(name)
     return kept
+
+
+def _is_animation(path: str) -> bool:
+    """Return True for a GIF, and for a WebP file whose header says that it moves."""
+    if path[-4:].lower() == ".gif":
+        return True
+    try:
+        with open_regular(path) as file:
+            head = file.read(21)
+    except OSError:  # told by whoever reads it
+        return False
+    return head[:4] + head[8:16] == b"RIFFWEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
 
 
 def _name_others(

@@ -19,7 +19,7 @@ from ..listing import CAPTION_ENDINGS, check_inside
 from ..records import Record, existing, read_bytes, record_id
 from ..splits import divide
 from ..tables import column_of, read_rows
-from .class_folders import numbered
+from .class_folders import note_one_class, numbered
 from .image_files import image_files
 
 
@@ -85,6 +85,8 @@ class Folder:
             own = {folder for folder in folders if folder is not None}
             if split == "train" or not self.has_splits:
                 self._classes = numbered(own, self.account)
+                if len(own) == 1:
+                    note_one_class((name.removeprefix(prefix) for name in self._names), self.account)
             else:
                 # A validation folder may lack a class.  Its own numbering would give later classes other labels.
                 train = Folder(

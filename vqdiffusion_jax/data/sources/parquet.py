@@ -6,13 +6,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ...errors import BrokenRecord, DataError, one_line
+from ...errors import BrokenRecord, DataError, one_line, shown
 from ...user_files import parse_json
 from ..account import Account
-from ..caption_table import CAPTION_COLUMNS, captions_of_rows
+from ..caption_table import CAPTION_COLUMNS, captions_of_rows, note_of_others
 from ..captions import field_of
 from ..extras import needed
 from ..records import Record, record_id
@@ -96,18 +97,22 @@ class Parquet:
         """Return the columns of images, of captions and labels, and of keys."""
         image_column = image or _first(names, _IMAGES)
         if image_column not in names:
-            wanted = image or "any of " + ", ".join(_IMAGES)
-            raise _OtherColumns(f"{path} has no column {wanted}; it has {', '.join(names)}")
+            wanted = f"no column {image}" if image else f"none of the columns {', '.join(_IMAGES)}"
+            raise _OtherColumns(f"{path} has {wanted}; it has {', '.join(names)}; name one with options.image_column")
         within = caption if caption in names else caption.partition(".")[0]  # the column that a path begins with
         if caption and _first(names, (within,)) is None:
             raise _OtherColumns(f"{path} has no column {caption}; it has {', '.join(names)}")
         self._caption_path = caption[len(within) :]
         caption_column = _first(names, (within,) if caption else CAPTION_COLUMNS)
         columns = {"captions": caption_column, "label": _first(names, (label,))}
+        if doubled := [name for name in (image_column, *columns.values()) if name and names.count(name) > 1]:
+            raise _OtherColumns(f"{path} has the column {doubled[0]} more than once; rename one of them")
         if not caption_column:
             self.account.note(f"there is no column of captions; columns are {', '.join(names)}")
         elif caption_column != "caption":
             self.account.note(f"captions are the column {caption_column}")
+        if caption_column and not caption and (unread := note_of_others(names, caption_column)):
+            self.account.note(unread)
         return image_column, {role: c for role, c in columns.items() if c}, "key" if "key" in names else None
 
     def _rows(
@@ -196,17 +201,28 @@ class Parquet:
         image = table[self._image][row].as_py()
         image = image.get("bytes") if isinstance(image, dict) else image
         if not isinstance(image, bytes):
-            raise BrokenRecord(name, "its image column is empty")
+            raise BrokenRecord(name, _no_picture(self._image, table[self._image][row].as_py()))
         record = Record(id=record_id(name), image=image)
         if (column := self._columns.get("captions")) is not None:
             value = {column: table[column][row].as_py()}
             record["captions"] = captions_of_rows([field_of(value, column + self._caption_path)], name)
         if (column := self._columns.get("label")) is not None:
             label = table[column][row].as_py()
+            if isinstance(label, float) and label.is_integer():  # pandas makes floats of a column with a missing value
+                label = int(label)
             if not isinstance(label, int):
                 raise BrokenRecord(name, f"its label is {label!r}, which is no whole number")
             record["label"] = label
         return record
+
+
+def _no_picture(column: str, value: Any) -> str:
+    """Return what is wrong with a value that holds no bytes of a picture."""
+    path = value.get("path") if isinstance(value, Mapping) else value
+    if path is None:
+        return f"its column {column} is empty"
+    held = f"the path {shown(path)} alone" if isinstance(path, str) else f"a {type(value).__name__}"
+    return f"its column {column} holds {held}; it must hold the bytes of a picture file"
 
 
 class _OtherColumns(Exception):

@@ -12,12 +12,14 @@ from ...errors import one_line
 from ...pictures import EXTENSIONS
 from ...user_files import open_regular
 from ..account import Account
+from ..caption_table import CAPTION_COLUMNS
 from ..listing import is_foreign
 
 _IMAGES = tuple(ending.removeprefix(".") for ending in EXTENSIONS)
 _TEXTS = ("txt", "text", "caption")
+# What comes before the last dot in the extension of a caption: ``7.caption.txt``, ``7.jpg.txt``.
+_CAPTION_STEMS = (*CAPTION_COLUMNS, *_IMAGES)
 _ABSENT = (-1, 0)
-_NO_TEXT = (-1, 0, -1, 0)
 _NO_TEXTS = (-1, 0, -1, 0)
 
 
@@ -39,7 +41,8 @@ def index_shard(path: Path, name: str, account: Account) -> list[Place]:
     The key of a file is all before the first dot of its name, with its folder, and the rest is its extension
     (webdataset's rule).  An extension of several parts ends with the format: ``7.photo.jpg`` is a picture of example 7.
     Where a key has several pictures, each that has a text of its own (``my.photo.jpg`` and ``my.photo.txt``) is an
-    example; otherwise the plain one is taken.
+    example; otherwise the plain one is taken.  A single picture without a text of its own has the one whose extension
+    begins with a usual name of captions, as in ``7.caption.txt``.
 
     A truncated shard gives the examples before its end.  Raises ValueError if there is none, OSError if the file cannot
     be read.
@@ -53,13 +56,18 @@ def index_shard(path: Path, name: str, account: Account) -> list[Place]:
     for key, files in groups.items():
         examples = list(_examples(key, files))
         found += examples
-        used = {place.offset for place in examples}
-        pictures = [extension for extension in files if extension.rpartition(".")[2] in _IMAGES]
-        if not pictures:
-            account.left_out("a file that belongs to no picture", f"{name}/{key}.{next(iter(files))}")
-        for extension in pictures:
-            if files[extension][0] not in used:
-                account.left_out("a further picture of an example", f"{name}/{key}.{extension}")
+        used = {offset for place in examples for offset in (place.offset, place.text_offset, place.json_offset)}
+        for extension, (offset, _) in files.items():
+            if offset in used:
+                continue
+            ending = extension.rpartition(".")[2]
+            if ending in _IMAGES:
+                reason = "a further picture of an example"
+            else:
+                reason = (
+                    f"beside a picture but not read, .{ending}" if examples else "a file that belongs to no picture"
+                )
+            account.left_out(reason, f"{name}/{key}.{extension}".rstrip("."))
     return found
 
 
@@ -78,7 +86,7 @@ def _examples(key: str, files: dict[str, tuple[int, int]]) -> Iterator[Place]:
     shared = _text(by_stem.get("", {}))
     if len(pictures) == 1:
         stem, place = next(iter(pictures.items()))
-        yield _place(key, place, own[stem] or shared)
+        yield _place(key, place, own[stem] or shared or _by_name(by_stem))
         return
     if "" in pictures:
         yield _place(key, pictures[""], shared)
@@ -97,6 +105,11 @@ def _text(endings: dict[str, tuple[int, int]]) -> tuple[int, int, int, int] | No
     text, size = next((endings[ending] for ending in _TEXTS if ending in endings), _ABSENT)
     table, table_size = endings.get("json", _ABSENT)
     return None if text == table == -1 else (text, size, table, table_size)
+
+
+def _by_name(by_stem: dict[str, dict[str, tuple[int, int]]]) -> tuple[int, int, int, int] | None:
+    """Return ``_text`` of the files whose extension begins as a caption's does."""
+    return next((text for stem in _CAPTION_STEMS if (text := _text(by_stem.get(stem, {}))) is not None), None)
 
 
 def _members(path: Path, name: str, account: Account) -> Iterator[tuple[str, str, int, int]]:

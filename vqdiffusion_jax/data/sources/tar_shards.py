@@ -23,7 +23,7 @@ from ..tables import column_of, parse_unique
 from .shards import shard_files
 from .tar_index import index_shard
 
-_VERSION = 3
+_VERSION = 4
 # Of the index: shard; offset and size of the picture, of the text and of the JSON; without one the offset is -1.
 _COLUMNS = 7
 _INDEX = ".vqdiffusion_index.npz"
