@@ -15,11 +15,10 @@ DESK = {"viewport": {"width": 1400, "height": 1400}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
-def slow(model):
+def slow(model, timesteps=100):
     """Return the same model over more timesteps, so that there is time to stop a run."""
-    return replace(
-        model, denoiser=replace(model.denoiser, num_timesteps=100), schedule=replace(model.schedule, num_timesteps=100)
-    )
+    parts = {name: replace(getattr(model, name), num_timesteps=timesteps) for name in ("denoiser", "schedule")}
+    return replace(model, **parts)
 
 
 @pytest.fixture(scope="module")

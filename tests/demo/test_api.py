@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 from io import BytesIO
 
 import httpx
@@ -11,6 +12,7 @@ from PIL import Image
 
 from benchmarks._visitor import Visitor
 from tests.demo.browser import SECONDS, served
+from tests.demo.conftest import slow
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.demo.api import Beside, api_of_page
@@ -30,7 +32,7 @@ DESCRIPTIONS = ("/v1/docs", "/v1/openapi.json")
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_text")))
+    return VQDiffusionPipeline(random_network(VQDiffusionModel, slow(preset("tiny_text"))))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,7 @@ def test_runs_of_the_page_and_requests_are_drawn_in_turn(page):
     async def visit():
         ended = []
         async with Visitor(page) as first, Visitor(page) as second:
-            await first.fill(Prompt="a", Steps=10, Images=8)
+            await first.fill(Prompt="a", Steps=100, Images=8)
             await second.fill(Prompt="b", Steps=4, Images=2)
             await first.press("Draw")
             await first.wait("status", "drawing")
@@ -129,6 +131,24 @@ def test_runs_of_the_page_and_requests_are_drawn_in_turn(page):
         return ended
 
     assert asyncio.run(visit()) == ["request", "second run"]
+
+
+def test_a_client_that_leaves_is_waited_for_no_longer(page):
+    def left():
+        line = next(
+            line
+            for line in httpx.get(f"{page}/metrics").text.splitlines()
+            if line.startswith("vqdiffusion_clients_left_total")
+        )
+        return float(line.split()[-1])
+
+    before = left()
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{page}{GENERATIONS}", json={"prompt": "a", "n": 8, "guidance_scale": 2.0}, timeout=0.1)
+    until = time.monotonic() + SECONDS
+    while left() == before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert left() == before + 1
 
 
 class Nothing:

@@ -1,11 +1,22 @@
 """The page on a telephone, 390 pixels wide and touched, and what a tab finds again when it comes back."""
 
+import time
 from io import BytesIO
 
+import pytest
 from PIL import Image
 
 from tests.demo.browser import choose, draw, fill, press, source, wait_for_another
-from tests.demo.conftest import PHONE
+from tests.demo.conftest import PHONE, slow
+from tests.networks import random_network
+from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    """A model whose runs can go on for longer than that of a closed page does."""
+    return VQDiffusionPipeline(random_network(VQDiffusionModel, slow(preset("tiny_text"), 1_000)))
 
 
 def photo(width, height):
@@ -93,3 +104,23 @@ def test_reload_and_back_find_what_was_there(visit):
     choose(page, "Strategy", "posterior")  # which can start from the picture
     draw(page)
     assert page.locator(".kept").count() == 2
+
+
+def test_a_reload_in_the_middle_of_a_run_goes_on_with_it(visit):
+    page = visit()
+    fill(page, Seed=3, Steps=500, Images=8)
+    choose(page, "Compare with", "maskgit")
+    press(page, "Draw")
+    page.locator(".status", has_text="drawing").wait_for()
+    page.reload()
+    page.locator(".status", has_text="drawing").wait_for()  # the same run, and no other: Draw cannot be pressed
+    assert page.get_by_role("button", name="Draw", exact=True).is_disabled()
+    for label, value in (("Prompt", "a red apple"), ("Seed", "3"), ("Steps", "500"), ("Images", "8")):
+        assert page.get_by_label(label, exact=True).input_value() == value
+    reloaded = time.monotonic()
+    page.locator(".status", has_text="done").wait_for()
+    assert time.monotonic() - reloaded > 3  # longer than the run of a closed page goes on
+    assert page.locator(".kept").count() == 16 and page.locator(".job:visible").count() == 2
+    page.reload()
+    page.locator(".kept").nth(15).wait_for()
+    assert page.locator(".kept").count() == 16 and page.locator(".mistake").inner_text() == ""

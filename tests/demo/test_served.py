@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks._visitor import Visitor
 from tests.demo.browser import served
+from tests.demo.conftest import slow
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.demo.guard import HEADERS
@@ -20,7 +21,7 @@ from vqdiffusion_jax.text.known_words import KnownWords
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "model"
     words = KnownWords(("red apple", "car"), frozenset({"a", "b"}), {"auto": "car"})
-    VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_text")), known_words=words).save_pretrained(
+    VQDiffusionPipeline(random_network(VQDiffusionModel, slow(preset("tiny_text"))), known_words=words).save_pretrained(
         folder
     )
     return folder
@@ -106,7 +107,7 @@ def test_unknown_words_are_told_and_known_names_can_be_clicked(page):
 def test_a_closed_page_ends_its_run_and_the_next_is_drawn(page):
     async def visit():
         async with Visitor(page) as first, Visitor(page) as second:
-            await first.fill(Prompt="a", Steps=10, Images=8)
+            await first.fill(Prompt="a", Steps=100, Images=8)
             await second.fill(Prompt="b", Steps=2)
             await first.press("Draw")
             await first.wait("status", "drawing")
@@ -122,7 +123,7 @@ def test_a_closed_page_ends_its_run_and_the_next_is_drawn(page):
 def test_a_tab_that_comes_back_goes_on_with_its_run_and_no_other_tab_sees_it(page):
     async def visit():
         async with Visitor(page, tab="1f0a") as first:
-            await first.fill(Prompt="a", Steps=10, Images=8)
+            await first.fill(Prompt="a", Steps=100, Images=8)
             await first.press("Draw")
             await first.wait("status", "drawing")
             async with Visitor(page, tab="1f0a") as again, Visitor(page) as other:
@@ -140,7 +141,7 @@ def test_ctrl_c_ends_the_server_in_seconds_and_the_log_holds_no_traceback(folder
 
         async def use():
             async with Visitor(page) as visitor:
-                await visitor.fill(Prompt="a", Steps=10, Images=8)
+                await visitor.fill(Prompt="a", Steps=100, Images=8)
                 await visitor.press("Draw")
                 await visitor.wait("status", "drawing")
                 begun = time.monotonic()

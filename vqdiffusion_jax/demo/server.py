@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nicegui import app, core, ui
 from nicegui.client import Client
 from nicegui.server import Server
@@ -12,7 +14,7 @@ from ..serving.service import Service
 from ..web.access import Access
 from ..web.connections import bounded_connections
 from ..web.ending import GRACE, end, end_in_time
-from ..web.guard import Tally
+from ..web.guard import App, Tally
 from ..web.log_lines import one_line_logs
 from .api import Beside, api_of_page
 from .guard import HEADERS, PageGuard
@@ -41,7 +43,7 @@ def serve(
     app.add_exception_handler(404, _not_found)
     app.add_middleware(PageGuard, access=access, limits=limits, visits=lambda: len(Client.instances), tally=tally)
     api = api_of_page(service, access, limits, address=address, runs=pages.runs, tally=tally)
-    app.add_middleware(Beside, api=api)  # the one added last is the outermost
+    _put_outermost(lambda page: Beside(page, api=api))
     core.sio.eio.cors_allowed_origins = []  # the guard refuses other origins; nothing is said about them
     core.sio.eio.max_http_buffer_size = limits.message_bytes
     check_messages(limits, pages.tell)
@@ -71,6 +73,16 @@ def serve(
         except KeyboardInterrupt:
             pass
         end()
+
+
+def _put_outermost(around: Callable[[App], App]) -> None:
+    """Put an application around the page and all of its middleware.
+
+    NiceGUI adds its own when it starts, outside of what was added before; Starlette's base class of these hides from an
+    application that its client has left.
+    """
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: around(build())
 
 
 def _is_ending() -> bool:
