@@ -78,8 +78,8 @@ def test_a_folder_of_everything(said, tmp_path):  # noqa: F811
     assert len(lines) <= 40 and max(map(len, lines)) <= 80
     assert lines[0].startswith("train      11 examples, folder at ")
     rows = [row.split("\t") for row in (tmp_path / "out" / "left-out.txt").read_text().splitlines()]
-    of_train = {name: reason for split, reason, name in rows if split == "train"}
-    assert len(of_train) == len([row for row in rows if row[0] == "train"])  # each once
+    assert len({name for _, _, name in rows}) == len(rows)  # each once, whatever its splits
+    of_train = {name: reason for splits, reason, name in rows if "train" in splits}
     for line in LEFT_OUT.splitlines():
         name, _, reason = line.partition(": ")
         assert of_train.pop(name) == reason
@@ -118,6 +118,29 @@ def test_many_reasons_fit_a_screen():
     found = [inspection.Inspection("here", split, 5, 5, "", account) for split in ("train", "validation")]
     lines = inspection.table(found, ["written: " + "z" * 100]).splitlines()
     assert len(lines) <= 40 and max(map(len, lines)) <= 80 and "more reasons" in lines[-2]
+    assert lines[2].startswith("train and validation, left out because") and lines[3].startswith("  for reason 0 ")
+
+
+@pytest.mark.parametrize("width, height", [(80, 24), (80, 40), (120, 50)])
+def test_splits_have_reasons_and_notes_of_their_own(width, height):
+    found = []
+    for split in ("train", "validation"):
+        account = inspection.Account()
+        for number in range(9):
+            account.left_out(f"shared {'abcdefghi'[number]}", f"{number}.png")
+            account.left_out(f"{split} {'abcdefghi'[number]}", f"{number}.jpg")
+            account.note(f"sentence {number} " + "x" * 100)
+        facts = inspection.Inspection("here", split, 5, 4, "2 classes", account, [1] * 5, [(8, 8)] * 5)
+        found.append(facts)
+    lines = inspection.table(found, ["written: a", "written: b"], width, height).splitlines()
+    assert len(lines) <= height and width - 3 <= max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for title in ("train and validation", "train", "validation"):
+        assert f"\n{title}, left out because" in text
+    assert text.count("sentence 0") == 1 and text.count(" more\n") == 1 and text.count("shared a") == 1
+    assert inspection.all_left_out(found).count("train, validation\tshared a\t0.png\n") == 1
+    found[1].account = inspection.Account()
+    assert "validation: nothing is left out" in inspection.table(found, [], width, height)
 
 
 def test_captions_of_any_script_are_drawn():

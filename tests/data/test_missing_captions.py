@@ -8,6 +8,7 @@ import pytest
 
 from tests.data import layouts
 from vqdiffusion_jax.data import DataConfig, make_loader
+from vqdiffusion_jax.data.missing import with_captions
 from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.errors import ConfigError, DataError
 from vqdiffusion_jax.presets import preset
@@ -132,3 +133,12 @@ def test_the_choice_of_captions_is_as_before(tmp_path):
     for left, right in zip(one, two, strict=True):
         np.testing.assert_array_equal(left["text_ids"], right["text_ids"])
         np.testing.assert_array_equal(left["images"], right["images"])
+
+
+def test_captions_that_are_missing_in_coco_are_named_by_their_pictures(tmp_path):
+    root = layouts.coco(tmp_path / "coco")
+    annotations = [{"image_id": 5, "caption": "a dog"}, {"image_id": 7, "caption": None}]
+    layouts.put(root / "annotations" / "captions_train2014.json", json.dumps({"annotations": annotations}))
+    config = DataConfig(source="coco", root=str(root))
+    account = with_captions(open_source(config, "train"), config, TEXT).account
+    assert account.names("without a caption") == ["COCO_train2014_000000000007.jpg#1"]

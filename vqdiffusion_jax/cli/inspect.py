@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,15 @@ def main() -> None:
         with write_whole(folder / LEFT_OUT) as place:
             place.write_text(listed, encoding="utf-8")
         written.append(f"written: {folder / LEFT_OUT}, every file that is left out")
-    print(table(found, written))
+    print(table(found, written, *_screen()))
+
+
+def _screen() -> tuple[int, int]:
+    """Return columns and lines of a table that fits the terminal, if that is of a usual size."""
+    from ..data.inspection import HEIGHT, WIDTH
+
+    size = shutil.get_terminal_size((WIDTH, HEIGHT + 1))
+    return min(max(size.columns, WIDTH), 120), min(max(size.lines - 1, 24), 50)  # a line is for the prompt
 
 
 def _codec(config: Any) -> VQGAN | None:

@@ -23,14 +23,17 @@ from .loader import Batches
 from .records import Source
 from .summary import classes_of
 
-WIDTH, HEIGHT = 80, 40  # of a screen, in characters
+WIDTH, HEIGHT = 80, 40  # of a screen, in characters, where there is none
 _REASON_WIDTH = 46
 _THREADS = 4
 _ATTEMPTS = 3  # names that a row of the table shows
-_FEWEST = 3  # rows of reasons
+_FEWEST = 2  # rows of reasons
 _UNUSABLE = "cannot be used: "
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _CELL, _MARGIN, _TEXT_LINES, _LINE = 128, 8, 3, 14  # pixels of a contact sheet
+
+
+_Reason = tuple[str, int, list[str]]  # with the number of its files and the first names
 
 
 @dataclass
@@ -92,31 +95,47 @@ def _kind(reason: str) -> str:
     return _UNUSABLE + shortened(reason.partition(":")[2].strip() or reason, 120)
 
 
-def table(found: Sequence[Inspection], files: Sequence[str]) -> str:
-    """Return a table of at most 80 columns and 40 lines.
+def table(found: Sequence[Inspection], files: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
+    """Return a table of at most ``width`` columns, 80 or more, and ``height`` lines, 24 or more.
 
+    What is left out of all splits for the same reason stands there once.
     files: lines that say what was written.
     """
     rows = [row for one in found for row in _facts(one)]
-    grouped = [_grouped(one.account) for one in found]
-    rooms = [len(reasons) for reasons in grouped]
-    left = HEIGHT - len(files) - len(rows) - len(found)
+    notes = list(dict.fromkeys(note for one in found for note in one.account.notes))
+    most = 4 if height >= HEIGHT else 2
+    kept = notes if len(notes) <= most else [*notes[: most - 1], f"{len(notes) - most + 1} more"]
+    rows += [f"{'  note':<11}{note}" for note in kept]
+    groups = _groups(found)
+    rooms = [len(reasons) for _, reasons in groups]
+    left = height - len(files) - len(rows) - len(groups)
     while sum(rooms) > left and max(rooms) > _FEWEST:  # those with most reasons show fewer
         rooms[rooms.index(max(rooms))] -= 1
-    for one, room, reasons in zip(found, rooms, grouped, strict=True):
+    for_reason = _REASON_WIDTH + (width - WIDTH) // 2
+    for (title, reasons), room in zip(groups, rooms, strict=True):
         if not reasons:
-            rows.append(f"{one.split}: nothing is left out")
+            rows.append(f"{title}: nothing is left out")
             continue
-        rows.append(f"{one.split + ', left out because':<{_REASON_WIDTH}} {'files':>7}  for instance")
-        rows += [_row(*reason) for reason in reasons[: room - 1 if len(reasons) > room else room]]
+        rows.append(f"{title + ', left out because':<{for_reason}} {'files':>7}  for instance")
+        rows += [_row(*reason, for_reason, width) for reason in reasons[: room - 1 if len(reasons) > room else room]]
         if len(reasons) > room:
             rows.append(f"  and for {len(reasons) - room + 1} more reasons")
-    return "\n".join(_cut(line) for line in [*rows, *files])
+    return "\n".join(_cut(line, width) for line in [*rows, *files])
 
 
-def _grouped(account: Account) -> list[tuple[str, int, list[str]]]:
+def _groups(found: Sequence[Inspection]) -> list[tuple[str, list[_Reason]]]:
+    """Return the reasons of all splits, if there are any, and then each split's own, with the names of the splits."""
+    grouped = [_grouped(one.account) for one in found]
+    shared = [] if len(found) < 2 else [reason for reason in grouped[0] if all(reason in one for one in grouped[1:])]
+    own = [(one.split, [r for r in reasons if r not in shared]) for one, reasons in zip(found, grouped, strict=True)]
+    if not shared:
+        return own
+    return [(" and ".join(one.split for one in found), shared), *(group for group in own if group[1])]
+
+
+def _grouped(account: Account) -> list[_Reason]:
     """Return reason, count and names of an account, with reasons that differ in numbers alone as one."""
-    groups: dict[str, tuple[str, int, list[str]]] = {}
+    groups: dict[str, _Reason] = {}
     for reason, count, names in account:
         told, before, known = groups.get(kind := _NUMBER.sub("0", reason), (reason, 0, []))
         groups[kind] = (told.removeprefix(_UNUSABLE), before + count, known + names)
@@ -139,14 +158,13 @@ def _facts(one: Inspection) -> list[str]:
         areas = sorted(one.sizes, key=lambda size: size[0] * size[1])
         sides = " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in (areas[0], areas[-1])))
         rows.append(f"{'  pixels':<11}{sides}")
-    rows += [f"{'  note':<11}{note}" for note in one.account.notes[:4]]
     return rows
 
 
-def _row(reason: str, count: int, names: Sequence[str]) -> str:
+def _row(reason: str, count: int, names: Sequence[str], for_reason: int, width: int) -> str:
     """Return one reason, the number of its files and the first of them."""
-    told = reason if len(reason) <= _REASON_WIDTH - 2 else reason[: _REASON_WIDTH - 5] + "..."
-    room = WIDTH - _REASON_WIDTH - 10
+    told = reason if len(reason) <= for_reason - 2 else reason[: for_reason - 5] + "..."
+    room = width - for_reason - 10
     shown = names[0]
     for name in names[1:_ATTEMPTS]:
         if len(shown) + len(name) + 2 > room:
@@ -154,23 +172,23 @@ def _row(reason: str, count: int, names: Sequence[str]) -> str:
         shown += f", {name}"
     if len(shown) > room:  # of a path the end tells most, of a name with its reason the beginning
         shown = shown[: room - 3] + "..." if " (" in shown else "..." + shown[-(room - 3) :]
-    return f"  {told:<{_REASON_WIDTH - 2}} {count:>7,}  {shown}"
+    return f"  {told:<{for_reason - 2}} {count:>7,}  {shown}"
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, width: int) -> str:
     """Return the text, printable and cut to the width of a screen."""
     text = printable(text)
-    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def all_left_out(found: Sequence[Inspection]) -> str:
-    """Return a line for each file that is left out: the split, the reason and the name, with tabs between."""
-    return "".join(
-        f"{one.split}\t{printable(reason)}\t{name}\n"
-        for one in found
-        for reason, _, _ in one.account
-        for name in one.account.names(reason)
-    )
+    """Return a line for each file that is left out: its splits, the reason and the name, with tabs between."""
+    splits: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        for reason, _, _ in one.account:
+            for name in dict.fromkeys(one.account.names(reason)):
+                splits.setdefault((reason, name), []).append(one.split)
+    return "".join(f"{', '.join(of)}\t{printable(reason)}\t{name}\n" for (reason, name), of in splits.items())
 
 
 def first_batch(

@@ -26,7 +26,7 @@ def with_captions(source: Source, config: DataConfig, model: ModelConfig | VQGAN
         return source
     account = account_of(source)
     where = np.flatnonzero(missing).tolist()
-    names = [source.group(i) if isinstance(source, DividedSource) else f"example {i}" for i in where]
+    names = [_name(source, index) for index in where]
     told = f"{len(names)} of {len(source)} examples have no caption, {printable(', '.join(names[:3]))} among them"
     if config.missing_captions == "error":
         raise DataError(f"{told}; give them captions, or set data.missing_captions to 'drop' or 'unconditional'")
@@ -39,3 +39,11 @@ def with_captions(source: Source, config: DataConfig, model: ModelConfig | VQGAN
     for name in names:
         account.left_out("without a caption", name)
     return Selection(source, np.flatnonzero(~missing))
+
+
+def _name(source: Source, index: int) -> str:
+    """Return the name of an example: its group's or its picture's, if the source tells one without reading it."""
+    if isinstance(source, DividedSource):
+        return source.group(index)
+    picture = getattr(source, "picture", None)
+    return f"example {index}" if picture is None else f"{picture(index)}#{index}"
