@@ -21,7 +21,7 @@ from vqdiffusion_jax.pictures.png_text import png_info
 from vqdiffusion_jax.training.metric_writer import MetricWriter
 
 if TYPE_CHECKING:
-    from benchmarks._hostile_doors import Case
+    from benchmarks._hostile_case import Case
 
 _RECIPE = {"mode": "sample", "prompt": "a cat", "seed": 3, "num_inference_steps": 4, "guidance_scale": 2.0}
 _ROWS = [_RECIPE | {"file_name": f"cat{number}", "seed": number} for number in range(4)]

@@ -24,7 +24,7 @@ from vqdiffusion_jax.serving import server
 from vqdiffusion_jax.serving.drawing import Studio
 
 if TYPE_CHECKING:
-    from benchmarks._hostile_doors import Case
+    from benchmarks._hostile_case import Case
 
 _WAITING = ("coordinator", "distributed", "num_processes", "process_id")  # which wait for other processes
 _LIBRARIES = ("grain", "absl.", "jax", "ml_collections")  # whose flags are theirs

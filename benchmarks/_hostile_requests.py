@@ -26,7 +26,7 @@ from vqdiffusion_jax.serving.service import Service
 from vqdiffusion_jax.web.access import Access
 
 if TYPE_CHECKING:
-    from benchmarks._hostile_doors import Case
+    from benchmarks._hostile_case import Case
 
 _KEY = "a key of sixteen characters"
 _LIMITS = {

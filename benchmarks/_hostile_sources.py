@@ -26,7 +26,7 @@ from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.errors import BrokenRecord
 
 if TYPE_CHECKING:
-    from benchmarks._hostile_doors import Case
+    from benchmarks._hostile_case import Case
 
 COUNT = 6
 PACKAGE = "noto@1.0.0"

@@ -34,7 +34,7 @@ from vqdiffusion_jax.text.known_words import FILE, KnownWords, read_words, write
 from vqdiffusion_jax.user_files import read_json
 
 if TYPE_CHECKING:
-    from benchmarks._hostile_doors import Case
+    from benchmarks._hostile_case import Case
 
 _REPO = Path(__file__).resolve().parents[1]
 _RECIPE = {"mode": "sample", "prompt": "a cat", "seed": 3, "num_inference_steps": 4, "guidance_scale": 2.0}

@@ -252,7 +252,8 @@ def outcome_of(
     seed: int, number: int, doors: tuple[str, ...], whole: Path, folder: Path
 ) -> tuple[str, str, BaseException | None]:
     """Run a case in this process; return its outcome, a detail, and the error that it ended with."""
-    from benchmarks._hostile_doors import DOORS, Case
+    from benchmarks._hostile_case import Case
+    from benchmarks._hostile_doors import DOORS
 
     name = door_of(seed, number, doors)
     door = next(door for door in DOORS if door.__name__ == name)

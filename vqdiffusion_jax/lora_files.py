@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from .errors import CheckpointError, brief
 from .files import with_usual_permissions, write_whole
 from .finite import check_finite
-from .interop.files.safetensors import open_safetensors
+from .interop.files.safetensors_file import read_safetensors
 from .models.lora import Factors, LoRA
 from .storage.copies import here
 from .user_files import parse_json
@@ -49,11 +49,11 @@ def read_lora(file: str | Path) -> LoRA:
     """
     file = here(file)
     file = file / FILE if file.is_dir() else file
-    stored = open_safetensors(file)
+    content = read_safetensors(file)
+    stored = content.tensors
     if not stored:
         raise CheckpointError(f"{file} holds no arrays; give a file that a run with lora.rank wrote")
-    about = next(iter(stored.values())).file.metadata() or {}
-    alpha = _alpha(file, about)
+    alpha = _alpha(file, content.metadata)
     paths = sorted({name.removesuffix(_A).removesuffix(_B) for name in stored})
     wanted = {path + end for path in paths for end in (_A, _B)}
     if odd := sorted(stored.keys() ^ wanted):

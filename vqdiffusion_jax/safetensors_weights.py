@@ -9,13 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .errors import CheckpointError, first_of, one_line
+from .errors import CheckpointError, first_of
 from .files import with_usual_permissions
+from .interop.files.safetensors_file import read_safetensors
 from .paths import leaves_by_path, path_of
-from .user_files import open_regular
 
 FILE = "weights.safetensors"
 
@@ -38,23 +37,17 @@ def load_safetensors(file: Path, abstract: Any, shardings: Any = None) -> Any:
     Raises:
         CheckpointError: if the file cannot be read or holds other leaves.
     """
-    try:
-        open_regular(file).close()  # the library would wait for a pipe
-        opened = safe_open(file, framework="numpy")
-        pieces = {name: opened.get_slice(name) for name in opened.keys()}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is not a whole safetensors file ({one_line(error)}); copy it again") from error
-    whole_numbers = {name for name, piece in pieces.items() if not piece.get_dtype().startswith(("F", "BF"))}
-    shapes = {name: tuple(piece.get_shape()) for name, piece in pieces.items()}
+    stored = read_safetensors(file).tensors
+    whole_numbers = {name for name, tensor in stored.items() if not jnp.issubdtype(tensor.dtype, jnp.floating)}
+    shapes = {name: tensor.shape for name, tensor in stored.items()}
     check_fits(shapes, abstract, str(file), whole_numbers=whole_numbers)
     paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     placed = [here] * len(paths) if shardings is None else jax.tree.leaves(shardings)
 
     def read(name: str, leaf: Any, sharding: Any) -> jax.Array:
-        def part(index: Any) -> np.ndarray:
-            whole = index is None or all(piece == slice(None) for piece in index)
-            array = opened.get_tensor(name) if whole else pieces[name][index]
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            array = stored[name][index] if index else np.asarray(stored[name])  # a number without axes has ()
             return array.astype(leaf.dtype, copy=False)
 
         return jax.make_array_from_callback(tuple(leaf.shape), sharding, part)

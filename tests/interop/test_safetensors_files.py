@@ -1,7 +1,11 @@
 """Which weight file of a folder is read, and how weights are written."""
 
-import numpy as np
+import json
 
+import numpy as np
+import pytest
+
+from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.interop.files.safetensors import open_safetensors, open_weights, write_safetensors
 
 
@@ -17,3 +21,51 @@ def test_mixed_precision_is_widened_on_writing(tmp_path):
     assert {tensor.dtype for tensor in open_safetensors(tmp_path / "model.safetensors").values()} == {
         np.dtype(np.float32)
     }
+
+
+def test_parts_are_read_as_the_whole(tmp_path):
+    array = np.arange(60, dtype=np.float32).reshape(5, 4, 3)
+    write_safetensors(tmp_path / "model.safetensors", {"a": array, "b": array[:1]})
+    tensor = open_safetensors(tmp_path / "model.safetensors")["a"]
+    for index in ((slice(1, 3), slice(None), slice(2, None)), (slice(None), slice(0, 2), slice(None)), (slice(4, 9),)):
+        np.testing.assert_array_equal(tensor[index], array[index])
+
+
+@pytest.mark.parametrize("kept", [0, 7, 9, 60, -1])
+def test_a_file_that_becomes_shorter_is_one_line(tmp_path, kept):
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, {"a": np.ones((50, 40), np.float32)})
+    tensor, data = open_safetensors(path)["a"], path.read_bytes()
+    path.write_bytes(data[:kept])
+    with pytest.raises(CheckpointError, match="became shorter"):
+        np.asarray(tensor)
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        open_safetensors(path)
+
+
+def _header(**entries):
+    text = json.dumps(entries).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("entries", "size"),
+    [
+        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, 12),
+        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}, 12),
+        ({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, 8),
+        ({"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 8]}}, 8),
+        ({"a": {"dtype": "F32", "shape": [True], "data_offsets": [0, 4]}}, 4),
+        ({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, -8]}}, 0),
+        ({"a": {"dtype": "F99", "shape": [2], "data_offsets": [0, 8]}}, 8),
+        ({"a": [], "__metadata__": {}}, 0),
+        ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "__metadata__": {"format": 1}}, 4),
+        ({f"{n}": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for n in range(2)}, 4),
+    ],
+)
+def test_headers_that_do_not_fit_are_one_line(tmp_path, entries, size):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(_header(**entries) + bytes(size))
+    with pytest.raises(CheckpointError, match="model.safetensors") as caught:
+        open_safetensors(path)
+    assert "\n" not in str(caught.value)

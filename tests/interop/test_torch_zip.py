@@ -399,3 +399,15 @@ def test_archives_made_to_fill_memory_are_refused(tmp_path, monkeypatch):
     assert "unpacks" in error_of(path)
     monkeypatch.setattr(torch_zip, "PICKLE_BYTES", 10)
     assert "data.pkl takes" in error_of(archive(tmp_path / "b.pt", tensor_pickle(), {"0": NUMBERS.tobytes()}))
+
+
+@pytest.mark.parametrize("change", ["shorter", "gone"])
+def test_a_file_that_changes_before_its_numbers_are_read_is_one_line(tmp_path, change):
+    path = archive(tmp_path / "m.pth", tensor_pickle(), {"0": NUMBERS.tobytes()})
+    tensor = state_dict(open_checkpoint(path))["w"]
+    if change == "shorter":
+        path.write_bytes(path.read_bytes()[:40])
+    else:
+        path.unlink()
+    with pytest.raises(CheckpointError, match="became shorter" if change == "shorter" else "could not be read on"):
+        np.asarray(tensor)

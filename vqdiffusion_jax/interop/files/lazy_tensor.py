@@ -1,4 +1,4 @@
-"""Tensors in files: their shapes are known, and their numbers are mapped from disk when they are read."""
+"""Tensors in files: their shapes are known, and their numbers are read when they are asked for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CheckpointError, shown
+from ...user_files import open_regular
 
 REPEATED_BYTES = 64 * 2**20  # the largest tensor that may repeat fewer stored bytes (torch.Tensor.expand)
 MOST_AXES = 32
@@ -27,12 +28,24 @@ class Storage:
     data: bytes | None = None
 
     def read(self, start: int, size: int) -> np.ndarray:
-        """Return ``size`` bytes from ``start`` on, read-only; they are mapped, so pages are released with the array."""
+        """Return ``size`` bytes from ``start`` on, read-only.
+
+        They are read and not mapped: a mapped file that becomes shorter, or whose disk goes away, ends the process.
+        Raises CheckpointError if the file has become shorter, or cannot be read any more.
+        """
         if size == 0:
             return np.empty(0, np.uint8)
         if self.data is not None:
             return np.frombuffer(self.data, np.uint8, size, start)
-        return np.memmap(self.path, np.uint8, mode="r", offset=self.start + start, shape=(size,)).view(np.ndarray)
+        try:
+            with open_regular(self.path) as file:
+                data = np.fromfile(file, np.uint8, size, offset=self.start + start)
+        except OSError as error:
+            raise CheckpointError(f"{self.path} could not be read on: {error.strerror or error}") from error
+        if data.size < size:
+            raise CheckpointError(f"{self.path} became shorter while it was read; load it again when it is whole")
+        data.flags.writeable = False
+        return data
 
 
 class LazyTensor:
@@ -79,6 +92,13 @@ class LazyTensor:
         flat = self.storage.read(self._offset * item, self._extent * item).view(self.dtype)
         array = np.lib.stride_tricks.as_strided(flat, self.shape, [s * item for s in self._strides], writeable=False)
         return np.array(array, dtype=dtype) if copy or (dtype is not None and dtype != self.dtype) else array
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        """Return a part, a slice with step 1 an axis; rows that it leaves out are not read."""
+        first, last, _ = index[0].indices(self.shape[0])
+        shape = (max(last - first, 0), *self.shape[1:])
+        rows = LazyTensor(self.storage, self.dtype, self._offset + first * self._strides[0], shape, self._strides)
+        return np.asarray(rows)[(slice(None), *index[1:])]
 
     def __repr__(self) -> str:
         return f"LazyTensor({self.shape}, {self.dtype})"

@@ -3,81 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...errors import CheckpointError, brief
 from ...files import with_usual_permissions
-from ...user_files import open_regular
 from .json_options import read_json
-from .torch_zip import LONGEST_NAME, open_checkpoint, state_dict
-
-HEADER_BYTES = 16 * 2**20  # a tensor's entry takes some 100
-
-_DTYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": ml_dtypes.bfloat16,
-    "I64": np.int64,
-    "I32": np.int32,
-    "I16": np.int16,
-    "I8": np.int8,
-    "U8": np.uint8,
-    "BOOL": np.bool_,
-}
+from .lazy_tensor import LazyTensor
+from .safetensors_file import read_safetensors
+from .torch_zip import open_checkpoint, state_dict
 
 
-@dataclass(frozen=True, eq=False)
-class StoredTensor:
-    """A tensor of an open, memory-mapped file, read when ``numpy.asarray`` asks for it."""
-
-    file: Any
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        array = self.file.get_tensor(self.name)
-        return array if dtype is None else array.astype(dtype, copy=False)
-
-
-def open_safetensors(path: str | Path) -> dict[str, StoredTensor]:
+def open_safetensors(path: str | Path) -> dict[str, LazyTensor]:
     """Return the tensors of a safetensors file by name.  Raises CheckpointError if it cannot be read."""
-    path = Path(path)
-    try:
-        _check_header(path)
-        file = safe_open(path, framework="numpy")
-        slices = {name: file.get_slice(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist") from None
-    except (SafetensorError, OSError, ValueError, OverflowError, MemoryError) as error:
-        detail = brief(getattr(error, "strerror", None) or error)
-        raise CheckpointError(f"{path} is not a whole safetensors file ({detail}); fetch it again") from None
-    tensors = {}
-    for name, piece in slices.items():
-        if piece.get_dtype() not in _DTYPES:
-            raise CheckpointError(
-                f"{path}: {brief(name, 80)} has dtype {piece.get_dtype()}; supported: {', '.join(_DTYPES)}"
-            )
-        if len(name) > LONGEST_NAME or not name.isprintable():
-            raise CheckpointError(f"{path} names a tensor {brief(name, 80)}; fetch it again")
-        tensors[name] = StoredTensor(file, name, tuple(piece.get_shape()), np.dtype(_DTYPES[piece.get_dtype()]))
-    return tensors
-
-
-def _check_header(path: Path) -> None:
-    """Raise OSError for what is no regular file, and ValueError for a header larger than any model's."""
-    with open_regular(path) as file:
-        length = file.read(8)
-    if int.from_bytes(length, "little") > HEADER_BYTES:
-        raise ValueError(f"its header takes {int.from_bytes(length, 'little')} bytes")
+    return read_safetensors(path).tensors
 
 
 def _open(path: Path) -> Mapping[str, Any]:
