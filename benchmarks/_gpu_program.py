@@ -12,39 +12,15 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 
-from benchmarks._compiled import LOOP, OPERATION
+from benchmarks._compiled import LOOP
+from benchmarks._hlo import ARRAY, REFERENCE, Instruction, bytes_of, instructions_of, sides_of
 
-SIZES = {"pred": 1, "bf16": 2, "token": 0, "opaque": 0}  # bytes; other types tell their bits in their names
 FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "partition-id", "replica-id", "after-all"}
 SLICES = {"dynamic-slice", "slice", "gather"}
 
-_HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
-_NAME = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = (.*)$")
-_ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
-_OPCODE = re.compile(r"[\])}] ([a-z][\w\-]*)\(")
-_REFERENCE = re.compile(r"%([\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _CALLED = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|true_computation=%?([\w.\-]+), false_computation=%?([\w.\-]+)")
-_TARGET = re.compile(r'custom_call_target="([^"]+)"')
-
-
-@dataclass(frozen=True)
-class Instruction:
-    name: str
-    opcode: str
-    result: str  # its type as written: f32[8,4]{1,0}, or a tuple of these
-    operands: tuple[str, ...]
-    line: str
-    root: bool
-
-    @property
-    def operation(self) -> str:
-        return match[1] if (match := OPERATION.search(self.line)) else ""
-
-    @property
-    def target(self) -> str:
-        return match[1] if (match := _TARGET.search(self.line)) else ""
 
 
 @dataclass(frozen=True)
@@ -66,44 +42,6 @@ class Kernel:
         return self.runs * (self.read + self.written)
 
 
-def bytes_of(result: str) -> int:
-    """Return the bytes of a type as HLO writes it; a tuple's are its parts'."""
-    return sum(_width(kind) * math.prod(_sides(sides)) for kind, sides in _ARRAY.findall(result))
-
-
-def _width(kind: str) -> int:
-    return SIZES[kind] if kind in SIZES else max(int(re.findall(r"\d+", kind)[0]) // 8, 1)
-
-
-def _sides(text: str) -> list[int]:
-    return [int(side) for side in text.split(",") if side]
-
-
-def instructions_of(text: str) -> tuple[dict[str, list[Instruction]], str]:
-    """Return the instructions of every computation by its name, and the name of the entry."""
-    found, current, entry = {}, None, ""
-    for line in text.splitlines():
-        if head := _HEAD.match(line):
-            current = found[head[2]] = []
-            entry = head[2] if head[1] else entry
-        elif current is not None and (match := _NAME.match(line)) and (opcode := _OPCODE.search(match[3])):
-            inside = match[3][opcode.end() :]
-            operands = tuple(_REFERENCE.findall(inside[: _closing(inside)]))
-            result = match[3][: opcode.start() + 1]
-            current.append(Instruction(match[2], opcode[1], result, operands, line, bool(match[1])))
-    return found, entry
-
-
-def _closing(text: str) -> int:
-    """Return the place of the bracket that closes a list of operands."""
-    depth = 1
-    for place, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if not depth:
-            return place
-    return len(text)
-
-
 def kernels_of(text: str) -> list[Kernel]:
     """Return the kernels of an optimised HLO module of a GPU."""
     computations, entry = instructions_of(text)
@@ -117,7 +55,7 @@ def kernels_of(text: str) -> list[Kernel]:
                 trips = _TRIPS.search(one.line)
                 visit(body, runs * (int(trips[1]) if trips else 1))  # a loop that may end early counts as one turn
             elif one.opcode == "conditional":
-                for branch in _REFERENCE.findall(_BRANCHES.search(one.line)[0]):
+                for branch in REFERENCE.findall(_BRANCHES.search(one.line)[0]):
                     visit(branch, runs)  # every branch, an upper bound
             elif one.opcode in {"call", "async-start"} and (called := _CALLED.search(one.line)):
                 visit(called[1], runs)
@@ -204,17 +142,17 @@ def _dot_flops(part: Instruction, types: dict[str, str]) -> int:
         return 0
     if part.opcode == "convolution":
         return _convolution_flops(part, types)
-    contracted = _sides(re.search(r"lhs_contracting_dims=\{([\d,]*)\}", part.line)[1])
-    left = _sides(_ARRAY.search(types[part.operands[0]])[2])
-    result = _sides(_ARRAY.search(part.result)[2])
+    contracted = sides_of(re.search(r"lhs_contracting_dims=\{([\d,]*)\}", part.line)[1])
+    left = sides_of(ARRAY.search(types[part.operands[0]])[2])
+    result = sides_of(ARRAY.search(part.result)[2])
     return 2 * math.prod(result) * math.prod(left[axis] for axis in contracted)
 
 
 def _convolution_flops(one: Instruction, types: dict[str, str]) -> int:
     """Return the FLOPs of a convolution, also a library's: every output is a sum over a kernel of one feature."""
     labels = re.search(r"dim_labels=\w+_(\w+)->\w+", one.line)
-    kernel = _sides(_ARRAY.search(types[one.operands[1]])[2])
-    result = _sides(_ARRAY.search(one.result)[2])
+    kernel = sides_of(ARRAY.search(types[one.operands[1]])[2])
+    result = sides_of(ARRAY.search(one.result)[2])
     if "BackwardFilter" in one.target:
         # The result is a filter: every sample and place of the output adds to each of its numbers.
         outputs = kernel
@@ -224,11 +162,11 @@ def _convolution_flops(one: Instruction, types: dict[str, str]) -> int:
 
 
 def _library_flops(one: Instruction, types: dict[str, str]) -> int:
-    first = [_sides(_ARRAY.search(types[operand])[2]) for operand in one.operands[:2]]
+    first = [sides_of(ARRAY.search(types[operand])[2]) for operand in one.operands[:2]]
     if one.target.startswith("__cublas"):
         numbers = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', one.line)[1]
         contracted = math.prod(first[0][int(axis)] for axis in re.findall(r"\d+", numbers))
-        return 2 * math.prod(_sides(_ARRAY.search(one.result)[2])) * contracted
+        return 2 * math.prod(sides_of(ARRAY.search(one.result)[2])) * contracted
     if one.target.startswith("__cudnn$fmha"):
         (batch, queries, heads, width), keys = first[0], first[1][1]
         # Two products forward; backward five, as the scores are made again.

@@ -17,121 +17,34 @@ import argparse
 import collections
 import math
 import os
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks._compiled import HEAVIEST, LOOP, OPERATION, compiled, read, write
+from benchmarks._compiled import HEAVIEST, compiled, read, write
+from benchmarks._tpu_program import kernels_of
 
 PROGRAMS = ("prepare", "loop", "decoder", "train")
-LANES = 128  # a TPU pads the last axis to a multiple of it
 PALLAS_RATE = 0.5  # of a plain product's, assumed
 PRODUCT_SIDE = 8192
 
-_HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
-_ESTIMATE = re.compile(r'"estimated_cycles":"(\d+)"')
-_NAME = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = ")
-_COUNTER = re.compile(r"s32\[\]\S* constant\((\d+)\)")
-_ARRAY = re.compile(r"\w+\[([\d,]+)\]")
 
-# Kinds of kernels by the scopes in their operation's name (docs/profiling.md); the first that is found counts.
-KINDS = (
-    ("attention", r"/attention/"),
-    ("attention's projections and norms", r"/(self_attention|cross_attention)/"),
-    ("MLP", r"/mlp/"),
-    ("truncation", r"/truncation/"),
-    ("guidance", r"/guidance/"),
-    ("posterior and draw", r"/strategy/"),
-    ("logits", r"/logits/"),
-    ("optimizer", r"/optimizer/"),
-    ("text tower", r"/text_tower/"),
-    ("convolutions", r"conv_general_dilated"),
-)
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A kernel of a compiled program: its runs in one execution, and cycles or attention's FLOPs of one run."""
-
-    name: str
-    operation: str
-    runs: int
-    cycles: int = 0
-    pallas_flops: int = 0
-
-    @property
-    def kind(self) -> str:
-        if self.pallas_flops:
-            return "attention (Pallas)"
-        if re.match(r"copy|transpose", self.name):
-            return "copies and transposes"
-        return next((kind for kind, pattern in KINDS if re.search(pattern, self.operation)), "other")
-
-
-def kernels_of(text: str) -> list[Kernel]:
-    """Return the kernels of an optimised HLO module of a TPU that have an estimate of cycles or are Pallas calls."""
-    own, loops, counters = (collections.defaultdict(list) for _ in range(3))
-    entry = current = None
-    for line in text.splitlines():
-        if head := _HEAD.match(line):
-            current = head[2]
-            entry = current if head[1] else entry
-            continue
-        operation = match[1] if (match := OPERATION.search(line)) else ""
-        if found := _ESTIMATE.search(line):
-            own[current].append(Kernel(_NAME.match(line)[1], operation, 1, cycles=int(found[1])))
-        elif 'custom_call_target="tpu_custom_call"' in line:
-            own[current].append(Kernel(_NAME.match(line)[1], operation, 1, pallas_flops=attention_flops(line)))
-        if found := _COUNTER.search(line):
-            counters[current].append(int(found[1]))
-        loops[current] += [(body, condition) for condition, body in LOOP.findall(line)]
-    runs, waiting = collections.Counter({entry: 1}), [entry]
-    while waiting:
-        caller = waiting.pop()
-        for body, condition in loops[caller]:
-            # The condition of a counted loop holds one constant; a loop that may end early counts as one turn.
-            trips = counters[condition][0] if len(set(counters[condition])) == 1 else 1
-            runs[body] += runs[caller] * trips
-            waiting.append(body)
-    return [replace(kernel, runs=times) for name, times in runs.items() for kernel in own[name]]
-
-
-def attention_flops(line: str) -> int:
-    """Return the FLOPs of a Pallas attention call, (batch, length, heads x width) each, with padded widths and keys.
-
-    Attention is two products, its gradients are five: scores are computed anew.  ``heads`` stands in the kernel's name,
-    as ``attention_tpu`` writes it.  Raises ValueError for other Pallas calls.
-    """
-    named = re.search(r"fused_attention_of_(\d+)_heads", line)
-    if named is None:
-        raise ValueError(f"a Pallas call without a rule for its FLOPs: {line.strip()[:200]}")
-    heads = int(named[1])
-    operands = re.search(r"operand_layout_constraints=\{(.*?)\}\}", line)[1]
-    (batch, queries, features), (_, keys, _), *_ = (
-        [int(side) for side in sides.split(",")] for sides in _ARRAY.findall(operands)
-    )
-    keys = -(-keys // LANES) * LANES
-    width = -(-features // heads // LANES) * LANES
-    products = 5 if "gradients_of_fused_attention" in line else 2
-    return products * 2 * batch * heads * queries * keys * width
-
-
-def device_of(topology: str) -> Any:
+def topology_devices(topology: str) -> list[Any]:
+    """Return the devices of a TPU topology that is not here, such as "v5e:4x4"."""
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no machine to ask about
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no chip, so that processes need not take turns
     from jax.experimental import topologies
 
-    return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0]
+    return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
 
 
 def placed(tree: Any, device: Any) -> Any:
-    """Return ``tree`` with a ShapeDtypeStruct on ``device`` for every leaf."""
+    """Return ``tree`` with a ShapeDtypeStruct for every leaf, on ``device``: a device, or a sharding over several."""
     import jax
     import jax.numpy as jnp
-    from jax.sharding import SingleDeviceSharding
+    from jax.sharding import Sharding, SingleDeviceSharding
 
-    sharding = SingleDeviceSharding(device)
+    sharding = device if isinstance(device, Sharding) else SingleDeviceSharding(device)
 
     def spec(leaf):
         leaf = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
@@ -140,81 +53,59 @@ def placed(tree: Any, device: Any) -> Any:
     return jax.tree.map(spec, tree)
 
 
-def programs_of(options: argparse.Namespace, device: Any) -> dict[str, tuple[Any, tuple, float]]:
-    """Return function, arguments and the FLOPs that the model needs, by the program's name."""
-    import jax
-    import jax.numpy as jnp
-
-    from benchmarks._models import random_ids
-    from benchmarks._step import request_of
+def programs_of(options: argparse.Namespace, device: Any) -> dict[str, tuple[Any, tuple]]:
+    """Return function and arguments by the program's name, for the preset that the options name."""
+    from benchmarks._train_program import denoiser_step, mesh_of
     from vqdiffusion_jax import preset
-    from vqdiffusion_jax.config import compute_in
-    from vqdiffusion_jax.generation import Condition, advance, prepare, render
-    from vqdiffusion_jax.models.shapes import shapes_of
-    from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+    from vqdiffusion_jax.config import ComputeConfig, compute_in
 
     config = preset(options.preset)
     if options.layers:
         config = replace(config, denoiser=replace(config.denoiser, num_layers=options.layers))
-    model = placed(
-        shapes_of(VQDiffusionModel, config, replace(compute_in(options.dtype), attention=options.attention)), device
-    )
-    request = request_of(model, options.batch, options.steps, guided=config.denoiser.condition != "none")
-    if config.denoiser.condition == "text":
-        ids = jnp.asarray(random_ids(config, options.batch))
-        request = replace(request, condition=Condition(ids=ids), null=Condition(ids=ids))
-    request = placed(request, device)
+    compute = replace(compute_in(options.dtype), attention=options.attention)
+    programs = sampler_programs(config, compute, device, options.batch, options.steps)
+    if "train" in options.programs:
+        compute = ComputeConfig(dtype=options.dtype, remat=True, attention=options.attention)
+        programs["train"] = denoiser_step(config, compute, mesh_of([device], (1, 1, 1)), options.batch)
+    return {name: programs[name] for name in options.programs}
+
+
+def sampler_programs(config: Any, compute: Any, device: Any, batch: int, steps: int) -> dict[str, tuple[Any, tuple]]:
+    """Return the pieces of a guided and truncated run on one device: function and arguments by name."""
+    import jax
+
+    from vqdiffusion_jax.generation import advance, prepare, render
+
+    model, request = model_and_request(config, compute, batch, steps)
+    model, request = placed(model, device), placed(request, device)
     prepared = placed(jax.eval_shape(prepare, model, request), device)
-    tokens = request.start
 
     def decode(model, tokens):
         return render(model, tokens, "uint8", "truncate")
 
-    programs = {
+    return {
         "prepare": (prepare, (model, request)),
         "loop": (advance, (model, prepared, request)),
-        "decoder": (decode, (model, tokens)),
+        "decoder": (decode, (model, request.start)),
     }
-    if "train" in options.programs:
-        programs["train"] = train_program(options, config, device)
-    return {name: programs[name] for name in options.programs}
 
 
-def train_program(options: argparse.Namespace, config: Any, device: Any) -> tuple[Any, tuple]:
-    """Return the train step on cached tokens, on a mesh of one device."""
-    import jax
-    import numpy as np
-    from jax.sharding import AxisType, Mesh, NamedSharding
+def model_and_request(config: Any, compute: Any, batch: int, steps: int) -> tuple[Any, Any]:
+    """Return a model's shapes, and a guided and truncated request for it."""
+    import jax.numpy as jnp
 
-    from vqdiffusion_jax.config import ComputeConfig
-    from vqdiffusion_jax.models.clip import CLIPTextEncoder
+    from benchmarks._models import random_ids
+    from benchmarks._step import request_of
+    from vqdiffusion_jax.generation import Condition
     from vqdiffusion_jax.models.shapes import shapes_of
-    from vqdiffusion_jax.sharding import AXES, ShardingRules, shardings
-    from vqdiffusion_jax.training.denoiser.config import TrainConfig
-    from vqdiffusion_jax.training.denoiser.state import abstract_state
-    from vqdiffusion_jax.training.denoiser.step import Frozen, make_step
+    from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
-    mesh = Mesh(np.array([device]).reshape(1, 1, 1), AXES, axis_types=(AxisType.Auto,) * 3)
-    compute = ComputeConfig(dtype=options.dtype, remat=True, attention=options.attention)
-    training = TrainConfig(model=config, batch_size=options.batch, steps=1, compute=compute)
-    denoiser, split = config.denoiser, NamedSharding(mesh, ShardingRules().batch)
-
-    def spread(shape, dtype):
-        return jax.ShapeDtypeStruct((options.batch, *shape), dtype, sharding=split)
-
-    batch, tower = {"tokens": spread((denoiser.num_tokens,), "int32")}, None
-    if denoiser.condition == "class":
-        batch["labels"] = spread((), "int32")
-    if denoiser.condition == "text":
-        batch["text_ids"] = spread((denoiser.condition_length,), "int32")
-        batch["text_mask"] = spread((denoiser.condition_length,), "bool")
-        shapes = shapes_of(CLIPTextEncoder, config.text_encoder, ComputeConfig())
-        tower = jax.tree.map(
-            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
-            shapes,
-            shardings(shapes, mesh),
-        )
-    return make_step(training, mesh), (abstract_state(training, mesh), batch, Frozen(text_encoder=tower))
+    model = shapes_of(VQDiffusionModel, config, compute)
+    request = request_of(model, batch, steps, guided=config.denoiser.condition != "none")
+    if config.denoiser.condition == "text":
+        ids = jnp.asarray(random_ids(config, batch))
+        request = replace(request, condition=Condition(ids=ids), null=Condition(ids=ids))
+    return model, request
 
 
 def product_rate(device: Any, dtype: str) -> float:
@@ -305,7 +196,7 @@ def main() -> None:
         from benchmarks import _h100
 
         return _h100.report(options)
-    device = device_of(options.topology)
+    device = topology_devices(options.topology)[0]
     rate, rows = product_rate(device, options.dtype), []
     for name, (function, given) in programs_of(options, device).items():
         row = measure(name, function, given, rate, options.keep_text)

@@ -1,202 +1,141 @@
-"""The cost of the ITHQ-large train step on meshes that are not here: memory a device, collectives and bytes a step.
+"""The train step of a preset on meshes of TPUs that are not here: memory a chip, what chips exchange, predicted MFU.
 
-    python -m benchmarks.scaling_plan --devices=8
-    python -m benchmarks.scaling_plan --devices=64 --out=docs/results/scaling_plan.md
+    pip install vqdiffusion-jax[accelerators]
+    python -m benchmarks.scaling_plan --topology=v5e:4x4 --mesh=1,16,1 --out=docs/results/scaling_plan.md
 
-The step is compiled ahead of time for simulated devices, from shapes alone; no
-weight is ever made.  Collectives inside the loop over layers count once a layer.
-XLA's CPU compiler does the partitioning here: which collectives there are and
-how large their operands are is the partitioner's work and carries over, while how they are
-fused and scheduled, and the memory of temporaries, are the CPU's.
+The step is compiled by the TPU's own compiler, from shapes alone: no chip is there, no weight is made, nothing runs.
+What the scheduled program says is read: collectives, each as often as the loops around it turn, and the cycles of the
+kernels that stand between the start and the end of each.  Seconds and MFU are predictions: cycles are the compiler's
+estimate, converted by what it expects of a plain product that is taken to run at the chip's peak; Pallas kernels are
+counted as ``benchmarks.accelerators`` does, and a collective that nothing hides at the bandwidth between chips.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
 import os
-import re
 import sys
-import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vqdiffusion_jax.models.shapes import shapes_of
+from benchmarks._collectives import KINDS, Collective, collectives_of
+from benchmarks._compiled import read
+from benchmarks._tpu_program import kernels_of
+from benchmarks.accelerators import PALLAS_RATE, product_rate, topology_devices
 
-WIDTH = {"f64": 8, "s64": 8, "u64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s8": 1, "u8": 1, "pred": 1}
-KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-_RESULT = re.compile(r"= (.+?) (" + "|".join(KINDS) + r")(?:-start)?\(")
-_ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
+GIB, MIB = 2**30, 2**20
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Public figures of a chip: bfloat16 FLOP/s, bytes of memory, bytes a second to other chips, all links together."""
+
+    peak: float
+    memory: float
+    links: float
+
+
+CHIPS = {
+    "v5e": Chip(197e12, 16 * GIB, 200e9),
+    "v5p": Chip(459e12, 95 * GIB, 600e9),
+    "v6e": Chip(918e12, 32 * GIB, 448e9),
+}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--devices", type=int, default=8)
-    parser.add_argument("--mesh", default=None, help="data,fsdp,tensor; default: fsdp of 8, data of the rest")
+    parser.add_argument("--topology", default="v5e:4x4", help="a generation and its shape: v5e:4x4, v5p:4x4x4, ...")
+    parser.add_argument("--mesh", default="1,-1,1", help="data,fsdp,tensor; one may be -1: what is left")
     parser.add_argument("--preset", default="ithq")
-    parser.add_argument("--samples_per_device", type=int, default=8)
-    parser.add_argument("--layers", type=int, default=None, help="fewer layers, to compile the same program sooner")
-    parser.add_argument("--out", default=None, help="append the table to this file")
+    parser.add_argument("--samples_per_shard", type=int, default=8, help="samples a device along data and fsdp")
+    parser.add_argument("--layers", type=int, default=None, help="fewer layers, for a trial")
+    parser.add_argument("--compiler_options", default="", help="NAME=VALUE,... for the TPU's compiler")
+    parser.add_argument("--keep_text", type=Path, default=None, help="folder for the optimised program")
+    parser.add_argument("--out", type=Path, default=None, help="append the page to this file")
     return parser.parse_args()
 
 
-def loop_trips(text: str) -> dict[str, int]:
-    """Return how often each computation of an HLO module runs in one execution, from the trip counts that XLA knows."""
-    calls, current = collections.defaultdict(list), None
-    for line in text.splitlines():
-        if head := re.match(r"^(ENTRY )?%?([\w.\-]+) .*\{$", line):
-            current = head[2]
-            if head[1]:
-                entry = current
-        elif current:
-            trips = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
-            for kind, name in re.findall(
-                r"(body|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)", line
-            ):
-                calls[current].append((name, int(trips[1]) if kind == "body" and trips else 1))
-            for names in re.findall(r"branch_computations=\{([^}]*)\}", line):
-                calls[current] += [(name.strip().lstrip("%"), 1) for name in names.split(",")]
-    runs, waiting = collections.Counter({entry: 1}), [(entry, 1)]
-    while waiting:
-        name, times = waiting.pop()
-        for callee, trips in calls[name]:
-            runs[callee] += times * trips
-            waiting.append((callee, times * trips))
-    return runs
-
-
-def collectives(text: str) -> list[tuple[str, int, int, int, str]]:
-    """(kind, runs a step, bytes of the largest result array, bytes of all results, computation) of every collective."""
-    runs, found, current = loop_trips(text), [], None
-    for line in text.splitlines():
-        if head := re.match(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$", line):
-            current = head[1]
-        elif match := _RESULT.search(line):
-            sizes = [size_of(kind, shape) for kind, shape in _ARRAY.findall(match[1])]
-            found.append((match[2], runs[current], max(sizes), sum(sizes), current))
-    return found
-
-
-def size_of(kind: str, shape: str) -> int:
-    size = WIDTH.get(kind, 4)
-    for side in filter(None, shape.split(",")):
-        size *= int(side)
-    return size
-
-
 def main() -> None:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     options = arguments()
-    os.environ["XLA_FLAGS"] = (
-        f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={options.devices}"
-    )
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    lines = plan(options)
-    print("\n".join(lines))
+    page = "\n".join(plan(options))
+    print(page)
     if options.out:
-        path = Path(options.out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(f"`python -m benchmarks.scaling_plan {' '.join(sys.argv[1:])}`\n\n" + "\n".join(lines) + "\n\n")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        told = [word for word in sys.argv[1:] if not word.startswith(("--out", "--keep_text"))]
+        with options.out.open("a") as file:
+            file.write(f"`python -m benchmarks.scaling_plan {' '.join(told)}`\n\n{page}\n\n")
 
 
 def plan(options: argparse.Namespace) -> list[str]:
-    import dataclasses
-
     import jax
-    import jax.numpy as jnp
-    from jax.sharding import NamedSharding
 
+    from benchmarks._train_program import denoiser_step, mesh_of
     from vqdiffusion_jax.config import ComputeConfig
-    from vqdiffusion_jax.paths import leaves_by_path
+    from vqdiffusion_jax.flops import denoiser_flops
     from vqdiffusion_jax.presets import preset
-    from vqdiffusion_jax.sharding import ShardingRules, make_mesh
-    from vqdiffusion_jax.training.denoiser.config import TrainConfig
-    from vqdiffusion_jax.training.denoiser.state import abstract_state
-    from vqdiffusion_jax.training.denoiser.step import Frozen, make_step
 
-    fsdp = min(8, options.devices)
-    sizes = [int(size) for size in options.mesh.split(",")] if options.mesh else [options.devices // fsdp, fsdp, 1]
-    model = preset(options.preset)
+    devices = topology_devices(options.topology)
+    sizes = [int(size) for size in options.mesh.split(",")]
+    if -1 in sizes:
+        known = -sizes[0] * sizes[1] * sizes[2]
+        sizes[sizes.index(-1)] = len(devices) // known
+    config = preset(options.preset)
     if options.layers:
-        model = dataclasses.replace(model, denoiser=dataclasses.replace(model.denoiser, num_layers=options.layers))
-    mesh = make_mesh(*sizes)
-    compute = ComputeConfig(dtype="bfloat16", remat=True, attention="xla")
-    shards = sizes[0] * sizes[1]
-    config = TrainConfig(model=model, batch_size=options.samples_per_device * shards, steps=1, compute=compute)
-    state = abstract_state(config, mesh)
-    denoiser = model.denoiser
-    placed = NamedSharding(mesh, ShardingRules().batch)
+        config = replace(config, denoiser=replace(config.denoiser, num_layers=options.layers))
+    mesh, batch = mesh_of(devices, tuple(sizes)), options.samples_per_shard * sizes[0] * sizes[1]
+    function, given = denoiser_step(config, ComputeConfig(dtype="bfloat16", remat=True), mesh, batch)
+    named = dict(pair.split("=") for pair in options.compiler_options.split(",") if pair)
+    text, program, row = read("train", function, given, "tpu", options.keep_text, named)
+    rate, chip = product_rate(devices[0], "bfloat16"), CHIPS[options.topology.split(":")[0]]
+    kernels, found = kernels_of(text), collectives_of(text)
+    pallas = sum(kernel.runs * kernel.pallas_flops for kernel in kernels) / (PALLAS_RATE * rate)
+    cycles = sum(kernel.runs * kernel.cycles for kernel in kernels) + pallas
+    model = 3 * denoiser_flops(config.denoiser) * batch / len(devices)
+    computing = cycles * rate / chip.peak
+    waiting = sum(one.runs * one.size for one in found if not one.hidden) / chip.links
+    held, temporary = row["argument_bytes"], row["temporary_bytes"]
+    state = given[0]
+    one_layer = (
+        sum(leaf.size for leaf in jax.tree.leaves(state.trained.denoiser.blocks)) * 4 / config.denoiser.num_layers
+    )
+    largest = max((one.size for one in found if one.kind == "all-gather"), default=0)
+    return [
+        f"## {options.preset}, {config.denoiser.num_layers} layers, {options.topology}: {len(devices)} chips, "
+        f"data x fsdp x tensor = {'x'.join(map(str, sizes))}",
+        "",
+        f"{batch} samples a step ({options.samples_per_shard} a device along data and fsdp), bfloat16 compute, "
+        f"rematerialised layers; compiled in {row['compile_cpu_seconds']:.0f} s of processor time.",
+        "",
+        f"A chip holds {held / GIB:.2f} GiB of parameters, average and moments, and {temporary / GIB:.2f} GiB of "
+        f"temporaries, of {chip.memory / GIB:.0f}.",
+        "",
+        *table(found),
+        "",
+        f"The largest all-gather makes {largest / MIB:.1f} MiB; a layer's parameters are {one_layer / MIB:.1f} MiB in "
+        "float32.",
+        "",
+        f"Predicted: {cycles:.3g} cycles, {computing:.3f} s of computing and {waiting:.3f} s of waiting for others "
+        f"a step; {model / 1e12:.1f} TFLOP of the model's a chip: MFU {model / (computing + waiting) / chip.peak:.1%}.",
+    ]
 
-    def spread(shape, dtype):
-        return jax.ShapeDtypeStruct((config.batch_size, *shape), dtype, sharding=placed)
 
-    batch, text_encoder = {"tokens": spread((denoiser.num_tokens,), jnp.int32)}, None
-    if denoiser.condition == "class":
-        batch["labels"] = spread((), jnp.int32)
-    if denoiser.condition == "text":
-        from vqdiffusion_jax.models.clip import CLIPTextEncoder
-        from vqdiffusion_jax.sharding import shardings
-
-        batch["text_ids"] = spread((denoiser.condition_length,), jnp.int32)
-        batch["text_mask"] = spread((denoiser.condition_length,), jnp.bool_)
-        tower = shapes_of(CLIPTextEncoder, model.text_encoder, ComputeConfig(attention="xla"))
-        text_encoder = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            tower,
-            shardings(tower, mesh),
-        )
-    started = time.perf_counter()
-    compiled = make_step(config, mesh).lower(state, batch, Frozen(text_encoder=text_encoder)).compile()
-    seconds = time.perf_counter() - started
-
-    def held(tree):  # bytes on one device
-        return sum(
-            jnp.dtype(leaf.dtype).itemsize * int(jnp.prod(jnp.array(leaf.sharding.shard_shape(leaf.shape) or (1,))))
-            for leaf in jax.tree.leaves(tree)
-            if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        )
-
-    def total(tree):
-        return sum(leaf.size * 4 for leaf in jax.tree.leaves(tree))
-
-    moments = state.optimizer[1].mu
-    blocks = leaves_by_path(state.trained.denoiser.blocks)
-    layer = sum(leaf.size for leaf in blocks.values()) // denoiser.num_layers * 4
-    largest_part = max((leaf.size * 4 // denoiser.num_layers, path) for path, leaf in blocks.items())
-    found = collectives(compiled.as_text())
-    memory = compiled.memory_analysis()
-    gib = 2**30
+def table(found: list[Collective]) -> list[str]:
+    """Return the rows of what is exchanged, by kind and by whether kernels are scheduled meanwhile."""
     lines = [
-        f"## {options.preset}, {denoiser.num_layers} layers, {options.devices} devices: data x fsdp x tensor = "
-        f"{'x'.join(map(str, sizes))}",
-        "",
-        f"{config.batch_size} samples a step ({options.samples_per_device} a device along data and fsdp), bfloat16 "
-        f"compute, rematerialised layers; compiled in {seconds:.0f} s.",
-        "",
-        "| a device holds | GiB | of |",
-        "|---|---|---|",
-        f"| parameters | {held(state.trained) / gib:.3f} | {total(state.trained) / gib:.3f} |",
-        f"| average (EMA) | {held(state.ema) / gib:.3f} | {total(state.ema) / gib:.3f} |",
-        f"| optimizer moments | {2 * held(moments) / gib:.3f} | {2 * total(moments) / gib:.3f} |",
-        f"| all arguments | {memory.argument_size_in_bytes / gib:.3f} | |",
-        f"| temporaries (CPU's schedule) | {memory.temp_size_in_bytes / gib:.3f} | |",
-        "",
-        "| collective | in the program | a step | GiB a step | largest, MiB |",
-        "|---|---|---|---|---|",
+        "| collective | under way while kernels run | in the program | a step | GiB a step | largest, MiB |",
+        "|---|---|---|---|---|---|",
     ]
     for kind in KINDS:
-        mine = [item for item in found if item[0] == kind]
-        if mine:
-            lines.append(
-                f"| {kind} | {len(mine)} | {sum(item[1] for item in mine)} | "
-                f"{sum(item[1] * item[3] for item in mine) / gib:.2f} | {max(item[2] for item in mine) / 2**20:.1f} |"
-            )
-    gathers = [item[2] for item in found if item[0] == "all-gather"]
-    lines += [
-        "",
-        f"One layer's parameters take {layer / 2**20:.1f} MiB in float32, the largest of them ({largest_part[1]}) "
-        f"{largest_part[0] / 2**20:.1f} MiB; the largest all-gather moves {max(gathers, default=0) / 2**20:.1f} MiB: "
-        + ("never more than a layer." if max(gathers, default=0) <= layer else "MORE than a layer."),
-    ]
+        for hidden in (True, False):
+            mine = [one for one in found if (one.kind, one.hidden) == (kind, hidden)]
+            if mine:
+                runs, moved = sum(one.runs for one in mine), sum(one.runs * one.size for one in mine)
+                largest = max(one.size for one in mine)
+                lines.append(
+                    f"| {kind} | {'yes' if hidden else 'no'} | {len(mine)} | {runs} | {moved / GIB:.2f} | "
+                    f"{largest / MIB:.1f} |"
+                )
     return lines
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks._gpu_program import bytes_of, kernels_of, stack_copies
+from benchmarks._gpu_program import kernels_of, stack_copies
+from benchmarks._hlo import bytes_of
 from vqdiffusion_jax.models.attention import cudnn_refusal
 
 PROGRAM = """
