@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +23,7 @@ class FakeHub:
 
     repos: by name, each a table from revision to files.  private, gated: names of repositories.  token: the one that is
     taken.  cut: bytes after which the connection breaks, once for every entry, by the end of a file's name.  requests:
-    (method, path, Range) of each.
+    (method, path, Range) of each.  instead: what answers requests whose path holds a text, given the handler.
     """
 
     def __init__(self):
@@ -35,6 +35,7 @@ class FakeHub:
         self.requests: list[tuple[str, str, str | None]] = []
         self.uploaded: dict[str, bytes] = {}
         self.messages: list[str] = []
+        self.instead: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
 
     def add(self, repo: str, folder: Path, revision: str = "main", below: str = "") -> None:
         """Make a revision of a repository of a folder's files."""
@@ -79,6 +80,9 @@ class _Handler(BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(size) if size else b""
         self.hub.requests.append((self.command, self.path, self.headers.get("Range")))
+        if answer := next((self.hub.instead[part] for part in self.hub.instead if part in path), None):
+            self.close_connection = True
+            return answer(self)
         if path == "/api/repos/create":
             return self._create(json.loads(body))
         if path == "/api/validate-yaml":

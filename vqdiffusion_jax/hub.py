@@ -16,15 +16,16 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from .embedded import NAMES, folder_of, is_embedded
 from .errors import CheckpointError, ConfigError, did_you_mean, one_line, shown
 from .hub_files import Chosen, Wanted, choose
+from .patience import NoAnswer, Progress, TooMuch, patience, within
 from .storage.copies import here
 from .user_files import read_text
 
@@ -49,7 +50,12 @@ _WHOLE = re.compile(
 _FILES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".json", ".yaml", ".yml", ".npy", ".npz")
 _COMMIT = re.compile(r"[0-9A-Za-z_-]+")
 _MOST_REFERENCE = 1000  # bytes of the name of a commit
+_CALLS = 5  # that an upload makes before and after its bytes
+_SLOWEST = 128 * 2**10  # bytes a second of an upload
+_SLACK = 2**20  # bytes of progress that count as none too many
 _LOG_IN = "log in with `hf auth login`, set HF_TOKEN or give token="
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -155,17 +161,22 @@ def upload(
             from huggingface_hub import HfApi
 
             hub = HfApi(token=token)
-            hub.create_repo(address.repo, private=private, exist_ok=True)
-            if revision is not None and not create_pr:
-                hub.create_branch(address.repo, branch=revision, exist_ok=True)
-            commit = hub.upload_folder(
-                repo_id=address.repo,
-                folder_path=folder,
-                revision=revision,
-                commit_message=message,
-                create_pr=create_pr or None,
-            )
-    return str(commit.pr_url or commit.commit_url) if create_pr else str(commit.commit_url)
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+            def commit() -> Any:
+                hub.create_repo(address.repo, private=private, exist_ok=True)
+                if revision is not None and not create_pr:
+                    hub.create_branch(address.repo, branch=revision, exist_ok=True)
+                return hub.upload_folder(
+                    repo_id=address.repo,
+                    folder_path=folder,
+                    revision=revision,
+                    commit_message=message,
+                    create_pr=create_pr or None,
+                )
+
+            made = _waited_for(commit, Progress(patience() * _CALLS + size / _SLOWEST))
+    return str(made.pr_url or made.commit_url) if create_pr else str(made.commit_url)
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,15 +236,16 @@ def _fetched(address: HubAddress, wanted: Wanted, given: Mapping[str, Any]) -> L
     """Fetch what is needed of a repository into the cache of huggingface_hub."""
     from huggingface_hub import HfApi, constants, snapshot_download  # imported when needed: it takes a second
 
-    variant = given.get("variant")
+    variant, cache = given.get("variant"), Path(given.get("cache_dir") or constants.HF_HUB_CACHE)
     shared: dict[str, Any] = {"revision": address.revision, "cache_dir": given.get("cache_dir")}
     shared |= {"token": given.get("token"), "force_download": given.get("force_download", False)}
-    if not given.get("progress", True) or not sys.stderr.isatty():
-        shared["tqdm_class"] = _no_bars()
+    shared["tqdm_class"] = _bars(hidden=not given.get("progress", True) or not sys.stderr.isatty())
     if not given.get("local_files_only"):
         try:
             hub, wait = HfApi(token=given.get("token")), constants.HF_HUB_ETAG_TIMEOUT
-            described = hub.model_info(address.repo, revision=address.revision, timeout=wait)
+            described = _waited_for(
+                lambda: hub.model_info(address.repo, revision=address.revision, timeout=wait), Progress(patience())
+            )
         except Exception as error:
             if not _unreachable(error):
                 raise
@@ -241,9 +253,10 @@ def _fetched(address: HubAddress, wanted: Wanted, given: Mapping[str, Any]) -> L
         else:
             names = [file.rfilename for file in described.siblings or []]
             chosen = choose(names, address.subfolder, wanted, variant)
-            folder = snapshot_download(
-                address.repo, allow_patterns=[glob.escape(name) for name in chosen.names], **shared
-            )
+            patterns = [glob.escape(name) for name in chosen.names]
+            # Another process may fetch the same file while this one waits.
+            progress = Progress(patience(), measured=lambda: _bytes_in(cache / _folder_in_cache(address) / "blobs"))
+            folder = _waited_for(lambda: snapshot_download(address.repo, allow_patterns=patterns, **shared), progress)
             return _placed(address, folder, chosen)
     else:
         reason = None
@@ -281,7 +294,7 @@ def _check_reference(cache: Path, address: HubAddress) -> None:
 
     huggingface_hub opens whatever is there, and takes what it says for a path.
     """
-    folder = f"models--{address.repo.replace('/', '--')}"
+    folder = _folder_in_cache(address)
     file = cache / folder / "refs" / (address.revision or "main")
     if not os.path.lexists(file):
         return
@@ -301,15 +314,47 @@ def _placed(address: HubAddress, folder: str | Path, chosen: Chosen) -> Located:
     return Located(path, HubAddress(address.repo, address.revision, chosen.place), Path(folder).name)
 
 
-def _no_bars() -> type:
-    """Return the class of progress bars that are not shown."""
+def _bars(*, hidden: bool) -> type:
+    """Return the class of progress bars, which end a download that brings more bytes than were announced."""
     from huggingface_hub.utils import tqdm
 
-    class Hidden(tqdm):
+    class Bars(tqdm):
         def __init__(self, *args: Any, **options: Any):
-            super().__init__(*args, **{**options, "disable": True})
+            self._came = 0.0
+            super().__init__(*args, **({**options, "disable": True} if hidden else options))
 
-    return Hidden
+        def update(self, n: float | None = 1) -> bool | None:
+            self._came += n or 0
+            if getattr(self, "unit", "B") == "B" and self.total is not None and self._came > self.total + _SLACK:
+                raise TooMuch(f"more than the {self.total} bytes of its files come")
+            return super().update(n)
+
+    return Bars
+
+
+def _folder_in_cache(address: HubAddress) -> str:
+    return f"models--{address.repo.replace('/', '--')}"
+
+
+def _bytes_in(folder: Path) -> int:
+    """Return the bytes of the files in a folder, 0 if there is none."""
+    size = 0
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # renamed in this moment
+                size += entry.stat().st_size
+    return size
+
+
+def _waited_for(call: Callable[[], T], progress: Progress) -> T:
+    """Return what a call of huggingface_hub returns.  Raises NoAnswer, and lets its threads end."""
+    try:
+        return within(call, progress)
+    except NoAnswer:
+        from huggingface_hub import close_session
+
+        close_session()
+        raise
 
 
 def _unreachable(error: BaseException) -> bool:
@@ -379,6 +424,10 @@ def _reason(error: Exception, address: HubAddress, given: Mapping[str, Any]) -> 
     if isinstance(error, PermissionError):
         place = error.filename or cache
         return f"{place} cannot be written ({error.strerror}); name another place in HF_HOME or cache_dir"
+    if isinstance(error, NoAnswer):
+        return f"{endpoint}: {error}"
+    if isinstance(error, TooMuch):
+        return f"{endpoint} sends other files than it announced: {error}; name another in HF_ENDPOINT"
     if _unreachable(error):
         return (
             f"{endpoint} cannot be reached ({one_line(error)[:120]}); check the network, or name a mirror in "

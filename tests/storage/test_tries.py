@@ -138,12 +138,12 @@ def test_an_object_that_came_short_is_fetched_again(monkeypatch, tmp_path):
     objects, left = Objects(folder), [b"1", b"12"]
     real = objects._files.get_file
 
-    def short(path, file):
+    def short(path, file, **options):
         if left:
             with open(file, "wb") as here:
                 here.write(left.pop(0))
         else:
-            real(path, file)
+            real(path, file, **options)
 
     monkeypatch.setattr(objects._files, "get_file", short)
     objects.fetch({"one": 3}, tmp_path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, one_line
+from ..patience import NoAnswer, Progress, patience, within
 from .files import BASE, ReleasedFile
 
 _CHUNK = 1 << 20
@@ -28,7 +29,7 @@ def fetch(
     *,
     base: str | None = None,
     watch: Callable[[int, int], None] = lambda done, total: None,
-    timeout: float = 30.0,
+    timeout: float | None = None,
 ) -> Path:
     """Download a file, or its parts joined, into ``folder`` and return its path.
 
@@ -40,11 +41,12 @@ def fetch(
         folder: made if it does not exist.  A file of that name in it is checked and kept.
         base: the http(s) address below which the parts lie; by default the authors'.
         watch: called with the bytes that are there and the bytes in all.
-        timeout: seconds to wait for an answer.
+        timeout: seconds to wait for an answer, or for more of it; by default ``patience``.
 
     Raises:
         CheckpointError: one line that says what is wrong and what to do.
     """
+    timeout = patience() if timeout is None else timeout
     folder = Path(folder)
     whole, partial = folder / file.name, folder / f"{file.name}.partial"
     if whole.exists():
@@ -93,7 +95,7 @@ def _size_of(address: str, timeout: float) -> int:
             raise CheckpointError(f"{address} states no size; give the base address of a server that does")
         return int(size)
 
-    return _again(ask, address)
+    return _again(lambda: within(ask, Progress(timeout)), address)
 
 
 def _append(out: Any, address: str, start: int, size: int, timeout: float, watch: Callable[[int], None]) -> None:
@@ -104,13 +106,17 @@ def _append(out: Any, address: str, start: int, size: int, timeout: float, watch
     def read() -> None:
         done = out.tell() - start
         headers = _AGENT | ({"Range": f"bytes={done}-"} if done else {})
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=timeout) as answer:
+        request = urllib.request.Request(address, headers=headers)
+        with within(lambda: urllib.request.urlopen(request, timeout=timeout), Progress(timeout)) as answer:
+            progress = Progress(timeout)
             if done and answer.status != 206:  # a server that sends files from their beginning alone
                 out.truncate(start)
                 out.seek(start)
-            while (missing := start + size - out.tell()) > 0 and (chunk := answer.read(min(_CHUNK, missing))):
+            while (missing := start + size - out.tell()) > 0 and (chunk := answer.read1(min(_CHUNK, missing))):
                 out.write(chunk)
                 watch(out.tell())
+                progress.came(len(chunk))
+                progress.check()
             out.flush()
         if out.tell() < start + size:
             raise HTTPException(f"it ended {start + size - out.tell()} bytes early")
@@ -132,7 +138,8 @@ def _again(attempt: Callable[[], Any], address: str, reached: Callable[[], int] 
             reason: Exception = error
         except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError) as error:
             reason = error
-        failed, before = (1, now) if (now := reached()) > before else (failed + 1, before)
+        got_on = (now := reached()) > before and not isinstance(reason, NoAnswer)
+        failed, before = (1, now) if got_on else (failed + 1, before)
         if failed == _ATTEMPTS:
             why = one_line(getattr(reason, "reason", reason))
             raise CheckpointError(

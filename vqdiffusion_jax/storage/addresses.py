@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import posixpath
 import re
 from os import PathLike, fspath
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import StorageError, brief, one_line
+from ..errors import ConfigError, StorageError, brief, one_line
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # schemes -> extras of this package
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]+):(/{1,})(.*)", re.DOTALL)  # one letter is a drive of Windows
 _HERE = ("file", "local")
 _OF_THE_HUB = "hf"
+_BLOCK = 8 * 2**20  # bytes of a request, after each of which s3fs tells what has come
 _READ_ALONE = ("http", "https", "github", "data", "zip", "tar", "libarchive", "reference")
 
 
@@ -90,11 +92,30 @@ def filesystem(address: str, *, writing: bool = False) -> tuple[Any, str]:
     import fsspec  # imported when an address is seen
 
     try:
-        files, path = fsspec.core.url_to_fs(address)
+        files, path = fsspec.core.url_to_fs(address, **_options(scheme_of(address)))
         files.invalidate_cache()  # of what another process has changed since
+    except ConfigError:  # of the settings here
+        raise
     except Exception as error:  # of the provider's library
         raise StorageError(f"{address} cannot be opened: {brief(one_line(error))}") from error
     return files, path.rstrip("/")
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    """Return the options of a file system in which a large object may take its time, if something comes."""
+    from fsspec.config import conf
+
+    own: dict[str, Any] = {}
+    if scheme in ("http", "https"):
+        import aiohttp
+
+        # Its own limit is five minutes for all of a file.
+        own = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=None)}}
+    elif EXTRAS.get(scheme) == "s3":
+        own = {"default_block_size": _BLOCK}
+    elif EXTRAS.get(scheme) == "gcs" and not (logger := logging.getLogger("gcsfs")).level:
+        logger.setLevel(logging.CRITICAL)  # with a traceback it logs what it raises
+    return own | conf.get(scheme, {})
 
 
 def joined(folder: str | PathLike[str], name: str) -> str:

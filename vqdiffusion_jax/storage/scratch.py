@@ -62,6 +62,11 @@ def check_room(folder: Path, size: int, typed: str) -> None:
         )
 
 
+def room_of(folder: Path) -> int:
+    """Return the bytes that may be copied to the disk of ``folder`` if nobody knows how many will come."""
+    return shutil.disk_usage(folder).free * 9 // 10
+
+
 def _folder() -> Path:
     """Return the process's folder, made when it is first needed in TMPDIR."""
     global _root, _owner

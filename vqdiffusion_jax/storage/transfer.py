@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import StorageError, brief, one_line, shown
+from ..errors import ConfigError, StorageError, brief, one_line, shown
+from ..patience import Progress, TooMuch, patience, within
 from .addresses import filesystem
+from .scratch import room_of
 from .tries import tried
 
 PROBE = ".vqdiffusion-probe"
@@ -19,7 +23,11 @@ _AT_ONCE = 8
 _LARGEST = 2**60  # bytes of an object
 _LONGEST_NAME = 1024  # bytes, of S3 and Google; a longer one is nested deeper than folders are made
 _UNWRITABLE = "cannot be written to"
+_LISTS = 5  # a list of many objects may take so many times as long as another answer
+_UNTOLD = 100 * 2**20  # bytes that libraries move before they tell of it, at most
+_SLOWEST = 128 * 2**10  # bytes a second of these
 
+Ask = Callable[..., Any]
 Check = Callable[[], None] | None
 T = TypeVar("T")
 
@@ -37,7 +45,7 @@ class Objects:
 
     def is_one(self) -> bool:
         """Return whether the address itself is that of an object."""
-        return self._asked("", "cannot be read", lambda: self._files.isfile(self._path))
+        return self._asked("", "cannot be read", lambda ask: ask("isfile", self._path))
 
     def sizes(self) -> dict[str, int]:
         """Return the size of every object below the address by its name, "" if the address is an object itself.
@@ -45,14 +53,14 @@ class Objects:
         Objects whose names cannot be those of files here are left out.
         """
 
-        def find() -> dict[str, Any]:
+        def find(ask: Ask) -> dict[str, Any]:
             self._files.invalidate_cache()  # of what another process has changed since
             with suppress(FileNotFoundError):
-                return self._files.find(self._path, detail=True)
+                return ask("find", self._path, detail=True)
             return {}
 
         sizes = {}
-        for path, about in self._asked("", "cannot be listed", find).items():
+        for path, about in self._asked("", "cannot be listed", find, patience() * _LISTS).items():
             name = path[len(self._path) :].strip("/")
             if about.get("type") != "directory" and not path.endswith("/") and _is_usable(name):
                 sizes[name] = self._size_of(name, about.get("size"))
@@ -86,24 +94,24 @@ class Objects:
     def read(self, name: str) -> bytes | None:
         """Return the bytes of an object, None if it does not exist."""
 
-        def cat() -> bytes | None:
+        def cat(ask: Ask) -> bytes | None:
             with suppress(FileNotFoundError):
-                return self._files.cat_file(self._place(name))
+                return ask("cat_file", self._place(name))
             return None
 
         return self._asked(name, "cannot be read", cat)
 
     def write(self, name: str, data: bytes) -> None:
         """Put an object of these bytes."""
-        self._asked(name, _UNWRITABLE, lambda: self._files.pipe_file(self._place(name), data))
+        self._asked(name, _UNWRITABLE, lambda ask: ask("pipe_file", self._place(name), data))
 
     def check_writable(self) -> None:
         """Put an object below the address and delete it."""
 
-        def probe() -> None:
-            self._files.pipe_file(self._place(PROBE), b"x")
+        def probe(ask: Ask) -> None:
+            ask("pipe_file", self._place(PROBE), b"x")
             with suppress(FileNotFoundError):  # another process has deleted its own, of the same name
-                self._files.rm_file(self._place(PROBE))
+                ask("rm_file", self._place(PROBE))
 
         self._asked("", _UNWRITABLE, probe)
 
@@ -111,21 +119,29 @@ class Objects:
         return f"{self._path}/{name}" if name else self._path
 
     def _fetch(self, name: str, size: int | None, file: Path) -> None:
-        def get() -> None:
-            self._files.get_file(self._place(name), str(file))
-            if size is not None and (came := file.stat().st_size) != size:
-                raise ConnectionError(f"{came} of its {size} bytes came; try again")
+        def get(progress: Progress) -> None:
+            try:
+                self._ask(progress, "get_file", self._place(name), str(file), callback=_telling(progress))
+                if size is not None and (came := file.stat().st_size) != size:
+                    raise ConnectionError(f"{came} of its {size} bytes came; try again")
+            except BaseException:
+                file.unlink(missing_ok=True)  # half of it, or more than there is room for
+                raise
 
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._asked(name, "cannot be read", get)
+        most = room_of(file.parent) if size is None else size
+        self._moved(name, "cannot be read", get, size, most)
 
     def _put(self, name: str, file: Path) -> None:
-        self._asked(name, _UNWRITABLE, lambda: self._files.put_file(str(file), self._place(name)))
+        def put(progress: Progress) -> None:
+            self._ask(progress, "put_file", str(file), self._place(name), callback=_telling(progress))
+
+        self._moved(name, _UNWRITABLE, put, file.stat().st_size)
 
     def _delete(self, name: str) -> None:
-        def remove() -> None:
+        def remove(ask: Ask) -> None:
             with suppress(FileNotFoundError):
-                self._files.rm_file(self._place(name))
+                ask("rm_file", self._place(name))
 
         self._asked(name, "cannot be deleted", remove)
 
@@ -148,16 +164,52 @@ class Objects:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _asked(self, name: str, what: str, call: Callable[[], T]) -> T:
+    def _moved(
+        self, name: str, what: str, move: Callable[[Progress], T], size: int | None, most: int | None = None
+    ) -> T:
+        """Return what ``move`` returns, which tells how much of ``size`` it has moved, and may move ``most`` bytes."""
+        seconds = patience() + min(_UNTOLD, size or 0) / _SLOWEST  # of http, where none is known, all is told
+
+        def once() -> T:
+            progress = Progress(seconds, most=most)
+            return within(lambda: move(progress), progress)
+
+        return self._tried(name, what, once)
+
+    def _asked(self, name: str, what: str, call: Callable[[Ask], T], seconds: float | None = None) -> T:
+        """Return what ``call`` returns, which asks the provider's library, within some seconds."""
+
+        def once() -> T:
+            progress = Progress(seconds or patience())
+            return within(lambda: call(functools.partial(self._ask, progress)), progress)
+
+        return self._tried(name, what, once)
+
+    def _ask(self, progress: Progress, method: str, *arguments: Any, **options: Any) -> Any:
+        """Return what a method of the provider's library returns, which is cancelled if it is given up."""
+        if not self._files.async_impl:
+            return getattr(self._files, method)(*arguments, **options)
+        asked = getattr(self._files, f"_{method}")(*arguments, **options)
+        answer = asyncio.run_coroutine_threadsafe(asked, self._files.loop)
+        progress.if_given_up(answer.cancel)
+        return answer.result()
+
+    def _tried(self, name: str, what: str, call: Callable[[], T]) -> T:
         """Return what a call to the provider's library returns, after failures that pass too.
 
         Whatever it raises becomes a StorageError; a disk of this machine speaks for itself.
         """
         try:
             return tried(call)
+        except ConfigError:  # of the settings here
+            raise
         except Exception as error:
             if isinstance(error, FileNotFoundError) and what == _UNWRITABLE:
                 raise StorageError(f"{self.named(name)} {what}: there is no such bucket; make it first") from error
+            if isinstance(error, TooMuch):
+                raise StorageError(
+                    f"{self.named(name)} {what}: {error}; it grows, or its server is at fault"
+                ) from error
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageError(
                     f"{self.named(name)} {what}: {os.strerror(error.errno)} on this machine, where copies lie in "
@@ -168,7 +220,28 @@ class Objects:
 
 def _reason(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return brief(one_line(said or type(error).__name__), 300)
+    return brief(one_line(said.strip(" ,") or type(error).__name__), 300)  # gcsfs puts a code behind nothing
+
+
+def _telling(progress: Progress) -> Any:
+    """Return the callback of fsspec that tells what has been moved, and ends what moves too much."""
+    import fsspec
+
+    class Telling(fsspec.Callback):
+        def set_size(self, size: int | None) -> None:
+            if size is not None and progress.most is not None and size > progress.most:
+                raise TooMuch(f"{size} bytes are announced, and there are {progress.most}, or room for them")
+            super().set_size(size)
+
+        def relative_update(self, inc: int = 1) -> None:
+            progress.came(inc)
+            super().relative_update(inc)
+
+        def absolute_update(self, value: int) -> None:
+            progress.reached(value)
+            super().absolute_update(value)
+
+    return Telling()
 
 
 def _is_usable(name: str) -> bool:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from ..patience import NoAnswer, TooMuch
+
 _WAITS = (0.5, 2.0)  # seconds before the second and the third try
 _PATIENCE = 20.0  # a library that took longer has tried again itself
 _PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))  # status codes of HTTP
@@ -34,7 +36,7 @@ def tried(call: Callable[[], T]) -> T:
 
 def passes(error: BaseException) -> bool:
     """Return whether the same call may succeed a moment later."""
-    if isinstance(error, FileNotFoundError | FileExistsError | PermissionError):
+    if isinstance(error, FileNotFoundError | FileExistsError | PermissionError | NoAnswer | TooMuch):
         return False
     status = _status(error) or _status(error.__cause__)
     if status is not None:
