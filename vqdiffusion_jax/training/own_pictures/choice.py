@@ -14,7 +14,7 @@ from ...data.own_folder import OwnFolder
 
 # Floating point operations a second that training reaches.  A core's is measured (docs/training.md); an accelerator's
 # is a guess, as no training has run on one.
-CORE_FLOPS, ACCELERATOR_FLOPS = 20e9, 10e12
+CORE_FLOPS, ACCELERATOR_FLOPS = 30e9, 10e12
 
 _USES_OF_A_CODE = 32
 _HELD_OUT = (8, 1000)  # pictures for validation, at least and at most, but no more than a fifth
