@@ -1,7 +1,12 @@
 """Bars and diffusers' callbacks of a call: where they are seen, what they may change, and that tokens stay the same."""
 
+import fcntl
 import io
+import os
+import pty
+import struct
 import sys
+import termios
 from types import ModuleType
 
 import jax.numpy as jnp
@@ -12,7 +17,7 @@ from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.errors import SettingError
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
-from vqdiffusion_jax.progress import is_watched
+from vqdiffusion_jax.progress import is_watched, progress_bar, watched
 
 CALL = {"num_inference_steps": 5, "seed": 3, "output_type": "uint8"}
 
@@ -60,6 +65,34 @@ def test_a_call_shows_its_progress_and_draws_the_same(pipeline, monkeypatch):
     monkeypatch.setattr(sys, "stderr", piped := io.StringIO())
     pipeline("a dog", **CALL)
     assert piped.getvalue() == ""
+
+
+def test_bars_of_lists_are_for_terminals_too(monkeypatch):
+    for stream, wanted, shown in ((Terminal(), True, True), (Terminal(), False, False), (io.StringIO(), True, False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert list(watched(range(3), wanted=wanted, unit="image")) == [0, 1, 2]
+        assert ("3/3" in stream.getvalue()) == shown
+
+
+def _read(terminal):
+    try:
+        return os.read(terminal, 4096).decode()
+    except OSError:  # its other end is closed
+        return ""
+
+
+@pytest.mark.parametrize("columns", [0, 60])
+def test_a_terminal_without_a_width_has_a_bar_too(monkeypatch, columns):
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with open(slave, "w") as terminal, open(master, "rb"):
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with progress_bar([10], delay=0):
+            pass
+        terminal.close()
+        shown = "".join(iter(lambda: _read(master), ""))
+    assert "10/10" in shown
+    assert max(len(line.strip()) for line in shown.split("\r")) <= (columns or 80)
 
 
 def test_a_callback_of_diffusers_sees_every_step(pipeline):

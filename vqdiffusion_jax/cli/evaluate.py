@@ -149,9 +149,8 @@ def _what() -> tuple[str, ...] | None:
 
 
 def _shared_settings() -> Settings:
-    from tqdm import tqdm
-
     from ..evaluation.networks import Networks
+    from ..progress import watched
     from .tools import part_of, read_prompts
 
     settings: Settings = {
@@ -166,7 +165,7 @@ def _shared_settings() -> Settings:
         "batch_size": FLAGS.batch_size,
         "keep_images": FLAGS.keep_images,
         "opened": tell,
-        "progress": lambda chunks: tqdm(chunks, unit="chunk", disable=not FLAGS.progress),
+        "progress": lambda chunks: watched(chunks, wanted=FLAGS.progress, unit="chunk"),
         "spell": spell,
     }
     if FLAGS.part is not None:

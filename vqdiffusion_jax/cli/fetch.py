@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -49,12 +48,10 @@ def main() -> None:
 
 def _fetched(name: str, folder: Path) -> Path:
     """Fetch a released file into the folder, with a bar where somebody watches, and return its path."""
-    from tqdm import tqdm
-
+    from ..progress import watched
     from ..released import RELEASED, fetch
 
-    hidden = not (FLAGS.progress and sys.stderr.isatty())
-    with tqdm(desc=name, unit="B", unit_scale=True, disable=hidden) as bar:
+    with watched(wanted=FLAGS.progress, desc=name, unit="B", unit_scale=True) as bar:
 
         def watch(done: int, total: int) -> None:
             bar.total = total

@@ -32,12 +32,12 @@ FLAGS = flags.FLAGS
 def main() -> None:
     import jax.numpy as jnp
     import numpy as np
-    from tqdm import tqdm
 
     from ..data.loader import make_loader
     from ..files import check_empty, write_whole
     from ..hub import locate
     from ..loading import load_codec
+    from ..progress import watched
     from ..training.config import plain
     from ..training.vqgan.codebook_usage import codebook_use
     from ..training.vqgan.reduce_codebook import count_codes, kept_codes
@@ -72,8 +72,8 @@ def main() -> None:
     total = FLAGS.batches or -(-loader.num_examples // loader.batch_size)
     batches = iter(loader)
     try:
-        watched = tqdm(islice(batches, total), total=total, unit="batch", disable=not FLAGS.progress)
-        counts = count_codes(codec, watched, seed=FLAGS.seed or 0)
+        shown = watched(islice(batches, total), wanted=FLAGS.progress, total=total, unit="batch")
+        counts = count_codes(codec, shown, seed=FLAGS.seed or 0)
     finally:
         batches.close()
     table = kept_codes(counts, least=FLAGS.least)

@@ -37,12 +37,12 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     import jax
-    from tqdm import tqdm
 
     from ..config import from_dict
     from ..data.cache_writer import done_before, write_cache
     from ..data.config import DataConfig
     from ..multihost import barrier
+    from ..progress import watched
     from ..training.denoiser.config import train_config
     from .processes import join_processes
 
@@ -82,8 +82,8 @@ def main() -> None:
             workers=config.workers,
             tokenizer=tokenizer,
             opened=lambda source, split=split: tell(source, f"{data.source} at {data.root}", split),
-            progress=lambda items, total, split=split: tqdm(
-                items, total=total, desc=split, unit="image", disable=not FLAGS.progress
+            progress=lambda items, total, split=split: watched(
+                items, wanted=FLAGS.progress, total=total, desc=split, unit="image"
             ),
         )
         if not done["shards"]:
