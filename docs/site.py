@@ -6,6 +6,7 @@ Needs ``pip install -e ".[docs]"``.  Ends with status 1 and a line a link if one
 from __future__ import annotations
 
 import argparse
+import importlib
 import pkgutil
 import sys
 import warnings
@@ -36,10 +37,14 @@ def build(folder: Path, names: list[str]) -> None:
     import pdoc.render
 
     pdoc.render.configure(docformat="markdown", show_source=False)
-    with (
-        warnings.catch_warnings()
-    ):  # named tuples have constructors whose annotations pdoc looks up in the wrong module
-        warnings.filterwarnings("ignore", "Error parsing type annotation")
+    for module in map(importlib.import_module, names):
+        for public in getattr(module, "__all__", ()):  # pdoc sees no name that is imported when it is first used
+            setattr(module, public, getattr(module, public))
+    with warnings.catch_warnings():
+        # Named tuples have constructors whose annotations pdoc looks up in the wrong module, fields made by a function
+        # have no line of their own, and a package brings modules that ``names`` has too.
+        for message in ("Error parsing type annotation", "Cannot determine where", "The module specification"):
+            warnings.filterwarnings("ignore", message)
         pdoc.pdoc(*names, output_directory=folder)
 
 

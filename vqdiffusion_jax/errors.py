@@ -18,7 +18,7 @@ _LONGEST_REASON = 600
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
-class _OneLine(ValueError):
+class OneLineError(ValueError):
     """An error whose message is one printable line, whatever names of files and values went into it."""
 
     def __str__(self) -> str:
@@ -26,23 +26,23 @@ class _OneLine(ValueError):
         return said if said.isprintable() else one_line(said)
 
 
-class ConfigError(_OneLine):
+class ConfigError(OneLineError):
     """A configuration that cannot be built."""
 
 
-class CheckpointError(_OneLine):
+class CheckpointError(OneLineError):
     """A checkpoint that cannot be read or written."""
 
 
-class ConversionError(_OneLine):
+class ConversionError(OneLineError):
     """A foreign file that does not fill a model exactly; the message names the first keys at fault, its note all."""
 
 
-class DataError(_OneLine):
+class DataError(OneLineError):
     """A data set that cannot be trained on."""
 
 
-class BrokenRecord(_OneLine):
+class BrokenRecord(OneLineError):
     """A picture or caption that cannot be used; it is counted, named and replaced.
 
     name: the record's id; reason: what is wrong with it.  Both are printable.
@@ -72,31 +72,31 @@ class MissingCaption(BrokenRecord):
         super().__init__(name, reason)
 
 
-class PictureError(_OneLine):
+class PictureError(OneLineError):
     """A picture or mask that cannot be used; the message is the reason, said of "it"."""
 
 
-class EvaluationError(_OneLine):
+class EvaluationError(OneLineError):
     """Pictures, statistics or settings that cannot be evaluated."""
 
 
-class NonFiniteLoss(_OneLine):
+class NonFiniteLoss(OneLineError):
     """A loss that is no number any more; the message says where, and from what to go on."""
 
 
-class NonFiniteNumbers(_OneLine):
+class NonFiniteNumbers(OneLineError):
     """A picture that the networks cannot draw, because their numbers overflow."""
 
 
-class StorageError(_OneLine):
+class StorageError(OneLineError):
     """An address of a bucket that cannot be served, reached, read or written."""
 
 
-class UsageError(_OneLine):
+class UsageError(OneLineError):
     """Flags that do not go together."""
 
 
-class SettingError(_OneLine):
+class SettingError(OneLineError):
     """A setting that cannot be used, told in the spelling of whoever made it.
 
     template: the sentence, with names of fields in braces, and of ``values``:

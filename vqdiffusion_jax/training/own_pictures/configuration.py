@@ -144,7 +144,8 @@ def denoiser_fields(root: str, folder: OwnFolder, machine: Machine, chosen: Choi
         # Muon learns the text several times as fast as AdamW, whose steps drown the small gradients of rare words.
         optimizer=dict(name="muon", b2=0.99, clip_norm=1.0, decayed="matrices"),
         learning_rate=_cosine(1.0e-5, 1.5e-3, steps),
-        ema=dict(decay=0.99, interval=5),
+        # Over a twentieth of the run: a longer average of a short run still has the first, random weights in it.
+        ema=dict(decay=min(max(1 - 100 / steps, 0.5), 0.99), interval=5),
         compute=dict(dtype="float32" if machine.is_cpu else "bfloat16", remat=False),
         watch=watch,
         **shared,
