@@ -4,6 +4,7 @@ import csv
 from dataclasses import replace
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -207,15 +208,17 @@ def test_old_schedules_are_recognised(tmp_path):
     assert any("K + 1" in note for note in report.notes)
 
 
-def test_schedules_in_half_precision_are_rounded(tmp_path):
+@pytest.mark.parametrize("stored", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("rounded", [np.float16, ml_dtypes.bfloat16])
+def test_schedules_in_half_precision_are_rounded(tmp_path, rounded, stored):
     saved = Saved(tmp_path, "none")
     for tensors in (saved.model, saved.ema):
         for name, values in tensors.items():
-            tensors[name] = values.astype(np.float16)
+            tensors[name] = values.astype(rounded).astype(stored)
     model, report = saved.load()
     assert model.config.schedule.denominator == "num_codes"
     assert any(note.startswith("noise schedule: ") for note in report.notes)
-    saved.model["transformer.log_ct"] = saved.ema["log_ct"] = saved.model["transformer.log_ct"] + np.float16(0.5)
+    saved.model["transformer.log_ct"] = saved.ema["log_ct"] = saved.model["transformer.log_ct"] + stored(0.5)
     with pytest.raises(ConversionError, match="noise schedule is not the released one"):
         saved.load()
 

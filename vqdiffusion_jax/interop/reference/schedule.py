@@ -16,6 +16,17 @@ from .denoiser import PREFIX
 
 _TOLERANCE = 1.0e-4  # in log, for float32; the two denominators differ by 2.4e-4 or more
 
+_COARSE = (ml_dtypes.bfloat16, np.float16)
+
+
+def _spacing(values: np.ndarray) -> float:
+    """Return the spacing near 1 of the coarsest type that holds all of the float64 values.
+
+    Half precision shows in the numbers themselves, whatever type they were saved as afterwards.
+    """
+    fitting = (kind for kind in _COARSE if np.array_equal(values.astype(kind).astype(np.float64), values))
+    return float(ml_dtypes.finfo(next(fitting, np.float32)).eps)
+
 
 def denominator_of(tensors: Mapping[str, Any], *, num_codes: int, num_timesteps: int) -> tuple[str, list[str]]:
     """Return ScheduleConfig.denominator, and remarks: files from before spring 2022 may divide by K + 1 instead of K.
@@ -46,10 +57,7 @@ def denominator_of(tensors: Mapping[str, Any], *, num_codes: int, num_timesteps:
             float(np.abs(found[buffer][:num_timesteps] - np.log(ours[buffer])).max()) for buffer in buffers
         )
     # A checkpoint saved again in half precision has rounded logarithms, which may not tell the denominators apart.
-    rounding = max(
-        float(ml_dtypes.finfo(tensors[f"{PREFIX}log_{buffer}"].dtype).eps * np.abs(found[buffer][:num_timesteps]).max())
-        for buffer in buffers
-    )
+    rounding = max(_spacing(values) * np.abs(values[:num_timesteps]).max() for values in found.values())
     tolerance = max(_TOLERANCE, rounding)
     fitting = [denominator for denominator in DENOMINATORS if difference[denominator] < tolerance]
     best = min(difference, key=difference.__getitem__)
