@@ -17,8 +17,9 @@ _BEGINS, _ENDS, _CARRIES = "async-collective-start", "async-collective-done", "a
 
 @dataclass(frozen=True)
 class Collective:
-    """A collective: its runs in one execution; the bytes of its largest array on a device; cycles until it must end.
+    """A collective: its runs in one execution, the bytes that one run makes on a device, cycles until it must end.
 
+    size: of all its arrays, where several were put together.  largest: of one of them.
     between: estimated cycles of the kernels that are scheduled between its start and its end; None if it has no start
     of its own, and all waits for it.
     """
@@ -26,6 +27,7 @@ class Collective:
     kind: str
     runs: int
     size: int
+    largest: int
     operation: str
     between: int | None
 
@@ -58,8 +60,13 @@ def collectives_of(text: str) -> list[Collective]:
             if one.opcode.endswith("-start") or one.name.startswith(_BEGINS):
                 end = ends.get(one.name) or _end_by_number(one, schedule)
                 between = sum(cycles.get(part.name, 0) for part in schedule[place + 1 : end])
-            size = max(bytes_of(f"{dtype}[{sides}]") for dtype, sides in ARRAY.findall(what.result))
-            found.append(Collective(kind, runs, size, what.operation, between))
+            arrays = [bytes_of(f"{dtype}[{sides}]") for dtype, sides in ARRAY.findall(what.result)]
+            if what.opcode.endswith("-start"):  # its result holds the operands too
+                types = {other.name: other.result for other in schedule}
+                size = sum(arrays) - sum(bytes_of(types[operand]) for operand in what.operands)
+            else:
+                size = sum(arrays)
+            found.append(Collective(kind, runs, size, max(arrays), what.operation, between))
     return found
 
 

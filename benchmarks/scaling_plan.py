@@ -93,13 +93,15 @@ def plan(options: argparse.Namespace) -> list[str]:
     cycles = sum(kernel.runs * kernel.cycles for kernel in kernels) + pallas
     model = 3 * denoiser_flops(config.denoiser) * batch / len(devices)
     computing = cycles * rate / chip.peak
-    waiting = sum(one.runs * one.size for one in found if not one.hidden) / chip.links
+    # What is summed travels twice: once to be added up, once back.
+    waiting = sum(one.runs * one.size * (1 + (one.kind == "all-reduce")) for one in found if not one.hidden)
+    waiting /= chip.links
     held, temporary = row["argument_bytes"], row["temporary_bytes"]
     state = given[0]
     one_layer = (
         sum(leaf.size for leaf in jax.tree.leaves(state.trained.denoiser.blocks)) * 4 / config.denoiser.num_layers
     )
-    largest = max((one.size for one in found if one.kind == "all-gather"), default=0)
+    largest = max((one.largest for one in found if one.kind == "all-gather"), default=0)
     return [
         f"## {options.preset}, {config.denoiser.num_layers} layers, {options.topology}: {len(devices)} chips, "
         f"data x fsdp x tensor = {'x'.join(map(str, sizes))}",
@@ -131,7 +133,7 @@ def table(found: list[Collective]) -> list[str]:
             mine = [one for one in found if (one.kind, one.hidden) == (kind, hidden)]
             if mine:
                 runs, moved = sum(one.runs for one in mine), sum(one.runs * one.size for one in mine)
-                largest = max(one.size for one in mine)
+                largest = max(one.largest for one in mine)
                 lines.append(
                     f"| {kind} | {'yes' if hidden else 'no'} | {len(mine)} | {runs} | {moved / GIB:.2f} | "
                     f"{largest / MIB:.1f} |"

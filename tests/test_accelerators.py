@@ -46,10 +46,11 @@ def test_a_loop_counted_without_sign_turns_as_often():
 
 EXCHANGE = """
 %body (x: s32[]) -> s32[] {
-  %permute-start.1 = (bf16[4,8]{1,0}, bf16[4,8]{1,0}, u32[]) collective-permute-start(%x), channel_id=1
+  %x = bf16[4,8]{1,0} parameter(0)
+  %permute-start.1 = (bf16[4,8]{1,0}, bf16[4,8]{1,0}) collective-permute-start(%x), channel_id=1
   %fusion.2 = f32[8]{0} fusion(%x), calls=%plain, backend_config={"estimated_cycles":"10"}
   %permute-done.1 = bf16[4,8]{1,0} collective-permute-done(%permute-start.1)
-  %all-reduce.3 = f32[16]{0} all-reduce(%x), channel_id=2, to_apply=%add
+  %all-reduce.3 = (f32[16]{0}, f32[4]{0}) all-reduce(%x, %x), channel_id=2, to_apply=%add
 }
 
 %condition (x: s32[]) -> pred[] {
@@ -82,7 +83,7 @@ def test_what_devices_exchange_and_what_is_scheduled_meanwhile():
     found = {one.kind: (one.runs, one.size, one.between) for one in collectives_of(EXCHANGE)}
     assert found == {
         "collective-permute": (7, 64, 10),
-        "all-reduce": (7, 64, None),
+        "all-reduce": (7, 80, None),
         "all-gather": (1, 128, 7 * 10 + 5),  # once, though three fusions carry it; the loop with all its turns
         "reduce-scatter": (1, 8, None),
     }

@@ -1,8 +1,10 @@
 import json
 import subprocess
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
@@ -13,7 +15,7 @@ from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
-from vqdiffusion_jax.sharding import ShardingRules, divisible_spec, make_mesh
+from vqdiffusion_jax.sharding import AXES, ShardingRules, compiler_options, divisible_spec, make_mesh
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +107,12 @@ def test_one_device_is_a_mesh_of_one():
     assert jnp.array_equal(
         pipeline(class_labels=1, output_type="tokens").tokens, plain(class_labels=1, output_type="tokens").tokens
     )
+
+
+@pytest.mark.parametrize(
+    ("platform", "sizes", "some"), [("tpu", (2, 4, 1), True), ("tpu", (8, 1, 1), False), ("cpu", (1, 8, 1), False)]
+)
+def test_only_tpus_that_split_weights_have_options_of_their_compiler(platform, sizes, some):
+    devices = np.array([SimpleNamespace(platform=platform)] * 8)
+    mesh = SimpleNamespace(devices=devices, shape=dict(zip(AXES, sizes, strict=True)))
+    assert bool(compiler_options(mesh)) == some

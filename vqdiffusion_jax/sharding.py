@@ -125,6 +125,18 @@ def batch_sharding(mesh: Mesh, batch: int, rules: ShardingRules = ShardingRules(
     return NamedSharding(mesh, batch_spec(mesh, batch, rules))
 
 
+def compiler_options(mesh: Mesh) -> dict[str, str]:
+    """Return options of the compiler for a train step on ``mesh``: on TPUs that split weights, gather them whole.
+
+    By itself the TPU's compiler cuts a product with a split weight into as many narrow ones as there are parts, and
+    passes the parts around; a part of 1408 / 16 features fills two thirds of its unit, and the products take most of
+    the step (docs/results/scaling_plan.md).
+    """
+    if mesh.devices.flat[0].platform != "tpu" or mesh.shape["fsdp"] * mesh.shape["tensor"] == 1:
+        return {}
+    return {"xla_jf_spmd_threshold_for_windowed_einsum_mib": str(2**20)}  # of a weight from which on it does so
+
+
 def on_mesh(function: Callable, mesh: Mesh) -> Callable:
     """Return ``function``, traced with ``mesh`` as the ambient one, on which layers place activations; for jax.jit."""
 

@@ -28,7 +28,7 @@ from ...models.clip import CLIPTextEncoder, text_condition
 from ...models.denoiser import Denoiser
 from ...models.lora import with_lora
 from ...models.vqgan import VQGAN, images_to_float
-from ...sharding import ShardingRules, on_mesh
+from ...sharding import ShardingRules, compiler_options, on_mesh
 from .. import learning_rate
 from ..batch import Batch, array_of
 from ..ema import update_ema
@@ -262,4 +262,9 @@ def make_step(
     step = partial(train_step, config, rounds_sharding=NamedSharding(mesh, P(None, *rules.batch)))
     # The new state lies where the old one did: its buffers are reused and the second call compiles nothing.
     placements: Any = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh, rules))
-    return jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(placements, NamedSharding(mesh, P())))
+    return jax.jit(
+        on_mesh(step, mesh),
+        donate_argnums=0,
+        out_shardings=(placements, NamedSharding(mesh, P())),
+        compiler_options=compiler_options(mesh),
+    )

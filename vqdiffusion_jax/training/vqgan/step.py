@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from ...models.quantizers import EMAQuantizer, ema_update
 from ...models.vqgan import VQGAN, images_to_float
-from ...sharding import ShardingRules, on_mesh
+from ...sharding import ShardingRules, compiler_options, on_mesh
 from .. import learning_rate
 from ..batch import Batch, array_of
 from ..ema import update_ema
@@ -242,4 +242,9 @@ def make_step(
     step = partial(train_step, config, fresh=fresh)
     # The new state lies where the old one did: its buffers are reused and the second call compiles nothing.
     placements: Any = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh, rules))
-    return jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(placements, NamedSharding(mesh, P())))
+    return jax.jit(
+        on_mesh(step, mesh),
+        donate_argnums=0,
+        out_shardings=(placements, NamedSharding(mesh, P())),
+        compiler_options=compiler_options(mesh),
+    )
