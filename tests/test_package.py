@@ -59,7 +59,7 @@ def imported(tree: ast.AST) -> set[str]:
 # Modules that a plain installation does without: the page and the API, places elsewhere, TFDS, drawing the emoji anew,
 # and films.
 SERVERS = {"nicegui", "starlette", "fastapi", "uvicorn", "prometheus_client"}
-OPTIONAL = SERVERS | {"fsspec", "tensorflow_datasets", "resvg_py", "av"}
+OPTIONAL = SERVERS | {"fsspec", "aiohttp", "tensorflow_datasets", "resvg_py", "av"}
 
 
 def test_a_plain_installation_brings_all_that_is_imported():
