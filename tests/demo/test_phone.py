@@ -111,6 +111,8 @@ def test_a_reload_in_the_middle_of_a_run_goes_on_with_it(visit):
     fill(page, Seed=3, Steps=500, Images=8)
     choose(page, "Compare with", "maskgit")
     press(page, "Draw")
+    page.locator(".caption", has_text="No picture yet.").first.wait_for()  # grey, until there is something to see
+    assert source(page) == source(page, ".tokens") != ""
     page.locator(".status", has_text="drawing").wait_for()
     page.reload()
     page.locator(".status", has_text="drawing").wait_for()  # the same run, and no other: Draw cannot be pressed

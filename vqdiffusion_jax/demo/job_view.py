@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from nicegui import ui
 
 from .drawing import Frame
@@ -12,6 +13,7 @@ from .widgets import CRISP
 # Width of a picture and its tokens, at most, by the number of pictures on the page; narrower for more.
 _WIDTHS = {1: "36rem", 2: "24rem"}
 _NARROW = "16rem"
+NOT_BEGUN = "No picture yet.  The first run of its kind takes some seconds more, for its programs are compiled."
 
 
 class JobView:
@@ -33,16 +35,17 @@ class JobView:
         self.caption.text = ""
 
     def begin(self, job: Job, beside: int) -> None:
-        """Make place for the pictures of a job, one of ``beside`` jobs on the page."""
+        """Make place for the pictures of a job, one of ``beside`` jobs on the page; grey stands there until a frame."""
         self.end()
         self.box.set_visibility(True)
         self.title.text = job.strategy
-        width = _WIDTHS.get(job.count * beside, _NARROW)
+        self.caption.text = NOT_BEGUN
+        grey, width = as_url(np.full((1, 1, 3), 224, np.uint8)), _WIDTHS.get(job.count * beside, _NARROW)
         with self.rows:
             for _ in range(job.count):
                 with ui.element("div").classes("pair").style(f"flex: 0 1 {width}"):
-                    picture = ui.interactive_image(size=(1, 1)).classes("picture").style(CRISP)
-                    tokens = ui.interactive_image(size=(1, 1)).classes("tokens").style(CRISP)
+                    picture = ui.interactive_image(grey, size=(1, 1)).classes("picture").style(CRISP)
+                    tokens = ui.interactive_image(grey, size=(1, 1)).classes("tokens").style(CRISP)
                     self.places.append((picture, tokens))
 
     def show(self, frame: Frame) -> None:
