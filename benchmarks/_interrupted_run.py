@@ -57,7 +57,7 @@ class Run:
                     process_group=self.processes[0].pid if self.processes else 0,
                 )
                 self.processes.append(started)
-        self.process = self.processes[0]
+        self.process, self.hung = self.processes[0], False
 
     # What it shows.
 
@@ -70,7 +70,8 @@ class Run:
     def noise(self) -> list[str]:
         """Return what a user should never see."""
         bad = ("Traceback", "leaked", "resource_tracker", "Exception ignored", "terminated unexpectedly")
-        return [line for line in self.said().splitlines() if any(word in line for word in bad)]
+        found = [line for line in self.said().splitlines() if any(word in line for word in bad)]
+        return [*found, f"it did not end within {PATIENCE} s"] if self.hung else found
 
     def records(self) -> list[dict[str, Any]]:
         return self._unless_same(self.workdir / "metrics.jsonl", lambda: journal(self.workdir))
@@ -161,10 +162,16 @@ class Run:
     def end(self) -> int:
         """Wait for the run and return its exit status, of several processes the first that is not 0.
 
-        What its group still holds 30 seconds later counts as left.
+        A run that does not end is killed, and ``noise`` says so.  What its group still holds 30 seconds later counts as
+        left.
         """
         try:
-            statuses = [process.wait(timeout=PATIENCE) for process in self.processes]
+            try:
+                statuses = [process.wait(timeout=PATIENCE) for process in self.processes]
+            except subprocess.TimeoutExpired:
+                self.hung = True
+                self.clean_up()
+                statuses = [process.wait() for process in self.processes]
             status = next((status for status in statuses if status), 0)
             until = time.monotonic() + 30
             while (left := self.group()) and time.monotonic() < until:

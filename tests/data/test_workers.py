@@ -61,6 +61,14 @@ def test_a_dead_worker_is_one_line(how, match):
     assert not workers()
 
 
+class Many(Squares):
+    """Elements that take more bytes than the pipe holds by which a process that starts is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.captions = [f"caption {number}" for number in range(100_000)]
+
+
 def test_batches_go_on_where_a_worker_died(tmp_path):
     data = {"source": "folder", "root": str(layouts.folder(tmp_path / "pictures", 10))}
     alone, many = (iter(make_loader(data, TEXT, split="train", batch_size=4, workers=n)) for n in (0, 1))
@@ -183,3 +191,36 @@ def test_workers_of_a_command_that_is_killed_as_they_start_say_nothing():
     command = [sys.executable, "-c", KILLED_AT_THE_START]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == -signal.SIGKILL and done.stderr == ""
+
+
+WORKER_KILLED_AT_THE_START = """
+import os, signal
+from multiprocessing import util
+from tests.data.test_workers import Many
+from vqdiffusion_jax.data.read_ahead import read_ahead
+from vqdiffusion_jax.errors import DataError
+
+start = util.spawnv_passfds
+
+def started(path, arguments, *others):
+    number = start(path, arguments, *others)
+    if any("spawn_main" in str(argument) for argument in arguments):
+        os.kill(number, signal.SIGKILL)
+    return number
+
+util.spawnv_passfds = started
+stream = read_ahead(Many(), threads=1, ahead=1, workers=1)
+try:
+    next(stream)
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_a_worker_that_is_killed_as_it_starts_is_one_line():
+    environment = os.environ | {"PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", WORKER_KILLED_AT_THE_START]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.stdout.startswith("the worker that prepares data was killed (SIGKILL)") and done.stderr == ""
+    assert done.stdout.count("\n") == 1

@@ -6,8 +6,10 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import pickle
 import re
 import signal
+import tempfile
 import threading
 import warnings
 import weakref
@@ -54,14 +56,55 @@ def read_ahead(elements: RandomAccess, *, start: int = 0, threads: int, ahead: i
     grain = needed("grain", "reading a data set")
     if workers and not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain reads a flag of its own; without a command line its default holds
-    dataset = grain.MapDataset.source(elements)[start:]
+    shared = _Shared(elements) if workers else None
+    dataset = grain.MapDataset.source(shared or elements)[start:]
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead, threads)))
     if not workers:
         return ReadAhead(iter(dataset), 0)
     dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_belong_to_parent)
     _start_resource_tracker()
     _kill_workers_at_the_end()
-    return ReadAhead(iter(dataset), workers)
+    return ReadAhead(iter(dataset), workers, shared)
+
+
+class _Shared:
+    """Elements that worker processes take from a file, until ``remove()``; in this process they are as they were.
+
+    A process that starts is told by a pipe what it is to do.  If it is killed before it has read all that, and the pipe
+    cannot hold the rest, Python waits for ever to write it.  The name of a file always fits.
+    """
+
+    def __init__(self, elements: RandomAccess):
+        import cloudpickle  # grain brings it
+
+        self._elements = elements
+        with tempfile.NamedTemporaryFile(prefix="vqdiffusion_jax-workers-", delete=False) as file:
+            self.remove: Callable[[], object] = weakref.finalize(self, _remove, file.name)
+            self._file = file.name
+            try:
+                cloudpickle.dump(elements, file)
+            except BaseException:
+                self.remove()
+                raise
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def __getitem__(self, index: int, /) -> Any:
+        return self._elements[index]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _elements_of, (self._file,)
+
+
+def _elements_of(file: str) -> RandomAccess:
+    with open(file, "rb") as stored:
+        return pickle.load(stored)
+
+
+def _remove(file: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(file)
 
 
 class ReadAhead:
@@ -70,8 +113,9 @@ class ReadAhead:
     Raises DataError if a worker has ended before its element was read.
     """
 
-    def __init__(self, inner: Any, workers: int):
+    def __init__(self, inner: Any, workers: int, shared: _Shared | None = None):
         self._inner, self._workers, self._taken = [inner], workers, 0
+        self._shared = shared
         self.close: Callable[[], object] = weakref.finalize(self, _close, self._inner)
 
     def __iter__(self) -> Iterator[Any]:
@@ -90,6 +134,8 @@ class ReadAhead:
                 raise DataError(_death(self._taken % self._workers, self._workers, int(code[1]))) from error
             raise
         self._taken += 1
+        if self._shared is not None and self._taken == self._workers:  # every worker has given one
+            self._shared.remove()
         return element
 
 
