@@ -381,8 +381,7 @@ def _read_any(
     kind, tree = open_any(path)
     if kind == MODEL_FOLDER:
         raise ConfigError(
-            f"{path} is already converted; load it as it is, or write a diffusers folder with "
-            "convert/flax_to_diffusers.py"
+            f"{path} is already converted; load it as it is, or write a diffusers folder with --mode=flax_to_diffusers"
         )
     if kind == CHECKPOINT:
         from .interop.load import load_reference
