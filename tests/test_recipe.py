@@ -1,12 +1,13 @@
 from pathlib import Path
 
 from vqdiffusion_jax.recipe import recipe, recipe_of_one, settings_of_recipe
-from vqdiffusion_jax.sampling import STRATEGIES, SamplingSettings
+from vqdiffusion_jax.sampling import STRATEGIES, Ancestral, SamplingSettings
 from vqdiffusion_jax.sampling.registry import explanation_of
 
 
 def test_settings_come_back_with_pictures_beside_the_recipe():
     settings = SamplingSettings.of(prompt="a", strategy="remask", remask_rate=0.1, image="a.png", mask_image="/m.png")
+    settings = settings.completed(Ancestral())
     table = recipe({"checkpoint": "emoji", "dtype": "float32"}, settings)
     assert table["mode"] == "sample" and table["checkpoint"] == "emoji" and table["image"] == "a.png"
     one = recipe_of_one(table, 3, prompt="b")

@@ -231,8 +231,8 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
 
         Args:
           prompt: one or more texts (text models).
-          num_inference_steps: network calls of the exact strided posterior, evenly spaced over all timesteps; None for
-            the model's strategy, or one a timestep.  (diffusers' n, the n lowest timesteps, is
+          num_inference_steps: network calls of the strategy; None for the model's number.  Of the posterior they are
+            evenly spaced over all timesteps, by default one a timestep.  (diffusers' n, the n lowest timesteps, is
             ``strategy=Ancestral(first_timestep=n - 1)``.)
           generator: another name for the seed; give one.
           return_dict: False returns (images,).
@@ -267,7 +267,9 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
           strength: in (0, 1]; share of all noise that ``image`` is given before denoising; by default 1 with a mask.
           latents: (n, length) tokens to start from in place of all [MASK].
           strategy: a strategy of ``vqdiffusion_jax.sampling``, or its name, with its own settings as further fields;
-            None for the model's, or the posterior if one of its settings is given.
+            None for the model's.  Without a name, and with the name of the model's, the fields that are given replace
+            those of the model's strategy; another begins with its own defaults.  Where none is named, strength and
+            timesteps take the posterior if the model's strategy cannot do them.
           guidance_scale: 1 is none; None for the model's default.
           guidance_interval: (lowest, highest) timestep, both included, at which guidance acts; None for all.
           guidance_plausibility: in (0, 1]; before guidance, drop codes whose conditional probability is less than this

@@ -66,8 +66,11 @@ CHOICES = [
 @pytest.mark.parametrize(("arguments", "expected"), CHOICES, ids=[" ".join(arguments) for arguments, _ in CHOICES])
 def test_flags_make_the_strategy_and_the_record_makes_it_again(arguments, expected, tmp_path):
     parse(*arguments)
-    assert settings_given().strategy == expected
-    (tmp_path / "picture.json").write_text(json.dumps(recipe({}, settings_given())))
+    assert (settings_given().strategy is None) == (expected is None)
+    settings = settings_given().completed(Ancestral())
+    expected = expected or Ancestral()
+    assert settings.strategy == expected
+    (tmp_path / "picture.json").write_text(json.dumps(recipe({}, settings)))
     parse()
     assert take_again(tmp_path / "picture.json").strategy == expected
 
@@ -106,7 +109,7 @@ def test_every_strategy_is_chosen_above():
 def test_mistakes_are_one_line(arguments, message):
     parse(*arguments)
     with pytest.raises(SettingError) as error:
-        settings_given()
+        settings_given().completed(Ancestral())
     told = error.value.told(spell)
     assert told.startswith(message) and "\n" not in told
 

@@ -13,7 +13,7 @@ from vqdiffusion_jax.evaluation.protocol import COMPARING, DRAWING, ROLES, Proto
 from vqdiffusion_jax.evaluation.protocols import PROTOCOLS, find_protocol
 from vqdiffusion_jax.evaluation.report import write_sweep
 from vqdiffusion_jax.evaluation.sweep import SWEEPS, parse_sweep, what_lacks
-from vqdiffusion_jax.sampling import SamplingSettings
+from vqdiffusion_jax.sampling import Ancestral, SamplingSettings
 
 
 def test_protocols_and_settings(tmp_path):
@@ -95,7 +95,7 @@ def test_names_of_older_protocols_are_read_with_a_line(tmp_path):
         f"{old} is now {new}; the next release drops the former name"
         for old, new in (("steps", "num_inference_steps"), ("tokens_per_step", "tokens_per_call"))
     ]
-    assert found.sampling == SamplingSettings.of(num_inference_steps=25, guidance_interval=(20, 99))
+    assert found.sampling == SamplingSettings(strategy=Ancestral(25), guidance_interval=(20, 99))
     with pytest.warns(UserWarning, match="steps is now num_inference_steps"):
         assert with_settings(found, {"steps": "7"}).sampling.strategy.num_inference_steps == 7
     with pytest.warns(UserWarning, match="stand beside it, without strategy_options"):

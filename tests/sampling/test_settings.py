@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 
 from vqdiffusion_jax.errors import SettingError
 from vqdiffusion_jax.sampling import STRATEGIES, Ancestral, MaskGIT, PurityPrior
+from vqdiffusion_jax.sampling.choice import takers
 from vqdiffusion_jax.sampling.fields import Setting, setting, settings_of
 from vqdiffusion_jax.sampling.seeds import MAX_SEED
 from vqdiffusion_jax.sampling.settings import (
@@ -19,7 +20,6 @@ from vqdiffusion_jax.sampling.settings import (
     SamplingSettings,
     StrategyFields,
     all_settings,
-    takers,
 )
 
 OWN = settings_of(SamplingSettings)
@@ -87,7 +87,7 @@ def test_json_keeps_every_strategy_among_other_settings(strategy, data):
     chosen = data.draw(some.sets(some.sampled_from(list(about))))
     chosen -= {"num_inference_steps", "first_timestep"} if "timesteps" in chosen else set()
     fields = {name: data.draw(allowed_values(name, about[name])) for name in chosen}
-    made = SamplingSettings.of(strategy=strategy, prompt="a", guidance_scale=2, **fields)
+    made = SamplingSettings.of(strategy=strategy, prompt="a", guidance_scale=2, **fields).completed(Ancestral())
     assert isinstance(made.strategy, STRATEGIES[strategy])
     assert {name: getattr(made.strategy, name) for name in chosen} == {
         name: getattr(STRATEGIES[strategy](**fields), name) for name in chosen
@@ -170,13 +170,17 @@ def test_other_errors_name_the_field():
     assert "did you mean top_k?" in str(refused(lambda: SamplingSettings.of(topk=3)))
     assert "{topk}" in str(refused(lambda: SamplingSettings.of(**{"{topk}": 3})))
     assert refused(lambda: SamplingSettings.of(strategy="puritas")).values["allowed"].startswith("one of posterior")
-    error = refused(lambda: SamplingSettings.of(temperature=1.0))
+    error = refused(lambda: SamplingSettings.of(temperature=1.0).completed(Ancestral()))
     assert error.field == "temperature" and error.value == 1.0
+    assert refused(lambda: SamplingSettings.of(temperature=-1.0)).field == "temperature"
+    assert refused(lambda: SamplingSettings.of(strategy="posterior", temperature=1.0)).field == "temperature"
+    assert refused(lambda: SamplingSettings.of(strategy=PurityPrior(), counts=(1,))).fields == ["counts", "strategy"]
+    assert refused(lambda: SamplingSettings.of(strategy="maskgit").to_dict()).field == "strategy"
     assert refused(lambda: SamplingSettings(prompt_embeds=np.ones((1, 2, 3))).to_dict()).field == "prompt_embeds"
 
 
 def test_a_change_drops_what_it_excludes_and_another_strategys_settings():
-    first = SamplingSettings.of(truncation_rate=0.5, num_inference_steps=5, first_timestep=7)
+    first = SamplingSettings(truncation_rate=0.5, strategy=Ancestral(5, first_timestep=7))
     assert first.changed(top_k=3).truncation_rate is None
     assert first.changed(timesteps=(9, 4)).strategy == Ancestral(timesteps=(9, 4))
     assert first.changed(timesteps=(9, 4)).changed(num_inference_steps=3).strategy == Ancestral(3)

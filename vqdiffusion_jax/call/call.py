@@ -10,10 +10,11 @@ from ..config import ModelConfig
 from ..diffusion.schedule import Schedule
 from ..errors import ConfigError, SettingError, tell
 from ..generation import Condition
-from ..sampling import Ancestral, Guidance, Noise, Plan, Strategy, TopK, TopR, first_timestep_of
+from ..sampling import Guidance, Noise, Plan, Strategy, TopK, TopR, first_timestep_of
+from ..sampling.choice import PartialStrategy, completed, strategy_of
 from ..sampling.registry import name_of
 from ..sampling.seeds import noise_of
-from ..sampling.settings import SamplingSettings, strategy_of
+from ..sampling.settings import SamplingSettings
 from ..sampling.strategy import StartsAnywhere
 from ..text.tokenizer import Tokenizer
 from .conditions import condition_of, null_condition_of, subjects_of
@@ -101,39 +102,36 @@ def with_defaults(config: ModelConfig, settings: SamplingSettings) -> SamplingSe
     """Return the settings with the model's values in place of those that they leave to it."""
     own = config.sampling
     filled: dict[str, Any] = {}
-    if settings.strategy is None:
-        filled["strategy"] = default_strategy(config, starts_anywhere=settings.strength is not None)
     if settings.guidance_scale is None:
         filled["guidance_scale"] = own.guidance_scale
     if settings.truncation_rate is None and settings.top_k is None:
         filled["truncation_rate"] = own.truncation_rate
     if settings.seed is None and settings.noise is None:
         filled["seed"] = 0
+    if not isinstance(settings.strategy, Strategy):
+        settings = settings.completed(default_strategy(config))
     return settings.changed(**filled)
 
 
-def default_strategy(config: ModelConfig, *, starts_anywhere: bool = False) -> Strategy:
-    """Return the model's strategy, or the posterior where it cannot begin at a picture's noise level but has to.
-
-    Raises ConfigError for a strategy or settings of one that do not exist.
-    """
+def default_strategy(config: ModelConfig) -> Strategy:
+    """Return the model's strategy.  Raises ConfigError for a strategy or settings of one that do not exist."""
     own = config.sampling
     try:
-        strategy = strategy_of(own.strategy, own.strategy_options)
+        return strategy_of(own.strategy, own.strategy_options)
     except SettingError as error:
         raise ConfigError(f"SamplingDefaults of the model: {error}") from error
-    assert strategy is not None  # for a name
-    return Ancestral() if starts_anywhere and not isinstance(strategy, StartsAnywhere) else strategy
 
 
 def planned(
-    config: ModelConfig, schedule: Schedule, strategy: Strategy | None, strength: float | None
+    config: ModelConfig, schedule: Schedule, chosen: Strategy | PartialStrategy | None, strength: float | None
 ) -> tuple[Strategy, Plan, int | None]:
     """Return the strategy, its network calls, and the timestep to which a given picture is noised, or None.
 
-    strategy: None for the model's.
+    chosen: what it leaves open is the model's.
     """
-    strategy = strategy or default_strategy(config, starts_anywhere=strength is not None)
+    strategy = chosen
+    if not isinstance(strategy, Strategy):
+        strategy = completed(strategy, default_strategy(config), begins_late=strength is not None)
     first_timestep = None
     if strength is not None:
         first_timestep = first_timestep_of(strength, schedule.num_timesteps)

@@ -17,13 +17,14 @@ from ..call import Call, planned
 from ..call.call import with_defaults
 from ..call.joint import OWN, joint, shared_by, single_pictures
 from ..config import ModelConfig
-from ..errors import UsageError
+from ..errors import SettingError, UsageError
 from ..multihost import all_gather
 from ..pipeline import VQDiffusionOutput, VQDiffusionPipeline, pictures_together
 from ..recipe import recipe, recipe_of_one, with_absolute_paths
+from ..sampling.choice import SCHEDULES, without_excluded
 from ..sampling.fields import settings_of
 from ..sampling.registry import STRATEGIES
-from ..sampling.settings import EXCLUSIVE, SCHEDULES, SamplingSettings
+from ..sampling.settings import EXCLUSIVE, SamplingSettings
 from ..user_files import read_json
 from .pictures import Writer
 from .prompt_table import Row, place
@@ -59,7 +60,7 @@ def listed_of_rows(file: str, rows: Sequence[Row], base: SamplingSettings, given
     for row in rows:
         try:
             settings = base.changed(**_over(given, row.fields), output_type="uint8")
-            key = json.dumps(settings.to_dict(), sort_keys=True)
+            key = json.dumps(settings.flat(), sort_keys=True)
             if "first_image" not in row.fields:
                 first = settings.first_image + before[key] * settings.num_images_per_prompt
                 settings = settings.changed(first_image=first)
@@ -92,14 +93,11 @@ def listed_of_subjects(settings: SamplingSettings, subjects: Sequence[Mapping[st
 
 def _over(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flags' settings with a row's own in place of them and of those that they exclude."""
-    kept = dict(given)
-    for pair in (*EXCLUSIVE, *SCHEDULES):
-        for one, other in (pair, pair[::-1]):
-            if own.get(one) is not None:
-                kept.pop(other, None)
-    if (strategy := STRATEGIES.get(own.get("strategy", ""))) is not None:
-        taken = (*settings_of(SamplingSettings), *settings_of(strategy))
-        kept = {name: value for name, value in kept.items() if name in taken}
+    kept = without_excluded(given, own, (*EXCLUSIVE, *SCHEDULES))
+    named = own.get("strategy")
+    if named in STRATEGIES:  # another begins with its own defaults
+        taken = settings_of(STRATEGIES[named]) if kept.get("strategy", named) == named else ()
+        kept = {name: value for name, value in kept.items() if name in settings_of(SamplingSettings) or name in taken}
     return kept | dict(own)
 
 
@@ -125,7 +123,7 @@ def settled(
 
     Raises UsageError that names the row of the first picture whose call does not fit the model.
     """
-    listed = [dataclasses.replace(one, settings=with_defaults(config, one.settings)) for one in listed]
+    listed = [_with_defaults(file, one, config) for one in listed]
     for numbers in groups_of(listed):
         pictures = [listed[number] for number in numbers]
         if pictures[0].settings.image is None:
@@ -140,6 +138,13 @@ def settled(
             except ValueError as error:
                 raise UsageError(f"{place(file, one.line)}: {error}") from error
     return listed
+
+
+def _with_defaults(file: str, one: Listed, config: ModelConfig) -> Listed:
+    try:
+        return dataclasses.replace(one, settings=with_defaults(config, one.settings))
+    except SettingError as error:
+        raise UsageError(f"{place(file, one.line)}: {error}") from error
 
 
 class Work:

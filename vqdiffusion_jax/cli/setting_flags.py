@@ -7,9 +7,10 @@ from typing import Any
 
 from absl import flags
 
+from ..sampling.choice import takers
 from ..sampling.fields import Setting, default_in_words, settings_of
 from ..sampling.registry import STRATEGIES
-from ..sampling.settings import HOW, OUTPUT, START, WHAT, SamplingSettings, all_settings, takers
+from ..sampling.settings import HOW, OUTPUT, START, WHAT, SamplingSettings, all_settings
 
 GROUPS = {
     WHAT: "mode sample: what",

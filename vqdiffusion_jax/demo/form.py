@@ -15,8 +15,9 @@ from ..config import ModelConfig
 from ..errors import SettingError
 from ..recipe import PICTURES
 from ..sampling import SamplingSettings, Strategy, first_timestep_of
+from ..sampling.choice import PartialStrategy
 from ..sampling.fields import Setting, settings_of
-from ..sampling.registry import STRATEGIES
+from ..sampling.registry import STRATEGIES, name_of
 from ..sampling.strategy import CountsCalls
 from .limits import Limits
 
@@ -82,22 +83,23 @@ def read_form(form: Form, config: ModelConfig, limits: Limits) -> SamplingSettin
     if subject and subject not in fields:
         raise SettingError(f"{{{subject}}} is empty; say what to draw")
     calls = fields.pop("calls", None)
-    chosen = usual_strategy(strategy, config, starts_anywhere=fields.get("strength") is not None)
+    chosen = usual_strategy(strategy, config, begins_late=fields.get("strength") is not None)
     if calls is not None and isinstance(chosen, CountsCalls):
         chosen = _with_calls(type(chosen), calls, config, fields.get("strength"))
-    fields = {name: value for name, value in fields.items() if name != "strategy"}
-    return SamplingSettings(strategy=chosen, output_type="tokens").changed(**fields, **pictures)
+    of_strategy = {name: value for name, value in fields.items() if name in strategy_inputs(strategy, limits)}
+    own = {name: value for name, value in fields.items() if name not in (*of_strategy, "strategy")}
+    chosen = PartialStrategy(name_of(chosen), of_strategy).over(chosen)
+    return SamplingSettings(strategy=chosen, output_type="tokens", **own, **pictures)
 
 
-def usual_strategy(name: str, config: ModelConfig, *, starts_anywhere: bool = False) -> Strategy:
+def usual_strategy(name: str, config: ModelConfig, *, begins_late: bool = False) -> Strategy:
     """Return a strategy as it is where the form leaves its settings open.
 
-    The model's own has the model's settings, and gives way to one that can begin at a picture's noise level if it has
-    to; any other has its own defaults.
+    The page always names one, so that the model's own counts as not named: it gives way to the posterior if the run
+    begins at the noise level of a strength.
     """
-    if name == config.sampling.strategy:
-        return default_strategy(config, starts_anywhere=starts_anywhere)
-    return STRATEGIES[name]()
+    chosen = PartialStrategy(None if name == config.sampling.strategy else name)
+    return chosen.over(default_strategy(config), begins_late=begins_late)
 
 
 def with_strategy(form: Form, strategy: str, calls: int, config: ModelConfig) -> Form:

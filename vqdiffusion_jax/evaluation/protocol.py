@@ -14,8 +14,9 @@ from ..checks import one_of, whole
 from ..config import from_dict
 from ..errors import ConfigError, EvaluationError
 from ..sampling import Ancestral
+from ..sampling.choice import takers
 from ..sampling.fields import settings_of
-from ..sampling.settings import HOW, SamplingSettings, all_settings, renamed, takers
+from ..sampling.settings import HOW, SamplingSettings, all_settings, renamed
 from ..user_files import parse_json, read_json
 from .resizing import RESIZES
 
@@ -131,8 +132,8 @@ class Protocol:
                 whole(self, least, name)
         if self.jpeg_quality > 100:
             raise ConfigError(f"Protocol.jpeg_quality is {self.jpeg_quality!r}; it must lie in 1..100")
-        if self.sampling.strategy is None:  # what is compared between models is not left to them
-            object.__setattr__(self, "sampling", dataclasses.replace(self.sampling, strategy=Ancestral()))
+        # What is compared between models is not left to them.
+        object.__setattr__(self, "sampling", self.sampling.completed(Ancestral()))
         default = SamplingSettings()
         for name in set(settings_of(SamplingSettings)) - set(SAMPLING_SETTINGS):
             given, usual = getattr(self.sampling, name), getattr(default, name)

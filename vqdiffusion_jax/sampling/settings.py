@@ -16,6 +16,8 @@ import jax
 
 from ..config import ROUNDINGS
 from ..errors import SettingError, did_you_mean
+from .ancestral import Ancestral
+from .choice import PartialStrategy, changed_strategy, completed
 from .fields import Setting, check_fields, setting, settings_of
 from .noise import Noise
 from .registry import STRATEGIES, name_of
@@ -33,7 +35,6 @@ EXCLUSIVE = (  # pairs of fields that set the same thing
     ("noise", "seed"),
     ("negative_prompt", "negative_prompt_embeds"),
 )
-SCHEDULES = (("num_inference_steps", "timesteps"), ("first_timestep", "timesteps"))  # such pairs of strategies
 
 
 def _anything(value: Any) -> Any:
@@ -103,7 +104,8 @@ class SamplingSettings:
     )
     latents: Any = setting(type=None, help="Tokens (pictures, length) to start from in place of all [MASK].")
 
-    strategy: Strategy | None = None  # as all_settings, by its name with its settings beside the others
+    # In flat fields by its name, with its settings beside the others; what it leaves open is the model's.
+    strategy: Strategy | PartialStrategy | None = None
     guidance_scale: float | None = setting(
         type=float, group=HOW, default_help="the model's", help="Strength of guidance; 1 is none."
     )
@@ -151,7 +153,7 @@ class SamplingSettings:
 
     def __post_init__(self):
         check_fields(self)
-        if isinstance(self.strategy, type) or not isinstance(self.strategy, Strategy | None):
+        if isinstance(self.strategy, type) or not isinstance(self.strategy, Strategy | PartialStrategy | None):
             allowed = "an instance of a class of vqdiffusion_jax.sampling, such as PurityPrior()"
             raise SettingError("{strategy} is {value!r}; it must be {allowed}", value=self.strategy, allowed=allowed)
         for one, other in EXCLUSIVE:
@@ -177,47 +179,59 @@ class SamplingSettings:
     def of(cls, **fields: Any) -> SamplingSettings:
         """Return settings from flat fields, where a strategy's own settings stand beside the others.
 
-        strategy: an instance, or a name of ``STRATEGIES`` with its settings among ``fields``; without it the posterior
-        if any of its settings is given, else None, the model's.  A strategy's setting of None is left out.
+        strategy: an instance, or a name of ``STRATEGIES`` with its settings among ``fields``; without it they are those
+        of the model's strategy (``PartialStrategy``).  A strategy's setting of None is left out.
         Raises SettingError for an unknown name and for a setting of another strategy.
         """
-        known = [*all_settings(), "strategy"]
-        for name in fields:
-            if name not in known:
-                raise SettingError("there is no setting {value!r}{hint}", value=name, hint=did_you_mean(name, known))
-        own = {name: value for name, value in fields.items() if name in settings_of(cls)}
-        of_strategy = {name: value for name, value in fields.items() if name not in own and value is not None}
-        return cls(**own, strategy=strategy_of(of_strategy.pop("strategy", None), of_strategy))
+        return cls().changed(**fields)
 
     def flat(self) -> dict[str, Any]:
         """Return every field that is not None, with the strategy's name and its settings beside the others."""
         own = {name: getattr(self, name) for name in settings_of(type(self))}
-        if self.strategy is not None:
+        if isinstance(self.strategy, PartialStrategy):
+            own |= {"strategy": self.strategy.name, **self.strategy.fields}
+        elif self.strategy is not None:
             own |= {"strategy": name_of(self.strategy)}
             own |= {name: getattr(self.strategy, name) for name in settings_of(self.strategy)}
         return {name: value for name, value in own.items() if value is not None}
 
     def changed(self, **fields: Any) -> SamplingSettings:
-        """Return these settings with flat fields in place of their own.
+        """Return these settings with flat fields in place of their own; everything else stays.
 
-        A field drops the one that it excludes, and another strategy drops the settings of the one before.
+        A field drops the one that it excludes.  Settings of a strategy are those of the strategy in force; another one
+        that is named begins with its own defaults (``choice``).
+        Raises SettingError for an unknown field, and for a value that is not allowed.
         """
-        for pair in (*EXCLUSIVE, *SCHEDULES):
+        known = [*all_settings(), "strategy"]
+        for name in fields:
+            if name not in known:
+                raise SettingError("there is no setting {value!r}{hint}", value=name, hint=did_you_mean(name, known))
+        for pair in EXCLUSIVE:
             for one, other in (pair, pair[::-1]):
                 if fields.get(one) is not None:
                     fields.setdefault(other, None)
-        if fields.keys() <= settings_of(type(self)).keys():
-            return dataclasses.replace(self, **fields)  # any strategy, one without a name too
-        kept = self.flat()
-        if self.strategy is not None and fields.get("strategy", kept["strategy"]) != kept["strategy"]:
-            kept = {name: value for name, value in kept.items() if name not in settings_of(self.strategy)}
-        return type(self).of(**(kept | fields))
+        own = {name: value for name, value in fields.items() if name in settings_of(type(self))}
+        of_strategy = {name: value for name, value in fields.items() if name not in own}
+        chosen, late = of_strategy.pop("strategy", None), own.get("strength") is not None
+        if chosen is None and not of_strategy and not late:
+            return dataclasses.replace(self, **own)  # any strategy, one without settings too
+        return dataclasses.replace(
+            self, **own, strategy=changed_strategy(self.strategy, chosen, of_strategy, begins_late=late)
+        )
+
+    def completed(self, base: Strategy) -> SamplingSettings:
+        """Return the settings with a whole strategy: ``base`` where they leave it open."""
+        late = self.strength is not None
+        return dataclasses.replace(self, strategy=completed(self.strategy, base, begins_late=late))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON types, flat; ``from_dict`` reads them.  ``output_type`` is left out.
 
-        Raises SettingError for an array or a key, which JSON cannot hold.
+        Raises SettingError for an array or a key, which JSON cannot hold, and for a strategy that is not whole.
         """
+        if isinstance(self.strategy, PartialStrategy):
+            told = "{strategy} is left to the model in part; JSON holds a whole one, as completed() and a call give it"
+            raise SettingError(told)
         known = settings_of(type(self)) | (settings_of(self.strategy) if self.strategy is not None else {})
         return {
             name: value if name == "strategy" else _plain(name, value, known[name])
@@ -227,8 +241,13 @@ class SamplingSettings:
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> SamplingSettings:
-        """Return the settings that ``to_dict`` wrote, also under the names of older files.  Raises SettingError."""
-        return cls.of(**renamed(table))
+        """Return the settings that ``to_dict`` wrote, also under the names of older files.
+
+        A strategy in it is whole: what the table leaves out is the strategy's default, and a table with settings of
+        one and no name is of the posterior.  Raises SettingError.
+        """
+        made = cls.of(**renamed(table))
+        return made.completed(Ancestral()) if isinstance(made.strategy, PartialStrategy) else made
 
 
 class StrategyFields(TypedDict, total=False):
@@ -282,37 +301,6 @@ def all_settings() -> dict[str, Setting]:
     for cls in STRATEGIES.values():
         found |= {name: about for name, about in settings_of(cls).items() if name not in found}
     return found
-
-
-def takers(name: str) -> list[str]:
-    """Return the names of the strategies that have a setting of this name."""
-    return [strategy for strategy, cls in STRATEGIES.items() if name in settings_of(cls)]
-
-
-def strategy_of(chosen: Strategy | str | None, fields: Mapping[str, Any]) -> Strategy | None:
-    """Return the strategy: an instance as it is, or of the class of that name (None: the posterior) with ``fields``.
-
-    Without a name and without fields it is None, which leaves it to the model.
-    Raises SettingError for an unknown name, for a setting of another strategy, and for settings beside an instance.
-    """
-    if not isinstance(chosen, str | None):
-        if fields:
-            told = f"{{{next(iter(fields))}}} and {{strategy}} are both given; a strategy holds its own settings"
-            raise SettingError(told)
-        return chosen
-    if chosen is None and not fields:
-        return None
-    chosen = chosen or "posterior"
-    if chosen not in STRATEGIES:
-        told = "{strategy} is {value!r}; it must be {allowed}{hint}"
-        allowed = f"one of {', '.join(STRATEGIES)}"
-        raise SettingError(told, value=chosen, allowed=allowed, hint=did_you_mean(chosen, STRATEGIES))
-    cls = STRATEGIES[chosen]
-    for name in fields:
-        if name not in settings_of(cls):
-            told = f"{{{name}}} goes with {{strategy}}={{takers}}, not {{chosen}}"
-            raise SettingError(told, value=fields[name], takers=" or ".join(takers(name)), chosen=chosen)
-    return cls(**fields)
 
 
 def renamed(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -79,10 +80,11 @@ class Studio:
         return [self._drawn(one, picture, len(call.plan)) for one, picture in zip(pictures, drawn, strict=True)]
 
     def warm_up(self) -> None:
-        """Compile the programs of the model's own settings, by a picture of one network call."""
+        """Compile the programs of the model's own settings, by the first network calls of a picture."""
         subject: dict[str, Any] = {"text": {"prompt": "a"}, "class": {"class_labels": 0}}.get(self.condition, {})
-        settings = SamplingSettings.of(**subject, num_inference_steps=1, seed=0, output_type="uint8")
-        self.draw([one.settings for one in self.pictures_of(settings)], lambda: False)
+        settings = SamplingSettings.of(**subject, seed=0, output_type="uint8")
+        with contextlib.suppress(Stopped):
+            self.draw([one.settings for one in self.pictures_of(settings)], lambda: True)
 
     def _settled(self, settings: SamplingSettings) -> Call:
         pipeline = self.pipeline

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..sampling.choice import takers
 from ..sampling.fields import Setting, default_in_words, settings_of
 from ..sampling.registry import STRATEGIES
-from ..sampling.settings import SamplingSettings, takers
+from ..sampling.settings import SamplingSettings
 from .asked import COUNT, FIXED, FORMATS, Model, inputs
 from .limits import Limits
 
