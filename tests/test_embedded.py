@@ -31,7 +31,7 @@ def pipeline():
 
 def draw(pipeline, prompts, **options):
     options = {"seed": 0, "batch_size": 8, "output_type": "uint8"} | options
-    return pipeline(prompts, STEPS, **options).images
+    return pipeline(prompts, STEPS, strategy="posterior", **options).images
 
 
 def background(picture: np.ndarray) -> np.ndarray:

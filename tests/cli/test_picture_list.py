@@ -19,6 +19,7 @@ from vqdiffusion_jax.cli.setting_flags import typed
 from vqdiffusion_jax.cli.tools import read_prompts
 from vqdiffusion_jax.errors import UsageError
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.sampling import Ancestral, MaskGIT, PurityPrior
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_every_setting_with_a_flag_is_a_column_of_its_type(table, flags):
     first, second, third = (one.settings for one in table_given(file))
     assert (first.seed, first.guidance_interval, first.return_trajectory) == (3, (2, 8), True)
     assert first.rounding == "round" and first.prompt == ("a",)
-    assert second.strategy.purity_weight == 0.5 and second.top_k == 7
+    assert second.completed(Ancestral()).strategy == PurityPrior(0.5) and second.top_k == 7
     assert second.image == file.replace("list.jsonl", "p.png")  # beside the table
     assert third.image == "/p.png" and third.outpaint == (0.1, 0, 0, 0) and third.negative_prompt == ("d",)
     assert {"prompt", "seed", "purity_weight", "remask_rate", "strategy"} < set(typed())
@@ -86,10 +87,14 @@ def test_delimiters_and_blank_cells(table, flags, delimiter):
     file = table("\n".join(lines).replace("'", '"').replace(",", delimiter).replace(f"3{delimiter}1", "3,1"))
     first, second = table_given(file)
     assert (first.settings.seed, first.settings.top_k, first.name, first.line) == (2, 5, "x", 2)
-    assert first.settings.strategy.num_inference_steps == 4
+    assert first.settings.completed(Ancestral()).strategy == Ancestral(4)
     # A row's own settings take the place of those that the flags say, and of those that they exclude.
     assert (second.settings.seed, second.settings.top_k, second.settings.truncation_rate) == (7, None, 0.5)
-    assert second.settings.strategy.timesteps == (3, 1) and second.name is None and second.line == 3
+    assert (
+        second.settings.completed(Ancestral()).strategy == Ancestral(timesteps=(3, 1))
+        and second.name is None
+        and second.line == 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,8 @@ def test_delimiters_and_blank_cells(table, flags, delimiter):
         ("prompt,top_k\na,3\n\nb,2.5\n", "line 4: top_k is '2.5'; it must be a whole number of at least 1"),
         ("prompt,seed\na,-1\n", "line 2: seed is -1; give a whole number"),
         ("prompt,strategy\na,purityy\n", "line 2: strategy is 'purityy'; it must be one of .*did you mean purity?"),
-        ("prompt,purity_weight\na,2\n", "line 2: purity_weight goes with strategy=purity, not posterior"),
+        ("prompt,purity_weight\na,-2\n", "line 2: purity_weight is -2.0; it must be a finite number of at least 0"),
+        ("prompt,strategy,temperature\na,fast,2\n", "line 2: temperature goes with strategy=maskgit, not fast"),
         ("prompt,top_k,truncation_rate\na,2,0.5\n", "line 2: truncation_rate and top_k are both given"),
         ("prompt,return_trajectory\na,maybe\n", "line 2: return_trajectory is 'maybe'; it must be true or false"),
         ("prompt,file_name\na,x/y.png\n", "line 2: file_name is 'x/y.png'; it must be a file's name without folders"),
@@ -225,3 +231,17 @@ def test_settings_that_change_nothing_are_told_of_every_row_each_line_once(folde
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: --")]
     why = "changes nothing, as --guidance_scale is 1, which is no guidance; give more than 1"
     assert told == [f"warning: --{name} {why}" for name in ("guidance_interval", "null")]
+
+
+def test_a_row_that_does_not_fit_the_models_strategy_is_named(folder, table, monkeypatch, capsys):
+    text = "prompt,purity_weight\na,\nb,2\n"
+    assert command(monkeypatch, f"--checkpoint={folder}", f"--prompts_file={table(text)}", "--dry_run") == 1
+    assert "line 3: purity_weight goes with strategy=purity, not posterior" in capsys.readouterr().err
+
+
+def test_a_row_that_names_another_strategy_begins_with_its_defaults(table, flags):
+    flags("--strategy=remask", "--num_inference_steps=7", "--guidance_scale=2")
+    first, second, third = table_given(table("prompt,strategy\na,\nb,remask\nc,maskgit\n"))
+    assert first.settings.completed(Ancestral()).strategy.num_inference_steps == 7
+    assert second.settings.completed(Ancestral()).strategy.num_inference_steps == 7
+    assert third.settings.completed(Ancestral()).strategy == MaskGIT() and third.settings.guidance_scale == 2

@@ -21,6 +21,7 @@ from vqdiffusion_jax.sampling import (
     PurityPrior,
     ReferenceFast,
     Remask,
+    SamplingSettings,
 )
 from vqdiffusion_jax.sampling.fields import settings_of
 
@@ -159,3 +160,18 @@ def test_the_document_names_the_settings_of_every_strategy():
     for name, cls in STRATEGIES.items():
         assert f"`{cls.__name__}`" in rows[name]
         assert [part for part in rows[name].split("`")[5::2]] == list(settings_of(cls))
+
+
+def test_again_takes_what_is_given_and_keeps_the_rest(tmp_path):
+    recorded = SamplingSettings(strategy=MaskGIT(20, 2.0), guidance_scale=2.0, seed=3)
+    (tmp_path / "picture.json").write_text(json.dumps(recipe({}, recorded)))
+    for arguments, expected in (
+        (("--num_inference_steps=5",), MaskGIT(5, 2.0)),
+        (("--strategy=maskgit", "--temperature=1"), MaskGIT(20, 1.0)),
+        (("--strategy=purity",), PurityPrior()),
+        (("--image=a.png", "--strength=0.5"), Ancestral()),
+        (("--timesteps=9,4",), Ancestral(timesteps=(9, 4))),
+    ):
+        parse(f"--again={tmp_path / 'picture.json'}", *arguments)
+        settings = settings_given()
+        assert (settings.strategy, settings.guidance_scale, settings.seed) == (expected, 2.0, 3)
