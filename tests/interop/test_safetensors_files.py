@@ -2,6 +2,7 @@
 
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -9,11 +10,31 @@ from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.interop.files.safetensors import open_safetensors, open_weights, write_safetensors
 
 
-def test_half_precision_variant_is_the_last_resort(tmp_path):
-    write_safetensors(tmp_path / "model.fp16.safetensors", {"a": np.ones(2, np.float16)})
-    assert open_weights(tmp_path, "model")["a"].dtype == np.float16
+@pytest.mark.parametrize("variant, dtype", [("fp16", np.float16), ("bf16", ml_dtypes.bfloat16)])
+def test_half_precision_variant_is_the_last_resort(tmp_path, variant, dtype):
+    write_safetensors(tmp_path / f"model.{variant}.safetensors", {"a": np.ones(2, dtype)})
+    assert open_weights(tmp_path, "model")["a"].dtype == dtype
     write_safetensors(tmp_path / "model.safetensors", {"a": np.ones(2, np.float32)})
     assert open_weights(tmp_path, "model")["a"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "places, message",
+    [
+        ({"a": "1.safetensors", "b": "gone.safetensors"}, "gone.safetensors does not exist"),
+        ({"a": "1.safetensors", "b": "1.safetensors"}, "names 1 tensors that its shards lack, first b"),
+        ({"a": "1.safetensors", "b": "../2.safetensors"}, "no weight_map from tensors to files beside it"),
+    ],
+    ids=["a shard is gone", "another shard", "outside"],
+)
+def test_an_index_of_shards_that_does_not_hold(tmp_path, places, message):
+    (tmp_path / "part").mkdir()
+    write_safetensors(tmp_path / "part" / "1.safetensors", {"a": np.ones(2, np.float32)})
+    write_safetensors(tmp_path / "2.safetensors", {"b": np.ones(2, np.float32)})
+    (tmp_path / "part" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        open_weights(tmp_path / "part", "model")
+    assert "\n" not in str(caught.value)
 
 
 def test_mixed_precision_is_widened_on_writing(tmp_path):

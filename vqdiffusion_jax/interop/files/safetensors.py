@@ -45,8 +45,8 @@ def _open_shards(index: Path) -> dict[str, Any]:
 def open_weights(folder: str | Path, *stems: str, variant: str | None = None) -> Mapping[str, Any]:
     """Return the tensors of a part of a Hugging Face style folder.
 
-    The choice is safetensors before .bin, one file before shards, and full precision before the fp16 variant, unless a
-    variant is named, which then comes first.
+    The choice is safetensors before .bin, one file before shards, and full precision before the variants fp16 and bf16,
+    unless a variant is named, which then comes first.
 
     Args:
         folder: the part's folder.
@@ -60,7 +60,7 @@ def open_weights(folder: str | Path, *stems: str, variant: str | None = None) ->
         CheckpointError: if there is no such file or it cannot be read.
     """
     folder = Path(folder)
-    for kind in (f".{variant}", "") if variant else ("", ".fp16"):
+    for kind in (f".{variant}", "") if variant else ("", ".fp16", ".bf16"):
         for ending in ("safetensors", "bin"):
             for stem in stems:
                 if (single := folder / f"{stem}{kind}.{ending}").exists():
