@@ -418,10 +418,29 @@ def test_killed_at_any_moment(whole, tmp_path):
     assert_identical(outcome.state, whole[1])
 
 
+class Seen:
+    """A sink that notes what it gets, and whether the model is written when it is closed."""
+
+    name, got = f"{__name__}:Seen", []
+
+    def __init__(self, run):
+        self.model = run.folder / "model"
+
+    def scalars(self, step, values):
+        self.got.append(step)
+
+    def image(self, step, name, pixels):
+        self.got.append(f"{name} {step}")
+
+    def close(self, failed):
+        self.got.append((failed, self.model.is_dir()))
+
+
 def test_keeps_the_last_and_the_best(tmp_path):
     model = make_model(make_config("none"))
     config = make_config("none", **CHANGES)
-    watch = WatchConfig(log_every=3, eval_every=2, eval_batches=1, sample_every=4, num_samples=2)
+    often = dict(log_every=3, eval_every=2, sample_every=4)
+    watch = WatchConfig(**often, eval_batches=1, num_samples=2, report_to=(Seen.name,))
     checkpoint = CheckpointConfig(every=1, keep_last=1, keep_best=1)
     changed = make_config("none", **(CHANGES | {"watch": watch, "checkpoint": checkpoint}))
     lines = []
@@ -433,6 +452,7 @@ def test_keeps_the_last_and_the_best(tmp_path):
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
     assert kept == {min(scores, key=scores.get), 6}
     assert (tmp_path / "samples" / "00000004.png").stat().st_size > 0
+    assert Seen.got == [2, 3, 4, "samples 4", 6, 6, "samples 6", (False, True)]
 
     from vqdiffusion_jax import VQDiffusionPipeline
 

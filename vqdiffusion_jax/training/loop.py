@@ -92,8 +92,9 @@ def train(
             f"{workdir}: several processes write to one folder, which a bucket is not; give a disk that all of them see"
         )
     owner = f"process {os.getpid()} on {socket.gethostname()}"
-    with written(workdir, wanted=_is_needed, owner=owner) as place:
-        return _train(task, place, loader, validation, lambda line: log(as_typed(line)), profile)
+    # Sinks are closed when the model is written: one that waits for its server keeps nothing else waiting.
+    with written(workdir, wanted=_is_needed, owner=owner) as place, ExitStack() as at_end:
+        return _train(task, place, loader, validation, lambda line: log(as_typed(line)), profile, at_end)
 
 
 def _is_needed(name: str) -> bool:
@@ -108,6 +109,7 @@ def _train(
     validation: Loader | None,
     log: Log,
     profile: Profiler | None,
+    at_end: ExitStack,
 ) -> Outcome:
     config, workdir = task.config, place.folder
     kept = config.checkpoint.keep_last + config.checkpoint.keep_best
@@ -139,7 +141,7 @@ def _train(
             write_config(workdir, trained_with["config"])
         report_to = config.watch.report_to
         writer = MetricWriter(workdir, first, report_to=report_to, config=trained_with["config"], log=log)
-        opened.enter_context(writer)
+        at_end.enter_context(writer)
         throughput = Throughput(task.flops_per_sample, config.batch_size, config.steps, first)
         accumulator = MetricAccumulator(lambda: resume_hint(checkpoints), accumulated)
         asked_to_stop = opened.enter_context(termination())
