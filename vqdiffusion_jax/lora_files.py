@@ -15,8 +15,8 @@ from safetensors.numpy import save_file
 from .errors import CheckpointError, brief
 from .files import with_usual_permissions, write_whole
 from .finite import check_finite
-from .interop.files.safetensors_file import read_safetensors
 from .models.lora import Factors, LoRA
+from .safetensors_file import read_safetensors
 from .storage.copies import here
 from .user_files import parse_json
 

@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 
 from .errors import CheckpointError, first_of
 from .files import with_usual_permissions
-from .interop.files.safetensors_file import read_safetensors
 from .paths import leaves_by_path, path_of
+from .safetensors_file import read_safetensors
 
 FILE = "weights.safetensors"
 

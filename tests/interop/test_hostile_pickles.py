@@ -14,8 +14,8 @@ import pytest
 from tests.interop.test_torch_zip import NUMBERS, PROTOCOL, archive, error_of, tensor_pickle
 from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.interop.files import pickle_machine, torch_zip
-from vqdiffusion_jax.interop.files.lazy_tensor import LazyTensor, Storage
 from vqdiffusion_jax.interop.files.torch_zip import open_checkpoint, state_dict
+from vqdiffusion_jax.lazy_tensor import LazyTensor, Storage
 
 SECONDS = 8.0
 TEXT_A = b"X\x01\x00\x00\x00a"

@@ -12,9 +12,9 @@ import pytest
 
 from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.interop.files import torch_zip
-from vqdiffusion_jax.interop.files.lazy_tensor import LazyTensor
 from vqdiffusion_jax.interop.files.safe_pickle import Inert
 from vqdiffusion_jax.interop.files.torch_zip import open_checkpoint, state_dict
+from vqdiffusion_jax.lazy_tensor import LazyTensor
 
 PROTOCOL = b"\x80\x02"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import CheckpointError
+from ..lazy_tensor import LazyTensor
 from .codecs.part import IN_CHECKPOINT
 from .files.json_options import read_json
-from .files.lazy_tensor import LazyTensor
 from .files.torch_zip import open_checkpoint, weights_of
 from .reference.denoiser import NETWORK
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from ...config import ComputeConfig
 from ...errors import CheckpointError, ConfigError
+from ...lazy_tensor import LazyTensor
 from ...models.clip import CLIPTextEncoder, CLIPVisionEncoder
 from ...models.shapes import shapes_of
 from ..engine import Ignore, Part, Report, apply, key
-from ..files.lazy_tensor import LazyTensor
 from ..files.torch_zip import open_checkpoint, weights_of
 from .openai_keys import settings, text_config, text_rules, vision_config, vision_rules
 

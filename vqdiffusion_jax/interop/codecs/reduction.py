@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import CheckpointError
+from ...lazy_tensor import LazyTensor
 from ...models.codebook_reduction import CodebookReduction, reduction_from_full
 from ...storage.copies import here
 from ...user_arrays import read_npy
 from ..engine import Rule, key
-from ..files.lazy_tensor import LazyTensor
 from ..files.torch_zip import open_checkpoint
 
 REDUCTION_FILES = {2887: "taming_vqvae_2887.pt", 974: "taming_vqvae_974.pt"}

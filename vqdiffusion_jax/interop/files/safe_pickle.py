@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from ...errors import CheckpointError, brief
-from .lazy_tensor import LazyTensor, Storage
+from ...lazy_tensor import LazyTensor, Storage
 from .pickle_machine import Class, Inert, as_set, as_table, as_tuple, run
 
 _DTYPES = {

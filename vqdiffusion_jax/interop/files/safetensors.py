@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 
 from ...errors import CheckpointError, brief
 from ...files import with_usual_permissions
+from ...lazy_tensor import LazyTensor
+from ...safetensors_file import read_safetensors
 from .json_options import read_json
-from .lazy_tensor import LazyTensor
-from .safetensors_file import read_safetensors
 from .torch_zip import open_checkpoint, state_dict
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...errors import CheckpointError, brief
-from .lazy_tensor import Storage
+from ...lazy_tensor import Storage
 from .safe_pickle import read_pickle, read_plain_pickle
 
 MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle

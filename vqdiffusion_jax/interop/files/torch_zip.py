@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import CheckpointError, brief
+from ...lazy_tensor import LONGEST_NAME, REPEATED_BYTES, LazyTensor, Storage
 from ...user_archives import DAMAGED, open_archive
 from ...user_files import open_regular
-from .lazy_tensor import REPEATED_BYTES, LazyTensor, Storage
 from .safe_pickle import Inert, read_pickle
 from .torch_legacy import MAGIC, read_legacy
 
@@ -31,7 +31,6 @@ UNPACKED_RATIO = 20
 _WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 # Limits of the tree of names that leads to the tensors.
 MOST_NAMES = 200_000
-LONGEST_NAME = 1_000
 MOST_VISITS = 400_000
 MOST_COPIES = 4  # how often the numbers of a file may stand in its tensors: weights, averaged weights, ...
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import CheckpointError, shown
-from ...user_files import open_regular
+from .errors import CheckpointError, shown
+from .user_files import open_regular
 
 REPEATED_BYTES = 64 * 2**20  # the largest tensor that may repeat fewer stored bytes (torch.Tensor.expand)
 MOST_AXES = 32
+LONGEST_NAME = 1_000  # characters of a tensor's name
 LONGEST = 2**48  # numbers along an axis
 
 

@@ -15,10 +15,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ...errors import CheckpointError, brief
-from ...user_files import open_regular, parse_json
-from .lazy_tensor import LazyTensor, Storage
-from .torch_zip import LONGEST_NAME
+from .errors import CheckpointError, brief
+from .lazy_tensor import LONGEST_NAME, LazyTensor, Storage
+from .user_files import open_regular, parse_json
 
 HEADER_BYTES = 16 * 2**20  # a tensor's entry takes some 100
 _METADATA = "__metadata__"
