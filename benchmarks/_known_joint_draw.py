@@ -13,6 +13,7 @@ import numpy as np
 from vqdiffusion_jax.config import ScheduleConfig
 from vqdiffusion_jax.diffusion.schedule import Schedule, make_schedule
 from vqdiffusion_jax.sampling import (
+    Ancestral,
     FewerTokens,
     Guidance,
     KeyNoise,
@@ -27,7 +28,7 @@ from vqdiffusion_jax.sampling.fewer_tokens import _reveal_or_draw
 from vqdiffusion_jax.sampling.fields import setting
 from vqdiffusion_jax.sampling.loop import LogitsFn
 from vqdiffusion_jax.sampling.reveal import purity, sharpen
-from vqdiffusion_jax.sampling.strategy import for_steps
+from vqdiffusion_jax.sampling.strategy import Strategy, for_steps
 
 from ._known_joint_process import Process
 from ._known_joint_train import Trained, condition_of, null_of
@@ -70,8 +71,9 @@ def draw(
     network: None for the exact marginals.  used: see ``Process.kinds_given``, of exact marginals.
     null: of a network, see ``null_of``.
     """
+    settings = settings.completed(Ancestral())
     strategy = settings.strategy
-    assert strategy is not None and settings.guidance_scale is not None
+    assert isinstance(strategy, Strategy) and settings.guidance_scale is not None
     plan = strategy.plan(schedule_of(process, timesteps), process.length)
     keys = image_keys(seed, 0, len(captions))
     drawn = []

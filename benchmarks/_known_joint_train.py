@@ -25,9 +25,9 @@ from ._known_joint_process import UNTOLD, Process
 
 NULLS = ("learned", "empty text", "none")
 WIDTH, LAYERS, HEADS = 64, 2, 4
-BATCH, PEAK, EMA = 32, 5e-3, 0.99
+BATCH, PEAK, EMA = 64, 5e-3, 0.99
 NULL_RATE = 0.1  # share of training pictures with the null condition, on top of what captions leave out
-EMBEDDING_SCALE = 10.0  # of the package's initial one
+EMBEDDING_SCALE = 40.0  # of the package's initial one
 POOL = 50_000  # training pictures
 
 

@@ -55,7 +55,7 @@ def main() -> None:
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=5000, help="pictures a row")
-    parser.add_argument("--steps", type=int, default=1500, help="training steps of a network")
+    parser.add_argument("--steps", type=int, default=3000, help="training steps of a network")
     parser.add_argument("--exact", action="store_true", help="no networks")
     parser.add_argument("--tables", nargs="+", default=[], help="draw the rows of these alone; default all")
     parser.add_argument("--page", action="store_true", help="draw nothing more; write the page of what there is")
