@@ -150,10 +150,10 @@ def _train(
 
         def save(done: int, position: dict[str, Any], score: float | None = None, *, again: bool = False) -> None:
             nonlocal told
-            lock.check()
             place.wait()
             accumulated = accumulator.state()  # which checks every step: a state that went wrong is never saved
             position = {**position, _ACCUMULATED: accumulated, _TRAINED_WITH: trained_with}
+            lock.check()  # as late as can be: a save makes the folder anew
             checkpoints.save(done, state, position, score=score, again=again)
             if not told:  # only now a checkpoint is of this configuration
                 write_config(workdir, trained_with["config"])
