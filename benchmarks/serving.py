@@ -36,6 +36,7 @@ from vqdiffusion_jax.files import write_whole
 
 REPO = Path(__file__).resolve().parents[1]
 SUBJECTS = ("a red apple", "a rocket", "a yellow star", "a cat", "a green tree", "a blue car", "a house", "a fish")
+STRATEGY = "posterior"  # whatever a model's own is, so that tables of several models and versions compare
 SECONDS = 600  # to load a model, or for an answer, on a busy machine
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -122,7 +123,8 @@ def drawn_by_command_line(asked: list[Request], size: int, options: argparse.Nam
         writer.writerow(["prompt", "seed", "file_name"])
         writer.writerows([one.prompt, one.seed, one.name] for one in asked)
     command = [sys.executable, str(REPO / "main.py"), f"--checkpoint={options.checkpoint}", f"--batch_size={size}"]
-    command += [f"--num_inference_steps={options.steps}", f"--prompts_file={out / 'list.csv'}", f"--out={out}"]
+    command += [f"--strategy={STRATEGY}", f"--num_inference_steps={options.steps}"]
+    command += [f"--prompts_file={out / 'list.csv'}", f"--out={out}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return out
 
@@ -154,7 +156,7 @@ def ask(server: Server, one: Request, steps: int) -> tuple[bool | None, int, flo
 
     Returns whether it is the command line's (None if it was lost), how often the client came again, and the seconds.
     """
-    body = {"prompt": one.prompt, "seed": one.seed, "num_inference_steps": steps}
+    body = {"prompt": one.prompt, "seed": one.seed, "strategy": STRATEGY, "num_inference_steps": steps}
     begun, later = time.monotonic(), 0
     while time.monotonic() < begun + SECONDS:
         answer = httpx.post(f"{server.address}/v1/images/generations", json=body, timeout=SECONDS)

@@ -5,16 +5,32 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.demo.form import offered
 from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax.call.call import default_strategy, planned
 from vqdiffusion_jax.config import SamplingDefaults
 from vqdiffusion_jax.demo.form import default_form, read_form, with_strategy
 from vqdiffusion_jax.demo.job import job_of
 from vqdiffusion_jax.demo.limits import Limits
+from vqdiffusion_jax.demo.start_picture import StartPicture
 from vqdiffusion_jax.demo.wording import label_of, told, told_to
-from vqdiffusion_jax.sampling import STRATEGIES, Ancestral, PurityPrior
+from vqdiffusion_jax.diffusion.schedule import make_schedule
+from vqdiffusion_jax.embedded import folder_of
+from vqdiffusion_jax.model_folder import read_config
+from vqdiffusion_jax.sampling import (
+    STRATEGIES,
+    Ancestral,
+    EntropyBound,
+    FewerTokens,
+    MaskGIT,
+    PurityPrior,
+    ReferenceFast,
+    Remask,
+)
 from vqdiffusion_jax.sampling.fields import settings_of
+from vqdiffusion_jax.sampling.registry import name_of
 from vqdiffusion_jax.web.limits import MOST
 
 LIMITS = Limits(most=MOST | {"num_images_per_prompt": 3, "prompt": 20})
@@ -216,8 +232,41 @@ def test_a_form_leaves_the_strategy_to_the_model():
     assert default_form(config)["strategy"] == "purity" and default_form(config)["tokens_per_call"] == 3
     assert read() == read(strategy="purity") == PurityPrior(tokens_per_call=3)
     assert read(purity_weight=2) == PurityPrior(tokens_per_call=3, purity_weight=2.0)
-    assert read(calls=2) == PurityPrior.with_calls(2, config.denoiser.num_timesteps, config.denoiser.num_tokens)
+    assert read(calls=2) == PurityPrior(tokens_per_call=16)
+    assert read(calls=2, tokens_per_call=4) == PurityPrior(tokens_per_call=4)
     assert read(strategy="posterior") == Ancestral()
     picture = np.zeros((16, 16, 3), np.uint8)
     assert type(read(strategy="purity", strength=0.5, image=picture)) is Ancestral
     assert with_strategy({"tokens_per_call": 3}, "maskgit", 4, config) == {"strategy": "maskgit", "calls": 4}
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (MaskGIT(12, temperature=0.5, mask_schedule="linear"), MaskGIT(5, temperature=0.5, mask_schedule="linear")),
+        (Remask(0.3, "rescale", timesteps=(8, 2)), Remask(0.3, "rescale", num_inference_steps=5)),
+        (PurityPrior(2.0, counts=(0, *[2] * 8, 0)), PurityPrior(2.0, tokens_per_call=4)),
+        (FewerTokens(tokens_per_call=1), FewerTokens(tokens_per_call=4)),
+        (Ancestral(2, first_timestep=3), Ancestral(4, first_timestep=3)),
+        (Ancestral(timesteps=(8, 2)), Ancestral(5)),
+        (ReferenceFast(4), ReferenceFast(1)),
+        (EntropyBound(0.5), EntropyBound(0.5)),
+    ],
+)
+def test_a_number_of_calls_keeps_the_other_settings_of_the_model(own, expected):
+    options = {name: getattr(own, name) for name in settings_of(own) if getattr(own, name) is not None}
+    config = replace(preset("tiny_text"), sampling=SamplingDefaults(strategy=name_of(own), strategy_options=options))
+    assert read_form({"prompt": "a", "calls": 5}, config, LIMITS).strategy == expected
+
+
+def test_a_drawn_picture_is_edited_with_the_page_as_it_opens():
+    """The page names the model's strategy, MaskGIT, and the editor presets a strength."""
+    config = read_config(folder_of("emoji"))
+    assert name_of(default_strategy(config)) == "maskgit"
+    edited = StartPicture(config.codec.image_size)
+    edited.put(Image.fromarray(np.zeros((64, 64, 3), np.uint8)))
+    form = {"prompt": "a", "strategy": "maskgit", "mask_schedule": None, "num_inference_steps": None}
+    for more in ({}, {"calls": 5}):
+        settings = read_form(form | more | edited.fields("picture", 0.6), config, LIMITS)
+        assert settings.strategy == Ancestral(more.get("calls")) and settings.strength == 0.6
+        assert planned(config, make_schedule(config.schedule), settings.strategy, settings.strength)[2] == 59

@@ -85,7 +85,7 @@ def read_form(form: Form, config: ModelConfig, limits: Limits) -> SamplingSettin
     calls = fields.pop("calls", None)
     chosen = usual_strategy(strategy, config, begins_late=fields.get("strength") is not None)
     if calls is not None and isinstance(chosen, CountsCalls):
-        chosen = _with_calls(type(chosen), calls, config, fields.get("strength"))
+        chosen = _with_calls(chosen, calls, config, fields.get("strength"))
     of_strategy = {name: value for name, value in fields.items() if name in strategy_inputs(strategy, limits)}
     own = {name: value for name, value in fields.items() if name not in (*of_strategy, "strategy")}
     chosen = PartialStrategy(name_of(chosen), of_strategy).over(chosen)
@@ -109,12 +109,12 @@ def with_strategy(form: Form, strategy: str, calls: int, config: ModelConfig) ->
     return kept | {"strategy": strategy, "calls": calls}
 
 
-def _with_calls(cls: type[CountsCalls], calls: int, config: ModelConfig, strength: float | None) -> Strategy:
-    """Return a strategy with the settings for ``calls`` network calls."""
+def _with_calls(base: CountsCalls, calls: int, config: ModelConfig, strength: float | None) -> Strategy:
+    """Return a strategy with ``calls`` network calls and its other settings."""
     denoiser = config.denoiser
     if strength is not None:  # only the timesteps from the picture's noise level down are left
         calls = min(calls, first_timestep_of(strength, denoiser.num_timesteps) + 1)
-    return cls.with_calls(calls, denoiser.num_timesteps, denoiser.num_tokens)
+    return base.with_calls(calls, denoiser.num_timesteps, denoiser.num_tokens)
 
 
 def _checked(name: str, about: Setting, value: Any, limits: Limits) -> Any:

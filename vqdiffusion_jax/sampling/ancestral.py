@@ -61,9 +61,9 @@ class Ancestral:
             raise SettingError("{first_timestep} and {strength} are both given; give one")
         return replace(self, first_timestep=first_timestep)
 
-    @classmethod
-    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> Ancestral:
-        return cls(num_inference_steps=min(calls, num_timesteps))
+    def with_calls(self, calls: int, num_timesteps: int, num_tokens: int) -> Ancestral:
+        most = num_timesteps if self.first_timestep is None else self.first_timestep + 1
+        return replace(self, num_inference_steps=min(calls, most), timesteps=None)
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         t = np.asarray(self._timesteps(schedule.num_timesteps), np.int32)
@@ -122,9 +122,8 @@ class ReferenceFast:
     def __post_init__(self):
         check_fields(self)
 
-    @classmethod
-    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> ReferenceFast:
-        return cls(skip_step=max(1, round(num_timesteps / calls) - 1))
+    def with_calls(self, calls: int, num_timesteps: int, num_tokens: int) -> ReferenceFast:
+        return replace(self, skip_step=max(1, round(num_timesteps / calls) - 1))
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         t = list(range(schedule.num_timesteps - 1, -1, -1 - self.skip_step))

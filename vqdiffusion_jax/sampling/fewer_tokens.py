@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -39,10 +39,10 @@ _TOKENS_PER_CALL: dict[str, Any] = dict(
 class TokensPerCall:
     """Strategies whose number of calls follows from ``tokens_per_call``."""
 
-    @classmethod
-    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> Self:
-        """Return the strategy that takes about ``calls`` calls a picture; the one at t = 0 reveals none."""
-        return cls(**{"tokens_per_call": -(-num_tokens // max(1, calls - 1))})
+    def with_calls(self, calls: int, num_timesteps: int, num_tokens: int) -> Self:
+        """Return this strategy with about ``calls`` calls a picture; the one at t = 0 reveals none."""
+        fields: dict[str, Any] = {"tokens_per_call": -(-num_tokens // max(1, calls - 1)), "counts": None}
+        return replace(cast(Any, self), **fields)
 
 
 def _reveal_plan(

@@ -5,7 +5,7 @@ Chang et al. 2022, "MaskGIT: Masked Generative Image Transformer", section 3.2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import jax
@@ -56,9 +56,8 @@ class MaskGIT:
     def __post_init__(self):
         check_fields(self)
 
-    @classmethod
-    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> MaskGIT:
-        return cls(num_inference_steps=min(calls, num_tokens))
+    def with_calls(self, calls: int, num_timesteps: int, num_tokens: int) -> MaskGIT:
+        return replace(self, num_inference_steps=min(calls, num_tokens))
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         if self.num_inference_steps > num_tokens:

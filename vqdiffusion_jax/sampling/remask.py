@@ -59,9 +59,8 @@ class Remask:
         check_fields(self)
         check_timesteps(self.timesteps, num_inference_steps=self.num_inference_steps)
 
-    @classmethod
-    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> Remask:
-        return cls(num_inference_steps=min(calls, num_timesteps))
+    def with_calls(self, calls: int, num_timesteps: int, num_tokens: int) -> Remask:
+        return replace(self, num_inference_steps=min(calls, num_timesteps), timesteps=None)
 
     def plan(self, schedule: Schedule, num_tokens: int) -> Plan:
         plan = Ancestral(num_inference_steps=self.num_inference_steps, timesteps=self.timesteps).plan(

@@ -10,7 +10,7 @@ members are optional; the protocols below describe them:
 
     noise_level       (Adaptive) the number of calls depends on the picture
     starting_at       (StartsAnywhere) a run can begin at tokens that carry less noise
-    with_calls        (CountsCalls) settings for a given number of calls
+    with_calls        (CountsCalls) the strategy with a given number of calls, its other settings kept
     explanation       (Explained) one line for people; by default the first line of the docstring
     usual_share       (EndsEarly) share of the plan's calls that a picture usually takes; by default 1
 
@@ -149,9 +149,8 @@ class StartsAnywhere(Strategy, Protocol):
 class CountsCalls(Strategy, Protocol):
     """A strategy whose settings can be chosen for a number of network calls."""
 
-    @classmethod
-    def with_calls(cls, calls: int, num_timesteps: int, num_tokens: int) -> Self:
-        """Return the strategy that takes about ``calls`` network calls a picture."""
+    def with_calls(self, calls: int, num_timesteps: int, num_tokens: int) -> Self:
+        """Return this strategy, but so that a picture takes about ``calls`` network calls."""
         ...
 
 
