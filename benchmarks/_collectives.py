@@ -1,4 +1,4 @@
-"""What devices exchange in a compiled program of a TPU, and what is scheduled while it is under way."""
+"""The exchanges between devices in a compiled program of a TPU, and what is scheduled while it is under way."""
 
 from __future__ import annotations
 

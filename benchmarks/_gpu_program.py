@@ -1,4 +1,4 @@
-"""What a compiled program of a GPU moves and multiplies, kernel by kernel, read from its optimised HLO.
+"""The bytes and products of a compiled GPU program, kernel by kernel, read from its optimised HLO.
 
 Every fusion, library call and copy is a kernel that reads its operands from memory and writes its results once; what a
 kernel keeps in registers costs nothing, and caches are not counted.  A fusion that slices an operand reads the slice.

@@ -1,4 +1,4 @@
-"""What strangers hand over besides checkpoints and data: adapters, words, recipes, folders, caches, buckets."""
+"""Hostile files besides checkpoints and data: adapters, words, recipes, folders, caches, buckets."""
 
 from __future__ import annotations
 

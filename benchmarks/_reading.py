@@ -1,4 +1,4 @@
-"""What reading costs one version of the package: answers questions, one a line, until there are no more.
+"""The cost of reading in one version of the package: answers questions, one a line, until there are no more.
 
     PYTHONPATH=CHECKOUT python benchmarks/_reading.py DATA
 

@@ -1,4 +1,4 @@
-"""Which strategy, guidance and truncation suit the embedded model, judged by the exact tokens of its drawings.
+"""The strategy, guidance and truncation that suit the embedded model, judged by the exact tokens of its drawings.
 
     python -m benchmarks.emoji_defaults --data=data/emoji
 

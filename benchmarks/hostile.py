@@ -41,7 +41,7 @@ LONGEST_LINE = 4000  # characters of a message
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a case."""
+    """The outcome of a case."""
 
     number: int
     door: str

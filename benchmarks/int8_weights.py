@@ -1,4 +1,4 @@
-"""What weights in int8 would give the denoiser: bytes, agreement of tokens, and time of a product on this machine.
+"""The effect of int8 weights on the denoiser: bytes, agreement of tokens, and time of a product on this machine.
 
     python -m benchmarks.int8_weights
 

@@ -1,4 +1,4 @@
-"""How many pictures are drawn together when nobody says."""
+"""The number of pictures drawn together when nobody says it."""
 
 import pytest
 

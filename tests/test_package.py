@@ -1,4 +1,4 @@
-"""What is installed: every file that the package reads, its version, and the mark that it is typed."""
+"""The installed package: every file that the package reads, its version, and the mark that it is typed."""
 
 import ast
 import subprocess

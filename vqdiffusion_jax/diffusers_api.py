@@ -160,7 +160,7 @@ class DiffusersMethods:
 
     @property
     def interrupt(self) -> bool:
-        """Whether a callback has asked for the end of the run."""
+        """True once a callback has asked for the end of the run."""
         return self._interrupt
 
     def to(self, *places: Any, device: Any = None, dtype: Any = None) -> Self:

@@ -44,7 +44,7 @@ def patience() -> float:
 
 
 class Progress:
-    """What has come of a call, told by whoever brings it.
+    """The outcome of a call, told by whoever brings it.
 
     seconds: without progress after which it is given up.  most: bytes that may come.  measured: bytes that are there,
     looked at now and then where nobody tells them.

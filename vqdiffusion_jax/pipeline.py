@@ -119,7 +119,7 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
 
     @property
     def origin(self) -> Origin:
-        """Where the weights came from: known of loaded ones, and marked as changed once any array is another."""
+        """The origin of the weights: known of loaded ones, and marked as changed once any array is another."""
         if self._loaded is None:
             return Origin()
         origin, loaded = self._loaded

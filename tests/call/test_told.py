@@ -1,4 +1,4 @@
-"""What is told of a call before it is drawn: settings that change nothing, and numbers that do not fit."""
+"""Lines about a call before it is drawn: settings that change nothing, and numbers that do not fit."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""What a data set holds becomes captions by one rule: lists, missing values, encodings and tables of every exporter."""
+"""A data set's text becomes captions by one rule: lists, missing values, encodings and tables of every exporter."""
 
 import io
 import json

@@ -98,7 +98,7 @@ def test_pictures_show_so_many_drawings_in_their_colours(source):
 
 
 def facts_in(words):
-    """What a caption says, read without the code that wrote it."""
+    """The meaning of a caption, read without the code that wrote it."""
     relation = re.search(
         r"\b(left of|right of|on the left of|on the right of|above|over|on top of|below|under\w*)\b", words
     )

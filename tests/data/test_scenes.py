@@ -109,7 +109,7 @@ def test_edges_mix_with_the_background_and_hidden_colours_do_not_show(tmp_path):
 
 
 def facts_in(words):
-    """What a caption says, read without the code that wrote it."""
+    """The meaning of a caption, read without the code that wrote it."""
     found = {"background": re.search(r"\b(" + "|".join([*COLOURS, "gray"]) + r")(?: background)?$", words)}
     found["relation"] = re.search(
         r"(?<!at the )(?<!corner )\b(left of|to the right of|right of|above|over|below|under)\b", words

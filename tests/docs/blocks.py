@@ -123,7 +123,7 @@ def links(text: str) -> list[tuple[int, str]]:
 
 
 def anchors(text: str) -> set[str]:
-    """What links to headings of the document may end in, as GitHub makes it of their words."""
+    """The endings of links to the document's headings, as GitHub makes them of their words."""
     found, fence = {}, ""
     for line in text.splitlines():
         if opened := _FENCE.match(line):

@@ -1,4 +1,4 @@
-"""Which models diffusers can hold, and the published ITHQ folder by its keys and configs alone."""
+"""The models that diffusers can hold, and the published ITHQ folder by its keys and configs alone."""
 
 import dataclasses
 import json

@@ -150,7 +150,7 @@ def test_a_named_pipe_is_one_line(tmp_path):
 
 
 def test_memory_stays_small(tmp_path):
-    """What one pickle may take at most, in a process of its own."""
+    """The most that one pickle may take, in a process of its own."""
     worst = PROTOCOL + b"\x8f" * 499_000 + b"N" * 1_000_000 + b"."
     archive(tmp_path / "a.pt", worst, {}, zipfile.ZIP_DEFLATED)
     code = (

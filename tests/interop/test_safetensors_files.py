@@ -1,4 +1,4 @@
-"""Which weight file of a folder is read, and how weights are written."""
+"""The weight file that is read of a folder, and the writing of weights."""
 
 import json
 

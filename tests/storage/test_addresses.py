@@ -1,4 +1,4 @@
-"""What is an address, and which ones are refused, before anything is asked of a network."""
+"""Addresses are told from paths, and refused, before anything is asked of a network."""
 
 from pathlib import Path
 

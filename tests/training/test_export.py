@@ -69,7 +69,7 @@ def full(folder, tree):
 
 @pytest.mark.parametrize("killed_at", [1, 2, 3])
 def test_an_export_that_is_killed_while_names_change_loses_nothing(codecs, exported, monkeypatch, killed_at):
-    """What is on disk when the process ends at the first, second or third renaming."""
+    """The files on disk when the process ends at the first, second or third renaming."""
     taken = exported.parent / "taken"
     before, calls = contents(exported / "model"), []
 

@@ -1,4 +1,4 @@
-"""What is said at the start of a run on few pictures."""
+"""Lines at the start of a run on few pictures."""
 
 import pytest
 

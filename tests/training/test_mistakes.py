@@ -1,4 +1,4 @@
-"""What is wrong with a run is said in one line before its first step, through the command line itself."""
+"""A mistake in a run is told in one line before its first step, through the command line itself."""
 
 import sys
 from types import SimpleNamespace

@@ -26,7 +26,7 @@ _CAPTIONED = 0.5  # the share of pictures with captions from which on a model re
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFolder:
-    """What a folder of pictures holds.
+    """The contents of a folder of pictures.
 
     count: pictures for training, with those that ``validation_fraction`` may hold out.  side: pixels, the median of
     their shorter sides.  has_splits: whether the folder has a validation split.  condition: ``"text"``, ``"class"`` or

@@ -1,4 +1,4 @@
-"""What tabs of browsers leave behind, so that it is there again after a reload, or on the way back."""
+"""The state that tabs of browsers leave behind, so that it is there again after a reload, or on the way back."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Run:
 
     @property
     def stopping(self) -> bool:
-        """Whether it was told to stop."""
+        """True once it was told to stop."""
         return self._stop.is_set()
 
     @property

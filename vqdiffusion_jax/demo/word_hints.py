@@ -1,4 +1,4 @@
-"""What a model knows, beside the prompt: its names to click, and which words of the prompt it was not taught."""
+"""The words that a model knows, beside the prompt: names to click, and a line about words it was not taught."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the strategy's settings that are given meet those of a base: the model's default, or a recorded recipe.
+"""The rule by which given settings of a strategy meet those of a base: the model's default, or a recorded recipe.
 
 A field that is given replaces this field of the base; everything else of it stays.  A strategy's fields belong to the
 strategy in force: the base's, unless another is named, which begins with its own defaults.  Where none is named, and a

@@ -39,7 +39,7 @@ _NOT_HERE = {
 
 @dataclass(frozen=True)
 class Model:
-    """What a request has to fit: the model's name and the side of its pictures in pixels."""
+    """The model that a request has to fit: its name and the side of its pictures in pixels."""
 
     name: str
     size: int
@@ -47,7 +47,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request asks for.
+    """The pictures that a request asks for.
 
     fields: of SamplingSettings, flat.  form: one of FORMATS.  names: of settings that the request spelled otherwise.
     """

@@ -45,7 +45,7 @@ class Studio:
 
     @property
     def condition(self) -> str:
-        """What the model is conditioned on: "text", "class" or "none"."""
+        """The kind of the model's condition: "text", "class" or "none"."""
         return self.pipeline.config.denoiser.condition
 
     def pictures_of(self, settings: SamplingSettings) -> list[Picture]:

@@ -1,4 +1,4 @@
-"""What a server counts, in the form that Prometheus reads."""
+"""The counts of a server, in the form that Prometheus reads."""
 
 from __future__ import annotations
 

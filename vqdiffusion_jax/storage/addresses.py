@@ -1,4 +1,4 @@
-"""What an address is, and which ones can be served."""
+"""Addresses: told from paths, and refused if they cannot be served."""
 
 from __future__ import annotations
 

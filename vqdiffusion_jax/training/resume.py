@@ -194,7 +194,7 @@ class Change:
 
     @property
     def applies(self) -> bool:
-        """Whether a run can go on with it."""
+        """True if a run can go on with it."""
         if self.owner is DiscriminatorConfig and self.name.endswith(".weight"):
             return bool(self.before) == bool(self.now)  # 0: there is no discriminator in the state
         return self.name.rpartition(".")[2] in APPLIED.get(self.owner, ())

@@ -24,7 +24,7 @@ _METHODS = ("GET", "HEAD", "POST")
 
 
 class Tally:
-    """What guards of one server count together."""
+    """The counts that the guards of one server share."""
 
     def __init__(self, limits: Bounds):
         self.logins = Allowance(limits.logins_a_minute, 60.0)

@@ -40,7 +40,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What is trained on a folder; widths and sizes are those of ``VQGANConfig`` and ``DenoiserConfig``."""
+    """The models to train on a folder; widths and sizes are those of ``VQGANConfig`` and ``DenoiserConfig``."""
 
     image_size: int
     channels: int

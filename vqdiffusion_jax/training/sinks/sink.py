@@ -1,4 +1,4 @@
-"""What a sink is, what it is told about a run, and the sinks by name."""
+"""The protocol of a sink, which is told about a run, and the sinks by name."""
 
 from __future__ import annotations
 
