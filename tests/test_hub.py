@@ -14,7 +14,7 @@ from tests.interop.files import perturbed, same_leaves
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, loading, preset
 from vqdiffusion_jax.config import ComputeConfig
-from vqdiffusion_jax.errors import CheckpointError, ConfigError
+from vqdiffusion_jax.errors import CheckpointError, ConfigError, ConversionError
 from vqdiffusion_jax.hub import HubAddress, hub_address_of, locate
 from vqdiffusion_jax.hub_files import PARTS, choose
 from vqdiffusion_jax.interop.diffusers import write_diffusers
@@ -179,6 +179,24 @@ def test_half_a_download_is_finished_by_the_next(hub):
     VQDiffusionPipeline.from_pretrained(NAME, revision="next")
     asked = [path for method, path, _ in hub.requests if method == "GET" and path.startswith("/store/")]
     assert len(asked) == 1  # the other parts are known by their hashes
+
+
+def test_half_a_folder_on_the_hub_is_told_with_its_address(hub):
+    files = hub.repos[NAME]["main"]
+    for name in [name for name in files if name.startswith("tokenizer/")]:
+        del files[name]
+    hub.repos["acme/many"] = {"old": {f"models/tiny/{name}": content for name, content in files.items()}}
+    for place in (NAME, "hf://acme/many@old/models/tiny"):
+        with pytest.raises(ConversionError) as caught:
+            VQDiffusionPipeline.from_pretrained(place)
+        address = place if "://" in place else f"hf://{place}"
+        assert str(caught.value).startswith(f"{address} lacks the folder tokenizer, which its model_index.json names")
+    files["vqvae/config.json"] = b"{"
+    files["text_encoder/config.json"] = b"{"
+    hub.repos[NAME]["next"] = hub.repos[NAME].pop("main")
+    for load, part in ((loading.load_codec, "vqvae"), (loading.load_clip, "text_encoder")):
+        with pytest.raises(ValueError, match=f"hf://{NAME}@next/{part}/config.json is no JSON"):
+            load(NAME, revision="next")
 
 
 def test_the_cache_serves_without_a_network(hub, monkeypatch, tmp_path):

@@ -115,6 +115,10 @@ def test_json_is_read(tmp_path):
         ("[" * 102 + "]" * 102, "nested more than 100 deep"),
         ("[" * 100_000, "nested more than 100 deep"),
         ('{"a":' * 100_000, "nested more than 100 deep"),
+        ("[" * 101, "nested more than 100 deep"),  # no Python's parser gives up here
+        ("[" * 100, "is no JSON: line 1, column 101"),
+        ("[" + r'"\"[[[[", ' * 50, "is no JSON: line 1, column"),
+        ("[" + "[]," * 200, "is no JSON: line 1, column"),
         ("{\n1}", "is no JSON: line 2, column 1"),
         ("9" * 5000, "is no JSON: .*digits"),
         ("", "is no JSON"),

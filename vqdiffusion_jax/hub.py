@@ -27,6 +27,7 @@ from .errors import CheckpointError, ConfigError, did_you_mean, one_line, shown
 from .hub_files import Chosen, Wanted, choose
 from .patience import NoAnswer, Progress, TooMuch, patience, within
 from .storage.copies import here
+from .storage.scratch import copy_of
 from .user_files import read_text
 
 SCHEME = "hf://"
@@ -311,6 +312,7 @@ def _check_reference(cache: Path, address: HubAddress) -> None:
 
 def _placed(address: HubAddress, folder: str | Path, chosen: Chosen) -> Located:
     path = Path(folder) / chosen.place if chosen.place else Path(folder)
+    copy_of(folder, str(HubAddress(address.repo, address.revision)))
     return Located(path, HubAddress(address.repo, address.revision, chosen.place), Path(folder).name)
 
 

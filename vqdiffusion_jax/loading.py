@@ -35,6 +35,7 @@ from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import VQGAN
 from .sharding import shard
 from .storage.addresses import address_of, check_address, last_name
+from .storage.scratch import as_typed, naming_addresses
 from .text.known_words import KnownWords, read_words
 from .text.tokenizer import Tokenizer
 
@@ -85,6 +86,7 @@ class OpenedModel:
     origin: Origin = Origin()
     known_words: KnownWords | None = None
 
+    @naming_addresses()
     def load(
         self,
         *,
@@ -101,6 +103,7 @@ class OpenedModel:
         return model
 
 
+@naming_addresses()
 def open_model(path: str | Path, **companions: Any) -> OpenedModel:
     """Open a model without its weights.
 
@@ -116,7 +119,7 @@ def open_model(path: str | Path, **companions: Any) -> OpenedModel:
         _check_no_variant(variant, path)
         made = plan_reference(path, **companions)
         for note in made.guesses:
-            logging.warning("%s: %s", path, note)
+            logging.warning("%s: %s", as_typed(str(path)), note)
 
         def read_reference(compute: ComputeConfig, text_compute: ComputeConfig | None, mesh: Mesh | None):
             return _to_devices(made.fill(compute=compute, text_compute=text_compute)[0], mesh)
@@ -198,6 +201,7 @@ def open_and_load(
     return opened, opened.load(compute=compute, mesh=mesh, clip_dtype=clip_dtype)
 
 
+@naming_addresses()
 def load_codec(
     path: str | Path,
     *,
@@ -241,6 +245,7 @@ def load_codec(
     return _checked(_to_devices(codec, None), path)
 
 
+@naming_addresses()
 def load_clip(
     path: str | Path, *, compute: ComputeConfig | None = None, **hub: Any
 ) -> tuple[CLIPTextEncoder | None, CLIPVisionEncoder | None]:
@@ -266,6 +271,7 @@ def load_clip(
     return _checked(_to_devices(text, None), path), _checked(_to_devices(image, None), path)
 
 
+@naming_addresses()
 def convert(checkpoint: str | Path, out: str | Path, *, safetensors: bool = False, **companions: Any) -> Report:
     """Write the model folder ``out`` from any foreign file or folder, in float32, whole or not at all.
 

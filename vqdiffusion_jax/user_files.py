@@ -23,6 +23,7 @@ _KINDS = {
 _MOST_TEXT = 1 << 30
 _MOST_JSON = 1 << 30
 _DEEPEST = 100
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|([\[\]{}])', re.DOTALL)  # and texts, in which they mean nothing
 _MARKS = (  # byte order marks, longest first
     (b"\xff\xfe\x00\x00", "UTF-32"),
     (b"\x00\x00\xfe\xff", "UTF-32"),
@@ -181,6 +182,9 @@ def parse_json(text: str, name: str, *, unique: bool = False) -> Any:
     except RecursionError:
         raise ValueError(f"{name} has values nested more than {_DEEPEST} deep") from None
     except json.JSONDecodeError as error:
+        # Whether the parser gives up before a text that is cut ends, depends on the Python.
+        if _opens_deeper(text[: error.pos], _DEEPEST):
+            raise ValueError(f"{name} has values nested more than {_DEEPEST} deep") from None
         raise ValueError(f"{name} is no JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
     except _Doubled as error:
         raise ValueError(f"{name}: {error}") from error
@@ -218,6 +222,19 @@ def _is_deeper(value: Any, depth: int) -> bool:
             for item in (container.values() if isinstance(container, dict) else container)
         ]
     return bool(level)
+
+
+def _opens_deeper(text: str, depth: int) -> bool:
+    """Return whether the beginning of a JSON text opens more than ``depth`` containers in each other."""
+    if text.count("[") + text.count("{") <= depth:
+        return False
+    open_ = 0
+    for match in _BRACKETS.finditer(text):
+        if match[1]:
+            open_ += 1 if match[1] in "[{" else -1
+            if open_ > depth:
+                return True
+    return False
 
 
 def _irregular(path: str, kind: int) -> OSError:

@@ -76,3 +76,12 @@ def test_what_is_not_there_is_told_with_its_address(command, tmp_path):
     status, _, err = command("--mode=sample", "--prompt=a star", f"--checkpoint={folder}/model", "--out=out")
     assert status == 1 and f"{folder}/model: there is no such object" in err
     assert not Path(tmp_path, "out").exists()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"], indirect=True)
+@pytest.mark.parametrize("mode, config", [("train", "emoji_tiny"), ("train_vqgan", "vqgan_emoji")])
+def test_a_workdir_in_a_bucket_that_is_not_there_is_told_before_data_is_opened(scheme, mode, config, command):
+    told = ("--config.data.root=no-data", f"--workdir={scheme}://no-such-bucket/run")
+    status, out, err = command(f"--mode={mode}", f"--config={config}", *told)
+    assert status == 1 and not out and len(err.splitlines()) == 1
+    assert f"{scheme}://no-such-bucket/run cannot be written to: " in err and "bucket" in err

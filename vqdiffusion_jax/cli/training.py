@@ -10,6 +10,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from ..storage.addresses import address_of
+from ..storage.transfer import Objects
 from .configuration_file import ConfigurationFile
 from .data_account import tell
 from .profile import profiler
@@ -34,11 +36,16 @@ FLAGS = flags.FLAGS
 
 
 def check_flags(example: str) -> None:
-    """Raise ValueError unless --config and --workdir are given; ``example`` is a config file of this mode."""
+    """Raise ValueError unless --config and --workdir are given; ``example`` is a config file of this mode.
+
+    Raises StorageError, before data and weights are opened, for a --workdir in a bucket that takes nothing.
+    """
     if FLAGS.config is None:
         raise ValueError(f"--config is needed, e.g. --config={example}")
     if not FLAGS.workdir:
         raise ValueError("--workdir is needed: a folder for checkpoints, metrics and pictures")
+    if (address := address_of(FLAGS.workdir)) is not None:
+        Objects(address, writing=True).check_writable()
 
 
 def mesh_of(config: Any) -> Any:

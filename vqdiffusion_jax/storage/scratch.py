@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import StorageError
@@ -20,6 +21,7 @@ _PREFIX = f"vqdiffusion-copies-{re.sub(r'[^A-Za-z0-9_.]', '_', platform.node())}
 _lock = threading.Lock()
 _root: Path | None = None
 _owner: int | None = None  # the process that deletes it, which no forked child does
+_kept_copies: dict[str, str] = {}  # folders of other caches -> the addresses that they are copies of
 
 
 def scratch(kind: str, address: str) -> Path:
@@ -34,8 +36,15 @@ def scratch(kind: str, address: str) -> Path:
     return place
 
 
+def copy_of(folder: str | os.PathLike[str], address: str) -> None:
+    """Let ``as_typed`` name an address in place of a folder that another cache keeps of it."""
+    _kept_copies[os.fspath(folder)] = address
+
+
 def as_typed(text: str) -> str:
     """Return a text for people with addresses in place of the copies of them on this machine."""
+    for folder, address in _kept_copies.items():
+        text = text.replace(folder, address)
     if _root is None or str(_root) not in text:
         return text
     return re.sub(rf"{re.escape(str(_root))}/(?:read|written/\d+)/([^/\s]+){_SCHEME}/", r"\1://", text)
@@ -48,6 +57,16 @@ def name_addresses(error: BaseException) -> None:
         for field in ("filename", "filename2"):
             if isinstance(value := getattr(error, field), str | os.PathLike):
                 setattr(error, field, as_typed(os.fspath(value)))
+
+
+@contextlib.contextmanager
+def naming_addresses() -> Iterator[None]:
+    """Put addresses in place of copies into the messages of exceptions that pass; also a decorator."""
+    try:
+        yield
+    except Exception as error:
+        name_addresses(error)
+        raise
 
 
 def check_room(folder: Path, size: int, typed: str) -> None:
