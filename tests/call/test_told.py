@@ -5,6 +5,7 @@ import warnings
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
@@ -32,6 +33,52 @@ def test_settings_of_guidance_without_guidance_are_told(text):
         warnings.simplefilter("error")
         text("a dog", guidance_scale=2.0, num_inference_steps=2, guidance_interval=(0, 3))
         text("a dog", guidance_scale=1.0, num_inference_steps=2)
+
+
+SIZE = preset("tiny_text").codec.image_size
+HALF = np.arange(SIZE)[None].repeat(SIZE, 0) < SIZE // 2
+DARK_STROKES = np.dstack([np.full((SIZE, SIZE), grey, np.uint8) for grey in (200, 0, 0)] + [HALF * np.uint8(255)])
+NOTHING = {
+    "0 and 3": HALF * np.uint8(3),
+    "0 to 100": (HALF * np.linspace(0, 100, SIZE)).astype(np.int64),
+    "16 bits, 0 to 300": HALF * np.uint16(300),
+    "dark strokes": DARK_STROKES,
+    "dark strokes, PIL": Image.fromarray(DARK_STROKES),
+    "bool": np.zeros_like(HALF),
+    "floats": HALF * 0.4,
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_a_mask_that_paints_nothing_is_told(text, name):
+    assert lines_about(text, NOTHING[name]) == [
+        "mask_image paints nothing, so that image comes back as it is; painted is what is lighter than half and visible"
+    ]
+
+
+def test_a_mask_that_paints_everything_or_some_that_paint_nothing_are_told(text):
+    (everything,) = lines_about(text, np.ones_like(HALF))
+    assert everything.startswith("mask_image paints everything, so that nothing of image is kept; painted is")
+    none, whole = lines_about(text, [~HALF, HALF * np.uint8(3), HALF | True], num_images_per_prompt=3)
+    assert none.startswith("mask_image paints nothing in 1 of 3 masks, so that")
+    assert whole.startswith("mask_image paints everything in 1 of 3 masks, so that")
+    one_pixel = np.zeros_like(HALF)
+    one_pixel[0, 0] = True
+    for mask in (HALF, one_pixel, ~one_pixel):
+        assert lines_about(text, mask) == []
+    assert lines_about(text, None, outpaint=(0.25, 0.0, 0.25, 0.0)) == []
+
+
+def test_a_mask_that_paints_nothing_is_a_warning_in_python(text):
+    start = np.zeros((SIZE, SIZE, 3), np.uint8)
+    with pytest.warns(UnusedSettingWarning, match="^mask_image paints nothing, so that image comes back as it is"):
+        text("a dog", image=start, mask_image=NOTHING["0 and 3"], num_inference_steps=2)
+
+
+def lines_about(pipeline, mask, **more):
+    start = np.zeros((SIZE, SIZE, 3), np.uint8)
+    settings = SamplingSettings.of(prompt="a dog", image=start, mask_image=mask, **more)
+    return settle(pipeline.config, pipeline.schedule, pipeline.tokenizer, settings).unused()
 
 
 def no_tokens(texts):

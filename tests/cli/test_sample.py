@@ -83,3 +83,14 @@ def test_flags_of_guidance_without_guidance_are_told(checkpoint, capsys):
         "warning: --guidance_interval changes nothing, as --guidance_scale is 1, which is no guidance; give more than 1"
     )
     assert told in capsys.readouterr().err.splitlines()
+
+
+def test_a_mask_that_paints_nothing_is_told(checkpoint, tmp_path, capsys):
+    model, mapping = checkpoint
+    for name, grey in (("image", 255), ("mask", 100)):
+        Image.new("L", (32, 32), grey).save(tmp_path / f"{name}.png")
+    flags = [f"--image={tmp_path / 'image.png'}", f"--mask_image={tmp_path / 'mask.png'}", "--prompt=a", "--dry_run"]
+    with left_as_it_was():
+        assert run(["main.py", f"--checkpoint={model}", f"--mapping={mapping}", *flags]) == 0
+    told = "warning: --mask_image paints nothing, so that --image comes back as it is; painted is what is lighter"
+    assert sum(line.startswith(told) for line in capsys.readouterr().err.splitlines()) == 1

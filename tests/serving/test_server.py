@@ -125,6 +125,21 @@ def test_openais_client_paints_what_the_mask_leaves_transparent(client, pipeline
     np.testing.assert_array_equal(picture(noised.data[0].b64_json), expected[0])
 
 
+def test_settings_that_change_nothing_are_told_beside_the_pictures(client, pipeline):
+    size = pipeline.config.codec.image_size
+    start = np.zeros((size, 2 * size, 3), np.uint8)
+    margin = np.full((size, 2 * size, 4), 255, np.uint8)
+    margin[:, :2, 3] = 0  # outside the central square
+    extra = {"seed": 1, "num_inference_steps": STEPS, "guidance_scale": 1, "guidance_plausibility": 0.5}
+    answer = client.images.edit(image=("a.png", png(start)), mask=("b.png", png(margin)), prompt="a", extra_body=extra)
+    assert answer.warnings == [
+        "guidance_plausibility changes nothing, as guidance_scale is 1, which is no guidance; give more than 1",
+        "mask paints nothing, so that image comes back as it is; painted is what is transparent, in the central square",
+    ]
+    plain = client.images.generate(prompt="a", extra_body={"num_inference_steps": STEPS})
+    assert getattr(plain, "warnings", None) is None
+
+
 def test_openais_client_lists_the_model_and_is_told_what_is_wrong(client):
     openai = pytest.importorskip("openai")
     assert [one.id for one in client.models.list()] == ["tiny"] and client.models.retrieve("tiny").id == "tiny"

@@ -51,11 +51,15 @@ class Call:
         """Number of the noise draw that the first network call uses; noising a given picture takes one before."""
         return 0 if self.first_timestep is None else 1
 
-    def unused(self, spell: Callable[[str], str] = str) -> list[str]:
-        """Return lines about settings that change nothing: those of guidance, where there is none.
+    def unused(self, spell: Callable[[str], str] = str, *, painted: str = "lighter than half and visible") -> list[str]:
+        """Return lines about settings that change nothing: those of guidance where there is none, and empty masks.
 
-        spell: how fields are written, flags for instance.
+        A mask that paints everything is told as well, since nothing of the picture is kept.
+        spell: how fields are written, flags for instance.  painted: what of a mask is painted, in words.
         """
+        return [*self._unused_guidance(spell), *self._odd_masks(spell, painted)]
+
+    def _unused_guidance(self, spell: Callable[[str], str]) -> list[str]:
         given = [name for name in _OF_GUIDANCE if getattr(self.settings, name) is not None]
         given += ["null"] if self.settings.null != "auto" else []
         if self.guidance.active or not given:
@@ -64,6 +68,21 @@ class Call:
         does = "change" if len(given) > 1 else "changes"
         told = f"{names} {does} nothing, as {{guidance_scale}} is {{value:g}}, which is no guidance; give more than 1"
         return [tell(told, spell, value=self.settings.guidance_scale)]
+
+    def _odd_masks(self, spell: Callable[[str], str], painted: str) -> list[str]:
+        mask = self.given.mask
+        if mask is None or self.settings.mask_image is None:
+            return []
+        lines = []
+        for what, odd, so in (
+            ("nothing", ~mask.any(axis=(1, 2)), "{image} comes back as it is"),
+            ("everything", mask.all(axis=(1, 2)), "nothing of {image} is kept"),
+        ):
+            if odd.any():
+                where = f" in {{count}} of {len(mask)} masks" if len(mask) > 1 else ""
+                told = f"{{mask_image}} paints {what}{where}, so that {so}; painted is what is {{painted}}"
+                lines.append(tell(told, spell, count=int(odd.sum()), painted=painted))
+        return lines
 
 
 _OF_GUIDANCE = ("negative_prompt", "negative_prompt_embeds", "guidance_interval", "guidance_plausibility")

@@ -203,7 +203,7 @@ class Page:
 
     def _note(self, jobs: Sequence[Job]) -> None:
         """Show which settings of the jobs change nothing."""
-        lines = dict.fromkeys(line for job in jobs for line in job.call.unused(label_of))
+        lines = dict.fromkeys(line for job in jobs for line in job.call.unused(label_of, painted="red"))
         self.note.text = " ".join(f"{line}." for line in lines)
 
     def come_back(self) -> None:

@@ -50,11 +50,13 @@ class Asked:
     """The pictures that a request asks for.
 
     fields: of SamplingSettings, flat.  form: one of FORMATS.  names: of settings that the request spelled otherwise.
+    warnings: lines about settings that change nothing.
     """
 
     fields: dict[str, Any]
     form: str = FORMATS[0]
     names: Mapping[str, str] | None = None
+    warnings: tuple[str, ...] = ()
 
     def spell(self, field: str) -> str:
         """Return a setting's name as the request spelled it."""

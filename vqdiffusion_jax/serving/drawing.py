@@ -48,9 +48,12 @@ class Studio:
         """The kind of the model's condition: "text", "class" or "none"."""
         return self.pipeline.config.denoiser.condition
 
-    def pictures_of(self, settings: SamplingSettings) -> list[Picture]:
+    def pictures_of(
+        self, settings: SamplingSettings, settled: Callable[[Call], None] = lambda call: None
+    ) -> list[Picture]:
         """Return the pictures of a request, each with settings of its own.
 
+        settled: takes the call of all of them.
         Raises SettingError for settings that do not fit the model, or take more network calls than are allowed.
         """
         call = self._settled(settings)
@@ -59,6 +62,7 @@ class Studio:
                 "a picture takes {value:,} network calls with these settings of {strategy}; at most {most:,} are made"
             )
             raise SettingError(told, value=len(call.plan), most=self.limits.calls)
+        settled(call)
         together = settings.batch_size or self.limits.max_batch
         whole = call.settings.changed(batch_size=together)
         return [Picture(one, shared_by(one), together) for one in single_pictures(whole)]

@@ -16,6 +16,7 @@ from .errors import ApiError
 from .limits import Limits
 
 IMAGE, MASK = "image", "mask"
+PAINTED = "transparent, in the central square"
 
 
 def start_of(files: Mapping[str, bytes], fields: Mapping[str, Any], size: int, limits: Limits) -> dict[str, Any]:

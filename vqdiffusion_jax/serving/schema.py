@@ -52,7 +52,9 @@ def answers() -> dict[int | str, dict[str, Any]]:
         "recipe": {"type": "object", "description": "The settings that draw this picture again."},
     }
     data = {"type": "array", "items": {"type": "object", "properties": picture}}
-    found = {"type": "object", "properties": {"created": {"type": "integer"}, "data": data}}
+    warnings = {"type": "array", "items": {"type": "string"}, "description": "Settings that change nothing, if any."}
+    parts = {"created": {"type": "integer"}, "data": data, "warnings": warnings}
+    found = {"type": "object", "properties": parts}
     texts = {name: {"type": "string", "nullable": name in ("param",)} for name in ("message", "type", "param", "code")}
     error = {"type": "object", "properties": {"error": {"type": "object", "properties": texts}}}
 

@@ -8,8 +8,10 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from ..call import Call
 from ..errors import SettingError
 from ..exit_status import describe
 from ..pipeline import VQDiffusionPipeline
@@ -17,7 +19,7 @@ from ..web.turns import Turns
 from .asked import Asked, Model, read
 from .batches import Batches, Ending, Full, Picture, Ticket
 from .drawing import Drawn, Studio
-from .edits import start_of
+from .edits import MASK, PAINTED, start_of
 from .errors import ApiError, of_setting
 from .guard import FILES
 from .kept import Kept
@@ -94,7 +96,8 @@ class Service:
                 found = {"b64_json": base64.b64encode(one.png).decode()}
             found |= {"seed": one.seed} | ({} if one.recipe is None else {"recipe": one.recipe})
             data.append(found)
-        return {"created": int(time.time()), "output_format": "png", "data": data}
+        told = {"warnings": list(asked.warnings)} if asked.warnings else {}
+        return {"created": int(time.time()), "output_format": "png", "data": data} | told
 
     def models(self) -> dict[str, Any]:
         """Return the one model, as OpenAI lists models."""
@@ -109,9 +112,14 @@ class Service:
             raise ApiError(f"{subject} is missing; say what to draw", param=subject, code="missing_parameter")
         if "seed" not in asked.fields:
             asked.fields["seed"] = secrets.randbelow(_SEEDS)
-        settings = asked.settings()
+        settings, lines = asked.settings(), list[str]()
+
+        def settled(call: Call) -> None:
+            lines.extend(call.unused(lambda name: MASK if name == "mask_image" else asked.spell(name), painted=PAINTED))
+
         try:
-            return asked, self.studio.pictures_of(settings)
+            pictures = self.studio.pictures_of(settings, settled)
+            return replace(asked, warnings=tuple(lines)), pictures
         except SettingError as error:
             raise of_setting(error, asked.spell) from error
 
