@@ -145,6 +145,48 @@ def test_sheets_and_animations_of_this_package_are_no_samples(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("form", ["gif", "webp"])
+def test_a_still_picture_beside_a_png_of_its_name_is_a_picture(tmp_path, form):
+    still, frames = Image.new("L", (8, 8)), [Image.new("L", (8, 8), grey) for grey in (0, 255)]
+    for name in ("000000", "moving", "mine", "drawn", "cut"):
+        layouts.put(tmp_path / f"{name}.png", layouts.encoded(0))
+        still.save(tmp_path / f"{name}.{form}")
+    layouts.put(tmp_path / "drawn.json", "{}")  # a run wrote it beside its pictures
+    frames[0].save(tmp_path / f"moving.{form}", save_all=True, append_images=frames[1:])
+    (tmp_path / f"cut.{form}").write_bytes((tmp_path / f"moving.{form}").read_bytes()[:20])
+    source = opened("folder", tmp_path)
+    kept = [
+        f"cut.{form}",
+        "cut.png",
+        "drawn.png",
+        f"mine.{form}",
+        "mine.png",
+        "moving.png",
+    ]  # what is cut is told later
+    assert ids(source) == sorted(["000000.png", *kept])
+    assert {reason: sorted(names) for reason, (_, names) in left_out(source.account).items()} == {
+        "an animation beside a picture of the same name": [f"moving.{form}"],
+        "a still animation that a run wrote beside its picture": [f"000000.{form}", f"drawn.{form}"],
+        "beside a picture but not read, .json": ["drawn.json"],
+    }
+
+
+@pytest.mark.parametrize("given", ["run", "run/samples"])
+def test_sheets_that_training_wrote_are_no_samples(tmp_path, given):
+    run = tmp_path / "run"
+    for name in ("samples/00000100.png", "samples/00000200.png", "samples/mine.png", "samples/000001.png"):
+        layouts.put(run / name, layouts.encoded(0))
+    begin = "" if given.endswith("samples") else "samples/"
+    everything = [f"{begin}{name}.png" for name in ("000001", "00000100", "00000200", "mine")]
+    assert ids(opened("folder", tmp_path / given)) == everything  # numbers of eight digits alone say nothing
+    for name in ("config.json", "metrics.jsonl"):
+        layouts.put(run / name, "{}")
+    source = opened("folder", tmp_path / given)
+    assert ids(source) == [everything[0], everything[-1]]
+    names = [f"{begin}00000100.png", f"{begin}00000200.png"]
+    assert sorted(left_out(source.account)["a sheet of pictures that training wrote"][1]) == names
+
+
 @pytest.mark.parametrize("kind", ["file", "pipe"])
 def test_a_root_that_is_no_folder_is_refused(tmp_path, kind):
     root = tmp_path / "root"

@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError, shown
-from ..pictures import EXTENSIONS, UNREAD_EXTENSIONS
-from ..user_files import open_regular
+from ..pictures import EXTENSIONS, UNREAD_EXTENSIONS, moves
 from .account import Account
 from .splits import splits_in
 
@@ -23,9 +22,10 @@ _FOREIGN = frozenset(
 )
 # The writer of samples puts a sheet of a run's pictures, and --mode=inspect a sheet of examples, beside pictures.
 _SHEET = re.compile(r"(?:grid-\d{6,}|contact-sheet(?:-\w+)?)\.png")
-
-
+_OWN_SHEET = re.compile(rf"{_SHEET.pattern}|\d{{8,}}\.png")
+_SHEET_OF_TRAINING = re.compile(r"\d{8,}\.png")  # in the folder samples of a run, by the number of steps
 _ANIMATIONS = (".gif", "webp")  # the ends of names of animations that it writes with --return_trajectory
+_RUN_WROTE = re.compile(r"\d{6,}")  # their names, and of the pictures; others have a recipe beside them
 
 
 def is_foreign(name: str) -> bool:
@@ -63,7 +63,7 @@ def picture_files(
                 others.append(entry)
             elif _is_regular(entry, folder, root, account, links_out):
                 names.append(name)
-        if names and any(name[-4:].lower() in _ANIMATIONS or _SHEET.fullmatch(name) for name in names):
+        if names and any(name[-4:].lower() in _ANIMATIONS or _OWN_SHEET.fullmatch(name) for name in names):
             names = _without_own_files(names, root, folder, account)
         found += [folder + name for name in names]
         if others:
@@ -175,29 +175,35 @@ def _is_regular(entry: os.DirEntry[str], folder: str, root: Path, account: Accou
 
 def _without_own_files(names: list[str], root: Path, folder: str, account: Account) -> list[str]:
     """Return the names without sheets of pictures, and without animations beside a PNG of the same name."""
+    here = os.path.join(root, folder)
+    of_a_run = _is_of_a_run(here)
     stems = {os.path.splitext(name)[0] for name in names if name.lower().endswith(".png")}
     kept = []
     for name in names:
         stem, ending = os.path.splitext(name)
         if _SHEET.fullmatch(name):
             account.left_out("a sheet of pictures that was written beside them", folder + name)
-        elif ending[-4:].lower() in _ANIMATIONS and stem in stems and _is_animation(os.path.join(root, folder, name)):
-            account.left_out("an animation beside a picture of the same name", folder + name)
+        elif of_a_run and _SHEET_OF_TRAINING.fullmatch(name):
+            account.left_out("a sheet of pictures that training wrote", folder + name)
+        elif ending[-4:].lower() in _ANIMATIONS and stem in stems:
+            if moves(os.path.join(here, name)):
+                account.left_out("an animation beside a picture of the same name", folder + name)
+            elif _RUN_WROTE.fullmatch(stem) or os.path.exists(os.path.join(here, f"{stem}.json")):
+                account.left_out("a still animation that a run wrote beside its picture", folder + name)
+            else:
+                kept.append(name)
         else:
             kept.append(name)
     return kept
 
 
-def _is_animation(path: str) -> bool:
-    """Return True for a GIF, and for a WebP file whose header says that it moves."""
-    if path[-4:].lower() == ".gif":
-        return True
-    try:
-        with open_regular(path) as file:
-            head = file.read(21)
-    except OSError:  # told by whoever reads it
-        return False
-    return head[:4] + head[8:16] == b"RIFFWEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
+def _is_of_a_run(folder: str) -> bool:
+    """Return True for the folder in which a training run puts sheets of what it has learned."""
+    folder = os.path.realpath(folder)
+    run = os.path.dirname(folder)
+    return os.path.basename(folder) == "samples" and all(
+        os.path.exists(os.path.join(run, name)) for name in ("config.json", "metrics.jsonl")
+    )
 
 
 def _name_others(

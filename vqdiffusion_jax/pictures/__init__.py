@@ -1,5 +1,6 @@
 """Pictures and masks, as every door takes them: bytes of files, PIL pictures and arrays."""
 
+from .animation import moves
 from .background import WHITE, Colour, colour_of, on_white
 from .decode import MOST_FILE_BYTES, MOST_PIXELS, decode, in_rgb
 from .fit import fit_mask, fit_picture, open_picture
@@ -18,6 +19,7 @@ __all__ = [
     "fit_mask",
     "fit_picture",
     "in_rgb",
+    "moves",
     "on_white",
     "open_picture",
     "painted",

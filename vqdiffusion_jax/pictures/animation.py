@@ -7,10 +7,24 @@ from __future__ import annotations
 
 from PIL import Image
 
+from ..user_files import open_regular
+from .quiet import silence
+
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
+_OF_FRAMES = ("GIF", "WEBP")
 _FLAGS = 20  # the place of the flags in the header of an extended WebP file
 _ANIMATED, _ALPHA = 0x02, 0x10
+
+
+def moves(path: str) -> bool:
+    """Return True for a GIF or WebP file of more than one frame; False for one that cannot be read."""
+    silence()
+    try:
+        with open_regular(path) as file, Image.open(file, formats=_OF_FRAMES) as picture:
+            return bool(getattr(picture, "is_animated", False))
+    except Exception:  # Pillow's parsers raise whatever they trip over; whoever decodes the file tells the reason
+        return False
 
 
 def told_transparent(data: bytes) -> bytes:

@@ -15,7 +15,7 @@ from .depth import Range, is_deep, range_of
 from .formats import name_of_format, readable_formats, refusal
 from .orientation import orientation_of_file, orientation_of_given, upright
 from .quiet import silence
-from .tiff_tags import first_directory
+from .tiff_tags import first_directory, is_thumbnail, with_whole_page_first
 
 MOST_FILE_BYTES = 2**28
 MOST_PIXELS = 2**27  # of a file: 134 million
@@ -32,8 +32,8 @@ _BYTES_OF_DECODER = {"WEBP": 12, "AVIF": 12, "TIFF": 4}  # a pixel, beside the p
 def decode(data: bytes, background: Colour | None = WHITE, *, most_pixels: int = MOST_PIXELS) -> Image.Image:
     """Return the picture in a file's bytes: upright, in RGB of 8 bits, composed on ``background``.
 
-    Of an animation the first frame, transparent where it covers nothing.  Samples of more bits are scaled (see
-    ``depth``).  A picture of more than 2**26 pixels has half its width and height.
+    Of an animation the first frame, transparent where it covers nothing; of TIFF the first page that is no thumbnail.
+    Samples of more bits are scaled (see ``depth``).  A picture of more than 2**26 pixels has half its width and height.
     background: None keeps transparency, in a picture of mode RGBA.
     Raises PictureError, with the reason, for any other file, and for one of more than ``most_pixels``.
     """
@@ -41,7 +41,7 @@ def decode(data: bytes, background: Colour | None = WHITE, *, most_pixels: int =
         raise PictureError(f"it has {len(data):,} bytes; at most {MOST_FILE_BYTES:,} are read, so make it smaller")
     silence()
     try:
-        picture, factor = _opened(told_transparent(data), most_pixels)
+        picture, factor = _opened(with_whole_page_first(told_transparent(data)), most_pixels)
         box = covered(picture)
         picture.load()
         flat = _in_eight_bits(picture, background, factor, box)
@@ -102,6 +102,8 @@ def _opened(data: bytes, most_pixels: int) -> tuple[Image.Image, int]:
     """Return the picture with its header read, and the factor by which it is to be reduced once it is loaded."""
     if any(entry.count > _MOST_TIFF_VALUES and entry.kind not in _TEXT_OR_BYTES for entry in first_directory(data)):
         raise PictureError(f"it is TIFF with more than {_MOST_TIFF_VALUES:,} values of a tag; save it in larger tiles")
+    if is_thumbnail(data):
+        raise PictureError("it is TIFF whose pages are all thumbnails; save the whole picture, as its first page")
     try:
         picture = Image.open(BytesIO(data), formats=readable_formats())
     except Image.UnidentifiedImageError as error:
