@@ -8,7 +8,11 @@ from PIL import Image
 
 from tests.cli.test_help import said  # noqa: F401  (a fixture)
 from tests.data import layouts
-from vqdiffusion_jax.data import inspection
+from tests.networks import random_network
+from vqdiffusion_jax import preset
+from vqdiffusion_jax.data import cache_writer, inspection
+from vqdiffusion_jax.loading import write_folder
+from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
 pytest.importorskip("grain")  # which defines flags of its own; the fixture would forget them if a test imported it
 
@@ -17,8 +21,20 @@ from vqdiffusion_jax.training.config_dict import train_config_dict
 
 
 def get_config():
-    return train_config_dict(model="{model}", train_text_encoder={text}, data=dict({data}), batch_size=4, steps=1)
+    data = dict({data})
+    return train_config_dict(model="{model}", train_text_encoder={text}, data=data, batch_size=4, steps=1, workers=0)
 """
+CODEC = """\
+from ml_collections import ConfigDict
+
+from vqdiffusion_jax import preset
+from vqdiffusion_jax.config import to_dict
+
+
+def get_config():
+    return ConfigDict(dict(codec=to_dict(preset("tiny_text").codec), data=dict(cache="tokens")))
+"""
+NEEDS = {"parquet": "pyarrow", "tfds": "tensorflow_datasets"}
 LEFT_OUT = """\
 assets: of no split
 test: of the test split
@@ -50,7 +66,8 @@ def everything(root):
         os.symlink(target, train / name)
     for name in ("grid-000000.png", "nocaption.PNG"):
         layouts.put(train / name, layouts.encoded(0))
-    layouts.put(train / "000.gif", layouts.encoded(0, "GIF"))
+    frames = [Image.new("L", (8, 8), grey) for grey in (0, 255)]
+    frames[0].save(train / "000.gif", save_all=True, append_images=frames[1:])
     for name in ("._000.png", "Thumbs.db", "__MACOSX/0.png", ".ipynb_checkpoints/0.png", "phone.heic", "notes.md"):
         layouts.put(train / name, b"x")
     (train / "empty").mkdir()
@@ -99,13 +116,85 @@ def test_tokens_are_shown_where_a_codec_is_at_hand(said, tmp_path):  # noqa: F81
         assert shown.width > 3 * 2 * 128
 
 
-@pytest.mark.parametrize("source", ["coco", "cub200", "ffhq", "imagenet", "npz", "tar_shards", "parquet"])
+@pytest.fixture
+def cache(said, tmp_path, monkeypatch):  # noqa: F811
+    """A cache of the training examples of the folder ``everything``, of any tokens, beside the model that it is for."""
+    pytest.importorskip("array_record")
+    codec = preset("tiny_text").codec
+    some = np.random.default_rng(0).integers(0, codec.num_codes, (99, codec.grid[0] * codec.grid[1]))
+    # Compiling the encoder would take longer than all else here.
+    monkeypatch.setattr(cache_writer, "_encoder", lambda codec, seed: lambda images, *_: some[: len(images)])
+    root = everything(tmp_path / "data")
+    write_folder(tmp_path / "model", random_network(VQDiffusionModel, preset("tiny_text")), None)
+    given = config(tmp_path, f"source='folder', root={str(root)!r}", "tiny_text", False)
+    model, out = f"--checkpoint={tmp_path / 'model'}", f"--out={tmp_path / 'cache'}"
+    status, _, errors = said("--mode=tokenize", given, model, out, "--split=train", "--crops=2", "--batch_size=2")
+    assert status == 0, errors
+    return tmp_path / "cache"
+
+
+def test_a_token_cache(said, tmp_path, cache):  # noqa: F811
+    given = config(tmp_path, f"cache={str(cache)!r}", "tiny_text", False)
+    status, printed, errors = said("--mode=inspect", given, f"--out={tmp_path / 'out'}")
+    assert (status, errors) == (0, "")
+    assert "\ntrain      6 examples, token cache " in printed and "\n  captions " in printed
+    assert " codes, 2 crops a picture" in printed and "note     made of folder;" in printed
+    assert "--codec or --checkpoint shows them\n" in printed and "validation: " in printed
+    assert not (tmp_path / "out" / "contact-sheet.png").exists()
+    rows = [row.split("\t") for row in (tmp_path / "out" / "left-out.txt").read_text().splitlines()]
+    assert {name for _, _, name in rows} == {"empty.png", "text.png", "cut.png", r"\xff.png", "nocaption.PNG"}
+    assert ["train", "without a caption", "nocaption.PNG"] in rows
+
+    # Decoded, they show what was tokenized.
+    sheet = tmp_path / "sheet.png"
+    model = f"--checkpoint={tmp_path / 'model'}"
+    status, printed, errors = said("--mode=inspect", given, model, f"--out={sheet}", "--split=train")
+    assert (status, errors) == (0, "") and "shows them" not in printed
+    with Image.open(sheet) as shown:
+        assert shown.width == 4 * (128 + 8) + 8
+
+    # Another codec than the one that made it is refused.
+    write_folder(tmp_path / "other", random_network(VQDiffusionModel, preset("tiny_text"), seed=1), None)
+    status, _, errors = said("--mode=inspect", given, f"--checkpoint={tmp_path / 'other'}", f"--out={tmp_path / 'o'}")
+    assert status == 1 and errors.count("\n") == 1 and "made by a codec with other weights" in errors
+
+    # What is left out of a shard is told to be unknown where its list is lost, and a damaged list is one line.
+    (left_out,) = (cache / "train").glob("0*.json")
+    left_out.write_text("[]")
+    status, _, errors = said("--mode=inspect", given, f"--out={tmp_path / 'o'}")
+    assert status == 1 and errors.count("\n") == 1 and "copy the cache again" in errors
+    left_out.unlink()
+    status, printed, errors = said("--mode=inspect", given, f"--out={tmp_path / 'o'}")
+    assert (status, errors) == (0, "") and f"note     {left_out.name} is missing" in printed
+
+
+def test_a_codec_is_not_inspected_on_tokens(said, tmp_path):  # noqa: F811
+    (tmp_path / "codec.py").write_text(CODEC)
+    status, _, errors = said("--mode=inspect", f"--config={tmp_path / 'codec.py'}", f"--out={tmp_path / 'out'}")
+    assert status == 1 and errors.count("\n") == 1 and "a codec is trained on pictures" in errors
+
+
+def test_the_background_is_that_of_training(said, tmp_path):  # noqa: F811
+    clear = np.zeros((64, 64, 4), np.uint8)
+    for number in range(2):
+        layouts.put(tmp_path / "data" / f"{number}.txt", "nothing")
+        Image.fromarray(clear).save(tmp_path / "data" / f"{number}.png")
+    given = config(tmp_path, f"source='folder', root={str(tmp_path / 'data')!r}, background='#ff0000'")
+    status, _, errors = said("--mode=inspect", given, f"--out={tmp_path / 'sheet.png'}", "--split=train")
+    assert (status, errors) == (0, "")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.getpixel((70, 70)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("source", ["tfds", "coco", "cub200", "ffhq", "imagenet", "npz", "tar_shards", "parquet"])
 def test_every_source(said, tmp_path, source):  # noqa: F811
-    if source == "parquet":
-        pytest.importorskip("pyarrow")
+    if source in NEEDS:
+        pytest.importorskip(NEEDS[source])
     root = layouts.folder(tmp_path / "ffhq", 3, False) if source == "ffhq" else getattr(layouts, source)(tmp_path / "d")
     model = {"ffhq": "tiny_unconditional", "imagenet": "tiny_class"}.get(source, "emoji")
-    given = config(tmp_path, f"source={source!r}, root={str(root)!r}", model, text=model == "emoji")
+    options = "name='tiny:1.0.0', caption_field='text'" if source == "tfds" else ""
+    data = f"source={source!r}, root={str(root)!r}, options=dict({options})"
+    given = config(tmp_path, data, model, text=model == "emoji")
     status, printed, errors = said("--mode=inspect", given, f"--out={tmp_path / 'out'}")
     assert status == 0 and " examples, " in printed, errors
     assert (tmp_path / "out" / "contact-sheet.png").exists()

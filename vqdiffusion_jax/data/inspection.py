@@ -14,14 +14,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..config import ModelConfig, VQGANConfig
 from ..errors import BrokenRecord, MissingCaption, printable, shortened
+from ..pictures import colour_of
 from ..text.tokenizer import Tokenizer
 from .account import Account, account_of
 from .captions import captions_in
 from .config import DataConfig
-from .examples import PictureExamples, decoded, read_record, tokenizer_config
+from .examples import CachedExamples, PictureExamples, decoded, read_record, tokenizer_config
 from .loader import Batches
 from .records import Source
 from .summary import classes_of
+from .token_cache import TokenCache
 
 WIDTH, HEIGHT = 80, 40  # of a screen, in characters, where there is none
 _REASON_WIDTH = 46
@@ -42,7 +44,7 @@ class Inspection:
 
     examples: of the split.  read: of these, the ones that were looked at.  captions: the number of captions of each
     example that was read and has any.  sizes: (width, height) of each picture.  account: what is left out, with the
-    examples that cannot be used.
+    examples that cannot be used.  tokens: those of a token cache in words.
     """
 
     where: str
@@ -53,6 +55,7 @@ class Inspection:
     account: Account
     captions: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    tokens: str = ""
 
 
 def inspect(
@@ -65,7 +68,7 @@ def inspect(
     found = Inspection(
         f"{config.source} at {config.root}", split, len(source), len(indices), classes_of(source), account
     )
-    examples = PictureExamples(source, model, missing_captions=config.missing_captions)
+    examples = _examples(source, config, model)
 
     def look(index: int) -> tuple[tuple[int, int] | None, int, BrokenRecord | None]:
         try:
@@ -82,17 +85,18 @@ def inspect(
     with ThreadPoolExecutor(_THREADS) as pool:
         for size, count, error in pool.map(look, indices):
             if error is not None:
-                kind = "without a caption" if isinstance(error, MissingCaption) else _kind(error.reason)
-                account.left_out(kind, f"{error.name}")
+                account.left_out(kind_of(error), f"{error.name}")
             elif size is not None:
                 found.sizes.append(size)
                 found.captions.append(count)
     return found
 
 
-def _kind(reason: str) -> str:
-    """Return what is common to the reasons of a kind: all before a value."""
-    return _UNUSABLE + shortened(reason.partition(":")[2].strip() or reason, 120)
+def kind_of(error: BrokenRecord) -> str:
+    """Return the reason why an example cannot be used, the same for all of a kind."""
+    if isinstance(error, MissingCaption):
+        return "without a caption"
+    return _UNUSABLE + shortened(error.reason.partition(":")[2].strip() or error.reason, 120)
 
 
 def table(found: Sequence[Inspection], files: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
@@ -158,6 +162,8 @@ def _facts(one: Inspection) -> list[str]:
         areas = sorted(one.sizes, key=lambda size: size[0] * size[1])
         sides = " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in (areas[0], areas[-1])))
         rows.append(f"{'  pixels':<11}{sides}")
+    if one.tokens:
+        rows.append(f"{'  tokens':<11}{one.tokens}")
     return rows
 
 
@@ -192,19 +198,17 @@ def all_left_out(found: Sequence[Inspection]) -> str:
 
 
 def first_batch(
-    source: Source, config: DataConfig, model: ModelConfig | VQGANConfig, *, seed: int, count: int = 16
+    source: Source | TokenCache, config: DataConfig, model: ModelConfig | VQGANConfig, *, seed: int, count: int = 16
 ) -> list[tuple[np.ndarray, str]]:
-    """Return the first examples of training as the model sees them: (size, size, 3) uint8, and the caption or label.
+    """Return the first examples of training as the model sees them, each with its caption or label.
 
+    They are (size, size, 3) uint8, or of a token cache (length,) int32.
     Raises DataError if too many are broken.
     """
     is_text = isinstance(model, ModelConfig) and model.denoiser.condition == "text"
     tokenizer = Tokenizer(tokenizer_config(model)) if isinstance(model, ModelConfig) and is_text else None
-    examples = PictureExamples(
-        source, model, drop_rate=config.drop_rate, missing_captions=config.missing_captions, tokenizer=tokenizer
-    )
     batches = Batches(
-        examples,
+        _examples(source, config, model, drop_rate=config.drop_rate, tokenizer=tokenizer),
         shuffle=True,
         batch_size=min(count, len(source)),
         seed=seed,
@@ -212,11 +216,40 @@ def first_batch(
         max_broken=max(config.max_broken, len(source)),
     )
     batch = batches[0]
-    return [(picture, _told(source, model, tokenizer, batch, row)) for row, picture in enumerate(batch["images"])]
+    shown = batch["tokens" if isinstance(source, TokenCache) else "images"]
+    return [(one, _told(source, model, tokenizer, batch, row)) for row, one in enumerate(shown)]
+
+
+def _examples(
+    source: Source | TokenCache,
+    config: DataConfig,
+    model: ModelConfig | VQGANConfig,
+    *,
+    drop_rate: float = 0.0,
+    tokenizer: Tokenizer | None = None,
+) -> PictureExamples | CachedExamples:
+    """Return the examples as training makes them."""
+    missing = config.missing_captions
+    if isinstance(source, TokenCache):
+        assert isinstance(model, ModelConfig)  # a codec is not trained on tokens
+        return CachedExamples(source, model, drop_rate=drop_rate, missing_captions=missing)
+    background = colour_of(config.background)
+    return PictureExamples(
+        source,
+        model,
+        drop_rate=drop_rate,
+        missing_captions=missing,
+        tokenizer=tokenizer,
+        background=background,
+    )
 
 
 def _told(
-    source: Source, model: ModelConfig | VQGANConfig, tokenizer: Tokenizer | None, batch: dict[str, Any], row: int
+    source: Source | TokenCache,
+    model: ModelConfig | VQGANConfig,
+    tokenizer: Tokenizer | None,
+    batch: dict[str, Any],
+    row: int,
 ) -> str:
     """Return the condition of a row of a batch as text."""
     if tokenizer is not None:
