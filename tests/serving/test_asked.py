@@ -71,7 +71,7 @@ def test_openais_fields_and_ours():
         ({"guidance_interval": [1]}, "guidance_interval", "2 values"),
         ({"timesteps": [1] * 2000}, "timesteps", "2,000 values; give at most 1024"),
         ({"top_k": 3, "truncation_rate": 0.5}, "truncation_rate", "both given"),
-        ({"tokens_per_call": 4}, "tokens_per_call", "goes with strategy="),
+        ({"strategy": "posterior", "tokens_per_call": 4}, "tokens_per_call", "goes with strategy="),
         ({"strategy": "puriy"}, "strategy", "must be one of posterior"),
         ({"image": "/etc/passwd"}, "image", "a file of /v1/images/edits"),
         ({"mask_image": "/etc/passwd"}, "mask_image", "/v1/images/edits"),

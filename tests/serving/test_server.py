@@ -184,6 +184,7 @@ def test_a_request_may_name_its_batch_and_without_a_seed_each_is_another(api, pi
         ({"prompt": None}, 400, "prompt", "prompt is missing; say what to draw"),
         ({"class_labels": 3}, 400, "class_labels", "this model is conditioned on text"),
         ({"num_inference_steps": 10_000}, 400, "num_inference_steps", "num_inference_steps is 10000"),
+        ({"tokens_per_call": 4}, 400, "tokens_per_call", "tokens_per_call goes with strategy="),
         ({"n": 2, "seed": [1, 2, 3]}, 400, "seed", "seed holds 3 seeds for 2 pictures"),
     ],
 )
