@@ -90,10 +90,12 @@ def load_class(
             f"{where} is {name!r}, which cannot be imported ({one_line(failure)}); "
             "give package.module:Class, where Python finds it (for instance with PYTHONPATH=.)"
         ) from failure
-    missing = [method for method in methods if not hasattr(cls, method)]
-    if not isinstance(cls, type) or missing:
-        lacks = f"it has no {' and no '.join(missing)}" if missing else "it is no class"
-        raise error(f"{where} is {name!r}, which is no {kind}: {lacks}; see {see}")
+    if not isinstance(cls, type):
+        raise error(f"{where} is {name!r}, which is no {kind}: it is no class; see {see}")
+    # Not by hasattr: any class has the __call__ of its metaclass, which makes instances.
+    own = {method: value for base in reversed(cls.__mro__) for method, value in vars(base).items()}
+    if missing := [method for method in methods if own.get(method) is None]:
+        raise error(f"{where} is {name!r}, which is no {kind}: it has no {' and no '.join(missing)}; see {see}")
     return cls
 
 

@@ -58,6 +58,14 @@ class AllTokens:
     def __call__(self, log_x0, x0, x_t, t, pt):
         nats = -jnp.take_along_axis(log_x0, x0[..., None], axis=-1)[..., 0]
         return Terms(loss=self.weight * nats.mean(), nats=nats.sum(-1))
+
+
+class Uncalled:
+    def __init__(self, schedule):
+        self.timesteps = schedule.num_timesteps
+
+    def timestep_probabilities(self, losses):
+        return jnp.full(self.timesteps, 1 / self.timesteps)
 """
 
 
@@ -171,6 +179,14 @@ def test_trust_takes_classes(own):
 def test_mistakes_are_one_line(own, schedule, message):
     config = train_config(table_of(schedule, {}))
     with pytest.raises(ConfigError, match=message) as caught:
+        make_step(config, make_mesh(devices=jax.devices()[:1]))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_objective_that_cannot_be_called_is_told(own):
+    """A class of any kind can be called itself, to make an instance; that does not count."""
+    config = train_config(table_of({}, {"name": "own_noise:Uncalled"}))
+    with pytest.raises(ConfigError, match="'own_noise:Uncalled', which is no .*: it has no __call__; see ") as caught:
         make_step(config, make_mesh(devices=jax.devices()[:1]))
     assert "\n" not in str(caught.value)
 
