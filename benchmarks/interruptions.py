@@ -303,10 +303,10 @@ def _vanish(bench: Bench, run: Run, moments: random.Random) -> list[str]:
     run.workdir.rename(elsewhere)
     run.process.wait()
     faults = []
-    if run.workdir.exists():  # a save that was under way may leave an unfinished one
-        faults = [
-            f"a new folder holds {path.name}" for path in run.workdir.glob("checkpoints/*") if path.name.isdigit()
-        ]
+    if run.workdir.exists():  # a save that was under way makes it anew, which must be told
+        told = "a new folder of its name is in the way" in run.said()
+        whole = [path.name for path in run.workdir.glob("checkpoints/*") if path.name.isdigit()]
+        faults = [f"a new folder holds {name}, which is not told" for name in whole if not told]
         shutil.rmtree(run.workdir)
     elsewhere.rename(run.workdir)
     return faults

@@ -49,5 +49,8 @@ def test_a_folder_that_is_gone_is_told(tmp_path):
     with lock(folder) as held:
         held.check()
         shutil.rmtree(folder)
-        with pytest.raises(DataError, match="run is gone: it was deleted, moved or unmounted"):
+        with pytest.raises(DataError, match="run is gone: it was deleted, moved or unmounted.* run; put it back"):
+            held.check()
+        folder.mkdir()
+        with pytest.raises(DataError, match="run is gone: .* run; a new folder of its name is in the way, .*; put it"):
             held.check()

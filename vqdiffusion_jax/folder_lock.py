@@ -40,8 +40,10 @@ class FolderLock:
     def check(self) -> None:
         """Raise the error if the folder has been deleted, moved away or replaced since."""
         if self._file is not None and not self._path.exists():
+            anew = "a new folder of its name is in the way, which may hold what was being written; "
             raise self._error(
                 f"{self._folder} is gone: it was deleted, moved or unmounted during the run; "
+                f"{anew if self._folder.exists() else ''}"
                 "put it back and start again, the run goes on from its last checkpoint"
             )
 

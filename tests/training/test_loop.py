@@ -254,6 +254,20 @@ def test_a_folder_that_vanishes_ends_the_run(tmp_path, how):
         assert TrainingCheckpoints(tmp_path / "elsewhere" / "checkpoints").steps() == [2]
 
 
+def test_a_checkpoint_in_a_folder_made_anew_is_told(tmp_path, monkeypatch):
+    folder, save = tmp_path / "run", TrainingCheckpoints.save
+
+    def late(self, step, *arguments, **options):
+        if step == 4:  # it vanishes after the last look at it
+            folder.rename(tmp_path / "elsewhere")
+        save(self, step, *arguments, **options)
+
+    monkeypatch.setattr(TrainingCheckpoints, "save", late)
+    with pytest.raises(CheckpointError, match="run is gone: .*; a new folder of its name is in the way"):
+        run(folder)
+    assert (folder / "checkpoints" / "4").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_that_is_ignored_from_the_start_stays_ignored(number):
     before = signal.signal(number, signal.SIG_IGN)

@@ -148,12 +148,21 @@ def _train(
         if profile is not None:
             opened.callback(profile.close)
 
+        def look_for_folder() -> None:
+            try:
+                lock.check()
+            except CheckpointError:
+                with suppress(CheckpointError):
+                    checkpoints.wait()  # a save under way makes the folder anew, of which the error then tells
+                lock.check()
+                raise
+
         def save(done: int, position: dict[str, Any], score: float | None = None, *, again: bool = False) -> None:
             nonlocal told
             place.wait()
             accumulated = accumulator.state()  # which checks every step: a state that went wrong is never saved
             position = {**position, _ACCUMULATED: accumulated, _TRAINED_WITH: trained_with}
-            lock.check()  # as late as can be: a save makes the folder anew
+            look_for_folder()  # as late as can be: a save makes the folder anew
             checkpoints.save(done, state, position, score=score, again=again)
             if not told:  # only now a checkpoint is of this configuration
                 write_config(workdir, trained_with["config"])
@@ -179,7 +188,7 @@ def _train(
             last = done == config.steps
             stopped = asked_to_stop(done) and not last
             if due(done, config.watch.log_every) or last:
-                lock.check()
+                look_for_folder()
                 record = accumulator.flush() | throughput.read(done)
                 writer.write(done, record | task.record(state))
                 log(console_line(done, config.steps, record))
