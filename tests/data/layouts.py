@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.pictures.files import exif
+
 SIZES = ((20, 24), (31, 17), (16, 16), (40, 22))  # width, height
 
 
@@ -21,9 +23,9 @@ def pixels(number: int, size=None) -> np.ndarray:
     ).astype(np.uint8)
 
 
-def encoded(number: int, kind: str = "PNG") -> bytes:
+def encoded(number: int, kind: str = "PNG", **options) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels(number)).save(file, kind)
+    Image.fromarray(pixels(number)).save(file, kind, **options)
     return file.getvalue()
 
 
@@ -153,7 +155,8 @@ def tfds(root: Path) -> Path:
     writer = ArrayRecordWriter(str(folder / "tiny-train.array_record-00000-of-00001"), "group_size:1")
     for i in range(5):
         example = tf_example_pb2.Example()
-        example.features.feature["image"].bytes_list.value.append(encoded(i) if i != 4 else b"no picture")
+        picture = encoded(i, exif=exif(6)) if i == 3 else encoded(i) if i != 4 else b"no picture"
+        example.features.feature["image"].bytes_list.value.append(picture)
         example.features.feature["label"].int64_list.value.append(i % 3)
         example.features.feature["text"].bytes_list.value.append(f"TFDS {i}".encode())
         writer.write(example.SerializeToString())

@@ -11,7 +11,7 @@ from vqdiffusion_jax.config import from_dict
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.data.transforms import decode
-from vqdiffusion_jax.errors import BrokenRecord, ConfigError, DataError
+from vqdiffusion_jax.errors import BrokenRecord, ConfigError, DataError, PictureError
 
 
 def opened(source, root, split="train", **fields):
@@ -213,10 +213,12 @@ def test_tfds(tmp_path):
     source = opened("tfds", root, options=options)
     record = pickle.loads(pickle.dumps(source))[2]
     assert len(source) == 5 and source.num_classes == 3 and record["captions"] == ["TFDS 2"] and record["label"] == 2
-    np.testing.assert_array_equal(record["image"], layouts.pixels(2))
+    np.testing.assert_array_equal(decode(record["image"]), layouts.pixels(2))
     assert len(opened("tfds", root, "validation", options=options)) == 2
-    with pytest.raises(BrokenRecord, match="TFDS cannot read it"):
-        source[4]
+    with pytest.raises(PictureError, match="it is no picture"):
+        decode(source[4]["image"])
+    turned = decode(source[3]["image"])  # upright, as from every other source
+    np.testing.assert_array_equal(turned, np.rot90(layouts.pixels(3), -1))
     refused("tfds", root, "TFDS cannot open nope", options={"name": "nope"})
     refused("tfds", root, "tiny has no feature words; it has", options={"name": "tiny", "caption_field": "words"})
     refused("tfds", root, "the option name is needed")

@@ -43,7 +43,13 @@ class Tfds:
         self._fields = {"image": image_field, "captions": caption_field, "label": label_field}
         try:
             builder = tfds.builder(name, data_dir=root)
-            self._source = builder.as_data_source(split=train_split if split == "train" else validation_split)
+            # The bytes of pictures, which are then decoded as those of every other source are.
+            features = builder.info.features
+            is_file = image_field in features and isinstance(features[image_field], tfds.features.Image)
+            self._source = builder.as_data_source(
+                split=train_split if split == "train" else validation_split,
+                decoders={image_field: tfds.decode.SkipDecoding()} if is_file else None,
+            )
         except Exception as error:  # TFDS raises a class of its own for each thing that can be missing
             reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
             raise DataError(f"TFDS cannot open {name} below {root} ({type(error).__name__}: {reason})") from error
@@ -59,11 +65,11 @@ class Tfds:
     def __getitem__(self, index: int) -> Record:
         name = f"{self._name}[{index}]"
         try:
-            example = self._source[index]  # TFDS decodes the image here
+            example = self._source[index]
         except Exception as error:  # its decoders raise errors of many classes
             raise BrokenRecord(name, f"TFDS cannot read it: {error or type(error).__name__}") from error
-        image = np.asarray(example[self._fields["image"]])
-        record = Record(id=name, image=np.repeat(image, 3, -1) if image.shape[-1] == 1 else image)
+        image = example[self._fields["image"]]
+        record = Record(id=name, image=image if isinstance(image, bytes) else np.asarray(image))
         if field := self._fields["captions"]:
             record["captions"] = captions_of_rows([field_of(example, field)], name)
         if field := self._fields["label"]:
