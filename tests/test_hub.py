@@ -1,5 +1,6 @@
 """Models by their names on the hub, by the real client against a server on this machine."""
 
+import json
 import os
 import subprocess
 import sys
@@ -183,6 +184,7 @@ def test_half_a_download_is_finished_by_the_next(hub):
 
 def test_half_a_folder_on_the_hub_is_told_with_its_address(hub):
     files = hub.repos[NAME]["main"]
+    whole = dict(files)
     for name in [name for name in files if name.startswith("tokenizer/")]:
         del files[name]
     hub.repos["acme/many"] = {"old": {f"models/tiny/{name}": content for name, content in files.items()}}
@@ -191,6 +193,12 @@ def test_half_a_folder_on_the_hub_is_told_with_its_address(hub):
             VQDiffusionPipeline.from_pretrained(place)
         address = place if "://" in place else f"hf://{place}"
         assert str(caught.value).startswith(f"{address} lacks the folder tokenizer, which its model_index.json names")
+    index = json.loads(files["model_index.json"])
+    del index[NULL]
+    plain = {name: content for name, content in whole.items() if not name.startswith(NULL)}
+    hub.repos["acme/plain"] = {"main": plain | {"model_index.json": json.dumps(index).encode()}}
+    with pytest.warns(UserWarning, match="^hf://acme/plain: "):
+        loading.open_model("acme/plain")
     files["vqvae/config.json"] = b"{"
     files["text_encoder/config.json"] = b"{"
     hub.repos[NAME]["next"] = hub.repos[NAME].pop("main")

@@ -25,6 +25,7 @@ from ...models.codebook_reduction import first_codes_kept
 from ...models.shapes import shapes_of
 from ...models.vqdiffusion import VQDiffusionModel
 from ...models.vqgan import VQGAN
+from ...storage.scratch import as_typed
 from ...text.tokenizer import Tokenizer
 from ..clip.huggingface import fill_text_projection, write_clip_text
 from ..codecs.reduction import reduction_rules, reduction_tensors
@@ -130,7 +131,7 @@ def read_configs(folder: str | Path) -> tuple[ModelConfig, Tokenizer]:
     tokenizer = _read_tokenizer(folder / "tokenizer")
     config = read_model_config(folder, tokenizer.config)
     if not (folder / NULL).is_dir():
-        warnings.warn(f"{folder}: {_NO_NULL}", stacklevel=3)
+        warnings.warn(f"{as_typed(str(folder))}: {_NO_NULL}", stacklevel=3)
     return config, tokenizer
 
 
