@@ -29,7 +29,7 @@ def inspect_cache(cache: TokenCache, config: DataConfig, model: ModelConfig, spl
     crops = manifest.get("crops", 1)
     # The lists beside the shards name examples alone, not the files that the source never took for one.
     if made_of := manifest.get("source"):
-        account.note(f"made of {made_of}; --mode=inspect without data.cache tells which files that leaves out")
+        account.note(f"made of {made_of}; its left-out files: inspect without data.cache")
     indices = np.unique(np.linspace(0, len(cache) - 1, min(most, len(cache))).round().astype(int)).tolist()
     found = Inspection(
         f"token cache {config.cache}",
