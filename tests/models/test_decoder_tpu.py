@@ -1,10 +1,12 @@
-"""The decoder as a TPU has it: the deep blocks as a loop."""
+"""The decoder as a TPU has it: sums of norms beside the values, and the deep blocks as a loop."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from vqdiffusion_jax.config import ComputeConfig, VQGANConfig
+from vqdiffusion_jax.models.layers import GroupNorm
 from vqdiffusion_jax.models.shapes import make_rngs
 from vqdiffusion_jax.models.vqgan_blocks import Decoder
 
@@ -24,6 +26,28 @@ SMALL = VQGANConfig(
 
 def on_a_tpu(*operands, default=None, **forms):
     return forms.get("tpu", default)(*operands)
+
+
+@pytest.mark.parametrize("middle", [0.0, 3.0, 100.0])
+def test_group_norm_in_one_pass_is_the_same(middle):
+    """In bfloat16 a TPU sums squares beside values; a mean far from 0 costs no more than the inputs' own rounding."""
+    norm = GroupNorm(8, 4, ComputeConfig(dtype="bfloat16"), rngs=make_rngs(0))
+    x = (middle + jax.random.normal(jax.random.key(1), (2, 16, 16, 8))).astype(jnp.bfloat16).astype(jnp.float32)
+    one, two = (np.asarray(jax.jit(form)(x), np.float32) for form in (norm._in_one_pass, norm._in_two_passes))
+    np.testing.assert_allclose(one, two, atol=0.04)  # two roundings of bfloat16 at the largest values
+    flat = norm._in_one_pass(jnp.full((1, 16, 16, 8), 100.3))
+    assert np.isfinite(np.asarray(flat, np.float32)).all()
+
+
+def test_group_norm_takes_one_pass_in_bfloat16_alone(monkeypatch):
+    monkeypatch.setattr(jax.lax, "platform_dependent", on_a_tpu)
+    monkeypatch.setattr(GroupNorm, "_in_one_pass", lambda self, x: "one")
+    monkeypatch.setattr(GroupNorm, "_in_two_passes", lambda self, x: "two")
+    forms = {
+        dtype: GroupNorm(8, 4, ComputeConfig(dtype=dtype), rngs=make_rngs(0))(jnp.zeros((1, 2, 2, 8)))
+        for dtype in ("bfloat16", "float32")
+    }
+    assert forms == {"bfloat16": "one", "float32": "two"}
 
 
 def test_the_deep_blocks_as_a_loop_give_the_same(monkeypatch):
