@@ -15,7 +15,7 @@ from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.paths import leaves_by_path
-from vqdiffusion_jax.sharding import AXES, ShardingRules, compiler_options, divisible_spec, make_mesh
+from vqdiffusion_jax.sharding import AXES, ShardingRules, compiler_options, divisible_spec, is_divisible, make_mesh
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,9 @@ def test_axes_that_do_not_divide_are_left_out():
     assert divisible_spec(P("fsdp", "tensor"), (6, 8), mesh) == P("fsdp", "tensor")
     assert divisible_spec(P("fsdp", "tensor"), (7, 8), mesh) == P(None, "tensor")
     assert divisible_spec(P(("fsdp", "tensor")), (4, 8), mesh) == P(None, None)
+    assert is_divisible(P("fsdp", None, "tensor"), (6, 5, 8, 3), mesh)
+    assert not is_divisible(P("fsdp", None, "tensor"), (6, 5, 6, 3), mesh)
+    assert not is_divisible(P(("fsdp", "tensor")), (4, 8), mesh)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ codes, a token table of 4097 rows), so that every mesh is legal.
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,12 +79,19 @@ _ROLES = (
 
 def divisible_spec(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> P:
     """Return ``spec`` without the mesh axes whose size does not divide the dimension that they split."""
-    kept = []
-    for size, axes in zip(shape, tuple(spec) + (None,) * (len(shape) - len(spec)), strict=False):
-        names = (axes,) if isinstance(axes, str) else axes or ()
-        parts = int(np.prod([mesh.shape[name] for name in names]))
-        kept.append(axes if parts > 1 and size % parts == 0 else None)
-    return P(*kept)
+    padded = tuple(spec) + (None,) * (len(shape) - len(spec))
+    parts = [_parts(axes, mesh) for axes in padded]
+    return P(*(axes if n > 1 and size % n == 0 else None for axes, n, size in zip(padded, parts, shape, strict=False)))
+
+
+def is_divisible(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> bool:
+    """Return whether every dimension of ``shape`` is split evenly by ``spec``."""
+    return all(size % _parts(axes, mesh) == 0 for axes, size in zip(spec, shape, strict=False))
+
+
+def _parts(axes: str | tuple[str, ...] | None, mesh: Mesh | AbstractMesh) -> int:
+    """Return the number of parts that mesh axes split a dimension into."""
+    return math.prod(mesh.shape[name] for name in ((axes,) if isinstance(axes, str) else axes or ()))
 
 
 def shardings(tree: Any, mesh: Mesh | AbstractMesh, rules: ShardingRules = ShardingRules()) -> Any:

@@ -7,7 +7,6 @@ when a program is lowered for a platform, not when it is traced, so that one tra
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 from typing import Any
 
@@ -18,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from ..array_types import Key, KeysOrValues, Queries
 from ..config import ATTENTIONS
+from ..sharding import is_divisible
 from . import attention_tpu
 
 # On a CPU, one head after the other is faster than all at once if a sample has more scores than this (8 MiB).
@@ -105,10 +105,8 @@ def _split_by_sample_and_head(query: jax.Array) -> tuple[AbstractMesh | None, P]
         return None
     samples = tuple(axis for axis in ("data", "fsdp") if axis in mesh.shape)
     heads = "tensor" if "tensor" in mesh.shape else None
-    even = query.shape[0] % math.prod(mesh.shape[axis] for axis in samples) == 0
-    if not even or query.shape[2] % mesh.shape.get("tensor", 1):
-        return None
-    return mesh, P(samples, None, heads, None)
+    spec = P(samples, None, heads, None)
+    return (mesh, spec) if is_divisible(spec, query.shape, mesh) else None
 
 
 @jax.custom_vjp
