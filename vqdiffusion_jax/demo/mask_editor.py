@@ -16,7 +16,7 @@ from .limits import Limits
 from .pictures import as_url
 from .start_picture import MASK, PICTURE, SCRATCH, STARTS, StartPicture
 from .upload import read_upload
-from .widgets import CRISP, input_for
+from .widgets import CRISP, input_for, weakly
 from .wording import told_to
 
 _POINTER = ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave"]  # of mouse, finger and pen
@@ -82,8 +82,8 @@ class MaskEditor:
                     label=f"Upload a picture, up to {most}",
                     auto_upload=True,
                     max_file_size=self.limits.upload_bytes,
-                    on_upload=self._upload,
-                    on_rejected=lambda: self.complain(f"the file has more than {most}; make the picture smaller"),
+                    on_upload=weakly(self._upload),
+                    on_rejected=weakly(self._reject),
                 )
                 .classes("w-full")
                 .props("flat bordered")
@@ -107,6 +107,10 @@ class MaskEditor:
         self.edited.put(picture)
         self.start.set_value(PICTURE)
         self._refresh()
+
+    def _reject(self, event: events.UiEventArguments) -> None:
+        most = f"{self.limits.upload_bytes / 2**20:g} MiB"
+        self.complain(f"the file has more than {most}; make the picture smaller")
 
     async def _upload(self, event: events.UploadEventArguments) -> None:
         self.uploader.reset()

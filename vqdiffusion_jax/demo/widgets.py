@@ -1,7 +1,9 @@
-"""Inputs of the page from the descriptions of settings."""
+"""Inputs of the page from the descriptions of settings, and handlers that do not keep a page."""
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from nicegui import ui
@@ -26,3 +28,17 @@ def input_for(name: str, about: Setting, value: Any = None, *, words: str = "") 
     element.classes("w-full")
     ui.label(" ".join(filter(None, (about.help, words)))).classes("text-xs opacity-70 -mt-2")
     return element
+
+
+def weakly(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a handler of events that calls a method without keeping its object.
+
+    For an uploader: FastAPI keeps the routes of thousands of them after their pages have gone, and all that they hold.
+    """
+    method = weakref.WeakMethod(handler)
+
+    def handle(event: Any) -> Any:
+        called = method()
+        return called(event) if called is not None else None
+
+    return handle
