@@ -188,7 +188,7 @@ def test_heads_that_are_guessed_are_told(tmp_path, caplog):
     with caplog.at_level("WARNING"):
         open_model(saved.path)
     assert "the number of heads is a guess, 16" in caplog.text
-    tensors, _ = read_weights(saved.path)
+    tensors, *_ = read_weights(saved.path)
     assert plan(tensors).guesses and not plan(tensors, yaml={"denoiser": {"num_heads": 8}}).guesses
 
 

@@ -96,7 +96,7 @@ def plan_reference(
     clip_weights: str | None = None,
 ) -> ReferencePlan:
     """Plan what ``load_reference`` makes of the same arguments; tensors stay on disk.  Raises what that raises."""
-    tensors, notes = read_weights(path, tree=tree, weights=weights, clip_weights=clip_weights)
+    tensors, notes, remarks = read_weights(path, tree=tree, weights=weights, clip_weights=clip_weights)
     yaml = read_model_file(config) if config is not None else ModelFile({}, {})
     if codec_config is not None:
         yaml.fields["codec"] = {**codec_fields_of_yaml(codec_config), **yaml.fields.get("codec", {})}
@@ -120,7 +120,7 @@ def plan_reference(
         reduction_name="the codebook reduction" if mapping is None else str(mapping),
     )
     made.notes[:0] = notes
-    return made
+    return dataclasses.replace(made, remarks=remarks)
 
 
 def _codec_part(path: Path) -> tuple[Part, CodebookReduction | None]:

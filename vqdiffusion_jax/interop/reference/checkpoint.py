@@ -7,7 +7,8 @@ read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ _CLIP_TOLERANCE = 1.0e-3
 
 def read_weights(
     path: str | Path, *, tree: Any = None, weights: str = "ema", clip_weights: str | None = None
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[str], Callable[[], list[str]]]:
     """Return the tensors of a training checkpoint under the names of its ``model``, and remarks on them.
+
+    No tensor's numbers are read.  Further remarks need them: the last value returns these, and reads.
 
     Args:
         path: a .pth file of the reference.
@@ -53,11 +56,11 @@ def read_weights(
     if not any(name.startswith(PREFIX) for name in model):
         raise CheckpointError(f"{path} has no denoiser (no key begins with {PREFIX}); {other}")
     if "ema" not in (weights, clip_weights):
-        return model, []
+        return model, [], list
     if not isinstance(tree.get("ema"), Mapping):
         raise CheckpointError(f"{path} holds no averaged weights; give weights='model' (--weights=model)")
     averaged = {PREFIX + name: tensor for name, tensor in state_dict(tree["ema"]).items()}
-    notes = _compare_clip(model, averaged)
+    notes: list[str] = []
     buffers = _buffers(model)
     trained = [name for name in model if name.startswith(PREFIX) and name not in buffers]
     in_clip = {name: name.startswith(TEXT_PREFIX) for name in (*trained, *averaged)}
@@ -70,7 +73,7 @@ def read_weights(
     }
     if weights == "ema" and (absent := [name for name in buffers if name not in averaged]):
         notes.append(f"{len(absent)} buffers have no averaged copy and are taken from 'model': {', '.join(absent[:4])}")
-    return chosen, notes
+    return chosen, notes, partial(_compare_clip, model, averaged)
 
 
 def training_state(path: str | Path) -> tuple[int, bool]:

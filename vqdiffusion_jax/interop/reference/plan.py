@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ class ReferencePlan:
     notes: list[str] = field(default_factory=list)
     what: str = "the file"
     guesses: tuple[str, ...] = ()  # of the notes those that a user should read before anything is drawn
+    remarks: Callable[[], list[str]] = list  # further notes, which need the tensors' numbers
 
     def fill(
         self,
@@ -48,7 +49,7 @@ class ReferencePlan:
         keep = keeps_dtype(clip_dtype, TEXT_ENCODER)
         abstract = shapes_of(VQDiffusionModel, self.config, compute, text_compute=text_compute)
         model, report = apply(self.rules, self.ignores, self.tensors, abstract, keep_dtype=keep, what=self.what)
-        report.notes += self.notes
+        report.notes += [*self.remarks(), *self.notes]
         return model, report
 
 
