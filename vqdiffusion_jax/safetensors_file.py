@@ -101,7 +101,7 @@ def _place(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     kind, shape, offsets = (entry.get(field) for field in ("dtype", "shape", "data_offsets"))
     lists = isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2
     if not (isinstance(kind, str) and lists and all(type(n) is int and n >= 0 for n in (*shape, *offsets))):
-        raise ValueError(f"the entry of {brief(name, 80)} is none")
+        raise ValueError(f"{brief(name, 80)} lacks a dtype, a shape or data_offsets")
     return kind, tuple(shape), offsets[0], offsets[1]
 
 

@@ -57,7 +57,7 @@ def read_ahead(elements: RandomAccess, *, start: int = 0, threads: int, ahead: i
     if workers and not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain reads a flag of its own; without a command line its default holds
     shared = _Shared(elements) if workers else None
-    dataset = grain.MapDataset.source(shared or elements)[start:]
+    dataset = grain.MapDataset.source(elements if shared is None else shared)[start:]
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead, threads)))
     if not workers:
         return ReadAhead(iter(dataset), 0)

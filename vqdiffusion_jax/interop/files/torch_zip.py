@@ -1,4 +1,4 @@
-"""PyTorch files without PyTorch: ``torch.save`` and TorchScript archives, memory-mapped; nothing in them is executed.
+"""PyTorch files without PyTorch: ``torch.save`` and TorchScript archives, read lazily; nothing in them is executed.
 
 Both are zip archives of one pickle (``data.pkl``) and one uncompressed entry a storage (``data/0``, ``data/1``, ...),
 so a tensor is a strided view of the file.  ``torch_legacy`` reads the files from before PyTorch 1.6.
