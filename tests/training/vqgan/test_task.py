@@ -164,10 +164,11 @@ def test_config_comes_back_from_a_table():
 
 
 def test_a_given_codec_keeps_its_codes(monkeypatch):
+    codec = make_task(CONFIG)._codec  # made before steps are recorded: it makes a step itself
     fresh = []
     monkeypatch.setattr(
         "vqdiffusion_jax.training.vqgan.task.make_step", lambda *_, **options: fresh.append(options["fresh"])
     )
     VQGANTask(CONFIG, one_device())
-    VQGANTask(CONFIG, one_device(), codec=make_task(CONFIG)._codec)
+    VQGANTask(CONFIG, one_device(), codec=codec)
     assert fresh == [True, False]
