@@ -32,8 +32,8 @@ from vqdiffusion_jax.evaluation.chunks import ChunkStore
 from vqdiffusion_jax.evaluation.judge.files import save_judge
 from vqdiffusion_jax.evaluation.judge.model import Judge, JudgeConfig
 from vqdiffusion_jax.interop.clip.huggingface import write_clip_text
-from vqdiffusion_jax.interop.clip.openai_keys import text_rules
-from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.clip.openai_rules import text_rules
+from vqdiffusion_jax.interop.codecs.rules import codec_rules
 from vqdiffusion_jax.interop.diffusers import write_diffusers
 from vqdiffusion_jax.interop.engine import unapply
 from vqdiffusion_jax.interop.reference.denoiser import denoiser_rules

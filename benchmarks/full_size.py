@@ -33,8 +33,8 @@ def make_checkpoint(name: str, folder: Path) -> None:
     import torch
 
     from vqdiffusion_jax import preset
-    from vqdiffusion_jax.interop.clip.openai_keys import text_rules
-    from vqdiffusion_jax.interop.codecs.keys import codec_rules
+    from vqdiffusion_jax.interop.clip.openai_rules import text_rules
+    from vqdiffusion_jax.interop.codecs.rules import codec_rules
     from vqdiffusion_jax.interop.engine import unapply
     from vqdiffusion_jax.interop.reference.denoiser import PREFIX, TEXT_PREFIX, denoiser_rules
     from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel

@@ -20,7 +20,7 @@ from vqdiffusion_jax.hub import HubAddress, hub_address_of, locate
 from vqdiffusion_jax.hub_files import PARTS, choose
 from vqdiffusion_jax.interop.diffusers import write_diffusers
 from vqdiffusion_jax.interop.diffusers.folder import _WEIGHTS
-from vqdiffusion_jax.interop.diffusers.keys import NULL
+from vqdiffusion_jax.interop.diffusers.rules import NULL
 from vqdiffusion_jax.interop.files.safetensors import open_safetensors, write_safetensors
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 

@@ -13,8 +13,8 @@ from vqdiffusion_jax import loading
 from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, compute_in
 from vqdiffusion_jax.errors import CheckpointError, ConfigError
 from vqdiffusion_jax.interop.clip.huggingface import write_clip_text
-from vqdiffusion_jax.interop.clip.openai_keys import text_rules, vision_rules
-from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.clip.openai_rules import text_rules, vision_rules
+from vqdiffusion_jax.interop.codecs.rules import codec_rules
 from vqdiffusion_jax.interop.engine import unapply
 from vqdiffusion_jax.interop.load import load_reference, plan_reference
 from vqdiffusion_jax.interop.reference.denoiser import denoiser_rules

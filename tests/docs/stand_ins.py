@@ -18,7 +18,7 @@ from tests.interop.files import codec_config, model_config, save, tensors_of
 from vqdiffusion_jax.config import ModelConfig, VQGANConfig
 from vqdiffusion_jax.data.scenes.concepts import all_concepts
 from vqdiffusion_jax.data.scenes.words import STYLES
-from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.codecs.rules import codec_rules
 from vqdiffusion_jax.interop.diffusers import write_diffusers
 from vqdiffusion_jax.interop.engine import unapply
 from vqdiffusion_jax.loading import write_folder

@@ -21,8 +21,8 @@ from vqdiffusion_jax.config import (
     VQGANConfig,
 )
 from vqdiffusion_jax.diffusion.schedule import make_schedule
-from vqdiffusion_jax.interop.clip.openai_keys import text_rules
-from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.clip.openai_rules import text_rules
+from vqdiffusion_jax.interop.codecs.rules import codec_rules
 from vqdiffusion_jax.interop.engine import unapply
 from vqdiffusion_jax.interop.reference.denoiser import denoiser_rules
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel

@@ -7,7 +7,7 @@ from tests.interop.files import codec_config, codec_module, same_leaves, save
 from tests.networks import random_network
 from vqdiffusion_jax.errors import CheckpointError, ConfigError, ConversionError
 from vqdiffusion_jax.interop.codecs import load_codec, read_reduction
-from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.codecs.rules import codec_rules
 from vqdiffusion_jax.interop.codecs.yaml_file import codec_fields_of_yaml
 from vqdiffusion_jax.interop.engine import unapply
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept

@@ -12,7 +12,7 @@ import pytest
 from vqdiffusion_jax.config import TokenizerConfig
 from vqdiffusion_jax.errors import CheckpointError, ConversionError
 from vqdiffusion_jax.interop.diffusers import read_diffusers, write_diffusers
-from vqdiffusion_jax.interop.diffusers.keys import NULL
+from vqdiffusion_jax.interop.diffusers.rules import NULL
 from vqdiffusion_jax.interop.files.json_options import read_json, write_json
 from vqdiffusion_jax.interop.files.safetensors import open_safetensors, write_safetensors
 from vqdiffusion_jax.models.shapes import shapes_of

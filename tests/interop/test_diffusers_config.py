@@ -13,7 +13,7 @@ from vqdiffusion_jax.errors import ConversionError
 from vqdiffusion_jax.interop.clip.huggingface import text_config_json
 from vqdiffusion_jax.interop.diffusers import write_diffusers
 from vqdiffusion_jax.interop.diffusers.config import obstacles, part_configs, read_model_config
-from vqdiffusion_jax.interop.diffusers.keys import IGNORES, NOT_IN_FORMAT, NULL, pipeline_rules
+from vqdiffusion_jax.interop.diffusers.rules import IGNORES, NOT_IN_FORMAT, NULL, pipeline_rules
 from vqdiffusion_jax.interop.engine import apply
 from vqdiffusion_jax.interop.files.json_options import write_json
 from vqdiffusion_jax.models.shapes import shapes_of

@@ -8,7 +8,7 @@ from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.config import ComputeConfig, TokenizerConfig
 from vqdiffusion_jax.errors import ConversionError
 from vqdiffusion_jax.interop import read_diffusers, write_diffusers
-from vqdiffusion_jax.interop.diffusers.keys import NULL
+from vqdiffusion_jax.interop.diffusers.rules import NULL
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 
 EMBEDDINGS, CLASSES, SIDE, WIDTH = 12, 12, 12, 32  # as in diffusers' tests/pipelines/vq_diffusion

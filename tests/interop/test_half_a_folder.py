@@ -7,7 +7,7 @@ import pytest
 
 from vqdiffusion_jax.errors import CheckpointError, ConversionError
 from vqdiffusion_jax.interop.diffusers.folder import _check_parts, read_configs
-from vqdiffusion_jax.interop.diffusers.keys import NULL
+from vqdiffusion_jax.interop.diffusers.rules import NULL
 
 PARTS = {
     "transformer": ["diffusers", "Transformer2DModel"],

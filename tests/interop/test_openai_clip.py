@@ -9,7 +9,7 @@ from tests.networks import random_network
 from vqdiffusion_jax.config import CLIPTextConfig, CLIPVisionConfig
 from vqdiffusion_jax.errors import CheckpointError, ConfigError
 from vqdiffusion_jax.interop.clip.openai import load_openai_clip
-from vqdiffusion_jax.interop.clip.openai_keys import text_rules, vision_rules
+from vqdiffusion_jax.interop.clip.openai_rules import text_rules, vision_rules
 from vqdiffusion_jax.interop.engine import unapply
 from vqdiffusion_jax.models.clip import CLIPTextEncoder, CLIPVisionEncoder
 

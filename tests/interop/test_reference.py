@@ -20,9 +20,9 @@ from tests.interop.files import (
 )
 from tests.networks import random_network
 from vqdiffusion_jax.errors import CheckpointError, ConfigError, ConversionError
-from vqdiffusion_jax.interop.clip.openai_keys import text_rules
+from vqdiffusion_jax.interop.clip.openai_rules import text_rules
 from vqdiffusion_jax.interop.codecs import read_reduction
-from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.codecs.rules import codec_rules
 from vqdiffusion_jax.interop.engine import apply, unapply
 from vqdiffusion_jax.interop.load import load_reference
 from vqdiffusion_jax.interop.reference.checkpoint import read_weights

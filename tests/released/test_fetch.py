@@ -13,7 +13,7 @@ import pytest
 from tests.in_process import left_as_it_was
 from tests.interop.files import codec_config, codec_module, save
 from vqdiffusion_jax.errors import CheckpointError
-from vqdiffusion_jax.interop.codecs.keys import codec_rules
+from vqdiffusion_jax.interop.codecs.rules import codec_rules
 from vqdiffusion_jax.interop.engine import unapply
 from vqdiffusion_jax.loading import load_codec
 from vqdiffusion_jax.released import RELEASED, ReleasedFile, fetch

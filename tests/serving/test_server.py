@@ -158,7 +158,7 @@ def test_openais_client_lists_the_model_and_is_told_what_is_wrong(client):
 def test_pictures_of_many_clients_are_their_own(api, pipeline):
     prompts = [("a", 1), ("b", 2), ("a", 3), ("c", 4), ("b", 5), ("a", 6), ("d", 7), ("e", 8)]
     expected = {(prompt, seed): drawn(pipeline, prompt=prompt, seed=seed)[0] for prompt, seed in prompts}
-    before = api.service.metrics._pictures._value.get()
+    before = api.service.counts._pictures._value.get()
 
     def ask(which):
         return which, api.draw(prompt=which[0], seed=which[1]).json()["data"][0]["b64_json"]
@@ -166,7 +166,7 @@ def test_pictures_of_many_clients_are_their_own(api, pipeline):
     with ThreadPoolExecutor(8) as pool:
         for which, data in pool.map(ask, prompts):
             np.testing.assert_array_equal(picture(data), expected[which])
-    assert api.service.metrics._pictures._value.get() - before == len(prompts)
+    assert api.service.counts._pictures._value.get() - before == len(prompts)
 
 
 def test_a_request_may_name_its_batch_and_without_a_seed_each_is_another(api, pipeline):

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ..serving.application import application
-from ..serving.guard import EDITS, GENERATIONS, HEALTH, METRICS, ApiGuard, is_file
+from ..serving.guard import COUNTS, EDITS, GENERATIONS, HEALTH, ApiGuard, is_file
 from ..serving.service import Service
 from ..web.access import Access, is_local
 from ..web.guard import App, Guard, Receive, Request, Send, Tally
@@ -30,7 +30,7 @@ class Beside:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        asks = scope["type"] == "http" and (path.startswith(f"{PREFIX}/") or path in (HEALTH, METRICS))
+        asks = scope["type"] == "http" and (path.startswith(f"{PREFIX}/") or path in (HEALTH, COUNTS))
         await (self._api if asks else self._page)(scope, receive, send)
 
 

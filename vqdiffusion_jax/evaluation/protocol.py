@@ -74,7 +74,7 @@ class Protocol:
     caption: which of a record's captions is drawn.
     crop: of the reference: "centre" (short side resized to the model's size, central square) or "none".
     resize: to the 299 pixels of the Inception network, see ``resizing``.
-    image_format, jpeg_quality: "jpeg" gives samples a file's losses, as the reference saves those of class models.
+    image_format, jpeg_quality: "jpeg" gives samples a file's losses, as the authors' code saves those of class models.
     sampling: how samples are drawn, any of SAMPLING_SETTINGS; None in it is the checkpoint's.
     weights: of a .pth file, "ema" or "model".
     what: the stages, of WHAT.

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..batching import in_batches
-from ..image_metrics import psnr, ssim
+from ..image_similarity import psnr, ssim
 from ..models.vqgan import VQGAN, images_to_float, to_uint8
 from .extractors import Extractor, Subject
 from .metrics import finite_mean

@@ -27,7 +27,7 @@ def draw(
 ) -> np.ndarray:
     """Return samples ``indices`` of those that ``subjects`` lists: (n, height, width, 3) uint8.
 
-    Pixels are truncated to 8 bits, as the reference saves them.
+    Pixels are truncated to 8 bits, as the authors' code saves them.
     """
     chosen = [subjects[i] for i in indices]
     what: dict[str, Any] = {"num_images_per_prompt": len(chosen)}

@@ -47,7 +47,7 @@ def application(
     )
     app.include_router(router(service, address=address))
     app.add_exception_handler(HTTPException, _refused)
-    told = service.metrics.answered
+    told = service.counts.answered
     app.add_middleware(guard, access=access, limits=service.limits, told=told, docs=docs)
     return app
 

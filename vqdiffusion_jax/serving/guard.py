@@ -13,9 +13,9 @@ from .errors import as_table
 from .limits import Limits
 
 EDITS, FILES = "/v1/images/edits", "/v1/files/"
-GENERATIONS, HEALTH, METRICS = "/v1/images/generations", "/health", "/metrics"
+GENERATIONS, HEALTH, COUNTS = "/v1/images/generations", "/health", "/metrics"
 DOCS, DESCRIPTION = "/docs", "/openapi.json"  # the page that describes the API, and what it reads
-_COUNTED = (GENERATIONS, EDITS, "/v1/models", HEALTH, METRICS)
+_COUNTED = (GENERATIONS, EDITS, "/v1/models", HEALTH, COUNTS)
 HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-frame-options": "DENY",

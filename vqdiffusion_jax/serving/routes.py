@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, Response
 
 from .asked import Asked, inputs, table_of, table_of_form
 from .batches import Picture
+from .counts import CONTENT_TYPE
 from .edits import IMAGE, MASK
 from .errors import ApiError, as_table
-from .guard import EDITS, FILES, GENERATIONS, HEALTH, METRICS
-from .metrics import CONTENT_TYPE
+from .guard import COUNTS, EDITS, FILES, GENERATIONS, HEALTH
 from .schema import answers, body_of
 from .service import ClientLeft, Service
 
@@ -97,9 +97,9 @@ def router(service: Service, *, address: str | None = None) -> APIRouter:
         table = {"status": "ending" if closed else "ok", "waiting": service.batches.waiting}
         return JSONResponse(table, 503 if closed else 200)
 
-    @made.get(METRICS, summary="Counts, as Prometheus reads them", tags=["server"])
-    async def metrics() -> Response:
-        return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
+    @made.get(COUNTS, summary="Counts, as Prometheus reads them", tags=["server"])
+    async def counts() -> Response:
+        return Response(service.counts.text(), headers={"content-type": CONTENT_TYPE})
 
     return made
 

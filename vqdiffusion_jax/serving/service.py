@@ -18,13 +18,13 @@ from ..pipeline import VQDiffusionPipeline
 from ..web.turns import Turns
 from .asked import Asked, Model, read
 from .batches import Batches, Ending, Full, Picture, Ticket
+from .counts import ServerCounts
 from .drawing import Drawn, Studio
 from .edits import MASK, PAINTED, start_of
 from .errors import ApiError, of_setting
 from .guard import FILES
 from .kept import Kept
 from .limits import Limits
-from .metrics import Metrics
 
 _SUBJECTS = {"text": "prompt", "class": "class_labels"}  # by the model's condition
 _SEEDS = 2**32  # from which a seed is drawn for a request without one
@@ -52,9 +52,9 @@ class Service:
     ):
         self.limits, self.model = limits, Model(name, pipeline.config.codec.image_size)
         self.studio = Studio(pipeline, limits, origin)
-        self.metrics = Metrics(lambda: self.batches.waiting)
+        self.counts = ServerCounts(lambda: self.batches.waiting)
         self.batches = Batches(
-            self.studio.draw, most=limits.waiting, wait=limits.max_wait, told=self.metrics.drawn, turns=turns
+            self.studio.draw, most=limits.waiting, wait=limits.max_wait, told=self.counts.drawn, turns=turns
         )
         self.kept = Kept(most=limits.kept, most_bytes=limits.kept_bytes, seconds=limits.kept_seconds)
         self.since = int(time.time())
@@ -129,7 +129,7 @@ class Service:
         try:
             await asyncio.wait((drawing, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not drawing.done():
-                self.metrics.left()
+                self.counts.left()
                 raise ClientLeft
             return drawing.result()
         except Ending as ending:

@@ -10,6 +10,7 @@ import jax
 
 from ..errors import NonFiniteLoss
 
+StepMetrics = dict[str, jax.Array]  # what a train step measures, scalars by name
 OF_THE_LAST_STEP = ("learning_rate",)  # known exactly at any step; all else is averaged
 
 

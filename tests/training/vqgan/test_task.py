@@ -11,7 +11,7 @@ from flax import nnx
 
 from vqdiffusion_jax.checkpoint import _without_keys
 from vqdiffusion_jax.errors import ConfigError
-from vqdiffusion_jax.image_metrics import psnr
+from vqdiffusion_jax.image_similarity import psnr
 from vqdiffusion_jax.interop.codecs import read_reduction
 from vqdiffusion_jax.loading import load_codec, write_folder
 from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float, to_255, to_uint8

@@ -14,7 +14,7 @@ from ...models.clip import CLIPTextEncoder, CLIPVisionEncoder
 from ...models.shapes import shapes_of
 from ..engine import Ignore, Part, Report, apply, key
 from ..files.torch_zip import open_checkpoint, weights_of
-from .openai_keys import settings, text_config, text_rules, vision_config, vision_rules
+from .openai_rules import settings, text_config, text_rules, vision_config, vision_rules
 
 CLIP_DTYPES = ("float32", "float16")
 

@@ -11,9 +11,9 @@ from ...models.shapes import shapes_of
 from ...models.vqgan import VQGAN
 from ..engine import Report, apply
 from ..engine.fields import merge
-from .keys import codec_config
 from .part import read_codec
 from .reduction import read_reduction, reduction_rules, reduction_tensors
+from .rules import codec_config
 from .yaml_file import codec_fields_of_yaml
 
 

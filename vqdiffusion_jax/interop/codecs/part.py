@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import CheckpointError
 from ..engine import Ignore, Part, key
 from ..files.torch_zip import open_checkpoint, weights_of
-from .keys import codec_fields, codec_rules
+from .rules import codec_fields, codec_rules
 
 IN_CHECKPOINT = "content_codec."  # begins the codec's keys in a training checkpoint
 _FIRST_STAGE = "first_stage_model."  # begins them in a prior over tokens

@@ -13,7 +13,7 @@ from ..engine import Report, apply
 from ..files.json_options import JsonOptions, read_json
 from ..files.safetensors import open_weights
 from .config import read_codec_config
-from .keys import codec_rules
+from .rules import codec_rules
 
 _SIDE = 32  # of the token grid of the released pipeline, whose pictures have 256 pixels
 

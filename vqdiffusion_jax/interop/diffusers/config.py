@@ -23,7 +23,7 @@ from ...config import (
 from ...errors import ConfigError, ConversionError
 from ..clip.huggingface import TEXT_DEFAULTS, read_text_config
 from ..files.json_options import JsonOptions
-from .keys import NULL
+from .rules import NULL
 
 VERSION = "0.42.1"  # of diffusers, whose layout is written
 

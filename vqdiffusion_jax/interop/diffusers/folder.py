@@ -33,7 +33,7 @@ from ..engine import Report, apply, unapply
 from ..files.json_options import read_json, write_json
 from ..files.safetensors import open_weights, write_safetensors
 from .config import obstacles, part_configs, read_model_config
-from .keys import IGNORES, NOT_IN_FORMAT, NULL, pipeline_rules
+from .rules import IGNORES, NOT_IN_FORMAT, NULL, pipeline_rules
 
 PIPELINE = "VQDiffusionPipeline"
 _TIME_EMBEDDING = re.compile(r"transformer\.transformer_blocks\.\d+\.norm[12]\.emb\.weight")

@@ -18,7 +18,7 @@ from ...config import (
     from_dict,
 )
 from ...presets import PRESETS
-from ..codecs.keys import codec_config
+from ..codecs.rules import codec_config
 
 NUM_HEADS = 16  # in every released denoiser; shapes do not tell
 CLASSES_WITH_NULL = 1001  # ImageNet's and the null class: the reference's null label is 1000, whatever the model

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ...config import ModelConfig, mlp_ratio
 from ...errors import ConfigError, shown
 from ...presets import CODECS
-from ..clip.openai_keys import HEAD_WIDTH
+from ..clip.openai_rules import HEAD_WIDTH
 from ..codecs.yaml_file import codec_fields_of_yaml
 from ..engine.fields import Fields, with_defaults
 from ..files.yaml_table import YamlTable, sides, square

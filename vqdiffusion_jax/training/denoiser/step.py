@@ -32,11 +32,10 @@ from ...sharding import ShardingRules, compiler_options, on_mesh
 from .. import learning_rate
 from ..batch import Batch, array_of
 from ..ema import update_ema
+from ..metric_accumulator import StepMetrics
 from ..optimizer import make_optimizer
 from .config import TrainConfig
 from .state import Trained, TrainState, abstract_state
-
-Metrics = dict[str, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -202,7 +201,7 @@ def train_step(
     frozen: Frozen,
     *,
     rounds_sharding: NamedSharding | None = None,
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, StepMetrics]:
     """Return the state after one step and its metrics; a pure function, to be jitted with ``config`` bound.
 
     Metrics, all over the whole batch: loss, bits_per_token (an unbiased estimate of the variational bound, without the
@@ -252,7 +251,7 @@ def train_step(
 
 def make_step(
     config: TrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules()
-) -> Callable[[TrainState, Batch, Frozen], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Batch, Frozen], tuple[TrainState, StepMetrics]]:
     """Return ``step(state, batch, frozen) -> (state, metrics)``: ``train_step`` jitted on ``mesh``; it takes the state.
 
     Raises ConfigError if the batch does not divide over the mesh, or for a schedule or objective that cannot be made.

@@ -12,7 +12,7 @@ from jax import Array
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ...image_metrics import psnr, ssim
+from ...image_similarity import psnr, ssim
 from ...models.vqgan import VQGAN, images_to_float, to_255
 from ...sharding import on_mesh
 from ..batch import Batch, array_of, weights_of

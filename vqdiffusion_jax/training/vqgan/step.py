@@ -22,6 +22,7 @@ from ...sharding import ShardingRules, compiler_options, on_mesh
 from .. import learning_rate
 from ..batch import Batch, array_of
 from ..ema import update_ema
+from ..metric_accumulator import StepMetrics
 from ..optimizer import make_optimizer
 from .codebook_usage import codebook_use
 from .config import VQGANTrainConfig
@@ -31,7 +32,6 @@ from .quantize import quantize
 from .restart import restart_dead_codes
 from .state import Adversary, VQGANState, abstract_state
 
-Metrics = dict[str, Array]
 ADVERSARIAL_METRICS: tuple[str, ...] = (
     "adversarial_loss",
     "adversarial_weight",
@@ -84,7 +84,7 @@ class AdversarialResult(NamedTuple):
     adversary: Adversary
     loss: Array  # () the generator's, weighted; the decoder is the generator
     cotangent: Array  # like the reconstruction: gradient of that loss
-    metrics: Metrics
+    metrics: StepMetrics
 
 
 @jax.named_scope("discriminator")
@@ -129,7 +129,7 @@ def adversarial_step(
         jax.tree.map(lambda value, direction: value - rate * direction, adversary.discriminator, directions),
         optimizer_state,
     )
-    metrics: Metrics = dict(zip(ADVERSARIAL_METRICS, (loss, weight, loss_of_discriminator, *logits), strict=True))
+    metrics: StepMetrics = dict(zip(ADVERSARIAL_METRICS, (loss, weight, loss_of_discriminator, *logits), strict=True))
     return AdversarialResult(after, weight * loss, weight * cotangent, metrics)
 
 
@@ -180,7 +180,7 @@ def move_codebook(
 
 def train_step(
     config: VQGANTrainConfig, state: VQGANState, batch: Batch, lpips: LPIPS | None, *, fresh: bool = True
-) -> tuple[VQGANState, Metrics]:
+) -> tuple[VQGANState, StepMetrics]:
     """Return the state after one step and its metrics; a pure function, to be jitted with ``config`` bound.
 
     fresh: the codebook was not trained before, so that an ``ema`` one starts from the first batch's latents.
@@ -233,7 +233,7 @@ def train_step(
 
 def make_step(
     config: VQGANTrainConfig, mesh: jax.sharding.Mesh, rules: ShardingRules = ShardingRules(), *, fresh: bool = True
-) -> Callable[[VQGANState, Batch, LPIPS | None], tuple[VQGANState, Metrics]]:
+) -> Callable[[VQGANState, Batch, LPIPS | None], tuple[VQGANState, StepMetrics]]:
     """Return ``step(state, batch, lpips) -> (state, metrics)``: ``train_step`` jitted on ``mesh``; it takes the state.
 
     Raises ConfigError if the batch does not divide over the mesh.

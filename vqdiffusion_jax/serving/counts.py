@@ -13,7 +13,7 @@ _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 _SIZES = (1, 2, 4, 8, 16, 32)
 
 
-class Metrics:
+class ServerCounts:
     """The counts of one server.  waiting: returns the number of pictures that wait."""
 
     def __init__(self, waiting: Callable[[], float]):

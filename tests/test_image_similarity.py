@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vqdiffusion_jax.image_metrics import psnr, ssim
+from vqdiffusion_jax.image_similarity import psnr, ssim
 
 
 def pair(height=14, width=17):
