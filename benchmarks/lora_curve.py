@@ -30,7 +30,6 @@ def get_config():
     config.data.options = dict(caption_template="{caption}")
     config.data.source, config.data.validation_fraction = "npz", 0.05
     config.optimizer.name, config.accumulation = "adamw", 1
-    config.learning_rate.warmup_steps = 20
     config.checkpoint.keep_last = 1
     return config
 
@@ -69,6 +68,7 @@ def _trained(given: argparse.Namespace, folder: Path, rank: int, peak: float) ->
     settings = {
         "steps": given.steps,
         "learning_rate.total_steps": given.steps,
+        "learning_rate.warmup_steps": min(20, given.steps // 2),
         "learning_rate.peak": peak,
         "batch_size": given.batch,
         "lora.rank": rank,

@@ -304,10 +304,7 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
                 raise SettingError("{callback} and {callback_on_step_end} are both given; give one")
             callback = step_end_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
             callback_steps = 1
-        call = settle(self.config, self.schedule, self.tokenizer, settings)
-        self._warn_of_words(texts_of(settings.prompt))
-        for line in call.unused():
-            warnings.warn(line, UnusedSettingWarning, stacklevel=2)
+        call = self._settled(settings)
         self._interrupt = False
         drawn = []
         with self._bar(call, progress) as bar:
@@ -322,16 +319,24 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
         output = joined(drawn)
         return output if return_dict else (output.images,)
 
-    def _warn_of_words(self, prompts: Sequence[str]) -> None:
-        """Warn of prompts with words that the model was not taught, of each prompt once."""
+    def _settled(self, settings: SamplingSettings) -> Call:
+        """Return the call of these settings, and warn whoever asked for it of what it does not use."""
+        call = settle(self.config, self.schedule, self.tokenizer, settings)
+        for line in self._unknown_words(texts_of(settings.prompt)):
+            warnings.warn(line, UnknownWordsWarning, stacklevel=3)
+        for line in call.unused():
+            warnings.warn(line, UnusedSettingWarning, stacklevel=3)
+        return call
+
+    def _unknown_words(self, prompts: Sequence[str]) -> list[str]:
+        """Return lines about prompts with words that the model was not taught, of each prompt once."""
         if self.known_words is None:
-            return
+            return []
         new = [prompt for prompt in prompts if prompt not in self._warned_of]
         if len(self._warned_of) > _MOST_REMEMBERED:
             self._warned_of.clear()
         self._warned_of.update(new)
-        for line in self.known_words.told_of_all(new):
-            warnings.warn(line, UnknownWordsWarning, stacklevel=3)
+        return self.known_words.told_of_all(new)
 
     def _bar(self, call: Call, progress: bool | None) -> AbstractContextManager[Callable[..., None] | None]:
         """Return a context with the callback of a bar of the call, or with None if none is shown."""
@@ -349,9 +354,10 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
     def stream(self, settings: SamplingSettings, **watching: Unpack[Watching]) -> Iterator[VQDiffusionOutput]:
         """Settle the call of ``settings`` and ``draw`` it.
 
-        Raises SettingError for settings that cannot be used, before it returns and before anything is computed.
+        Warns as a call of the pipeline does, and raises SettingError for settings that cannot be used, before it
+        returns and before anything is computed.
         """
-        return self.draw(settle(self.config, self.schedule, self.tokenizer, settings), **watching)
+        return self.draw(self._settled(settings), **watching)
 
     def draw(
         self,

@@ -13,6 +13,7 @@ from vqdiffusion_jax.call import settle
 from vqdiffusion_jax.errors import SettingError, UnusedSettingWarning
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.sampling import KeyNoise, SamplingSettings
+from vqdiffusion_jax.text.known_words import KnownWords, UnknownWordsWarning
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,21 @@ def test_settings_of_guidance_without_guidance_are_told(text):
         warnings.simplefilter("error")
         text("a dog", guidance_scale=2.0, num_inference_steps=2, guidance_interval=(0, 3))
         text("a dog", guidance_scale=1.0, num_inference_steps=2)
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda text, **of: text(**of), lambda text, **of: text.stream(SamplingSettings.of(**of))]
+)
+def test_every_way_to_ask_a_pipeline_warns_at_its_callers_line(ask):
+    text = VQDiffusionPipeline(
+        random_network(VQDiffusionModel, preset("tiny_text")), known_words=KnownWords(("dog",), frozenset({"a"}))
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ask(text, prompt="a zorkmid", guidance_scale=1, negative_prompt="a cat", num_inference_steps=1)
+    assert [one.category for one in told] == [UnknownWordsWarning, UnusedSettingWarning]
+    assert "zorkmid" in str(told[0].message) and str(told[1].message).startswith("negative_prompt changes nothing")
+    assert {one.filename for one in told} == {__file__}
 
 
 SIZE = preset("tiny_text").codec.image_size

@@ -100,11 +100,11 @@ def test_delimiters_and_blank_cells(table, flags, delimiter):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prompt,guidance_scal\na,1\n", "line 2: there is no column 'guidance_scal'; did you mean guidance_scale?"),
-        ("caption\na\n", "line 2: there is no column 'caption'; did you mean prompt?"),
-        ("prompt,num_images\na,\n", "line 2: there is no column 'num_images'; did you mean num_images_per_prompt?"),
-        ("prompt,steps\na,\n", "line 2: there is no column 'steps'; did you mean num_inference_steps?"),
-        ("prompt,latents\na,\n", "line 2: there is no column 'latents'; a column is file_name, or a setting"),
+        ("prompt,guidance_scal\na,1\n", "line 1: there is no column 'guidance_scal'; did you mean guidance_scale?"),
+        ("caption\na\n", "line 1: there is no column 'caption'; did you mean prompt?"),
+        ("prompt,num_images\na,\n", "line 1: there is no column 'num_images'; did you mean num_images_per_prompt?"),
+        ("prompt,steps\na,\n", "line 1: there is no column 'steps'; did you mean num_inference_steps?"),
+        ("prompt,latents\na,\n", "line 1: there is no column 'latents'; a column is file_name, or a setting"),
         ("prompt,top_k\na,3\nb,x\n", "line 3: top_k is 'x'; it must be a whole number of at least 1"),
         ("prompt,top_k\na,3\n\nb,2.5\n", "line 4: top_k is '2.5'; it must be a whole number of at least 1"),
         ("prompt,seed\na,-1\n", "line 2: seed is -1; give a whole number"),
@@ -117,14 +117,18 @@ def test_delimiters_and_blank_cells(table, flags, delimiter):
         ("prompt,file_name\na,..\n", "line 2: file_name is '..'; it must have 1 to 200 bytes"),
         ("prompt,file_name\na,x.jpg\n", "line 2: file_name is 'x.jpg'; pictures are written as PNG; name it x.png"),
         ("prompt,file_name\na,x\nb,X.png\n", "line 3: file_name 'X' is that of line 2 too"),
-        ("prompt,Prompt\na,b\n", "line 2: prompt stands there twice"),
-        ("prompt,seed\na\n", "line 2 has 1 cells but the first line names 2 columns"),
+        ("sep=;\n\nprompt;step\na;1\nb;2\n", "line 3: there is no column 'step'; did you mean"),
+        (",prompt\n0,a\n", "line 1: column 1 has no name; leave it out (of pandas: index=False), or name it"),
+        ("prompt,Prompt\na,b\n", "line 1: prompt stands there twice"),
+        ("prompt,Prompt\n,\n,b\n", "line 1: prompt stands there twice"),
+        ("prompt,seed,seed\na,1,2\n", "line 1 names the column 'seed' more than once; rename one"),
+        ("prompt,seed\na\n", "line 2 has 1 cells but line 1 names 2 columns"),
         ("prompt\n", "holds no row"),
     ],
 )
 def test_what_cannot_be_used_is_told_with_its_row(table, flags, text, message):
     flags()
-    with pytest.raises(UsageError, match=message.replace("?", r"\?")) as error:
+    with pytest.raises(UsageError, match=message.replace("?", r"\?").replace("(", r"\(").replace(")", r"\)")) as error:
         table_given(table(text))
     assert str(error.value).startswith("--prompts_file=") and "\n" not in str(error.value)
 
@@ -140,6 +144,8 @@ def test_what_cannot_be_used_is_told_with_its_row(table, flags, text, message):
         ({"prompt": "a", "file_name": 3}, "file_name is 3; it must be a text"),
         ({"prompt": "a\0"}, "prompt has a null character"),
         (["a"], "it must be a JSON table"),
+        ({"promt": "a"}, "line 2: there is no column 'promt'; did you mean prompt"),
+        ({"prompt": None, "Prompt": "a"}, "line 2: prompt stands there twice"),
     ],
 )
 def test_values_of_json_are_checked_as_they_are(table, flags, row, message):

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.config import ComputeConfig, compute_in
 from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.data.sources import open_source
-from vqdiffusion_jax.errors import EvaluationError
+from vqdiffusion_jax.errors import EvaluationError, UnusedSettingWarning
 from vqdiffusion_jax.evaluation import Networks, likelihood, run
 from vqdiffusion_jax.evaluation.chunks import ChunkStore
 from vqdiffusion_jax.evaluation.extractors import InceptionFeatures
@@ -212,6 +213,16 @@ def test_samples_are_the_pipelines_pictures_and_can_be_kept(pipeline, folder, tm
     np.testing.assert_array_equal(kept, expected)
     np.testing.assert_allclose(store.all("mean_colour"), expected.mean(axis=(1, 2)))
     assert store.pictures_per_second() > 0
+
+
+def test_a_setting_that_changes_nothing_is_told_once(pipeline, folder, tmp_path):
+    sampling = SamplingSettings.of(num_inference_steps=1, guidance_scale=1, guidance_interval=(0, 3))
+    setup = setup_of(tmp_path, folder)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        evaluate_samples(replace(setup, protocol=replace(setup.protocol, sampling=sampling)), pipeline)
+    assert [one.category for one in told] == [UnusedSettingWarning]
+    assert str(told[0].message).startswith("guidance_interval changes nothing, as guidance_scale is 1")
 
 
 def test_without_networks_all_else_still_runs(pipeline, folder, tmp_path):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.tables import ENDINGS, read_rows
+from ..data.tables import ENDINGS, UNNAMED, read_rows
+from ..data.tables import Row as Cells
 from ..errors import DataError, StorageError, UsageError, one_line, shown
 from ..pictures import EXTENSIONS
 from ..recipe import PICTURES
@@ -62,15 +63,17 @@ def place(file: str, line: int) -> str:
     return f"--prompts_file={file}, line {line}"
 
 
-def _row(file: str, line: int, cells: dict[str, Any]) -> Row:
+def _row(file: str, line: int, cells: Cells) -> Row:
     known = [*setting_flags.typed(), FILE_NAME]
     fields: dict[str, Any] = {}
+    named: set[str] = set()
     for column, value in cells.items():
         name = column.strip().casefold()
         if name not in known:
-            raise UsageError(f"{place(file, line)}: there is no column {shown(column)}{_hint(name, known)}")
-        if name in fields:
-            raise UsageError(f"{place(file, line)}: {name} stands there twice; leave one out")
+            raise UsageError(f"{place(file, cells.named_in)}: {_unknown(column, name, known)}")
+        if name in named:
+            raise UsageError(f"{place(file, cells.named_in)}: {name} stands there twice; leave one out")
+        named.add(name)
         if value is None or isinstance(value, str) and not value.strip():
             continue
         try:
@@ -110,9 +113,12 @@ def _file_name(value: Any) -> str:
     return stem
 
 
-def _hint(name: str, known: list[str]) -> str:
-    """Return what to write in place of an unknown column."""
+def _unknown(column: str, name: str, known: list[str]) -> str:
+    """Return what is said of an unknown column, and what to write in its place."""
+    if column.startswith(UNNAMED):
+        return f"column {column.removeprefix(UNNAMED)} has no name; leave it out (of pandas: index=False), or name it"
     former = {about.formerly: today for today, about in all_settings().items() if about.formerly}
     near = [(former | _NEAREST).get(name), *difflib.get_close_matches(name, known, n=1)]
     found = next((one for one in near if one), None)
-    return f"; did you mean {found}?" if found else "; a column is file_name, or a setting that --help lists"
+    hint = f"did you mean {found}?" if found else "a column is file_name, or a setting that --help lists"
+    return f"there is no column {shown(column)}; {hint}"

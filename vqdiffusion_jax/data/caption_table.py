@@ -34,11 +34,11 @@ def read_captions(
         caption = column_of(row, caption_field, CAPTION_COLUMNS) or caption_field or CAPTION_COLUMNS[0]
         picture, value = field_of(row, image), field_of(row, caption)
         if not captions and picture is None and image not in row:
-            raise _lacks(path, line, image, row)
+            raise _lacks(path, image, row)
         if account is not None and not captions and not caption_field and (unread := note_of_others(row, caption)):
             account.note(unread)
         if value is None and caption not in row:  # some exporters leave a missing value out of its row
-            lacks = lacks or _lacks(path, line, caption, row)
+            lacks = lacks or _lacks(path, caption, row)
         else:
             found = True
         if not isinstance(picture, str) or not picture.strip():
@@ -76,6 +76,6 @@ def relative_path(picture: str, folder: Path) -> str:
     return os.path.relpath(path, root) if path.startswith(root + os.sep) else path
 
 
-def _lacks(path: Path, line: int, field: str, row: Row) -> DataError:
+def _lacks(path: Path, field: str, row: Row) -> DataError:
     there = first_of([str(name) for name in row], 20) or "nothing"
-    return DataError(f"{path}, line {line} has no field {field!r}; it has {there}")
+    return DataError(f"{path}, line {row.named_in} has no field {field!r}; it has {there}")

@@ -13,11 +13,22 @@ from ..errors import DataError, one_line, shown
 from ..user_files import lines_of, parse_json, read_text
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
-Row = dict[str, Any]
+UNNAMED = "unnamed column "  # and its number: the name of a column without one
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
 _LISTS = ("data", "rows", "images", "annotations")  # fields of a JSON table that may hold its rows
 # A line of a quoted cell that looks like the next row: the quotation was not meant to go on.
 _NEXT_ROW = re.compile(r"[\r\n]\s*\"?[^\r\n\"]*\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif)\"?\s*[,;\t|]", re.IGNORECASE)
+
+
+class Row(dict[str, Any]):
+    """A row of a table: its cells by their columns' names.
+
+    named_in: the line that names the columns, which in JSON is the row's own.
+    """
+
+    def __init__(self, cells: Iterable[tuple[str, Any]] | Mapping[str, Any], named_in: int):
+        super().__init__(cells)
+        self.named_in = named_in
 
 
 def read_rows(file: str | Path) -> Iterator[tuple[int, Row]]:
@@ -69,22 +80,23 @@ def _csv_rows(path: str | Path, text: str) -> Iterator[tuple[int, Row]]:
     began = first + 1
     try:
         names: list[str] = []
+        named_in = 0
         for cells in reader:
             line, began = began, first + reader.line_num + 1
             cells = [cell.strip() for cell in cells]
             if not any(cells):
                 continue
             if not names:
-                names = _column_names(path, line, cells)
+                names, named_in = _column_names(path, line, cells), line
                 continue
             if len(cells) != len(names):
                 raise DataError(
-                    f"{path}, line {line} has {len(cells)} cells but the first line names {len(names)} columns;"
+                    f"{path}, line {line} has {len(cells)} cells but line {named_in} names {len(names)} columns;"
                     " write a text with commas or quotation marks in quotation marks, and those in it twice"
                 )
             if any(_NEXT_ROW.search(cell) for cell in cells):
                 raise DataError(f"{path}, line {line} has a quotation that takes in the next row; end it")
-            yield line, dict(zip(names, cells, strict=True))
+            yield line, Row(zip(names, cells, strict=True), named_in)
     except csv.Error as error:
         raise DataError(
             f"{path}, line {began} cannot be read: {error}; write a text with quotation marks in quotation marks, and"
@@ -103,7 +115,7 @@ def _column_names(path: str | Path, line: int, cells: list[str]) -> list[str]:
     if doubled := sorted({name for name in names if name and names.count(name) > 1}):
         raise DataError(f"{path}, line {line} names the column {shown(doubled[0])} more than once; rename one of them")
     # An unnamed column, as pandas writes its index, cannot be asked for.
-    return [name or f"unnamed column {number}" for number, name in enumerate(names, 1)]
+    return [name or f"{UNNAMED}{number}" for number, name in enumerate(names, 1)]
 
 
 def _json_lines(path: str | Path, text: str) -> Iterator[tuple[int, Row]]:
@@ -150,4 +162,4 @@ def parse_unique(text: str, name: str) -> Any:
 def _row(path: str | Path, number: int, row: Any) -> Row:
     if not isinstance(row, dict):
         raise DataError(f"{path}, line {number} is {shown(row)}; it must be a JSON table")
-    return row
+    return Row(row, number)

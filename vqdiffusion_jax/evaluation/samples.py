@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..call import Call, settle
 from ..files import write_whole
 from ..pipeline import VQDiffusionPipeline
 from ..sampling import KeyNoise, image_keys
@@ -18,14 +19,14 @@ from .extractors import Extractor, Subject
 from .protocol import Protocol
 
 
-def draw(
+def call_of(
     pipeline: VQDiffusionPipeline,
     protocol: Protocol,
     subjects: Sequence[Subject],
     indices: range,
     batch_size: int | None = None,
-) -> np.ndarray:
-    """Return samples ``indices`` of those that ``subjects`` lists: (n, height, width, 3) uint8.
+) -> Call:
+    """Return the call that draws samples ``indices`` of those that ``subjects`` lists.
 
     Pixels are truncated to 8 bits, as the authors' code saves them.
     """
@@ -37,7 +38,12 @@ def draw(
         what = {"class_labels": [subject.get("class_label") for subject in chosen]}
     noise = KeyNoise(image_keys(protocol.seed, indices.start, len(indices)))
     settings = replace(protocol.sampling, **what, noise=noise, batch_size=batch_size, output_type="uint8")
-    return np.concatenate([batch.images for batch in pipeline.stream(settings)])
+    return settle(pipeline.config, pipeline.schedule, pipeline.tokenizer, settings)
+
+
+def draw(pipeline: VQDiffusionPipeline, call: Call) -> np.ndarray:
+    """Return the pictures of such a call: (n, height, width, 3) uint8."""
+    return np.concatenate([batch.images for batch in pipeline.draw(call)])
 
 
 def sample_rows(
@@ -55,7 +61,7 @@ def sample_rows(
     """
 
     def rows(indices: range) -> dict[str, np.ndarray]:
-        drawn = draw(pipeline, protocol, subjects, indices, batch_size)
+        drawn = draw(pipeline, call_of(pipeline, protocol, subjects, indices, batch_size))
         drawn = through_file(drawn, protocol.image_format, protocol.jpeg_quality)
         if keep is not None:
             write_pictures(drawn, indices, keep)

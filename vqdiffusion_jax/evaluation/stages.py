@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..batching import in_batches
 from ..data.examples import captions_of, label_of, read_record
 from ..data.records import Batch, Source
 from ..data.transforms import CENTRE_CROP
-from ..errors import EvaluationError, EvaluationSettingError, tell
+from ..errors import EvaluationError, EvaluationSettingError, UnusedSettingWarning, tell
 from ..models.vqgan import VQGAN
 from ..pipeline import VQDiffusionPipeline
 from . import likelihood, reconstruction
@@ -24,7 +25,7 @@ from .identity import identity_of, networks_of, platform
 from .metrics import METRICS, NEEDS, Metric, ReferenceFeatures, Results, fid, measure
 from .protocol import COMPARING, DRAWING, Protocol
 from .reference_set import read_pictures, reference_indices
-from .samples import extract, sample_rows
+from .samples import call_of, extract, sample_rows
 from .statistics import FeatureStatistics
 from .subjects import scene_of, subjects
 
@@ -119,6 +120,8 @@ def evaluate_samples(
     """Draw the protocol's samples and extract their rows into ``out/name``; resumes what is there."""
     protocol, config = setup.protocol, pipeline.config
     shown = subjects(protocol, config, setup.source, setup.prompts)
+    for line in call_of(pipeline, protocol, shown, range(1)).unused():
+        warnings.warn(line, UnusedSettingWarning, stacklevel=2)
     extractors = fitting(setup.extractors, shown[0])
     identity = identity_of(pipeline.model, extractors) | protocol.identity(DRAWING)
     identity |= {
