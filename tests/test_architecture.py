@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -91,6 +92,26 @@ def test_no_modules_import_each_other_in_a_circle(graph):
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"imports in a circle: {' -> '.join(error.args[1])}")
+
+
+def exceptions(text: str, known: set[str]) -> list[str]:
+    """Return the public exception classes that a module defines; ``known`` are exceptions by name."""
+    return [
+        node.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ClassDef)
+        and not node.name.startswith("_")
+        and any(ast.unparse(base).rpartition(".")[2] in known for base in node.bases)
+    ]
+
+
+def test_exceptions_stand_in_one_module():
+    texts = {name: text for name, (text, _) in sources(REPO / PACKAGE).items()}
+    known = {name for name, found in vars(builtins).items() if isinstance(found, type) and issubclass(found, Exception)}
+    known |= set(exceptions(texts["errors"], known | {"OneLineError", "SettingError", "EvaluationError"}))
+    assert {"ConfigError", "SettingError", "ApiError", "NoAnswer"} <= known
+    assert exceptions("class Odd(errors.ConfigError): ...\nclass _Own(OSError): ...\nclass A: ...", known) == ["Odd"]
+    assert {name: found for name, text in texts.items() if (found := exceptions(text, known))}.keys() == {"errors"}
 
 
 def test_imports_of_every_form_are_found():

@@ -1,6 +1,6 @@
-"""Every exception of the package.
+"""Every exception and warning of the package that leaves the module which raises it.
 
-Each is a ValueError whose message is one line: what is wrong, where, what is allowed, what to do.
+What a user reads is one line: what is wrong, where, what is allowed, what to do.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 _LONGEST_VALUE = 120  # characters of a value in a message
 _LONGEST_REASON = 600
+LONGEST_REFUSAL = 500  # characters of a message of the API
 # Control characters, lone surrogates, line separators and marks that turn the direction of writing.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
@@ -129,8 +130,53 @@ class UnusedSettingWarning(UserWarning):
     """A setting is given that changes nothing beside the others."""
 
 
+class UnknownWordsWarning(UserWarning):
+    """A prompt has words that the model was not taught."""
+
+
 class EvaluationSettingError(SettingError, EvaluationError):
     """A setting of an evaluation that cannot be used, told in the spelling of whoever made it."""
+
+
+class NoAnswer(TimeoutError):
+    """A machine that has said nothing, or next to nothing, for too long."""
+
+
+class TooMuch(OSError):
+    """A machine that sends more than it may."""
+
+
+class ApiError(ValueError):
+    """A request to the API that is refused: an HTTP status, and a line about a field or about the request as a whole.
+
+    param: the field, as the request spelled it.  retry_after: seconds after which to come again.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 400, param: str | None = None, code: str = "", retry_after: int = 0
+    ):
+        super().__init__(shortened(message, LONGEST_REFUSAL))
+        self.status, self.param, self.code, self.retry_after = status, param, code, retry_after
+
+
+class QueueFull(Exception):
+    """A queue of requests that takes no more pictures for some seconds, ``retry_after``."""
+
+    def __init__(self, retry_after: int):
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+
+class QueueClosed(Exception):
+    """A queue of requests that draws nothing any more."""
+
+
+class BatchStopped(Exception):
+    """A batch that nobody waits for any more."""
+
+
+class ClientLeft(Exception):
+    """A request whose client left before its answer."""
 
 
 def tell(template: str, spell: Callable[[str], str] = str, **values: Any) -> str:

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from .embedded import NAMES, folder_of, is_embedded
-from .errors import CheckpointError, ConfigError, did_you_mean, one_line, shown
+from .errors import CheckpointError, ConfigError, NoAnswer, TooMuch, did_you_mean, one_line, shown
 from .hub_files import Chosen, Wanted, choose
-from .patience import NoAnswer, Progress, TooMuch, patience, within
+from .patience import Progress, patience, within
 from .storage.copies import here
 from .storage.scratch import copy_of
 from .user_files import read_text

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from .errors import ConfigError, shown
+from .errors import ConfigError, NoAnswer, TooMuch, shown
 
 VARIABLE = "VQDIFFUSION_TIMEOUT"
 _SECONDS = 60.0
@@ -18,14 +18,6 @@ _LEAST_RATE = 1024  # bytes a second; what brings fewer is as good as silent
 _LOOK = 0.5  # seconds between two looks at what has come
 
 T = TypeVar("T")
-
-
-class NoAnswer(TimeoutError):
-    """A machine that has said nothing, or next to nothing, for too long."""
-
-
-class TooMuch(OSError):
-    """A machine that sends more than it may."""
 
 
 def patience() -> float:

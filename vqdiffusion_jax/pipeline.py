@@ -25,7 +25,7 @@ from .config import ModelConfig
 from .diffusers_api import DiffusersMethods, loading_options, seed_of, step_end_callback
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
-from .errors import SettingError, UnusedSettingWarning
+from .errors import SettingError, UnknownWordsWarning, UnusedSettingWarning
 from .finite import check_finite
 from .generation import Request, calls_a_piece, generate, generate_in_pieces, render
 from .lora_api import LoRAMethods
@@ -57,7 +57,7 @@ from .sampling.fields import Setting, settings_of
 from .sampling.seeds import Seed, checked_seed
 from .sampling.settings import SamplingFields, SamplingSettings
 from .sampling.strategy import for_steps
-from .text.known_words import KnownWords, UnknownWordsWarning
+from .text.known_words import KnownWords
 from .text.tokenizer import Tokenizer
 
 PICTURES_A_DEVICE = 16  # drawn together by default on an accelerator; more hardly raises the rate and may not fit

@@ -10,10 +10,10 @@ from PIL import Image
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.call import settle
-from vqdiffusion_jax.errors import SettingError, UnusedSettingWarning
+from vqdiffusion_jax.errors import SettingError, UnknownWordsWarning, UnusedSettingWarning
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.sampling import KeyNoise, SamplingSettings
-from vqdiffusion_jax.text.known_words import KnownWords, UnknownWordsWarning
+from vqdiffusion_jax.text.known_words import KnownWords
 
 
 @pytest.fixture(scope="module")

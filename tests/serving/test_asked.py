@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from vqdiffusion_jax.errors import ApiError
 from vqdiffusion_jax.sampling.settings import all_settings
 from vqdiffusion_jax.serving.asked import FIXED, Model, inputs, read, table_of, table_of_form
-from vqdiffusion_jax.serving.errors import ApiError, as_table
 from vqdiffusion_jax.serving.limits import Limits
+from vqdiffusion_jax.serving.refusals import as_table
 
 MODEL, LIMITS = Model("emoji", 64), Limits(max_batch=4)
 

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from vqdiffusion_jax.serving.batches import Batches, Ending, Full, Picture, Stopped
+from vqdiffusion_jax.errors import BatchStopped, QueueClosed, QueueFull
+from vqdiffusion_jax.serving.batches import Batches, Picture
 
 SECONDS = 60
 
@@ -21,7 +22,7 @@ class Drawer:
         self.begun.set()
         while not self.may.wait(0.01):
             if stopped():
-                raise Stopped
+                raise BatchStopped
         if any(name.startswith("bad") for name in names):
             raise ValueError(f"{names} cannot be drawn")
         return [name.upper() for name in names]
@@ -84,7 +85,7 @@ def test_a_full_queue_says_when_to_come_again():
     batches = queue(drawer, most=3)
     held(drawer, batches)
     batches.join(pictures(*"abc"))
-    with pytest.raises(Full) as full:
+    with pytest.raises(QueueFull) as full:
         batches.join(pictures("d"))
     assert 1 <= full.value.retry_after <= 60 and batches.waiting == 3
     drawer.may.set()
@@ -134,9 +135,9 @@ def test_an_ending_queue_refuses_what_waits_and_draws_what_is_under_way():
     first = held(drawer, batches)
     waits = batches.join(pictures("a"))
     batches.close()
-    with pytest.raises(Ending):
+    with pytest.raises(QueueClosed):
         batches.join(pictures("b"))
-    with pytest.raises(Ending):
+    with pytest.raises(QueueClosed):
         ended(waits)
     drawer.may.set()
     assert ended(first) == ["FIRST"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vqdiffusion_jax.errors import ApiError
 from vqdiffusion_jax.sampling import outpaint
 from vqdiffusion_jax.serving.edits import start_of
-from vqdiffusion_jax.serving.errors import ApiError
 from vqdiffusion_jax.serving.limits import Limits
 
 SIZE = 8

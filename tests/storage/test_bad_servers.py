@@ -8,8 +8,8 @@ import pytest
 
 from tests import bad_servers
 from vqdiffusion_jax import patience
-from vqdiffusion_jax.errors import ConfigError, StorageError
-from vqdiffusion_jax.patience import NoAnswer, Progress, TooMuch, within
+from vqdiffusion_jax.errors import ConfigError, NoAnswer, StorageError, TooMuch
+from vqdiffusion_jax.patience import Progress, within
 from vqdiffusion_jax.storage.copies import here
 from vqdiffusion_jax.storage.transfer import Objects
 

@@ -10,9 +10,9 @@ from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.data.scenes.concepts import EMBEDDED, choose_concepts
 from vqdiffusion_jax.data.sources.scenes import words_of_scenes
 from vqdiffusion_jax.embedded import folder_of
-from vqdiffusion_jax.errors import CheckpointError
+from vqdiffusion_jax.errors import CheckpointError, UnknownWordsWarning
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
-from vqdiffusion_jax.text.known_words import FILE, KnownWords, UnknownWordsWarning, read_words, write_words
+from vqdiffusion_jax.text.known_words import FILE, KnownWords, read_words, write_words
 
 WORDS = KnownWords(
     ("red apple", "car"), frozenset({"a", "on", "red", "background"}), {"auto": "car", "fruit": "red apple"}

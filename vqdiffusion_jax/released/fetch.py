@@ -13,8 +13,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, one_line
-from ..patience import NoAnswer, Progress, patience, within
+from ..errors import CheckpointError, NoAnswer, one_line
+from ..patience import Progress, patience, within
 from .files import BASE, ReleasedFile
 
 _CHUNK = 1 << 20

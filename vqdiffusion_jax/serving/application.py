@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from .. import __version__
 from ..web.access import Access
-from .errors import as_table
 from .guard import DESCRIPTION, DOCS, ApiGuard
+from .refusals import as_table
 from .routes import router
 from .service import Service
 

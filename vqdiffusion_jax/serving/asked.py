@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import SettingError, brief, did_you_mean, shown
+from ..errors import ApiError, SettingError, brief, did_you_mean, shown
 from ..sampling.fields import Setting
 from ..sampling.registry import STRATEGIES
 from ..sampling.settings import PICTURES, SamplingSettings, all_settings
 from ..user_files import parse_json
-from .errors import ApiError, of_setting
 from .limits import Limits
+from .refusals import of_setting
 
 COUNT = "num_images_per_prompt"  # our name of OpenAI's n
 FORMATS = ("b64_json", "url")

@@ -10,26 +10,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import BatchStopped, QueueClosed, QueueFull
 from ..web.turns import Turns
 
 _LONGEST_RETRY = 60  # seconds
 _RECENT = 0.2  # weight of a batch in the mean of their seconds
-
-
-class Full(Exception):
-    """A queue that takes no more pictures for some seconds, ``retry_after``."""
-
-    def __init__(self, retry_after: int):
-        super().__init__(retry_after)
-        self.retry_after = retry_after
-
-
-class Ending(Exception):
-    """A queue that draws nothing any more."""
-
-
-class Stopped(Exception):
-    """A batch that nobody waits for any more."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,7 @@ class Batches:
     """Pictures that wait for the one thread that draws.
 
     draw: from settings of pictures that can be drawn together, and a function that tells whether to stop, to what was
-    drawn of each; it raises Stopped if it stopped.
+    drawn of each; it raises BatchStopped if it stopped.
     most: pictures that may wait.  wait: seconds that a picture waits for others of its batch.
     told: takes every batch that was drawn.
     turns: shared with other queues that draw with the same model.
@@ -112,13 +97,13 @@ class Batches:
         return sum(ticket.since < since and not ticket.ended for ticket in tickets.values())
 
     def join(self, pictures: Sequence[Picture]) -> Ticket:
-        """Put the pictures of a request at the end.  Raises Full, or Ending after ``close``."""
+        """Put the pictures of a request at the end.  Raises QueueFull, or QueueClosed after ``close``."""
         ticket = Ticket(pictures)
         with self._changed:
             if self._closed:
-                raise Ending
+                raise QueueClosed
             if len(self._places) + len(pictures) > self._most:
-                raise Full(self._retry_after())
+                raise QueueFull(self._retry_after())
             self._places += [(ticket, number) for number in range(len(pictures))]
             self._changed.notify()
         return ticket
@@ -137,7 +122,7 @@ class Batches:
             places, self._places = self._places, []
             self._changed.notify()
         for ticket in {id(ticket): ticket for ticket, _ in places}.values():
-            _fail(ticket, Ending())
+            _fail(ticket, QueueClosed())
 
     def _retry_after(self) -> int:
         """Return the seconds in which about half of what waits will have been drawn."""
@@ -210,7 +195,7 @@ class Batches:
         settings = [ticket.pictures[number].settings for ticket, number in places]
         try:
             drawn = self._draw(settings, lambda: all(ticket.ended for ticket in tickets))
-        except Stopped:
+        except BatchStopped:
             return 0
         except Exception as error:
             if len(tickets) == 1:

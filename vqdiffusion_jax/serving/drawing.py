@@ -13,13 +13,13 @@ from PIL import Image
 
 from ..call import Call, settle
 from ..call.joint import joint, shared_by, single_pictures
-from ..errors import SettingError
+from ..errors import BatchStopped, SettingError
 from ..generation import calls_a_piece
 from ..pictures.png_text import png_info
 from ..pipeline import VQDiffusionPipeline
 from ..recipe import KEYWORD, PICTURES, recipe, recipe_of_one, texts_of_png
 from ..sampling.settings import SamplingSettings
-from .batches import Picture, Stopped
+from .batches import Picture
 from .limits import Limits
 
 _PIECES = 25  # of a picture's network calls, between which a batch can stop
@@ -68,7 +68,7 @@ class Studio:
         return [Picture(one, shared_by(one), together) for one in single_pictures(whole)]
 
     def draw(self, pictures: list[SamplingSettings], stopped: Callable[[], bool]) -> list[Drawn]:
-        """Draw pictures that can be drawn together.  Raises Stopped once ``stopped`` tells so."""
+        """Draw pictures that can be drawn together.  Raises BatchStopped once ``stopped`` tells so."""
         call = self._settled(joint(pictures))
 
         def watch(done: int, timestep: int, tokens: Any) -> bool:
@@ -79,7 +79,7 @@ class Studio:
         every = calls_a_piece(len(call.plan), _PIECES)
         for batch in self.pipeline.draw(call, callback=watch, callback_steps=every):
             if stopped():
-                raise Stopped
+                raise BatchStopped
             drawn += list(batch.images)
         return [self._drawn(one, picture, len(call.plan)) for one, picture in zip(pictures, drawn, strict=True)]
 
@@ -87,7 +87,7 @@ class Studio:
         """Compile the programs of the model's own settings, by the first network calls of a picture."""
         subject: dict[str, Any] = {"text": {"prompt": "a"}, "class": {"class_labels": 0}}.get(self.condition, {})
         settings = SamplingSettings.of(**subject, seed=0, output_type="uint8")
-        with contextlib.suppress(Stopped):
+        with contextlib.suppress(BatchStopped):
             self.draw([one.settings for one in self.pictures_of(settings)], lambda: True)
 
     def _settled(self, settings: SamplingSettings) -> Call:

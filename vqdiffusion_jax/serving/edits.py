@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import PictureError, SettingError
+from ..errors import ApiError, PictureError, SettingError
 from ..pictures import fit_mask, fit_picture
 from ..sampling import outpaint
 from ..web.uploads import decoded
-from .errors import ApiError
 from .limits import Limits
 
 IMAGE, MASK = "image", "mask"

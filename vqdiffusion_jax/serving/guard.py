@@ -9,8 +9,8 @@ from starlette.responses import JSONResponse, Response
 
 from ..web.access import Access
 from ..web.guard import App, Guard, Message, Receive, Request, Send, Tally, uncached
-from .errors import as_table
 from .limits import Limits
+from .refusals import as_table
 
 EDITS, FILES = "/v1/images/edits", "/v1/files/"
 GENERATIONS, HEALTH, COUNTS = "/v1/images/generations", "/health", "/metrics"

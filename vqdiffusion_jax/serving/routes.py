@@ -14,14 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from ..errors import ApiError, ClientLeft
 from .asked import Asked, inputs, table_of, table_of_form
 from .batches import Picture
 from .counts import CONTENT_TYPE
 from .edits import IMAGE, MASK
-from .errors import ApiError, as_table
 from .guard import COUNTS, EDITS, FILES, GENERATIONS, HEALTH
+from .refusals import as_table
 from .schema import answers, body_of
-from .service import ClientLeft, Service
+from .service import Service
 
 _LEFT = 499  # the status that proxies log for a client that left; nobody reads it
 _LOOK = 0.2  # seconds between looks whether a client is still there

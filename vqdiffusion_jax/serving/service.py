@@ -12,26 +12,22 @@ from dataclasses import replace
 from typing import Any
 
 from ..call import Call
-from ..errors import SettingError
+from ..errors import ApiError, ClientLeft, QueueClosed, QueueFull, SettingError
 from ..exit_status import describe
 from ..pipeline import VQDiffusionPipeline
 from ..web.turns import Turns
 from .asked import Asked, Model, read
-from .batches import Batches, Ending, Full, Picture, Ticket
+from .batches import Batches, Picture, Ticket
 from .counts import ServerCounts
 from .drawing import Drawn, Studio
 from .edits import MASK, PAINTED, start_of
-from .errors import ApiError, of_setting
 from .guard import FILES
 from .kept import Kept
 from .limits import Limits
+from .refusals import of_setting
 
 _SUBJECTS = {"text": "prompt", "class": "class_labels"}  # by the model's condition
 _SEEDS = 2**32  # from which a seed is drawn for a request without one
-
-
-class ClientLeft(Exception):
-    """A request whose client left before its answer."""
 
 
 class Service:
@@ -79,10 +75,10 @@ class Service:
         """
         try:
             ticket = self.batches.join(pictures)
-        except Full as full:
+        except QueueFull as full:
             told = f"{self.batches.waiting} pictures wait; come again in {full.retry_after} seconds"
             raise ApiError(told, status=429, retry_after=full.retry_after) from full
-        except Ending as ending:
+        except QueueClosed as ending:
             raise _ending() from ending
         return await self._ended(ticket, left)
 
@@ -132,7 +128,7 @@ class Service:
                 self.counts.left()
                 raise ClientLeft
             return drawing.result()
-        except Ending as ending:
+        except QueueClosed as ending:
             raise _ending() from ending
         except ClientLeft:
             raise

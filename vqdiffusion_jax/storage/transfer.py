@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import ConfigError, StorageError, brief, one_line, shown
-from ..patience import Progress, TooMuch, patience, within
+from ..errors import ConfigError, StorageError, TooMuch, brief, one_line, shown
+from ..patience import Progress, patience, within
 from .addresses import filesystem
 from .scratch import room_of
 from .tries import tried

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from ..patience import NoAnswer, TooMuch
+from ..errors import NoAnswer, TooMuch
 
 _WAITS = (0.5, 2.0)  # seconds before the second and the third try
 _PATIENCE = 20.0  # a library that took longer has tried again itself

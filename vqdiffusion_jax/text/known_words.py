@@ -31,10 +31,6 @@ _SHORT, _NEAR_SHORT = 4, 0.85  # letters of a word that is near fewer others: "t
 _WORD = re.compile(r"\w+(?:['-]\w+)*")
 
 
-class UnknownWordsWarning(UserWarning):
-    """A prompt has words that the model was not taught."""
-
-
 @dataclass(frozen=True)
 class KnownWords:
     """Words of a model's captions, in lower case.
