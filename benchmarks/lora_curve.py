@@ -19,6 +19,7 @@ from pathlib import Path
 from vqdiffusion_jax.config_files import config_of
 from vqdiffusion_jax.evaluation.svg import line_plot
 
+_BITS = "bits per token of held-out pictures"
 REPO = Path(__file__).resolve().parents[1]
 RUNS = {"whole denoiser": (0, 3e-4), "LoRA of rank 8": (8, 3e-3), "LoRA of rank 32": (32, 3e-3)}
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--source", default="npz")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--out", type=Path, required=True, help="writes OUT.svg and OUT.json, and prints the tables")
+    parser.add_argument("--out", type=Path, required=True, help="writes OUT.md, OUT.svg and OUT.json")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = {name: _trained(given, Path(folder) / str(rank), rank, peak) for name, (rank, peak) in RUNS.items()}
@@ -48,20 +49,36 @@ def main() -> None:
     given.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     steps = [step for step, _ in next(iter(found.values()))["validation"]]
     lines = {name: [value for _, value in run["validation"]] for name, run in found.items()}
-    title = "bits per token of held-out pictures"
-    given.out.with_suffix(".svg").write_text(line_plot(title, "step", title, steps, lines), encoding="utf-8")
-    print(f"{platform.machine()}, {given.steps} steps of {given.batch} pictures\n")
-    print("| | bits per token of held-out pictures at step " + " | ".join(map(str, steps)) + " |")
-    print("|---|" + "---:|" * len(steps))
-    for name, values in lines.items():
-        print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
-    print("\n| | learning rate | largest memory of the process | checkpoint | processor seconds a step |")
-    print("|---|---:|---:|---:|---:|")
-    for name, run in found.items():
-        print(
-            f"| {name} | {run['peak']:g} | {run['memory_mib']:,.0f} MiB | {run['checkpoint_mib']:,.1f} MiB"
-            f" | {run['seconds_a_step']:.2f} |"
+    given.out.with_suffix(".svg").write_text(line_plot(_BITS, "step", _BITS, steps, lines), encoding="utf-8")
+    page = "\n".join(_page(given, found, steps, lines)) + "\n"
+    given.out.with_suffix(".md").write_text(page, encoding="utf-8")
+    print(page)
+
+
+def _page(given: argparse.Namespace, found: dict[str, dict], steps: list[int], lines: dict[str, list[float]]):
+    """Yield the lines of the page: the command, the curve, both tables."""
+    name = given.out.name
+    yield from ("# LoRA beside fine-tuning of the whole denoiser", "")
+    yield f"The embedded model on other pictures, {given.steps} steps of {given.batch}, its text tower frozen, one"
+    yield f"seed, and one learning rate each that was not tuned; {platform.machine()}:"
+    command = f"python -m benchmarks.lora_curve --root=data/{Path(given.root).name}"
+    yield from ("", f"    {command} --steps={given.steps} --batch={given.batch} --out=docs/results/{name}", "")
+    yield from (f"![{_BITS[0].upper()}{_BITS[1:]}]({name}.svg)", "")
+    yield f"| {_BITS} at step | " + " | ".join(map(str, steps)) + " |"
+    yield "|---|" + "---:|" * len(steps)
+    for run, values in lines.items():
+        yield f"| {run} | " + " | ".join(f"{value:.2f}" for value in values) + " |"
+    yield from ("", "| | learning rate | largest memory of the process | checkpoint | processor seconds a step |")
+    yield "|---|---:|---:|---:|---:|"
+    for run, of in found.items():
+        yield (
+            f"| {run} | {of['peak']:g} | {of['memory_mib']:,.0f} MiB | {of['checkpoint_mib']:,.1f} MiB"
+            f" | {of['seconds_a_step']:.2f} |"
         )
+    yield ""
+    yield "Memory and processor seconds are of the whole process: start, compiling and validation count. Other work on"
+    yield f"the machine makes the seconds more. [All numbers]({name}.json), those of training's own steps among them."
+    yield "[How to train a LoRA](../training.md#lora)."
 
 
 def _trained(given: argparse.Namespace, folder: Path, rank: int, peak: float) -> dict:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import weakref
 
 import jax
 import numpy as np
@@ -22,9 +23,11 @@ from vqdiffusion_jax.models.clip import CLIPTextEncoder, CLIPVisionEncoder
 from vqdiffusion_jax.models.codebook_reduction import first_codes_kept
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 from vqdiffusion_jax.pipeline import VQDiffusionPipeline
+from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.text.tokenizer import Tokenizer
 
 FLOAT32 = ComputeConfig()
+TOWER = {"width": 64, "num_layers": 2, "num_heads": 1, "mlp_ratio": 2, "projection_width": 6}
 TABLES = ["full_to_reduced", "reduced_to_full"]
 
 
@@ -58,6 +61,10 @@ def codec_file(folder, codec):
     )
 
 
+def small_text_tower():
+    return perturbed(random_network(CLIPTextEncoder, CLIPTextConfig(vocab_size=40, context_length=5, **TOWER)))
+
+
 def same_numbers(ours, theirs) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b)), ours, theirs)
 
@@ -73,6 +80,32 @@ def test_a_codec_alone(tmp_path, codec):
     assert "load_codec" in (tmp_path / "native" / "README.md").read_text()
 
 
+def test_nobody_keeps_an_array_of_the_host_that_has_been_copied(tmp_path, codec, checkpoint, monkeypatch):
+    alive = []
+
+    def copied(leaves, places=None):
+        hosts = [weakref.ref(leaf) for leaf in leaves]
+        for i in range(len(leaves)):
+            leaves[i] = jax.numpy.asarray(np.array(leaves[i]))  # jax may hold what it is given a little longer
+            alive.append(hosts[i]() is not None)
+        return leaves
+
+    monkeypatch.setattr(loading, "_one_by_one", copied)
+    path, mapping = checkpoint
+    source = codec_file(tmp_path, codec)
+    tower = save(tmp_path / "clip.pt", unapply(text_rules(), small_text_tower()))
+    for ask in (
+        lambda: loading.load_model(path, mapping=mapping, weights="model", compute=FLOAT32),
+        lambda: loading.load_model(path, mapping=mapping, weights="model", compute=FLOAT32, mesh=make_mesh(data=1)),
+        lambda: loading.convert(path, tmp_path / "native", mapping=mapping, weights="model"),
+        lambda: loading.load_codec(source, compute=FLOAT32),
+        lambda: loading.load_clip(tower, compute=FLOAT32),
+    ):
+        alive.clear()
+        ask()
+        assert alive and not any(alive), inspect.getsource(ask)
+
+
 def test_a_codec_with_kept_codes(tmp_path, codec):
     mapping = save(tmp_path / "mapping.pt", first_codes_kept(24, 7).full_to_reduced.astype(np.int64))
     loading.convert(codec_file(tmp_path, codec), tmp_path / "native", mapping=mapping)
@@ -82,9 +115,8 @@ def test_a_codec_with_kept_codes(tmp_path, codec):
 
 
 def test_both_towers_of_clip(tmp_path):
-    sizes = {"width": 64, "num_layers": 2, "num_heads": 1, "mlp_ratio": 2, "projection_width": 6}
-    text = perturbed(random_network(CLIPTextEncoder, CLIPTextConfig(vocab_size=40, context_length=5, **sizes)))
-    image = perturbed(random_network(CLIPVisionEncoder, CLIPVisionConfig(image_size=8, patch_size=4, **sizes), seed=1))
+    text = small_text_tower()
+    image = perturbed(random_network(CLIPVisionEncoder, CLIPVisionConfig(image_size=8, patch_size=4, **TOWER), seed=1))
     source = save(tmp_path / "clip.pt", unapply(text_rules(), text) | unapply(vision_rules(), image))
     loading.convert(source, tmp_path / "native")
     for path in (source, tmp_path / "native"):

@@ -33,7 +33,7 @@ from .models.components import CLIPComponents, CodecComponent
 from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
 from .models.vqgan import VQGAN
-from .sharding import shard
+from .sharding import place, shardings
 from .storage.addresses import address_of, check_address, last_name
 from .storage.scratch import as_typed, naming_addresses
 from .text.known_words import KnownWords, read_words
@@ -233,16 +233,16 @@ def load_codec(
             if given:
                 raise ConfigError(f"{', '.join(given)} given, but {path} is a {kind}; these go with codec files")
             part = path / "vqvae" if kind == DIFFUSERS else path
-            codec = read_codec_part(part, compute, image_size=image_size, variant=hub.get("variant"))[0]
-            return _to_devices(codec, None)
+            variant = hub.get("variant")
+            return _to_devices(read_codec_part(part, compute, image_size=image_size, variant=variant)[0], None)
         options = {"config": config, "mapping": mapping, "image_size": image_size}
         if given := [name for name, value in options.items() if value is not None]:
             raise ConfigError(f"{', '.join(given)} given, but {path} is already converted; these go with codec files")
         return _checked(read_codec_folder(path, compute).codec, path)
     from .interop.codecs import load_codec as load_file
 
-    codec = load_file(path, config=config, mapping=mapping, image_size=image_size, compute=compute)[0]
-    return _checked(_to_devices(codec, None), path)
+    given = {"config": config, "mapping": mapping, "image_size": image_size}
+    return _checked(_to_devices(load_file(path, compute=compute, **given)[0], None), path)
 
 
 @naming_addresses()
@@ -267,8 +267,9 @@ def load_clip(
     elif path.is_dir() and kind == MODEL_FOLDER:
         part = _checked(read_clip_folder(path, compute), path)
         return part.text_encoder, part.image_encoder
-    text, image, _ = _read_clip(path, compute, variant=hub.get("variant"))
-    return _checked(_to_devices(text, None), path), _checked(_to_devices(image, None), path)
+    towers: list[Any] = list(_read_clip(path, compute, variant=hub.get("variant"))[:2])
+    text, image = (_checked(_to_devices(towers.pop(0), None), path) for _ in range(2))
+    return text, image
 
 
 @naming_addresses()
@@ -440,10 +441,14 @@ def _read_clip(
     return load_openai_clip(path, tree=tree, compute=compute, **options)
 
 
-def _one_by_one(leaves: list[Any]) -> list[Any]:
-    """Copy host arrays to the default device; the list gives up each before the next is copied."""
+def _one_by_one(leaves: list[Any], places: list[Any] | None = None) -> list[Any]:
+    """Copy host arrays to ``places``, by default the default device; each is given up before the next is copied.
+
+    On a CPU the weights would take twice their memory otherwise.
+    """
     for i in range(len(leaves)):
-        leaves[i] = jax.numpy.asarray(leaves[i]).block_until_ready()
+        leaf = jax.numpy.asarray(leaves[i]) if places is None else place(leaves[i], places[i])
+        leaves[i] = jax.block_until_ready(leaf)
     return leaves
 
 
@@ -454,4 +459,8 @@ def _checked(network: Module, path: Path) -> Module:
 
 
 def _to_devices(model: Module, mesh: Mesh | None) -> Module:
-    return jax.tree.map(jax.numpy.asarray, model) if mesh is None else shard(model, mesh)
+    """Return a module with its host arrays on devices.  Whoever calls keeps no name for ``model``, nor its memory."""
+    leaves, structure = jax.tree.flatten(model)
+    places = None if mesh is None else jax.tree.leaves(shardings(model, mesh))
+    del model
+    return structure.unflatten(_one_by_one(leaves, places))

@@ -109,12 +109,12 @@ def shard(tree: Any, mesh: Mesh, rules: ShardingRules = ShardingRules()) -> Any:
     Of several processes, each has the whole tree, on its host or its own devices.
     """
     placements = shardings(tree, mesh, rules)
-    return jax.tree.map(_from_host, tree, placements) if mesh.is_multi_process else jax.device_put(tree, placements)
+    return jax.tree.map(place, tree, placements) if mesh.is_multi_process else jax.device_put(tree, placements)
 
 
-def _from_host(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """Return ``leaf`` on devices of several processes, to which an array on the devices of one cannot be sent."""
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """Return ``leaf`` placed so; on devices of several processes an array on the devices of one cannot be sent."""
+    if not sharding.mesh.is_multi_process or isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return jax.device_put(leaf, sharding)
     host = np.asarray(leaf)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
