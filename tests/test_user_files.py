@@ -15,6 +15,7 @@ from vqdiffusion_jax.user_files import (
     lines_of,
     open_regular,
     parse_json,
+    plain_table,
     read_bytes,
     read_json,
     read_text,
@@ -113,6 +114,9 @@ def test_json_is_read(tmp_path):
     "text, said",
     [
         ("[" * 102 + "]" * 102, "nested more than 100 deep"),
+        ("[" * 101 + "]" * 101, "nested more than 100 deep"),
+        ('{"a": [1, {"b": ' * 51 + "0" + "}]}" * 51, "nested more than 100 deep"),
+        ("[" + "1, " * 100_000 + "[" * 101 + "]" * 101 + "]", "nested more than 100 deep"),
         ("[" * 100_000, "nested more than 100 deep"),
         ('{"a":' * 100_000, "nested more than 100 deep"),
         ("[" * 101, "nested more than 100 deep"),  # no Python's parser gives up here
@@ -128,6 +132,39 @@ def test_what_is_no_json_is_told_in_one_line(text, said):
     with pytest.raises(ValueError, match=said) as caught:
         parse_json(text, "a.json")
     assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"image": "a.jpg", "caption": "a red dog"}',
+        '{"image":"a.jpg","caption":["a","b"],"n":1}',
+        '{"a": [' + "[" * 90 + "]" * 90 + "]}",
+        "{}",
+    ],
+)
+def test_a_plain_table_is_read_as_any_other(text):
+    assert plain_table(text) == parse_json(text, "a", unique=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "x", "a": "y"}',  # a field twice
+        r'{"a": "x", "\u0061": "y"}',
+        '{"a": "x", "a": "y", "b": "at 10:30"}',
+        '{"a": "at 10:30"}',  # more colons than fields
+        '{"a": {"b": 1}}',
+        '{"a": 1} x',
+        '{"a": 1',
+        '{"a": ' + "[" * 100 + "]" * 100 + "}",
+        "[" * 100_000,
+        "[1]",
+        "",
+    ],
+)
+def test_what_is_no_plain_table_is_left_to_the_whole_reader(text):
+    assert plain_table(text) is None
 
 
 def test_reading_takes_no_more_memory_than_the_file_has(tmp_path):

@@ -109,6 +109,8 @@ def check_options(cls: type, name: str, options: Mapping[str, Any], *, error: ty
         raise error(f"{name} has no option {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
     if missing := [option for option, p in known.items() if p.default is p.empty and option not in options]:
         raise error(f"{name} needs the option {', '.join(missing)}")
+    if not options:
+        return
     try:
         hints = get_type_hints(cls.__init__)
     except Exception:  # names that the class imports for type checkers alone

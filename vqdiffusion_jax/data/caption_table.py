@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..errors import BrokenRecord, DataError, first_of
+from ..errors import BrokenRecord, DataError, first_of, shown
 from .account import Account
-from .captions import captions_in, field_of
+from .captions import captions_in, field_of, is_missing
 from .tables import Row, column_of, read_rows
 
 IMAGE_COLUMNS = ("image", "file_name", "filename", "file", "image_file", "image_path", "image_name", "path", "img")
@@ -17,7 +17,11 @@ CAPTION_COLUMNS = ("caption", "captions", "text", "sentence", "sentences", "desc
 
 
 def read_captions(
-    path: Path, image_field: str, caption_field: str, account: Account | None = None
+    path: Path,
+    image_field: str,
+    caption_field: str,
+    account: Account | None = None,
+    splits: dict[str, str] | None = None,
 ) -> dict[str, list[Any]]:
     """Return a dict from a picture's path, relative to the table's folder, to what its rows hold as captions.
 
@@ -25,14 +29,25 @@ def read_captions(
     image_field, caption_field: columns; by default the first of the usual names that the table has.  A path such as
     ``"caption.en"`` leads into tables.
     account: takes the rows that name no picture.
-    Raises DataError that names file and line: as ``read_rows``, and for a table without these columns.
+    splits: takes the value of the column ``split`` for each picture, if the table has one.
+    Raises DataError that names file and line: as ``read_rows``, for a table without these columns, and for a picture
+    that two rows put in different splits.
     """
     captions: dict[str, list[Any]] = {}
     found, lacks, folder = False, None, path.parent
+    columns, paths = None, {}
+    image = caption = ""
+    split = None
     for line, row in read_rows(path):
-        image = column_of(row, image_field, IMAGE_COLUMNS) or image_field or IMAGE_COLUMNS[0]
-        caption = column_of(row, caption_field, CAPTION_COLUMNS) or caption_field or CAPTION_COLUMNS[0]
-        picture, value = field_of(row, image), field_of(row, caption)
+        if (names := tuple(row)) != columns:  # nearly all rows of a table have the same
+            columns = names
+            image = column_of(columns, image_field, IMAGE_COLUMNS) or image_field or IMAGE_COLUMNS[0]
+            caption = column_of(columns, caption_field, CAPTION_COLUMNS) or caption_field or CAPTION_COLUMNS[0]
+            split = None if splits is None else column_of(columns, "split")
+            if split is None and not splits:
+                splits = None  # the first row tells whether there is the column
+        picture = row[image] if image in row else field_of(row, image)
+        value = row[caption] if caption in row else field_of(row, caption)
         if not captions and picture is None and image not in row:
             raise _lacks(path, image, row)
         if account is not None and not captions and not caption_field and (unread := note_of_others(row, caption)):
@@ -45,10 +60,25 @@ def read_captions(
             if account is not None:
                 account.left_out("rows of a captions file that name no picture", f"{path.name}, line {line}")
             continue
-        captions.setdefault(relative_path(picture.strip(), folder), []).append(value)
+        if (name := paths.get(picture)) is None:
+            name = paths[picture] = relative_path(picture.strip(), folder)
+            captions.setdefault(name, [])
+        captions[name].append(value)
+        if splits is not None and split is not None:
+            _add_split(splits, name, row[split], f"{path}, line {line}")
     if lacks is not None and not found:
         raise lacks
     return captions
+
+
+def _add_split(splits: dict[str, str], name: str, told: Any, where: str) -> None:
+    value = "" if is_missing(told) else str(told)
+    splits[name] = splits.get(name) or value  # it may stand in one row of a picture alone
+    if value and splits[name] != value:
+        raise DataError(
+            f"{where} has {shown(name)} in the split {shown(value)}, an earlier line in {shown(splits[name])};"
+            " a picture belongs to one split"
+        )
 
 
 def note_of_others(names: Iterable[str], chosen: str) -> str:
@@ -67,6 +97,8 @@ def captions_of_rows(values: list[Any], name: str) -> list[str]:
 
 def relative_path(picture: str, folder: Path) -> str:
     """Return a picture's path with forward slashes, relative to the folder if it lies there."""
+    if "/" not in picture and "\\" not in picture:
+        return picture
     if "\\" in picture and not os.path.lexists(folder / picture):  # as Windows writes paths
         picture = picture.replace("\\", "/")
     path = os.path.normpath(picture)

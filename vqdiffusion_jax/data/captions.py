@@ -45,6 +45,8 @@ def captions_in(value: Any, *, table: bool = False) -> list[str]:
     table: the value comes from a table (CSV, JSON, parquet), where a text of ``NO_CAPTION`` is a missing value too.
     Raises ValueError for a number, a table, a list in a list, and a text with a null character or a lone surrogate.
     """
+    if type(value) is list:  # of most sources, whose texts went this way before
+        return _texts(value, table)
     value = _plain(value)
     if _is_missing(value):
         return []
@@ -121,7 +123,7 @@ def choose(count: int, drop_rate: float, rng: np.random.Generator | None) -> int
         return None
     if rng is None:
         return 0
-    choice = int(rng.integers(count))
+    choice = int(rng.integers(count)) if count > 1 else 0  # to choose of one draws nothing, but takes time
     return None if rng.random() < drop_rate else choice
 
 
@@ -161,13 +163,15 @@ def _is_missing(value: Any) -> bool:
 def _texts(values: Sequence[Any], table: bool) -> list[str]:
     """Return the captions among the items of a list."""
     texts = []
-    for value in map(_plain, values):
-        if _is_missing(value):
-            continue
-        if isinstance(value, list | tuple):
-            raise ValueError(f"its caption is a list in a list, {shown(value)}; give one list of texts")
-        if not isinstance(value, str):
-            raise _refused(value)
+    for value in values:
+        if type(value) is not str:
+            value = _plain(value)
+            if _is_missing(value):
+                continue
+            if isinstance(value, list | tuple):
+                raise ValueError(f"its caption is a list in a list, {shown(value)}; give one list of texts")
+            if not isinstance(value, str):
+                raise _refused(value)
         text = _checked(value)
         if text and not (table and text in NO_CAPTION):
             texts.append(text)
@@ -176,7 +180,7 @@ def _texts(values: Sequence[Any], table: bool) -> list[str]:
 
 def _checked(text: str) -> str:
     """Return a text without blanks around it.  Raises ValueError for characters that no text has."""
-    text = str(text).strip(_BLANK)
+    text = str(text).strip(_BLANK)  # NumPy's texts are no plain ones
     if (fault := fault_of_text(text)) is not None:
         raise ValueError(f"its caption has {fault}: {shown(text)}; write it anew in UTF-8")
     return text

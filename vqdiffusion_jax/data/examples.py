@@ -178,7 +178,8 @@ class CachedExamples:
         crops = record["tokens"]
         if crops.shape[1] != self._model.denoiser.num_tokens:
             raise BrokenRecord(record["id"], f"it has {crops.shape[1]} tokens, not {self._model.denoiser.num_tokens}")
-        tokens = crops[0 if rng is None else rng.integers(len(crops))].astype(np.int32)
+        crop = 0 if rng is None or len(crops) == 1 else rng.integers(len(crops))  # as ``choose`` does
+        tokens = crops[crop].astype(np.int32)
         example = Example(id=record["id"], tokens=tokens)
         condition = self._model.denoiser.condition
         if condition == "text":

@@ -25,6 +25,7 @@ _SHEET = re.compile(r"(?:grid-\d{6,}|contact-sheet(?:-\w+)?)\.png")
 _OWN_SHEET = re.compile(rf"{_SHEET.pattern}|\d{{8,}}\.png")
 _SHEET_OF_TRAINING = re.compile(r"\d{8,}\.png")  # in the folder samples of a run, by the number of steps
 _ANIMATIONS = (".gif", "webp")  # the ends of names of animations that it writes with --return_trajectory
+_OF_OWN_FILES = (".png", *_ANIMATIONS)  # the ends of names of all of these
 _RUN_WROTE = re.compile(r"\d{6,}")  # their names, and of the pictures; others have a recipe beside them
 
 
@@ -56,18 +57,20 @@ def picture_files(
     for folder, entries in folders_below(root, account, below=below, links_out=links_out):
         names: list[str] = []
         others: list[os.DirEntry[str]] = []
+        looked_at = False
         for entry in entries:
             name = entry.name
             lower = name.lower()
-            if not lower.endswith(EXTENSIONS) or is_foreign(name):
+            if not lower.endswith(EXTENSIONS) or name.startswith(".") or lower in _FOREIGN:
                 others.append(entry)
-            elif _is_regular(entry, folder, root, account, links_out):
+            elif entry.is_file(follow_symlinks=False) or _leads_to_file(entry, folder, root, account, links_out):
                 names.append(name)
-        if names and any(name[-4:].lower() in _ANIMATIONS or _OWN_SHEET.fullmatch(name) for name in names):
+                looked_at = looked_at or lower.endswith(_OF_OWN_FILES)
+        if looked_at and any(name[-4:].lower() in _ANIMATIONS or _OWN_SHEET.fullmatch(name) for name in names):
             names = _without_own_files(names, root, folder, account)
         found += [folder + name for name in names]
         if others:
-            used = {os.path.splitext(name)[0] for name in names}
+            used = {name[: name.rfind(".")] for name in names}  # they have an ending, and do not begin with a dot
             for entry in others:
                 stem, ending = os.path.splitext(entry.name)
                 if stem in used and entry.is_symlink() and ending in CAPTION_ENDINGS:
@@ -159,10 +162,8 @@ def check_names(names: Iterable[str], where: str | Path) -> None:
         raise DataError(f"{where} names {shown(astray)}, which leads out of the data folder; correct or remove it")
 
 
-def _is_regular(entry: os.DirEntry[str], folder: str, root: Path, account: Account, links_out: bool) -> bool:
-    """Return True for a file that can be read; others are named in the account."""
-    if entry.is_file(follow_symlinks=False):
-        return True
+def _leads_to_file(entry: os.DirEntry[str], folder: str, root: Path, account: Account, links_out: bool) -> bool:
+    """Return True for a link to a file that can be read; what is no file is named in the account."""
     name = folder + entry.name
     if entry.is_symlink():
         check_inside(root, name, links_out)

@@ -21,7 +21,7 @@ def with_captions(source: Source, config: DataConfig, model: ModelConfig | VQGAN
     lacks = getattr(source, "lacks_caption", None)
     if lacks is None or isinstance(model, VQGANConfig) or model.denoiser.condition != "text":
         return source
-    missing = np.fromiter((lacks(index) for index in range(len(source))), bool, len(source))
+    missing = np.fromiter(map(lacks, range(len(source))), bool, len(source))
     if not missing.any():
         return source
     account = account_of(source)

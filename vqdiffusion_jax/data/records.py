@@ -141,7 +141,7 @@ def existing(path: Path, what: str) -> Path:
     return path
 
 
-def read_bytes(path: Path, name: str) -> bytes:
+def read_bytes(path: str | Path, name: str) -> bytes:
     """Return a file's bytes.  Raises BrokenRecord(name) if it cannot be read."""
     try:
         return user_files.read_bytes(path, most=MOST_FILE_BYTES)

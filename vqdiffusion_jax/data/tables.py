@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, one_line, shown
-from ..user_files import lines_of, parse_json, read_text
+from ..user_files import lines_of, parse_json, plain_table, read_text
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 UNNAMED = "unnamed column "  # and its number: the name of a column without one
@@ -120,9 +120,9 @@ def _column_names(path: str | Path, line: int, cells: list[str]) -> list[str]:
 
 def _json_lines(path: str | Path, text: str) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(lines_of(text), 1):
-        line = line.strip("\ufeff \t")
-        if line:
-            yield number, _row(path, number, parse_unique(line, f"{path}, line {number}"))
+        if line := line.strip("\ufeff \t"):
+            row = plain_table(line)
+            yield number, _row(path, number, parse_unique(line, f"{path}, line {number}")) if row is None else row
 
 
 def _json_rows(path: str | Path, text: str) -> Iterator[tuple[int, Row]]:

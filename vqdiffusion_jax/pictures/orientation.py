@@ -66,6 +66,8 @@ def _tag_of(exif: bytes) -> int | None:
 
 def _orientation_of_xmp(picture: Image.Image) -> int | None:
     xmp = picture.info.get("XML:com.adobe.xmp") or picture.info.get("xmp") or ""
+    if not xmp:
+        return None
     text = xmp.decode("latin-1") if isinstance(xmp, bytes) else str(xmp)
     match = re.search(r"""tiff:Orientation\s*(?:=\s*["']|>)\s*([0-9])""", text)
     return _checked(int(match[1])) if match else None

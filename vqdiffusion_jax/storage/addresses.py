@@ -26,7 +26,7 @@ def address_of(place: str | PathLike[str]) -> str | None:
     A ``pathlib.Path`` made of an address has one of its slashes left, and is understood.
     """
     text = fspath(place)
-    match = _ADDRESS.fullmatch(text) if isinstance(text, str) else None
+    match = _ADDRESS.fullmatch(text) if isinstance(text, str) and ":/" in text else None
     if match is None or match[1].lower() in _HERE:
         return None
     scheme, slashes, rest = match.groups()

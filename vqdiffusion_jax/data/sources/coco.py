@@ -33,9 +33,9 @@ class Coco:
         self.phase = PHASES[split]
         if year not in (0, *YEARS):
             raise DataError(f"coco: year is {year}; allowed: 0 (the one that is there), 2014 or 2017")
-        self.year = year or _year(root, self.phase)
+        self.year, both = (year, False) if year else _year(root, self.phase)
         self.account = Account()
-        if not year and all(_captions_file(root, self.phase, other).exists() for other in YEARS):
+        if both:
             self.account.note(f"the captions of {self.year} are read; those of both years are there (options.year)")
         file = existing(_captions_file(root, self.phase, self.year), "COCO's captions")
         try:
@@ -58,10 +58,11 @@ class Coco:
 
     def _tell_missing(self) -> None:
         """Account for images without captions, and note captions without an image."""
-        there = {name for name in os.listdir(self._folder) if name.endswith(".jpg") and not is_foreign(name)}
-        named = {self._file_name(number) for number in np.unique(self._images).tolist()}
+        there = set(os.listdir(self._folder))
+        named = set(map(self._file_name, set(self._images.tolist())))
         for name in sorted(there - named):
-            self.account.left_out("an image without a caption", name)
+            if name.endswith(".jpg") and not is_foreign(name):
+                self.account.left_out("an image without a caption", name)
         if missing := sorted(named - there):
             self.account.note(f"{len(missing)} images that have captions are missing, for instance {missing[0]}")
 
@@ -85,14 +86,23 @@ class Coco:
 
 
 def _captions_file(root: Path, phase: str, year: int) -> Path:
-    return root / "annotations" / f"captions_{phase}{year}.json"
+    return root / "annotations" / _captions_name(phase, year)
 
 
-def _year(root: Path, phase: str) -> int:
+def _captions_name(phase: str, year: int) -> str:
+    return f"captions_{phase}{year}.json"
+
+
+def _year(root: Path, phase: str) -> tuple[int, bool]:
     """Return the first year with captions of both splits, else the first with those of ``phase``, else 2014.
 
+    Also return whether the captions of ``phase`` are there for both years.
     Splits of two years do not go together: the images for validation in 2014 are for training in 2017.
     """
-    whole = [year for year in YEARS if all(_captions_file(root, p, year).exists() for p in PHASES.values())]
-    own = [year for year in YEARS if _captions_file(root, phase, year).exists()]
-    return next(iter(whole + own), YEARS[0])
+    try:
+        there = set(os.listdir(root / "annotations"))
+    except OSError:
+        there = set()
+    whole = [year for year in YEARS if there.issuperset(_captions_name(p, year) for p in PHASES.values())]
+    own = [year for year in YEARS if _captions_name(phase, year) in there]
+    return next(iter(whole + own), YEARS[0]), len(own) == len(YEARS)

@@ -5,20 +5,20 @@ Captions come from one file (JSONL or CSV) or from a .txt beside each image, lab
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import BrokenRecord, DataError, printable, shown
+from ...errors import BrokenRecord, DataError, printable
 from ..account import Account
-from ..caption_table import IMAGE_COLUMNS, captions_of_rows, read_captions, relative_path
+from ..caption_table import captions_of_rows, read_captions
 from ..captions import captions_of_bytes, is_missing
 from ..listing import CAPTION_ENDINGS, check_inside
 from ..records import Record, existing, read_bytes, record_id
 from ..splits import divide
-from ..tables import column_of, read_rows
 from .class_folders import note_one_class, numbered
 from .image_files import image_files
 
@@ -67,7 +67,8 @@ class Folder:
             self.root = root if for_all else files.root
             prefix = f"{files.root.relative_to(root).as_posix()}/" if self.root != files.root else ""
             table = existing(self.root / captions, "a captions file")
-            given = read_captions(table, image_field, caption_field, self.account)
+            told: dict[str, str] | None = None if splits or self.has_splits else {}
+            given = read_captions(table, image_field, caption_field, self.account, told)
             there = {prefix + name for name in files.names}
             for name in sorted(there.difference(given)):
                 self.account.left_out(f"not named in {captions}", name)
@@ -76,8 +77,8 @@ class Folder:
                     check_inside(self.root, name, links_out)
             # A picture that is missing is a broken record, unless it is another split's.
             self._names = [name for name in given if name in there or not (for_all and self.has_splits)]
-            if not splits and not self.has_splits:
-                self._keep_split(table, image_field, split)
+            if told:
+                self._keep_split(table, told, split)
             self._captions = {name: given[name] for name in self._names}
         self._classes: dict[str, int] | None = None
         if labels:
@@ -107,11 +108,8 @@ class Folder:
                     )
             self._labels = np.array([-1 if f is None else self._classes[f] for f in folders], np.int32)
 
-    def _keep_split(self, table: Path, image_field: str, split: str) -> None:
-        """Keep the images of ``split`` if the captions file has a column of splits."""
-        values = splits_of_rows(table, image_field)
-        if not values:
-            return
+    def _keep_split(self, table: Path, values: Mapping[str, str], split: str) -> None:
+        """Keep the images of ``split``, as the values of the table's column of splits tell them."""
         told = {name: values.get(name, "") for name in self._names}
         of_values = Account()
         division = divide(told.values(), split, where=f"{table}, its column split", account=of_values)
@@ -144,11 +142,12 @@ class Folder:
 
     def __getitem__(self, index: int) -> Record:
         name = self._names[index]
-        record = Record(id=record_id(name), image=read_bytes(self.root / name, name))
+        picture = self.root / name
+        record = Record(id=record_id(name), image=read_bytes(picture, name))
         if self._captions is not None:
             record["captions"] = captions_of_rows(self._captions[name], name)
         else:
-            record["captions"] = captions_beside(self.root / name, name)
+            record["captions"] = captions_beside(picture, name)
         if self._classes is not None:
             label = int(self._labels[index])
             if label < 0:
@@ -157,37 +156,15 @@ class Folder:
         return record
 
 
-def splits_of_rows(table: Path, image_field: str) -> dict[str, str]:
-    """Return the value of the column ``split`` for each image that a table names; nothing without such a column.
-
-    Raises DataError for an image of which two rows name different splits.
-    """
-    values: dict[str, str] = {}
-    for line, row in read_rows(table):
-        column = column_of(row, "split")
-        if column is None and not values:
-            return {}
-        image = row.get(column_of(row, image_field, IMAGE_COLUMNS) or "")
-        if column is not None and isinstance(image, str):
-            name = relative_path(image.strip(), table.parent)
-            value = "" if is_missing(row[column]) else str(row[column])
-            values[name] = values.get(name) or value  # the split may stand in one row of a picture alone
-            if value and values[name] != value:
-                raise DataError(
-                    f"{table}, line {line} has {shown(name)} in the split {shown(value)}, an earlier line in"
-                    f" {shown(values[name])}; a picture belongs to one split"
-                )
-    return values
-
-
 def captions_beside(picture: Path, name: str) -> list[str]:
     """Return the captions of the text file beside a picture, perhaps none.  Raises BrokenRecord(name)."""
+    stem = os.path.splitext(picture)[0]
     for ending in CAPTION_ENDINGS:
-        if (file := picture.with_suffix(ending)).exists() and (captions := read_lines(file, name)):
+        if os.path.exists(file := stem + ending) and (captions := read_lines(file, name)):
             return captions
     return []
 
 
-def read_lines(path: Path, name: str) -> list[str]:
+def read_lines(path: str | Path, name: str) -> list[str]:
     """Return the captions of a text file, one a line.  Raises BrokenRecord(name) if it cannot be read."""
-    return captions_of_bytes(read_bytes(path, name), path.name, name, lines=True)
+    return captions_of_bytes(read_bytes(path, name), os.path.basename(path), name, lines=True)

@@ -80,8 +80,10 @@ def _of_first_folders(root: Path, split: str, links_out: bool, account: Account)
     if not root.is_dir():
         return None
     with os.scandir(root) as scanned:
-        entries = [entry for entry in scanned if not is_foreign(entry.name)]
-    folders = {entry.name: entry.is_symlink() for entry in entries if is_folder(entry)}
+        entries = list(scanned)
+    # Most are files, which are told at once.
+    unknown = [entry for entry in entries if not entry.is_file(follow_symlinks=False)]
+    folders = {entry.name: entry.is_symlink() for entry in unknown if not is_foreign(entry.name) and is_folder(entry)}
     told = {name: splits_in(name) for name in folders}
     if {"train"} not in told.values() or not any(found and found != {"train"} for found in told.values()):
         return None
@@ -89,7 +91,7 @@ def _of_first_folders(root: Path, split: str, links_out: bool, account: Account)
         if is_link:
             check_inside(root, name, links_out)
     for entry in entries:
-        if entry.name.lower().endswith(EXTENSIONS) and entry.name not in folders:
+        if entry.name.lower().endswith(EXTENSIONS) and entry.name not in folders and not is_foreign(entry.name):
             account.left_out("of no split", entry.name)
     used = [name for name in sorted(folders) if told[name] or holds_picture(root / name)]
     return divide(used, split, where=root, account=account)
