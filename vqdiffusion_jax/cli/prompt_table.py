@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.tables import ENDINGS, UNNAMED, read_rows
+from ..data.tables import ENDINGS, UNNAMED, line_of_names, read_rows
 from ..data.tables import Row as Cells
 from ..errors import DataError, StorageError, UsageError, one_line, shown
 from ..pictures import EXTENSIONS
@@ -70,9 +70,9 @@ def _row(file: str, line: int, cells: Cells) -> Row:
     for column, value in cells.items():
         name = column.strip().casefold()
         if name not in known:
-            raise UsageError(f"{place(file, cells.named_in)}: {_unknown(column, name, known)}")
+            raise UsageError(f"{place(file, line_of_names(cells, line))}: {_unknown(column, name, known)}")
         if name in named:
-            raise UsageError(f"{place(file, cells.named_in)}: {name} stands there twice; leave one out")
+            raise UsageError(f"{place(file, line_of_names(cells, line))}: {name} stands there twice; leave one out")
         named.add(name)
         if value is None or isinstance(value, str) and not value.strip():
             continue

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import BrokenRecord, DataError, first_of, shown
 from .account import Account
 from .captions import captions_in, field_of, is_missing
-from .tables import Row, column_of, read_rows
+from .tables import Row, column_of, line_of_names, read_rows
 
 IMAGE_COLUMNS = ("image", "file_name", "filename", "file", "image_file", "image_path", "image_name", "path", "img")
 CAPTION_COLUMNS = ("caption", "captions", "text", "sentence", "sentences", "description", "prompt", "alt_text", "txt")
@@ -49,11 +49,11 @@ def read_captions(
         picture = row[image] if image in row else field_of(row, image)
         value = row[caption] if caption in row else field_of(row, caption)
         if not captions and picture is None and image not in row:
-            raise _lacks(path, image, row)
+            raise _lacks(path, line, image, row)
         if account is not None and not captions and not caption_field and (unread := note_of_others(row, caption)):
             account.note(unread)
         if value is None and caption not in row:  # some exporters leave a missing value out of its row
-            lacks = lacks or _lacks(path, caption, row)
+            lacks = lacks or _lacks(path, line, caption, row)
         else:
             found = True
         if not isinstance(picture, str) or not picture.strip():
@@ -108,6 +108,6 @@ def relative_path(picture: str, folder: Path) -> str:
     return os.path.relpath(path, root) if path.startswith(root + os.sep) else path
 
 
-def _lacks(path: Path, field: str, row: Row) -> DataError:
+def _lacks(path: Path, line: int, field: str, row: Row) -> DataError:
     there = first_of([str(name) for name in row], 20) or "nothing"
-    return DataError(f"{path}, line {row.named_in} has no field {field!r}; it has {there}")
+    return DataError(f"{path}, line {line_of_names(row, line)} has no field {field!r}; it has {there}")

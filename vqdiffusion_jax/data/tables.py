@@ -20,15 +20,20 @@ _LISTS = ("data", "rows", "images", "annotations")  # fields of a JSON table tha
 _NEXT_ROW = re.compile(r"[\r\n]\s*\"?[^\r\n\"]*\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif)\"?\s*[,;\t|]", re.IGNORECASE)
 
 
-class Row(dict[str, Any]):
-    """A row of a table: its cells by their columns' names.
+Row = dict[str, Any]  # cells by their columns' names
 
-    named_in: the line that names the columns, which in JSON is the row's own.
-    """
 
-    def __init__(self, cells: Iterable[tuple[str, Any]] | Mapping[str, Any], named_in: int):
+class _CsvRow(Row):
+    """A row of a table whose line ``named_in`` names the columns."""
+
+    def __init__(self, cells: Iterable[tuple[str, Any]], named_in: int):
         super().__init__(cells)
         self.named_in = named_in
+
+
+def line_of_names(row: Row, line: int) -> int:
+    """Return the line that names the columns of the row at ``line``: in JSON that is its own."""
+    return row.named_in if isinstance(row, _CsvRow) else line
 
 
 def read_rows(file: str | Path) -> Iterator[tuple[int, Row]]:
@@ -96,7 +101,7 @@ def _csv_rows(path: str | Path, text: str) -> Iterator[tuple[int, Row]]:
                 )
             if any(_NEXT_ROW.search(cell) for cell in cells):
                 raise DataError(f"{path}, line {line} has a quotation that takes in the next row; end it")
-            yield line, Row(zip(names, cells, strict=True), named_in)
+            yield line, _CsvRow(zip(names, cells, strict=True), named_in)
     except csv.Error as error:
         raise DataError(
             f"{path}, line {began} cannot be read: {error}; write a text with quotation marks in quotation marks, and"
@@ -162,4 +167,4 @@ def parse_unique(text: str, name: str) -> Any:
 def _row(path: str | Path, number: int, row: Any) -> Row:
     if not isinstance(row, dict):
         raise DataError(f"{path}, line {number} is {shown(row)}; it must be a JSON table")
-    return Row(row, number)
+    return row
