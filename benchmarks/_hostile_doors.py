@@ -16,7 +16,10 @@ from benchmarks._hostile_case import Case
 from benchmarks._hostile_changing import changing_doors
 from benchmarks._hostile_commands import config_file, config_override, flags_of_modes
 from benchmarks._hostile_formats import of_picture
+from benchmarks._hostile_loras import LORA_DOORS
+from benchmarks._hostile_page import PAGE_DOORS
 from benchmarks._hostile_requests import REQUEST_DOORS
+from benchmarks._hostile_servers import SERVER_DOORS
 from benchmarks._hostile_sources import SOURCE_DOORS
 from benchmarks._hostile_specimens import STATE, torch_file
 from benchmarks._hostile_strangers import STRANGERS_DOORS
@@ -294,5 +297,8 @@ DOORS: dict[Callable[[Case], None], int] = {  # how often each is tried
     **FLAG_DOORS,
     **STRANGERS_DOORS,
     **REQUEST_DOORS,
+    **PAGE_DOORS,
+    **LORA_DOORS,
+    **SERVER_DOORS,
 }
 DOORS |= changing_doors(DOORS)

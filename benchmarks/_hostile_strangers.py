@@ -58,7 +58,7 @@ def make_strangers(folder: Path, model: VQDiffusionModel) -> None:
 
 def lora(case: Case) -> None:
     """An adapter of a stranger, as it is read and compared with a model."""
-    file = case.damaged("strangers/lora.safetensors", lambda data: _of_lora(data, case.draw))
+    file = case.damaged("strangers/lora.safetensors", lambda data: of_lora(data, case.draw))
     check_fits(read_lora(file), _model(case.whole).denoiser)
 
 
@@ -68,7 +68,7 @@ def _model(whole: Path) -> VQDiffusionModel:
     return jax.eval_shape(lambda: VQDiffusionModel(config, rngs=make_rngs(0)))
 
 
-def _of_lora(data: bytes, draw: random.Random) -> bytes:
+def of_lora(data: bytes, draw: random.Random) -> bytes:
     """Return an adapter whose header lies, or whose numbers are no numbers."""
     size = int.from_bytes(data[:8], "little")
     text, numbers = data[8 : 8 + size], data[8 + size :]

@@ -18,6 +18,16 @@ _CLIENT = re.compile(r"""["']client_id["']: ?["']([0-9a-f-]+)["']""")
 _ESCAPED = {"&lt;": "<", "&gt;": ">", "&#96;": "`", "&#36;": "$", "&amp;": "&"}
 
 
+def read_page(text: str) -> tuple[str, dict[int, dict[str, Any]]]:
+    """Return the id of a visit, and its elements by number, from the text of the page."""
+    client, found = _CLIENT.search(text), _ELEMENTS.search(text)
+    assert client and found, "this is no page of NiceGUI"
+    elements = found[1]
+    for escaped, character in _ESCAPED.items():
+        elements = elements.replace(escaped, character)
+    return client[1], {int(number): element for number, element in json.loads(elements).items()}
+
+
 class Visitor:
     """One visit to a page at ``address``; a context.  tab: what tells the browser's tab, by default a new one."""
 
@@ -31,12 +41,7 @@ class Visitor:
         async with httpx.AsyncClient(timeout=SECONDS) as browser:
             page = await browser.get(self.address, headers=self.headers)
         page.raise_for_status()
-        client, elements = _CLIENT.search(page.text), _ELEMENTS.search(page.text)
-        assert client and elements, "this is no page of NiceGUI"
-        self.id, text = client[1], elements[1]
-        for escaped, character in _ESCAPED.items():
-            text = text.replace(escaped, character)
-        self.elements = {int(number): element for number, element in json.loads(text).items()}
+        self.id, self.elements = read_page(page.text)
         query = {"client_id": self.id, "tab_id": self.tab, "document_id": str(uuid.uuid4())}
         query |= {"next_message_id": "0", "implicit_handshake": "true"}
         await self.socket.connect(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import faulthandler
 import json
@@ -117,13 +118,23 @@ def run(
 
     kept = kept or Kept(None)
     left = sorted({*range(count)} - {result.number for result in kept.results})
-    places = [_Lane(seed, doors, whole, folder / f"lane{lane}", left[lane::processes]) for lane in range(processes)]
-    while any(lane.working for lane in places):
-        for lane in places:
-            for result in lane.poll():
-                kept.add(result)
-        time.sleep(0.02)
+    with _servers(doors, whole):
+        places = [_Lane(seed, doors, whole, folder / f"lane{lane}", left[lane::processes]) for lane in range(processes)]
+        while any(lane.working for lane in places):
+            for lane in places:
+                for result in lane.poll():
+                    kept.add(result)
+            time.sleep(0.02)
     return sorted(kept.results, key=lambda result: result.number)
+
+
+def _servers(doors: tuple[str, ...], whole: Path) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which the servers run that the doors ask and do not start themselves."""
+    from benchmarks._hostile_doors import DOORS
+    from benchmarks._hostile_page import PAGE_DOORS, page_served
+
+    asked = any(door in PAGE_DOORS and (not doors or door.__name__ in doors) for door in DOORS)
+    return page_served(whole) if asked else contextlib.nullcontext()
 
 
 class _Lane:
@@ -318,7 +329,8 @@ def show(seed: int, number: int, doors: tuple[str, ...], whole: Path, folder: Pa
     import benchmarks._hostile_doors  # noqa: F401  outside of the minute
 
     faulthandler.dump_traceback_later(60, exit=True)
-    outcome, detail, error = outcome_of(seed, number, doors, whole, folder / "place")
+    with _servers((door_of(seed, number, doors),), whole):
+        outcome, detail, error = outcome_of(seed, number, doors, whole, folder / "place")
     print(f"case {number}, {door_of(seed, number, doors)}: {outcome} {detail}")
     if error is not None:
         traceback.print_exception(error)

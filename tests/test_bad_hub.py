@@ -100,6 +100,17 @@ def test_a_hub_at_fault_is_told(hub, ended):
     told(lambda: locate(NAME), f"^hf://{NAME}: ")
 
 
+@pytest.mark.parametrize(
+    "said", [b'{"siblings": [', b"null", b"[]", b"5", b'{"siblings": 5}', b'{"siblings": [5]}', b"\xff"]
+)
+def test_an_answer_that_no_hub_gives_is_told(hub, ended, said):
+    def lying(send, ended):
+        send(bad_servers.OK + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(said) + said)
+
+    hub.instead["/api/models/"] = answering(lying, ended)
+    told(lambda: locate(NAME), f"^hf://{NAME}: ")
+
+
 def test_an_upload_that_nobody_answers_is_given_up(hub, ended):
     hub.instead["/api/repos/create"] = answering(bad_servers.dripping, ended)
     told(

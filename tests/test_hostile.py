@@ -15,7 +15,7 @@ CONFIGS = {VQGANConfig: MODEL.codec, TokenizerConfig: MODEL.tokenizer, ScheduleC
 REPO = Path(__file__).resolve().parents[1]
 DOORS = (
     "checkpoint,clip,mapping,yaml_file,model_config,statistics,protocol,recipe,report,upload,picture,form,lora,"
-    "known_words,bucket"
+    "known_words,bucket,page_requests,page_uploads,page_messages"
 )
 
 

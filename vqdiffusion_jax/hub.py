@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -435,4 +436,13 @@ def _reason(error: Exception, address: HubAddress, given: Mapping[str, Any]) -> 
             f"{endpoint} cannot be reached ({one_line(error)[:120]}); check the network, or name a mirror in "
             "HF_ENDPOINT"
         )
+    if _of_the_client(error):
+        said = f"{type(error).__name__}: {one_line(error)[:120]}"
+        return f"{endpoint} answers what no hub does ({said}); try again, or name another in HF_ENDPOINT"
     return None
+
+
+def _of_the_client(error: BaseException) -> bool:
+    """Return whether an error came up within huggingface_hub, as those of answers that it cannot read do."""
+    names = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(name.partition(".")[0] == "huggingface_hub" for name in names)

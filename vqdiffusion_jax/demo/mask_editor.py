@@ -16,7 +16,7 @@ from .limits import Limits
 from .pictures import as_url
 from .start_picture import MASK, PICTURE, SCRATCH, STARTS, StartPicture
 from .upload import read_upload
-from .widgets import CRISP, input_for, weakly
+from .widgets import CRISP, input_for, number_of, weakly
 from .wording import told_to
 
 _POINTER = ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave"]  # of mouse, finger and pen
@@ -122,17 +122,22 @@ class MaskEditor:
 
     def _brush(self, event: events.MouseEventArguments) -> None:
         with told_to(self.complain):
-            if event.type not in ("pointerdown", "pointermove") or not event.buttons & _LEFT_BUTTON:
+            if (
+                event.type not in ("pointerdown", "pointermove")
+                or not int(number_of("the buttons", event.buttons)) & _LEFT_BUTTON
+            ):
                 self.edited.lift()
                 return
-            radius = (self.radius.value or 0.0) * self.edited.size
+            radius = number_of("the brush", self.radius.value or 0.0) * self.edited.size
             self.edited.stroke(event.image_x, event.image_y, radius, erase=bool(self.erase.value))
             self.start.set_value(MASK)
             self._refresh()
 
     def _extend(self, side: int) -> None:
         with told_to(self.complain):
-            left, top, right, bottom = ((self.margin.value or 0.0) if i == side else 0.0 for i in range(4))
+            left, top, right, bottom = (
+                number_of("the margin", self.margin.value or 0.0) if i == side else 0.0 for i in range(4)
+            )
             self.edited.extend(left, top, right, bottom)
             self.start.set_value(MASK)
             self._refresh()

@@ -30,7 +30,7 @@ from .mask_editor import MaskEditor
 from .memory import Memories, Memory
 from .queue import DONE, WAITING, Queue, Run
 from .start_picture import StartPicture
-from .widgets import input_for
+from .widgets import input_for, number_of
 from .word_hints import WordHints
 from .wording import TITLE, label_of, told, told_to
 
@@ -162,6 +162,8 @@ class Page:
 
     def _choose(self, event: events.ValueChangeEventArguments) -> None:
         with told_to(self.complain):
+            if not isinstance(event.value, str) or event.value not in STRATEGIES:
+                raise ValueError(f"there is no such strategy; known: {', '.join(STRATEGIES)}")
             self._show_strategy(event.value)
 
     def _show_strategy(self, strategy: str) -> None:
@@ -352,7 +354,7 @@ class Page:
         if self.memory.run is not None:
             return
         with told_to(self.complain):
-            number = max(0, int(event.value))
+            number = max(0, int(number_of("the slider", event.value)))
             for view, frames in zip(self.views, self.memory.history):
                 if frames:
                     view.show(frames[min(number, len(frames) - 1)])

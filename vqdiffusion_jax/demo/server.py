@@ -20,6 +20,7 @@ from .api import Beside, api_of_page
 from .guard import HEADERS, PageGuard
 from .limits import Limits
 from .messages import check_messages
+from .packets import check_packets
 from .page import Pages
 from .wording import TITLE
 
@@ -46,6 +47,7 @@ def serve(
     _put_outermost(lambda page: Beside(page, api=api))
     core.sio.eio.cors_allowed_origins = []  # the guard refuses other origins; nothing is said about them
     core.sio.eio.max_http_buffer_size = limits.message_bytes
+    check_packets()
     check_messages(limits, pages.tell)
     with one_line_logs(debug=debug):
         end_in_time(_is_ending, service.batches.close)

@@ -10,6 +10,7 @@ from nicegui import ui
 from nicegui.elements.mixins.value_element import ValueElement
 
 from ..sampling.fields import Setting
+from .form import EXACT
 from .wording import label_of
 
 CRISP = "image-rendering: pixelated"  # pixels and tokens as squares at any size
@@ -28,6 +29,13 @@ def input_for(name: str, about: Setting, value: Any = None, *, words: str = "") 
     element.classes("w-full")
     ui.label(" ".join(filter(None, (about.help, words)))).classes("text-xs opacity-70 -mt-2")
     return element
+
+
+def number_of(what: str, value: Any) -> float:
+    """Return a number that a browser sends for ``what``.  Raises ValueError for anything else."""
+    if not isinstance(value, int | float) or not abs(value) <= EXACT:
+        raise ValueError(f"{what} takes numbers alone")
+    return value
 
 
 def weakly(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
