@@ -4,50 +4,16 @@ from __future__ import annotations
 
 import argparse
 import collections
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from benchmarks._compiled import HEAVIEST, read, write
 from benchmarks._gpu_program import Kernel, kernels_of, stack_copies
+from vqdiffusion_jax.targets import target_of
 
 BANDWIDTH, RATE = 3.35e12, 989e12  # bytes a second, and dense bfloat16 FLOPs a second: NVIDIA's data sheet (SXM)
 LEAST_COPY = 2**20  # bytes
-# Without a device to tune on, XLA's search for tiles of its own products fails; the products are cuBLAS's then.
-XLA_FLAGS = "--xla_gpu_enable_triton_gemm=false"
-# What the CUDA plugin asks to know of a GPU that is not here, from public figures.
-TARGET = """
-gpu_device_info {
-  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
-  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
-  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98 device_memory_size: 84978434048
-  shared_memory_per_block_optin: 232448 registers_per_core_limit: 65536 registers_per_block_limit: 65536
-  cuda_compute_capability { major: 9 minor: 0 }
-}
-platform_name: "CUDA"
-dnn_version_info { major: 9 minor: 8 }
-runtime_version { major: 13 }
-device_description_str: "NVIDIA H100 80GB HBM3"
-"""
-
-
-def prepare_environment() -> None:
-    """Set what must stand before JAX starts."""
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    if "triton_gemm" not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
-
-
-def device() -> Any:
-    """Return an H100 to compile for.  Raises RuntimeError or NotImplementedError without the CUDA plugin."""
-    import jax
-    from jax._src import xla_bridge  # jax.experimental.topologies takes no plugin that has been registered
-
-    jax.devices()
-    made = xla_bridge.make_pjrt_topology("cuda", "h100", topology="1x1x1", target_config=TARGET)
-    return made._make_compile_only_devices()[0]
 
 
 def floor(kernels: list[Kernel]) -> int:
@@ -129,12 +95,12 @@ def report(options: argparse.Namespace) -> None:
     from vqdiffusion_jax import preset
     from vqdiffusion_jax.models.attention import cudnn_refusal
 
-    prepare_environment()
+    device = target_of("h100").devices[0]  # before anything starts a backend
     denoiser, rows = preset(options.preset).denoiser, []
     heads = (denoiser.num_tokens, denoiser.num_heads, denoiser.width // denoiser.num_heads)
     if refusal := cudnn_refusal(heads, heads, options.dtype):
         print(refusal)
-    for name, (function, given) in programs_of(options, device()).items():
+    for name, (function, given) in programs_of(options, device).items():
         rows.append(measure(name, function, given, options.keep_text))
         print(table([rows[-1]], options), flush=True)
     write({"device": "H100", "rows": rows}, table(rows, options), options)

@@ -23,19 +23,11 @@ from typing import Any
 
 from benchmarks._compiled import HEAVIEST, compiled, read, write
 from benchmarks._tpu_program import kernels_of
+from vqdiffusion_jax.targets import target_of
 
-PROGRAMS = ("prepare", "loop", "decoder", "train")
+PROGRAMS = ("prepare", "loop", "decoder", "encoder", "train", "codec_train")
 PALLAS_RATE = 0.5  # of a plain product's, assumed
 PRODUCT_SIDE = 8192
-
-
-def topology_devices(topology: str) -> list[Any]:
-    """Return the devices of a TPU topology that is not here, such as "v5e:4x4"."""
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no machine to ask about
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no chip, so that processes need not take turns
-    from jax.experimental import topologies
-
-    return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
 
 
 def placed(tree: Any, device: Any) -> Any:
@@ -55,26 +47,32 @@ def placed(tree: Any, device: Any) -> Any:
 
 def programs_of(options: argparse.Namespace, device: Any) -> dict[str, tuple[Any, tuple]]:
     """Return function and arguments by the program's name, for the preset that the options name."""
-    from benchmarks._train_program import denoiser_step, mesh_of
+    from benchmarks._train_program import denoiser_step, mesh_of, vqgan_step
     from vqdiffusion_jax import preset
     from vqdiffusion_jax.config import ComputeConfig, compute_in
 
-    config = preset(options.preset)
+    config, mesh = preset(options.preset), mesh_of([device], (1, 1, 1))
     if options.layers:
         config = replace(config, denoiser=replace(config.denoiser, num_layers=options.layers))
     compute = replace(compute_in(options.dtype), attention=options.attention)
     programs = sampler_programs(config, compute, device, options.batch, options.steps)
     if "train" in options.programs:
         compute = ComputeConfig(dtype=options.dtype, remat=True, attention=options.attention)
-        programs["train"] = denoiser_step(config, compute, mesh_of([device], (1, 1, 1)), options.batch)
+        programs["train"] = denoiser_step(config, compute, mesh, options.batch)
+    if "codec_train" in options.programs:
+        programs["codec_train"] = vqgan_step(config.codec, ComputeConfig(dtype=options.dtype), mesh, options.batch)
     return {name: programs[name] for name in options.programs}
 
 
 def sampler_programs(config: Any, compute: Any, device: Any, batch: int, steps: int) -> dict[str, tuple[Any, tuple]]:
-    """Return the pieces of a guided and truncated run on one device: function and arguments by name."""
+    """Return the pieces of a guided and truncated run on one device, and the codec's other half, by name.
+
+    Each is a function and its arguments.
+    """
     import jax
 
     from vqdiffusion_jax.generation import advance, prepare, render
+    from vqdiffusion_jax.models.vqgan import encode_exactly, images_to_float
 
     model, request = model_and_request(config, compute, batch, steps)
     model, request = placed(model, device), placed(request, device)
@@ -83,10 +81,16 @@ def sampler_programs(config: Any, compute: Any, device: Any, batch: int, steps: 
     def decode(model, tokens):
         return render(model, tokens, "uint8", "truncate")
 
+    def encode(model, pictures):
+        return encode_exactly(model.codec, images_to_float(pictures))
+
+    codec = config.codec
+    pictures = jax.ShapeDtypeStruct((batch, codec.image_size, codec.image_size, codec.image_channels), "uint8")
     return {
         "prepare": (prepare, (model, request)),
         "loop": (advance, (model, prepared, request)),
         "decoder": (decode, (model, request.start)),
+        "encoder": (encode, (model, placed(pictures, device))),
     }
 
 
@@ -196,7 +200,7 @@ def main() -> None:
         from benchmarks import _h100
 
         return _h100.report(options)
-    device = topology_devices(options.topology)[0]
+    device = target_of(options.topology).devices[0]
     rate, rows = product_rate(device, options.dtype), []
     for name, (function, given) in programs_of(options, device).items():
         row = measure(name, function, given, rate, options.keep_text)

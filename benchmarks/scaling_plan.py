@@ -21,7 +21,8 @@ from pathlib import Path
 from benchmarks._collectives import KINDS, Collective, collectives_of
 from benchmarks._compiled import read
 from benchmarks._tpu_program import kernels_of
-from benchmarks.accelerators import PALLAS_RATE, product_rate, topology_devices
+from benchmarks.accelerators import PALLAS_RATE, product_rate
+from vqdiffusion_jax.targets import target_of
 
 GIB, MIB = 2**30, 2**20
 
@@ -75,7 +76,7 @@ def plan(options: argparse.Namespace) -> list[str]:
     from vqdiffusion_jax.flops import denoiser_flops
     from vqdiffusion_jax.presets import preset
 
-    devices = topology_devices(options.topology)
+    devices = target_of(options.topology).devices
     sizes = [int(size) for size in options.mesh.split(",")]
     if -1 in sizes:
         known = -sizes[0] * sizes[1] * sizes[2]

@@ -43,13 +43,13 @@ ENTRY %main (a: bf16[12,4,4]) -> bf16[8,4] {
 COMPILED = """
 import sys
 from argparse import Namespace
-from benchmarks import _h100
+from vqdiffusion_jax.targets import target_of
+device = target_of("h100").devices[0]
 from benchmarks._compiled import compiled
-_h100.prepare_environment()
 from benchmarks.accelerators import programs_of
 options = Namespace(preset="tiny_text", layers=None, dtype="bfloat16", attention="auto", batch=2, steps=4,
                     programs=["prepare", "loop", "decoder"])
-for name, (function, given) in programs_of(options, _h100.device()).items():
+for name, (function, given) in programs_of(options, device).items():
     open(f"{sys.argv[1]}/{name}.hlo", "w").write(compiled(function, given, "cuda").as_text())
 """
 

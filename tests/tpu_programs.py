@@ -9,9 +9,10 @@ from pathlib import Path
 
 from benchmarks._compiled import compiled
 from benchmarks._train_program import denoiser_step, mesh_of, vqgan_step
-from benchmarks.accelerators import model_and_request, placed, sampler_programs, topology_devices
+from benchmarks.accelerators import model_and_request, placed, sampler_programs
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.config import ComputeConfig, compute_in
+from vqdiffusion_jax.targets import target_of
 
 TOPOLOGY = "v5e:2x2"
 BATCH, STEPS, LAYERS = 8, 4, 3
@@ -41,7 +42,7 @@ def whole_run(config, devices):
 
 
 def programs():
-    devices = topology_devices(TOPOLOGY)
+    devices = target_of(TOPOLOGY).devices
     text = small("tiny_text")
     yield from sampler_programs(text, compute_in("bfloat16"), devices[0], BATCH, STEPS).items()
     yield "data_parallel", whole_run(text, devices)

@@ -93,6 +93,10 @@ class StorageError(OneLineError):
     """An address of a bucket that cannot be served, reached, read or written."""
 
 
+class CompiledError(OneLineError):
+    """A file of compiled programs that cannot be read, or was compiled for something else; or no compiler for it."""
+
+
 class UsageError(OneLineError):
     """Flags that do not go together."""
 

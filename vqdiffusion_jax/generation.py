@@ -7,6 +7,7 @@ pieces of the plan; the tokens are the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -209,6 +210,19 @@ _render_checked = bounded_jit(_rendered, static_argnames=("output", "rounding"))
 _mark = bounded_jit(marked)
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """The programs of ``generate_in_pieces`` that every run takes, as its default has them."""
+
+    prepare: Callable[..., Any] = _prepare
+    advance: Callable[..., Any] = _advance
+    render: Callable[..., Any] = _render_checked
+    mark: Callable[..., Any] = _mark
+
+
+JITTED = Pieces()
+
+
 def calls_a_piece(calls: int, pieces: int) -> int:
     """Return the network calls of a piece for at most ``pieces`` pieces; it divides ``calls`` if possible."""
     least = -(-calls // pieces)
@@ -218,15 +232,18 @@ def calls_a_piece(calls: int, pieces: int) -> int:
 def generate_in_pieces(
     model: VQDiffusionModel,
     request: Request,
-    callback,
+    callback: Callable[..., Any] | None,
     every: int,
     *,
     output: str,
     rounding: str,
     keep_trajectory: bool,
     predict: int = 0,
+    pieces: Pieces = JITTED,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None, int]:
     """Draw as ``generate``, and call ``callback(calls done, timestep, tokens)`` every ``every`` network calls.
+
+    Without a callback nobody is told.
 
     Returns what ``generate`` does, and the number of calls that the trajectory shows.  The number of calls, and of a
     piece, is no part of any program.
@@ -238,10 +255,11 @@ def generate_in_pieces(
 
     predict: after every so many network calls, and after the last, also give the callback ``likeliest`` codes and
       probabilities at the timestep of the next call, or after the last call at its own.  0 is never.
+    pieces: the programs that are run.
     """
     # The programs that are no part of the loop see no more of the request than they read, and so serve more requests.
     guided = replace(request, **dict.fromkeys(("strategy", "plan", "noise", "start", "known", "first_call", "calls")))
-    prepared = _prepare(model, replace(guided, start=request.start, guidance=None, truncation=None))
+    prepared = pieces.prepare(model, replace(guided, start=request.start, guidance=None, truncation=None))
     plan, tokens, trajectory = request.plan, request.start, None
     calls = len(plan) if request.calls is None else int(request.calls)
     done, reached, upcoming, edited = 0, 0, None, False
@@ -253,10 +271,12 @@ def generate_in_pieces(
 
     for first in range(0, calls, every):
         done, edited = min(first + every, calls), False
-        tokens, piece = _advance(
+        tokens, piece = pieces.advance(
             model, prepared, replace(request, start=tokens), first, done, keep_trajectory=keep_trajectory
         )
         trajectory = piece if piece is None or trajectory is None else _join(trajectory, piece, first)
+        if callback is None:
+            continue
         reached, upcoming = told(tokens)
         shows = predict and (done % predict == 0 or done == calls or reached < 0)
         seen = _likeliest(model, prepared, guided, tokens, upcoming) if shows else ()
@@ -271,6 +291,6 @@ def generate_in_pieces(
     shown = tokens
     if output != "tokens" and (done < calls and reached >= 0 or edited):
         shown = _complete(model, prepared, guided, tokens, upcoming)
-    pixels, bad = _render_checked(model, shown, output=output, rounding=rounding)
+    pixels, bad = pieces.render(model, shown, output=output, rounding=rounding)
     # After a clean picture's last call the trajectory repeats its tokens, as that of ``generate`` does.
-    return tokens if bad is None else _mark(tokens, bad), pixels, trajectory, calls if reached < 0 else done
+    return tokens if bad is None else pieces.mark(tokens, bad), pixels, trajectory, calls if reached < 0 else done

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OpenedModel",
+    "chosen_compute",
     "convert",
     "default_compute",
     "load_clip",
@@ -64,6 +65,17 @@ def default_compute() -> ComputeConfig:
     """Return bfloat16 on accelerators, float32 on the CPU; norms, codebook, latents and pixels are float32 anyway."""
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return ComputeConfig(dtype=dtype, param_dtype=dtype)
+
+
+def chosen_compute(compute: ComputeConfig | None, dtype: str | None) -> ComputeConfig:
+    """Return ``compute``, or that of ``dtype``, or the device's.  Raises ConfigError for both, or an unknown dtype."""
+    if dtype is None:
+        return compute or default_compute()
+    if compute is not None:
+        raise ConfigError("dtype and compute are both given; give one, dtype being short for compute=compute_in(dtype)")
+    if dtype not in MODEL_DTYPES:
+        raise ConfigError(f"dtype is {dtype!r}; allowed: {', '.join(MODEL_DTYPES)}")
+    return compute_in(dtype)
 
 
 @dataclass(frozen=True)
@@ -95,12 +107,25 @@ class OpenedModel:
         clip_dtype: str | None = None,
     ) -> VQDiffusionModel:
         """Read the weights.  Arguments and errors are those of ``load_model``."""
-        if clip_dtype is not None and self.config.text_encoder is None:
-            raise ConfigError(f"clip_dtype={clip_dtype} is given, but {self.path} has no text tower; leave it out")
         compute = compute or default_compute()
-        model = self.read(compute, _text_compute(clip_dtype, compute), mesh)
+        model = self.read(compute, self._text_compute(clip_dtype, compute), mesh)
         check_finite(model, self.path)
         return model
+
+    def shapes(self, compute: ComputeConfig, *, clip_dtype: str | None = None) -> VQDiffusionModel:
+        """Return what ``load`` returns, with a ``jax.ShapeDtypeStruct`` in place of every array; no weight is read."""
+        text_compute = self._text_compute(clip_dtype, compute)
+        return shapes_of(VQDiffusionModel, self.config, compute, text_compute=text_compute)
+
+    def _text_compute(self, clip_dtype: str | None, compute: ComputeConfig) -> ComputeConfig | None:
+        """Return the text tower's precision, or None for the model's.  Raises ConfigError for one that cannot be."""
+        if clip_dtype is None:
+            return None
+        if self.config.text_encoder is None:
+            raise ConfigError(f"clip_dtype={clip_dtype} is given, but {self.path} has no text tower; leave it out")
+        if clip_dtype not in TEXT_DTYPES:
+            raise ConfigError(f"clip_dtype is {clip_dtype!r}; allowed: {', '.join(TEXT_DTYPES)}")
+        return replace(compute, dtype=clip_dtype, param_dtype="float32")
 
 
 @naming_addresses()
@@ -189,14 +214,7 @@ def open_and_load(
 ) -> tuple[OpenedModel, VQDiffusionModel]:
     """Do as ``load_model``, and return what is known without the weights beside the model."""
     _check_known(companions)
-    if dtype is not None:
-        if compute is not None:
-            raise ConfigError(
-                "dtype and compute are both given; give one, dtype being short for compute=compute_in(dtype)"
-            )
-        if dtype not in MODEL_DTYPES:
-            raise ConfigError(f"dtype is {dtype!r}; allowed: {', '.join(MODEL_DTYPES)}")
-        compute = compute_in(dtype)
+    compute = chosen_compute(compute, dtype)
     opened = open_model(path, **companions)
     return opened, opened.load(compute=compute, mesh=mesh, clip_dtype=clip_dtype)
 
@@ -371,14 +389,6 @@ def _check_no_variant(variant: str | None, path: Path) -> None:
     """Raise ConfigError if a variant is asked of anything but a diffusers or Hugging Face folder."""
     if variant is not None:
         raise ConfigError(f"variant is {variant!r}, but {path} has its weights once; leave it out, or give dtype")
-
-
-def _text_compute(clip_dtype: str | None, compute: ComputeConfig) -> ComputeConfig | None:
-    if clip_dtype is None:
-        return None
-    if clip_dtype not in TEXT_DTYPES:
-        raise ConfigError(f"clip_dtype is {clip_dtype!r}; allowed: {', '.join(TEXT_DTYPES)}")
-    return replace(compute, dtype=clip_dtype, param_dtype="float32")
 
 
 def _read_any(

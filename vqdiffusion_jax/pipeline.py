@@ -21,13 +21,14 @@ from .batching import ambient, batch_devices, in_batches, spread
 from .call import Call, Given, pictures_of, planned, rows_of, settle
 from .call.conditions import texts_of
 from .call.noise import noise_rows, padded_noise
+from .compiled import CompiledSampler
 from .config import ModelConfig
 from .diffusers_api import DiffusersMethods, loading_options, seed_of, step_end_callback
 from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
 from .errors import SettingError, UnknownWordsWarning, UnusedSettingWarning
 from .finite import check_finite
-from .generation import Request, calls_a_piece, generate, generate_in_pieces, render
+from .generation import JITTED, Pieces, Request, calls_a_piece, generate, generate_in_pieces, render
 from .lora_api import LoRAMethods
 from .model_card import Origin
 from .models.layers import over_batch, replicated
@@ -96,25 +97,37 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
         self.tokenizer = tokenizer or (Tokenizer(model.config.tokenizer) if model.config.tokenizer else None)
         self.mesh = mesh
         self.known_words = known_words
+        self.compiled: CompiledSampler | None = None  # programs that calls take, where they fit
         self._warned_of: set[str] = set()  # prompts
         self._loaded: tuple[Origin, list[weakref.ref]] | None = None  # what came from where
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, *, mesh: jax.sharding.Mesh | None = None, **options: Any
+        cls,
+        path: str | Path,
+        *,
+        mesh: jax.sharding.Mesh | None = None,
+        compiled: str | Path | None = None,
+        **options: Any,
     ) -> VQDiffusionPipeline:
         """Load a model folder, a diffusers folder, a .pth file, or a model by name: an embedded one, or on the hub.
 
         path: a place on this machine or in a bucket, "emoji", "owner/name" or "hf://owner/name[@revision][/subfolder]".
+        compiled: a file of ``--mode=compile``, whose programs calls take; it is machine code, so that whoever made it
+        must be trusted.  A call that it was not compiled for warns and compiles its own.
         options: ``dtype="bfloat16"``, or ``compute`` for more choices; the companions of a .pth file; revision,
         variant, subfolder, cache_dir, token and local_files_only of the hub; see ``loading.load_model``.  Those of
         diffusers, such as torch_dtype, are understood (``diffusers_api``).
         """
-        from .loading import open_and_load  # here, since it imports the readers of all formats
+        from .loading import chosen_compute, open_and_load  # here, since it imports the readers of all formats
 
-        opened, model = open_and_load(path, mesh=mesh, **loading_options(options))
+        options = loading_options(options)
+        opened, model = open_and_load(path, mesh=mesh, **options)
         pipeline = cls(model, opened.tokenizer, mesh=mesh, known_words=opened.known_words)
         pipeline._loaded = opened.origin, [weakref.ref(leaf) for leaf in jax.tree.leaves(model)]
+        if compiled is not None:
+            pipeline.compiled = CompiledSampler(compiled)
+            pipeline.compiled.check(model.config, chosen_compute(options.get("compute"), options.get("dtype")), mesh)
         return pipeline
 
     @property
@@ -381,24 +394,27 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
         callback_steps = Setting(type=int, least=1, help="").checked("callback_steps", callback_steps)
         settings, noise, given, count = call.settings, call.noise, call.given, len(call.subjects)
         together = self._pictures_a_batch(call)
-        pasted = given.mask is not None and settings.output_type != "tokens"
-        output = decoded_as(settings.output_type, pasted)
-        options = {"output": output, "rounding": settings.rounding, "keep_trajectory": settings.return_trajectory}
+        pasted, options = is_pasted(call), program_options(call)
+        ready = self._compiled_for(call, together)
 
         def batches() -> Iterator[VQDiffusionOutput]:
             start = self._encoded_once(given, noise)
             for first in range(0, count, together):
                 # The last batch is filled up, so that every batch has the one compiled shape.
                 rows = np.arange(first, first + together)
-                pieces = callback is not None
-                request = self._request(call, start, noise, np.minimum(rows, count - 1), calls_are_data=pieces)
+                whole = callback is None and ready is None
+                request = self._request(call, start, noise, np.minimum(rows, count - 1), calls_are_data=not whole)
                 calls = len(call.plan)
                 with ambient(self.mesh):
-                    if callback is None:
+                    if whole:
                         made = generate(self.model, request, **options)
                     else:
+                        every = calls if callback is None else callback_steps
                         *made, calls = generate_in_pieces(
-                            self.model, request, callback, callback_steps, predict=callback_prediction, **options
+                            *(self.model, request, callback, every),
+                            **options,
+                            predict=callback_prediction,
+                            pieces=ready or JITTED,
                         )
                 # Over several processes each keeps the pictures that lie on its own devices.
                 made = self._spread(tuple(made))
@@ -415,6 +431,22 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
                 yield VQDiffusionOutput(as_images(pixels, settings.output_type), tokens, trajectory, indices)
 
         return batches()
+
+    def _compiled_for(self, call: Call, batch: int) -> Pieces | None:
+        """Return the programs of ``compiled`` if they fit a call; where they do not, warn of the setting at fault."""
+        if self.compiled is None:
+            return None
+        if found := self.compiled.difference(call, batch, program_options(call)):
+            told = f"{self.compiled.file} was not compiled for this call, which compiles its own programs: {found}"
+            warnings.warn(told, UnusedSettingWarning, stacklevel=4)
+            return None
+        return self.compiled.pieces
+
+    def first_request(self, call: Call) -> Request:
+        """Return the request of a call's first batch, with the number of its network calls as data, to compile for."""
+        count, together = len(call.subjects), self._pictures_a_batch(call)
+        rows = np.minimum(np.arange(together), count - 1)
+        return self._request(call, call.given, call.noise, rows, calls_are_data=True)
 
     def encode(self, images: Any, *, seed: Seed | None = None) -> np.ndarray:
         """Return the tokens (n, length) int32 of pictures: PIL images, or uint8 (n, height, width, 3).
@@ -447,8 +479,12 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
         return len(planned(self.config, self.schedule, settings.strategy, strength)[1])
 
     def pictures_together(self, count: int, batch_size: int | None = None) -> int:
-        """Return how many of ``count`` pictures this pipeline draws at a time: ``pictures_together`` of its mesh."""
-        return pictures_together(self.mesh, count, batch_size)
+        """Return how many of ``count`` pictures this pipeline draws at a time.
+
+        Those of ``batch_size``, else as many as ``compiled`` draws, else ``pictures_together`` of its mesh.
+        """
+        ready = None if self.compiled is None else self.compiled.batch_size
+        return pictures_together(self.mesh, count, batch_size or ready)
 
     def _in_batches(self, function: Callable, *arrays: Any) -> np.ndarray:
         """Return ``function(model, *arrays)``, computed in batches and whole in every process.
@@ -506,6 +542,21 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
     def _spread(self, tree: Any) -> Any:
         """Return arrays with a leading batch axis spread over the mesh, or as they are without one."""
         return spread(tree, self.mesh)
+
+
+def is_pasted(call: Call) -> bool:
+    """Return whether the pictures of a call keep pixels of given ones."""
+    return call.given.mask is not None and call.settings.output_type != "tokens"
+
+
+def program_options(call: Call) -> dict[str, Any]:
+    """Return the options of ``generate`` for a call."""
+    output = decoded_as(call.settings.output_type, is_pasted(call))
+    return {
+        "output": output,
+        "rounding": call.settings.rounding,
+        "keep_trajectory": call.settings.return_trajectory,
+    }
 
 
 def pictures_together(mesh: jax.sharding.Mesh | None, count: int, batch_size: int | None = None) -> int:

@@ -62,6 +62,7 @@ DOORS = {
     "judge": (*EVAL, "--metrics=following", "--judge={bad}"),
     "samples": ("--mode=eval", "--samples={bad}", "--out={out}"),
     "protocol": ("--mode=eval", "--protocol={bad}", "--out={out}"),
+    "compiled": ("--prompt=a", "--compiled={bad}"),
     "report": ("--mode=step_schedule", "--report={bad}", "--num_inference_steps=4"),
 }
 # Folders that are written.

@@ -81,7 +81,7 @@ def changes_for_trial() -> list[str] | None:
 
 def _changes_for_sample(given) -> list[str] | None:
     """The embedded model's stand-in draws; what would take long goes as far as --dry_run."""
-    if given.distributed or given.coordinator:
+    if given.distributed or given.coordinator or given.compiled:
         return None
     if given.again or given.dry_run:
         return []

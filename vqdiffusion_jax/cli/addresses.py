@@ -21,6 +21,7 @@ READ = (  # by way of a copy on this machine
     *ON_THE_HUB,
     "again",
     "api_key_file",
+    "compiled",
     "data_root",
     "image",
     "inception",

@@ -30,6 +30,7 @@ EXAMPLES = {
     "reduce_codebook": "--config=configs/vqgan_emoji.py --codec=runs/vqgan_emoji/model --out=kept_codes.npy",
     "demo": "--port=8080",
     "serve": "--checkpoint=models/ithq --port=8080",
+    "compile": "--checkpoint=models/ithq --target=v5e:2x2 --batch_size=8 --out=ithq-v5e.compiled",
     "step_schedule": "--report=eval/emoji/report.json --steps=10",
     "flax_to_diffusers": "--checkpoint=models/ithq --out=models/ithq_diffusers",
     "env": "--debug",

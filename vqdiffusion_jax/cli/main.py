@@ -30,6 +30,7 @@ MODES = {
     "reduce_codebook": "reduce_codebook",
     "demo": "demo",
     "serve": "serve",
+    "compile": "compile_sampler",
     "step_schedule": "step_schedule",
     "flax_to_diffusers": "flax_to_diffusers",
     "env": "env",

@@ -27,6 +27,7 @@ from .tools import read_prompts
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
+    from ..compiled import CompiledSampler
     from ..pipeline import VQDiffusionOutput
     from ..text.known_words import KnownWords
     from .picture_list import Listed
@@ -55,6 +56,13 @@ flags.DEFINE_list(
     "data,fsdp,tensor: sizes of the device mesh; -1 takes the rest. [one device, or all of several processes]",
     module_name=_WHERE,
 )
+flags.DEFINE_string(
+    "compiled",
+    None,
+    "A file of --mode=compile: its programs are run, and nothing is compiled.  It is machine code: take it from nobody "
+    "whose programs you would not run.",
+    module_name=_WHERE,
+)
 flags.DEFINE_bool("faithful", False, "Full float32 everywhere, to match the reference's numbers.", module_name=_WHERE)
 flags.DEFINE_bool("dry_run", False, "Say shapes, memory and operations, and draw nothing.", module_name=_WHERE)
 
@@ -78,18 +86,18 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     """Draw the pictures that the flags ask for."""
-    import jax
 
     from ..call import Call, settle
     from ..diffusion.schedule import make_schedule
     from ..generation import calls_a_piece
-    from ..pipeline import VQDiffusionPipeline, pictures_together
+    from ..pipeline import VQDiffusionPipeline, pictures_together, program_options
     from ..progress import UPDATES
     from . import picture_list
     from .dry_run import describe
     from .pictures import Writer, first_free
 
     join_processes()
+    ready = compiled_given()
     # Every mistake in the flags is found before the weights are read.
     file = FLAGS.prompts_file
     listed = table_given(file) if file and is_table(file) else None
@@ -120,6 +128,12 @@ def main() -> None:
         print(describe(config, compute, call, batch=settings.batch_size or 1, mesh_sizes=mesh_sizes()))
         return
     mesh = device_mesh()
+    if ready is not None:
+        ready.check(config, compute, mesh)
+        with precision_given():
+            together = pictures_together(mesh, len(call.subjects), settings.batch_size)
+            if found := ready.difference(call, together, program_options(call)):
+                raise UsageError(f"--compiled={FLAGS.compiled} was compiled for other settings: {found}")
     sizes = None if mesh is None or FLAGS.mesh is None else [str(size) for size in mesh.shape.values()]
     came_from = origin(checkpoint=checkpoint_or_embedded(), dtype=dtype_of(compute), mesh=sizes)
     work = None
@@ -133,6 +147,7 @@ def main() -> None:
     known_words = opened.known_words
     model = opened.load(compute=compute, mesh=mesh, clip_dtype=FLAGS.clip_dtype)
     pipeline = VQDiffusionPipeline(model, tokenizer, mesh=mesh, known_words=known_words)
+    pipeline.compiled = ready
     loras.use(pipeline, adapters)
     del opened  # with the parts of files that it holds
     out.mkdir(parents=True, exist_ok=True)
@@ -145,9 +160,8 @@ def main() -> None:
     else:
         writer = work.writer(first_free(out), FLAGS.trajectory_format)
         calls = work.calls(pipeline)
-    precision = jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
     profile = profiler(len(calls), "batches")
-    with precision, bar(calls) as callback:
+    with precision_given(), bar(calls) as callback:
 
         def drawn(call: Call) -> Iterator[VQDiffusionOutput]:
             every = calls_a_piece(len(call.plan), UPDATES)
@@ -158,6 +172,18 @@ def main() -> None:
         for batch, steps in batches if profile is None else profile.steps(batches):
             writer.add(batch, pipeline, steps)
     writer.finish()
+
+
+def compiled_given() -> CompiledSampler | None:
+    """Return the programs of --compiled, if it is given; its batch is that of this run, unless another is given."""
+    if not FLAGS.compiled:
+        return None
+    from ..compiled import CompiledSampler
+
+    ready = CompiledSampler(FLAGS.compiled)
+    if not FLAGS["batch_size"].present:
+        FLAGS["batch_size"].parse(str(ready.batch_size))
+    return ready
 
 
 def tell_words(known: KnownWords | None, drawn: Sequence[SamplingSettings]) -> None:
@@ -191,6 +217,13 @@ def bar(calls: Sequence[int]) -> AbstractContextManager[Callable[..., None] | No
     from ..progress import is_watched, progress_bar
 
     return progress_bar(calls) if FLAGS.progress and is_watched() else contextlib.nullcontext()
+
+
+def precision_given() -> AbstractContextManager:
+    """Return a context in which products are as precise as --faithful asks for."""
+    import jax
+
+    return jax.default_matmul_precision("highest") if FLAGS.faithful else contextlib.nullcontext()
 
 
 def check_animation(wanted: bool) -> None:

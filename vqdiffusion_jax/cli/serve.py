@@ -12,7 +12,7 @@ from .api import API, public_url, service_of
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, companions
 from .servers import ADDRESS, address, check_free, secret, warn_of_visitors
 
-SHARED = ("checkpoint", *COMPANIONS, "lora", "dtype", *ADDRESS, *API)
+SHARED = ("checkpoint", *COMPANIONS, "lora", "dtype", "compiled", *ADDRESS, *API)
 KEY = "VQDIFFUSION_API_KEY"  # the environment variable
 LEAST_KEY = 16  # characters: nobody is locked out for guessing
 _MODE = "mode serve"
@@ -41,7 +41,7 @@ def main() -> None:
     check_free(FLAGS.host, FLAGS.port)
     compute = chosen_compute()
     path = checkpoint_or_embedded()
-    pipeline = VQDiffusionPipeline.from_pretrained(path, compute=compute, **companions())
+    pipeline = VQDiffusionPipeline.from_pretrained(path, compute=compute, compiled=FLAGS.compiled, **companions())
     loras.use(pipeline, loras.read(pipeline.config))
     service = service_of(pipeline, path, compute)
     service.studio.warm_up()
