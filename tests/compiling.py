@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from unittest import mock
@@ -29,6 +30,24 @@ def shared_contexts():
 
     with mock.patch.object(mlir, "make_ir_context", context):
         yield
+
+
+@contextmanager
+def listed_compilations() -> Iterator[list[str]]:
+    """Give a list that grows meanwhile with every program that XLA compiles or reads from disk."""
+    import jax
+
+    seen = []
+
+    def listen(event, *_, **__):
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:  # this one alone: others listen too
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @contextmanager

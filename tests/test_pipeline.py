@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.compiling import listed_compilations
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax import pipeline as pipeline_module
@@ -32,8 +33,6 @@ from vqdiffusion_jax.sampling import (
 )
 from vqdiffusion_jax.sampling.settings import SamplingFields, StrategyFields
 from vqdiffusion_jax.sharding import make_mesh
-
-COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def make(name: str) -> VQDiffusionPipeline:
@@ -136,15 +135,9 @@ def test_batches_are_filled_up(text, batch_size):
 
 
 def test_a_second_call_compiles_nothing(text):
-    compiled = []
     text("a dog", guidance_scale=3.0, truncation_rate=0.9, num_inference_steps=5)
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, *_, **__: compiled.append(event) if event == COMPILED else None
-    )
-    try:
+    with listed_compilations() as compiled:
         text("a blue bicycle", guidance_scale=4.5, truncation_rate=0.8, num_inference_steps=5, seed=9)
-    finally:
-        jax.monitoring.clear_event_listeners()
     assert compiled == []
 
 

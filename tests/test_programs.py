@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.compiling import listed_compilations
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, preset, programs
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -14,7 +15,6 @@ from vqdiffusion_jax.programs import PROGRAMS, Programs, bounded_jit, count_maps
 from vqdiffusion_jax.sampling import STRATEGIES, Ancestral, EntropyBound, MaskGIT, PurityPrior, Remask
 from vqdiffusion_jax.sampling.strategy import for_steps
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
 LINUX = sys.platform == "linux"
 
 
@@ -30,15 +30,8 @@ def kept(monkeypatch):
 @pytest.fixture
 def compiled():
     """Return a list that grows with every program that XLA compiles or reads from disk."""
-    seen = []
-
-    def listen(event, *_, **__):
-        if event == COMPILED:
-            seen.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield seen
-    jax.monitoring.unregister_event_duration_listener(listen)
+    with listed_compilations() as seen:
+        yield seen
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,10 @@ _steps = {}
 
 def shared_step(config: TrainConfig, mesh):
     """``make_step``, compiled once for all tests of a process that ask for the same."""
-    return _steps.setdefault((repr(config), mesh), make_step(config, mesh))
+    asked = repr(config), mesh  # a configuration holds tables, which have no hash
+    if asked not in _steps:
+        _steps[asked] = make_step(config, mesh)
+    return _steps[asked]
 
 
 class ToyLoader:
