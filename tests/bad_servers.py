@@ -45,6 +45,16 @@ def larger(send: Send, ended: threading.Event) -> None:
         send(bytes(2**16))
 
 
+def pages(body: bytes) -> Callable[[Send, threading.Event], None]:
+    """Send this body whatever is asked, and close the connection."""
+
+    def answer(send: Send, ended: threading.Event) -> None:
+        send(OK + b"Content-Type: application/json\r\nConnection: close\r\n")
+        send(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    return answer
+
+
 def halving(send: Send, ended: threading.Event) -> None:
     """Close the connection half way through the body."""
     send(OK + b"Content-Length: 5000\r\n\r\n" + bytes(2500))

@@ -1,5 +1,6 @@
 """Servers that say nothing, next to nothing, or too much: one line, after the time and the bytes that are allowed."""
 
+import json
 import shutil
 import time
 
@@ -10,6 +11,7 @@ from tests import bad_servers
 from vqdiffusion_jax import patience
 from vqdiffusion_jax.errors import ConfigError, NoAnswer, StorageError, TooMuch
 from vqdiffusion_jax.patience import Progress, within
+from vqdiffusion_jax.storage import listing
 from vqdiffusion_jax.storage.copies import here
 from vqdiffusion_jax.storage.transfer import Objects
 
@@ -57,6 +59,40 @@ def test_a_bucket_that_says_nothing_is_given_up(bucket, how, tmp_path):
         told(lambda: objects.write("a", b"x"), "run/a cannot be written to: no answer in 0.4 seconds")
         told(objects.sizes, "run cannot be listed: no answer in 2 seconds")
     assert not (tmp_path / "a").exists()
+
+
+NAMES = [f"run/{number:03d}" for number in range(100)]
+OF_S3 = "".join(
+    f"<Contents><Key>{name}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
+    for name in NAMES
+)
+PAGES = {  # each says that there is another
+    "s3": f"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>{OF_S3}"
+    "</ListBucketResult>",
+    "gs": json.dumps(
+        {"kind": "storage#objects", "nextPageToken": "x", "items": [{"name": name, "size": "1"} for name in NAMES]}
+    ),
+}
+
+
+def test_a_list_without_end_is_given_up_after_so_many_names(bucket, request, monkeypatch):
+    monkeypatch.setenv(patience.VARIABLE, "20")
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    monkeypatch.setattr(listing, "MOST_NAMES", 1000)
+    with bad_servers.misbehaving(bad_servers.pages(PAGES[request.node.callspec.params["bucket"]].encode())) as endpoint:
+        objects = bucket(endpoint)
+        for _ in range(2):  # each list is counted for itself
+            told(objects.sizes, "run cannot be listed: more than 1,000 names come; name a folder of fewer objects, or")
+
+
+def test_a_list_may_have_as_many_names_as_are_allowed(monkeypatch):
+    files = fsspec.filesystem("memory")
+    for number in range(5):
+        files.pipe_file(f"/names/{number}", b"x")
+    monkeypatch.setattr(listing, "MOST_NAMES", 5)
+    assert len(Objects("memory://names").sizes()) == 5
+    monkeypatch.setattr(listing, "MOST_NAMES", 4)
+    told(Objects("memory://names").sizes, "memory://names cannot be listed: more than 4 names come")
 
 
 @pytest.mark.parametrize("how", [bad_servers.endless, bad_servers.larger])

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ..errors import ConfigError, StorageError, TooMuch, brief, one_line, shown
 from ..patience import Progress, patience, within
 from .addresses import filesystem
+from .listing import check_names, counted
 from .scratch import room_of
 from .tries import tried
 
@@ -23,6 +24,7 @@ _AT_ONCE = 8
 _LARGEST = 2**60  # bytes of an object
 _LONGEST_NAME = 1024  # bytes, of S3 and Google; a longer one is nested deeper than folders are made
 _UNWRITABLE = "cannot be written to"
+_UNLISTED = "cannot be listed"
 _LISTS = 5  # a list of many objects may take so many times as long as another answer
 _UNTOLD = 100 * 2**20  # bytes that libraries move before they tell of it, at most
 _SLOWEST = 128 * 2**10  # bytes a second of these
@@ -50,17 +52,19 @@ class Objects:
     def sizes(self) -> dict[str, int]:
         """Return the size of every object below the address by its name, "" if the address is an object itself.
 
-        Objects whose names cannot be those of files here are left out.
+        Objects whose names cannot be those of files here are left out.  More than ``MOST_NAMES`` are a StorageError.
         """
 
         def find(ask: Ask) -> dict[str, Any]:
             self._files.invalidate_cache()  # of what another process has changed since
-            with suppress(FileNotFoundError):
-                return ask("find", self._path, detail=True)
+            with suppress(FileNotFoundError), counted(self._files):
+                found = ask("find", self._path, detail=True)
+                check_names(len(found))
+                return found
             return {}
 
         sizes = {}
-        for path, about in self._asked("", "cannot be listed", find, patience() * _LISTS).items():
+        for path, about in self._asked("", _UNLISTED, find, patience() * _LISTS).items():
             name = path[len(self._path) :].strip("/")
             if about.get("type") != "directory" and not path.endswith("/") and _is_usable(name):
                 sizes[name] = self._size_of(name, about.get("size"))
@@ -207,9 +211,8 @@ class Objects:
             if isinstance(error, FileNotFoundError) and what == _UNWRITABLE:
                 raise StorageError(f"{self.named(name)} {what}: there is no such bucket; make it first") from error
             if isinstance(error, TooMuch):
-                raise StorageError(
-                    f"{self.named(name)} {what}: {error}; it grows, or its server is at fault"
-                ) from error
+                whose = "name a folder of fewer objects" if what == _UNLISTED else "it grows"
+                raise StorageError(f"{self.named(name)} {what}: {error}; {whose}, or its server is at fault") from error
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageError(
                     f"{self.named(name)} {what}: {os.strerror(error.errno)} on this machine, where copies lie in "
