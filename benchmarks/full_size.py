@@ -1,12 +1,11 @@
-"""Convert, load and sample random checkpoints of the released sizes: seconds and peak memory.
+"""Convert, open and sample random checkpoints of the released sizes: seconds and peak memory.
 
     python -m benchmarks.full_size [--models coco,ithq] [--steps 2] [--out docs/results/full_size.json]
 
 The checkpoint has every tensor of a released .pth (model, EMA, codec, CLIP)
 with random numbers; averaged and raw weights share their bytes in the file.
 Making the file needs torch; what is measured does not.  Each step runs in a
-process of its own, whose peak resident memory is what the kernel reports; it
-counts the pages of the checkpoint that are mapped at the time.
+process of its own, whose peak resident memory is what the kernel reports.
 """
 
 from __future__ import annotations
@@ -91,6 +90,9 @@ def benchmark(name: str, steps: int, work: Path) -> dict:
     native = folder / "native"
     source = f"--checkpoint={folder / 'checkpoint.pth'}"
     convert = measured(sys.executable, "convert/torch_to_flax.py", source, f"--out={native}", "--quiet", *mapping)
+    files = {"mapping": str(folder / "mapping.pt")} if mapping else {}
+    opening = f"from vqdiffusion_jax import loading; loading.load_model({str(folder / 'checkpoint.pth')!r}, **{files})"
+    opened = measured(sys.executable, "-c", opening)
     size = sum(path.stat().st_size for path in native.rglob("*") if path.is_file()) / 2**30
     flags = [
         "main.py",
@@ -108,6 +110,7 @@ def benchmark(name: str, steps: int, work: Path) -> dict:
         "checkpoint_gib": round((folder / "checkpoint.pth").stat().st_size / 2**30, 2),
         "native_gib": round(size, 2),
         "convert": convert,
+        "open": opened,
         "convert_limit_gib": round(1.5 * size + 1, 2),
         "sample_1_step": one,
         f"sample_{1 + steps}_steps": more,
