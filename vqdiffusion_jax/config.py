@@ -27,7 +27,7 @@ ACTIVATIONS = ("gelu2", "gelu")
 EMBEDDINGS = ("learned", "sinusoidal")
 CLASS_NORMS = ("layer", "instance")
 QUANTIZERS = ("gumbel", "vq", "ema", "fsq")
-CODEC_NETWORKS = ("conv", "dense")
+CODEC_NETWORKS = ("conv", "dense", "linear")
 DENOMINATORS = ("num_codes", "num_codes_plus_one")
 AUXILIARY_WEIGHTINGS = ("decreasing", "increasing", "constant")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -220,7 +220,8 @@ class VQGANConfig:
     encoder_window: int | None = None
 
     levels: tuple[int, ...] = ()  # fsq: values of each number of a code; their product is codebook_size
-    # "dense": matrix products on cells of encoder_window pixels (models/dense_codec.py), ``channels`` wide.
+    # "dense": matrix products on cells of encoder_window pixels (models/dense_codec.py), ``channels`` wide; "linear":
+    # the same with an encoder of one linear layer, so that codes can be found without training (k-means).
     network: str = "conv"
 
     def __post_init__(self):
@@ -239,8 +240,10 @@ class VQGANConfig:
                 f"VQGANConfig.levels={self.levels} must be embed_dim={self.embed_dim} numbers of at least 2"
                 f" whose product is codebook_size={self.codebook_size}"
             )
-        if self.network == "dense" and self.encoder_window is None:
-            raise ConfigError("VQGANConfig.network is 'dense', which needs encoder_window, the side of its cells")
+        if self.network != "conv" and self.encoder_window is None:
+            raise ConfigError(
+                f"VQGANConfig.network is {self.network!r}, which needs encoder_window, the side of its cells"
+            )
         if not self.channel_multipliers:
             raise ConfigError("VQGANConfig.channel_multipliers is empty; give one whole number a level")
         whole_levels = all(isinstance(m, int) and 1 <= m <= _MOST_MULTIPLIER for m in self.channel_multipliers)

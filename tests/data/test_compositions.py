@@ -158,6 +158,25 @@ def test_training_never_shows_what_is_held_out(root, source):
     assert {"background", "relation"} <= kinds
 
 
+def test_kinds_of_combinations_that_are_not_held_out_are_shown(root):
+    """With one style, a concept of which that style is held out would never be seen."""
+    source = opened(root, grammar={"kinds_held_out": ["background", "relation"]})
+    kinds = {c[0] for i in range(400) for c in source.composition(i).combinations if is_held_out(c)}
+    assert kinds and kinds <= {"style", "colour"}
+    with pytest.raises(ConfigError, match="kinds_held_out has 'place'"):
+        Grammar(kinds_held_out=("place",))
+
+
+def test_of_each_concept_one_style_and_some_in_other_colours(root):
+    styles = ["twemoji", "noto", "plain"]
+    library = opened(root, styles=styles, one_style_each=True, recoloured=["star"]).library
+    assert {tuple(library.styles_of(concept)) for concept in library.concepts} == {("twemoji",), ("plain",)}
+    changing = {c for c in library.concepts for row in library.styles_of(c).values() if library.colours_of(row)}
+    assert changing == {"star", "letter a"}  # a letter has no colour of its own
+    with pytest.raises(DataError, match="recoloured names 'unicorn'"):
+        opened(root, recoloured=["unicorn"])
+
+
 def test_larger_pictures_are_the_same_larger(root, source):
     large = opened(root, size=128)
     for i in range(20):

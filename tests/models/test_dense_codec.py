@@ -73,6 +73,18 @@ def test_gradients_pass_the_rounding(codec):
     np.testing.assert_allclose(codes.codes, codec.codes(codec.encode(pictures())), atol=1e-6)
 
 
+def test_a_linear_encoder_keeps_distances_of_pixels():
+    """With orthogonal columns, features are as far apart as what they see of the pixels."""
+    codec = VQGAN(replace(CONFIG, network="linear", z_channels=48), ComputeConfig(), rngs=Keys(0))
+    pixels = 8 * 8 * 3
+    codec.encoder.linear.kernel[...] = jnp.eye(pixels)
+    first, second = pictures(1), pictures(2)[1:]
+    features = [np.asarray(codec.encoder(cells)) for cells in (first[:, :8, :8], second[:, :8, :8])]
+    assert features[0].shape == (1, 2, 2, 48) and codec.encode(first).shape == (1, 64)
+    expected = np.linalg.norm(np.asarray(first - second)[:, :8, :8])
+    np.testing.assert_allclose(np.linalg.norm(features[0] - features[1]), expected, rtol=1e-5)
+
+
 def test_cells_are_needed():
     with pytest.raises(ConfigError, match="needs encoder_window"):
         replace(CONFIG, encoder_window=None)

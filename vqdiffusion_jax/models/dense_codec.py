@@ -1,6 +1,6 @@
-"""Encoder and decoder of matrix products alone, in place of convolutions: what a CPU computes fastest.
+"""Encoders and decoder of matrix products alone, in place of convolutions: what a CPU computes fastest.
 
-Both see a picture as square cells of ``encoder_window`` pixels.  The encoder makes the tokens of a cell from its
+All see a picture as square cells of ``encoder_window`` pixels.  An encoder makes the tokens of a cell from its
 pixels; the decoder makes the pixels of a cell from the codes of the cell and its eight neighbours, zeros beyond the
 border.
 """
@@ -59,6 +59,24 @@ class DenseEncoder(nnx.Module):
 
     def __call__(self, images: Images, dropout_key: Key | None = None) -> FeatureMap:
         features = self.tower(over_batch(images.reshape(len(images), -1)))
+        return features.reshape(len(images), self.side, self.side, -1)
+
+
+class LinearEncoder(nnx.Module):
+    """Cells (batch, window, window, image_channels) -> features (batch, h, w, z_channels) float32, by one product.
+
+    With the principal components of cells as its kernel, distances of features are distances of pixels.
+    """
+
+    def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
+        self.side = config.cell // config.downsampling
+        pixels, outputs = config.cell**2 * config.image_channels, self.side**2 * config.z_channels
+        self.linear = nnx.Linear(
+            pixels, outputs, dtype=jnp.float32, param_dtype=compute.param_dtype, precision="highest", rngs=rngs
+        )
+
+    def __call__(self, images: Images, dropout_key: Key | None = None) -> FeatureMap:
+        features = self.linear(over_batch(images.reshape(len(images), -1)))
         return features.reshape(len(images), self.side, self.side, -1)
 
 

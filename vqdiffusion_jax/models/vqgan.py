@@ -15,10 +15,16 @@ from ..config import ROUNDINGS, ComputeConfig, VQGANConfig
 from ..diffusion.transitions import check_tokens
 from .codebook_reduction import first_codes_kept
 from .convolution import pointwise
-from .dense_codec import DenseDecoder, DenseEncoder
+from .dense_codec import DenseDecoder, DenseEncoder, LinearEncoder
 from .layers import Buffer, sample_by_sample
 from .quantizers import gumbel_noise, make_quantizer
 from .vqgan_blocks import Decoder, Encoder, in_float32
+
+_NETWORKS = {
+    "conv": (Encoder, Decoder),
+    "dense": (DenseEncoder, DenseDecoder),
+    "linear": (LinearEncoder, DenseDecoder),
+}
 
 
 def images_to_float(images) -> AnyFloat:
@@ -77,12 +83,12 @@ class VQGAN(nnx.Module):
 
     def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         self.config = config
-        dense = config.network == "dense"
-        self.encoder = (DenseEncoder if dense else Encoder)(config, compute, rngs=rngs)
+        encoder, decoder = _NETWORKS[config.network]
+        self.encoder = encoder(config, compute, rngs=rngs)
         self.quant_conv = pointwise(config.z_channels, config.embed_dim, in_float32(compute), rngs=rngs)
         self.quantizer = make_quantizer(config, rngs=rngs)
         self.post_quant_conv = pointwise(config.embed_dim, config.z_channels, compute, rngs=rngs)
-        self.decoder = (DenseDecoder if dense else Decoder)(config, compute, rngs=rngs)
+        self.decoder = decoder(config, compute, rngs=rngs)
         tables = None, None
         if config.reduced_codebook_size is not None:
             tables = (

@@ -17,6 +17,7 @@ from .layouts import FULL, GROUPS, PAIRS, PLACES
 from .library import ANY_COLOUR, Library
 
 _TRIES = 1000
+KINDS_HELD_OUT = ("style", "background", "colour", "relation")
 _KINDS = ("large", "small", "pair", "count", "mixed")
 
 
@@ -34,6 +35,8 @@ class Grammar:
     same_style_rate: float = 0.6  # of pictures of several things, drawn in one style
     mirror_rate: float = 0.0
     combinations: str = "seen"  # or "held_out": at least one combination is; "both": either
+    # Kinds of combinations of which some are held out.  Leave out "style" where there is one: its concepts would go.
+    kinds_held_out: tuple[str, ...] = KINDS_HELD_OUT
 
     def __post_init__(self):
         for name in (*_KINDS, "white_rate", "colour_rate", "same_style_rate", "mirror_rate"):
@@ -42,6 +45,9 @@ class Grammar:
         total = sum(getattr(self, kind) for kind in _KINDS)
         if abs(total - 1.0) > 1e-6:
             raise ConfigError(f"Grammar: {' + '.join(_KINDS)} is {total:.6g}; the shares must sum to 1")
+        if unknown := set(self.kinds_held_out) - set(KINDS_HELD_OUT):
+            allowed = ", ".join(KINDS_HELD_OUT)
+            raise ConfigError(f"Grammar.kinds_held_out has {min(unknown)!r}; allowed: {allowed}")
         if self.combinations not in COMBINATIONS:
             raise ConfigError(f"Grammar.combinations is {self.combinations!r}; allowed: {', '.join(COMBINATIONS)}")
 
@@ -58,7 +64,8 @@ def draw_composition(grammar: Grammar, library: Library, rng: np.random.Generato
             continue
         if grammar.combinations == "both":
             return found
-        if bool(held_out_of(found.combinations)) == (grammar.combinations == "held_out"):
+        counted = (one for one in found.combinations if one[0] in grammar.kinds_held_out)
+        if bool(held_out_of(counted)) == (grammar.combinations == "held_out"):
             return found
     raise DataError(f"of {_TRIES} pictures none had {grammar.combinations} combinations; use more concepts")
 

@@ -32,10 +32,21 @@ class Library:
       root: folder of emoji.npz (``images`` (n, size, size, 4) uint8, straight alpha) and captions.jsonl.
       concepts: lower-case concepts, in this order; those without a drawing are left out.
       styles: styles to use; all by default.
+      recoloured: concepts that are given other colours, however many colours they have; by default those of which
+        nearly all has one hue.  Plain shapes and letters always are.
+      one_style_each: of each concept keep only the drawing in the first of ``styles`` that has one.
     Raises DataError or FileNotFoundError in one line.
     """
 
-    def __init__(self, root: Path, concepts: Sequence[str], styles: Sequence[str] = ()):
+    def __init__(
+        self,
+        root: Path,
+        concepts: Sequence[str],
+        styles: Sequence[str] = (),
+        recoloured: Sequence[str] | None = None,
+        *,
+        one_style_each: bool = False,
+    ):
         self._path = existing(root / ARRAY, "drawings; make them with python -m vqdiffusion_jax.data.emoji --out=DIR")
         rows = [row for _, row in read_rows(existing(root / TABLE, "one line a drawing"))]
         if unknown := set(styles) - {row["style"] for row in rows}:
@@ -49,9 +60,14 @@ class Library:
             styled = found.get(row["caption"].lower())
             if styled is not None and (not styles or row["style"] in styles) and _shows_well(self._images[number]):
                 styled[row["style"]] = number
+        if one_style_each:
+            found = {concept: _first(styled, styles) for concept, styled in found.items()}
         self._rows = {concept: styled for concept, styled in found.items() if styled}
         if len(self._rows) < 2:
             raise DataError(f"{root} has drawings of {len(self._rows)} of {len(concepts)} concepts; two are needed")
+        if unknown := set(recoloured or ()) - set(concepts):
+            raise DataError(f"recoloured names {min(unknown)!r}, which is not among the concepts")
+        self._recoloured = None if recoloured is None else frozenset(recoloured)
         self.names = names_of(tuple(self._rows))
         self._countable = {c for c, names in self.names.items() if any(name.kind == "count" for name in names)}
         self._layers: dict[tuple[int, int, str], tuple[np.ndarray, np.ndarray]] = {}
@@ -92,8 +108,13 @@ class Library:
         return self._palettes[row]
 
     def colours_of(self, row: int) -> tuple[str, ...]:
-        """Return the colours that a drawing can be given; none where it has several of its own."""
-        return HUES if self.palette(row).can_change else ()
+        """Return the colours that a drawing can be given; none where it has several of its own or is not to change."""
+        palette = self.palette(row)
+        if self._recoloured is None or self.rows[row]["style"] == ANY_COLOUR:
+            return HUES if palette.can_change else ()
+        # Its own colour made anew would be a second picture of the same words.
+        others = tuple(colour for colour in HUES if colour != palette.word)
+        return others if self.rows[row]["caption"].lower() in self._recoloured and palette.chroma else ()
 
     def shows_on(self, row: int, colour: str, background: str) -> bool:
         """Return whether the drawing, in ``colour``, stands out from a background."""
@@ -118,6 +139,10 @@ class Library:
         # Pillow resizes colours weighted by their alpha, so that what is invisible does not bleed into edges.
         rgba = np.asarray(Image.fromarray(self._images[row]).resize((side, side), Image.Resampling.LANCZOS))
         return recoloured(rgba, self.palette(row), colour) if colour else rgba
+
+
+def _first(styled: dict[str, int], styles: Sequence[str]) -> dict[str, int]:
+    return {style: styled[style] for style in [style for style in styles if style in styled][:1]}
 
 
 def _shows_well(rgba: np.ndarray) -> bool:

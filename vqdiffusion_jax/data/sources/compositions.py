@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class Compositions:
       concepts: the first so many of compositions/vocabulary.txt (0: all), ``"all"`` with those of scenes/concepts.txt,
         or names.
       styles: styles of the drawings; all by default.
+      recoloured: names of the concepts that are given other colours; by default those of which nearly all has one hue.
+      one_style_each: of each concept only the drawing in the first of ``styles`` that has one.
       length: examples of the split; by default four million for training, 10,000 for validation.
       combinations: ``"seen"``, ``"held_out"`` (at least one in each picture is) or ``"both"``; training takes
         ``"seen"``.
@@ -50,10 +53,12 @@ class Compositions:
         size: int = CANVAS,
         concepts: int | str | Sequence[str] = 0,
         styles: Sequence[str] = (),
+        recoloured: Sequence[str] | None = None,
+        one_style_each: bool = False,
         length: int = 0,
         seed: int = 0,
         combinations: str = "seen",
-        grammar: dict[str, float] | None = None,
+        grammar: dict[str, Any] | None = None,
     ):
         if size < CANVAS or size % CANVAS:
             raise DataError(f"compositions: size is {size}; it must be a multiple of {CANVAS} pixels")
@@ -61,8 +66,10 @@ class Compositions:
             raise DataError(f"compositions: length is {length} and seed is {seed}; neither may be negative")
         if split == "train" and combinations != "seen":
             raise DataError(f"compositions: combinations is {combinations!r}; training shows 'seen' ones only")
-        self.library = Library(root, choose_concepts(concepts), tuple(styles))
-        self.grammar = Grammar(combinations=combinations, **(grammar or {}))
+        self.library = Library(
+            root, choose_concepts(concepts), tuple(styles), recoloured, one_style_each=one_style_each
+        )
+        self.grammar = Grammar(combinations=combinations, **_with_tuples(grammar or {}))
         self._scale = size // CANVAS
         self._split, self._seed, self._length = SPLITS.index(split), seed, length or _LENGTHS[split]
 
@@ -85,6 +92,11 @@ class Compositions:
 
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._split, int(index), stream))
+
+
+def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings whose lists, as JSON has them, are tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
 def words_of_compositions(names: Mapping[str, Sequence[Name]]) -> KnownWords:

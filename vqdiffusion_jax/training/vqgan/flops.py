@@ -42,7 +42,9 @@ def network_flops(config: VQGANConfig) -> int:
         return encoder_flops(config) + decoder_flops(config)
     pixels = config.cell**2 * config.image_channels
     codes = (config.cell // config.downsampling) ** 2 * config.z_channels
-    weights = (2 * pixels + 10 * codes) * config.channels + 8 * config.num_res_blocks * config.channels**2
+    width, blocks = config.channels, 4 * config.num_res_blocks * config.channels**2
+    encoder = pixels * codes if config.network == "linear" else (pixels + codes) * width + blocks
+    weights = encoder + (9 * codes + pixels) * width + blocks
     return 2 * weights * (config.image_size // config.cell) ** 2
 
 

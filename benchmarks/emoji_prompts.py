@@ -1,0 +1,166 @@
+"""How often a model of compositions draws what it is asked: names alone and the 200 plain prompts, by exact tokens.
+
+    python -m benchmarks.emoji_prompts --checkpoint=runs/emoji300/denoiser/model --data=runs/emoji300/drawings
+
+Every drawing that a right picture could hold is known, so a picture is compared with the nearest right one, token by
+token: no judge.  Told per kind of prompt, with 95 % intervals: the right things (at least half of their tokens are
+right), whole pictures (at most 2 tokens of a hundred are wrong), and the mean number of wrong tokens.  OUT gets
+figures as JSON and, with --sheets, pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqdiffusion_jax import VQDiffusionPipeline
+from vqdiffusion_jax.cli.configuration_file import read_configuration
+from vqdiffusion_jax.data.compositions.library import Library
+from vqdiffusion_jax.data.compositions.prompts import Prompt, Wanted, read_prompts
+from vqdiffusion_jax.data.compositions.tokens import TokenLibrary
+from vqdiffusion_jax.data.compositions.vocabulary import choose_concepts
+from vqdiffusion_jax.evaluation.following import share
+
+from ._emoji_answers import Judged, answers, judge
+
+CHUNK = 32
+HALF, WHOLE = 0.5, 0.02
+
+
+def main() -> None:
+    options = arguments().parse_args()
+    library = open_library(options.data, options.config)
+    pipeline = VQDiffusionPipeline.from_pretrained(options.checkpoint)
+    asked = names(library)[:: options.every] if "names" in options.kinds else []
+    asked += [prompt for prompt in read_prompts() if {prompt.kind, "prompts"} & set(options.kinds)][:: options.every]
+    found = measure(pipeline, library, asked, seed=options.seed)
+    told = table(asked, found)
+    print(as_text(told))
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"kind": prompt.kind, "prompt": prompt.prompt}
+        | ({} if one is None else {"wrong": one.wrong, "shown": one.shown})
+        for prompt, one in zip(asked, found.judged, strict=True)
+    ]
+    (options.out / "prompts.json").write_text(json.dumps({"table": told, "pictures": rows}, indent=1) + "\n")
+    if options.sheets:
+        sheet(options.out / "sheet.png", found.pictures)
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="the model: a folder, or emoji for the embedded one")
+    parser.add_argument("--data", required=True, type=Path, help="folder of python -m vqdiffusion_jax.data.emoji")
+    parser.add_argument(
+        "--config", default="configs/emoji300.py", help="whose data options say which drawings there are"
+    )
+    parser.add_argument("--kinds", nargs="+", default=["names", "prompts"], help="names, prompts, or kinds of prompts")
+    parser.add_argument("--every", type=int, default=1, help="ask every so many (default 1: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count on")
+    parser.add_argument("--sheets", action="store_true", help="write the pictures too")
+    parser.add_argument("--out", type=Path, default=Path("runs/emoji_prompts"), help="default runs/emoji_prompts")
+    return parser
+
+
+def open_library(data: Path, config: str) -> Library:
+    """Return the drawings that a training configuration's data options name."""
+    configuration: Any = read_configuration(config)
+    options = configuration.data.options
+    return Library(
+        data,
+        choose_concepts(options.get("concepts", 0)),
+        tuple(options.get("styles", ())),
+        options.get("recoloured"),
+        one_style_each=options.get("one_style_each", False),
+    )
+
+
+def names(library: Library) -> list[Prompt]:
+    """Return the usual name of every thing, as prompts."""
+    return [
+        Prompt(kind="names", prompt=library.names[concept][0].text, objects=(Wanted(concepts=(concept,)),))
+        for concept in library.concepts
+    ]
+
+
+class Found:
+    """Pictures (n, height, width, 3) uint8 and, for each, how right it is; None where there is no right picture."""
+
+    def __init__(self, pictures: np.ndarray, judged: list[Judged | None]):
+        self.pictures, self.judged = pictures, judged
+
+
+def measure(
+    pipeline: VQDiffusionPipeline, library: Library, asked: Sequence[Prompt], *, seed: int = 0, **settings: Any
+) -> Found:
+    """Draw one picture of each prompt, with seeds that count on from ``seed``, and judge it.
+
+    settings: those of a call of the pipeline; by default the model's own.
+    """
+    tokens = TokenLibrary(library, pipeline.encode)
+    drawn: list[np.ndarray] = []
+    for start in range(0, len(asked), CHUNK):
+        part = [prompt.prompt for prompt in asked[start : start + CHUNK]]
+        seeds = list(range(seed + start, seed + start + len(part)))
+        filled, numbers = part + part[-1:] * (CHUNK - len(part)), seeds + seeds[-1:] * (CHUNK - len(part))
+        output = pipeline(
+            filled, seed=numbers, batch_size=CHUNK, output_type="tokens", progress=False, **settings
+        )  # batches of one size, so that one program serves all
+        drawn += list(np.asarray(output.tokens)[: len(part)])
+    judged = []
+    for prompt, one in zip(asked, drawn, strict=True):
+        right = answers(prompt, library)
+        judged.append(judge(one, right, tokens) if right else None)
+    return Found(pipeline.decode(np.stack(drawn)), judged)
+
+
+def table(asked: Sequence[Prompt], found: Found) -> dict[str, dict[str, Any]]:
+    """Return figures by kind of prompt: count, unanswerable, right and whole (share and interval), wrong (mean)."""
+    told: dict[str, dict[str, Any]] = {}
+    for kind in dict.fromkeys(prompt.kind for prompt in asked):
+        ours = [one for prompt, one in zip(asked, found.judged, strict=True) if prompt.kind == kind]
+        known = [one for one in ours if one is not None]
+        told[kind] = {"count": len(known), "without_drawings": len(ours) - len(known)}
+        for name, good in (
+            ("right", [one.shown >= HALF for one in known]),
+            ("whole", [one.wrong <= WHOLE * 64 for one in known]),
+        ):
+            if counted := share(np.array(good, float)):
+                told[kind][name] = {"share": counted.value, "interval": list(counted.interval)}
+        if known:
+            told[kind]["wrong"] = float(np.mean([one.wrong for one in known]))
+    return told
+
+
+def as_text(told: dict[str, dict[str, Any]]) -> str:
+    """Return the table for people."""
+    lines = [f"{'kind':12} {'count':>5}  right (95 %)         whole (95 %)         wrong of 64"]
+    for kind, row in told.items():
+        parts = [
+            f"{row[name]['share']:.0%} ({row[name]['interval'][0]:.0%} to {row[name]['interval'][1]:.0%})"
+            for name in ("right", "whole")
+            if name in row
+        ]
+        lines.append(
+            f"{kind:12} {row['count']:5}  " + "  ".join(f"{part:19}" for part in parts) + f"  {row.get('wrong', 0):.2f}"
+        )
+    return "\n".join(lines)
+
+
+def sheet(path: Path, pictures: np.ndarray, columns: int = 24) -> None:
+    """Write pictures row by row as one PNG."""
+    from PIL import Image
+
+    missing = -len(pictures) % columns
+    filled = np.concatenate([pictures, np.full((missing, *pictures.shape[1:]), 255, np.uint8)])
+    rows = filled.reshape(-1, columns, *pictures.shape[1:]).swapaxes(1, 2)
+    Image.fromarray(rows.reshape(-1, columns * pictures.shape[2], 3)).save(path)
+
+
+if __name__ == "__main__":
+    main()
