@@ -55,9 +55,9 @@ class Server:
     log: Path
 
     def memory(self) -> float:
-        """Return the resident memory in MiB."""
+        """Return the memory of its own in MiB, in use or swapped out; pages of programs and libraries come and go."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+        return sum(int(status.partition(f"{name}:")[2].split()[0]) for name in ("RssAnon", "VmSwap")) / 1024
 
 
 @dataclass
