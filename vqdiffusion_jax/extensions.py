@@ -9,6 +9,7 @@ from the user: from a configuration of a run (``training.denoiser.config.train_c
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,7 +105,7 @@ def check_options(cls: type, name: str, options: Mapping[str, Any], *, error: ty
 
     Values of parameters with plain annotations (int, float, bool, str, containers and unions of them) are checked too.
     """
-    known = {p.name: p for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    known = _keywords_of(cls)
     if unknown := sorted(set(options) - set(known)):
         raise error(f"{name} has no option {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
     if missing := [option for option, p in known.items() if p.default is p.empty and option not in options]:
@@ -118,6 +119,11 @@ def check_options(cls: type, name: str, options: Mapping[str, Any], *, error: ty
     for option, value in options.items():
         if option in hints and not _fits(hints[option], value):
             raise error(f"{name}: the option {option} is {shown(value)}; it must be {_in_words(hints[option])}")
+
+
+@functools.cache
+def _keywords_of(cls: type) -> dict[str, inspect.Parameter]:
+    return {p.name: p for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
 def _fits(hint: Any, value: Any) -> bool:

@@ -159,7 +159,9 @@ def lines_of(text: str, *, keep_last: bool = False) -> list[str]:
 
     keep_last: keep the empty line after the last line end.
     """
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
     return lines if keep_last or lines[-1] else lines[:-1]
 
 
@@ -220,9 +222,10 @@ def plain_table(text: str) -> dict[str, Any] | None:
         value, end = _PLAIN.raw_decode(text)
     except (ValueError, RecursionError):
         return None
-    # Every field has a colon, so as many colons as fields mean that none stands twice.
-    plain = type(value) is dict and end == len(text) and text.count(":") == len(value)
-    return value if plain and text.count("[") + text.count("{") <= _DEEPEST else None
+    # Every field has a colon, so as many colons as fields mean that none stands twice, and none in a table within.
+    if type(value) is not dict or end != len(text) or text.count(":") != len(value):
+        return None
+    return None if "[" in text and _may_be_deeper(text, _DEEPEST) else value
 
 
 class _Doubled(ValueError):
@@ -250,8 +253,9 @@ def _is_deeper(value: Any, depth: int) -> bool:
     """Return whether containers lie in each other more than ``depth`` deep; by levels, so that nothing recurses."""
     level = [value]
     for _ in range(depth):
-        tables = [item for item in level if type(item) is dict]
-        lists = [item for item in level if type(item) is list]
+        kinds = set(map(type, level))
+        tables = level if kinds == {dict} else [item for item in level if type(item) is dict]
+        lists = [] if list not in kinds else [item for item in level if type(item) is list]
         if _CONTAINERS.isdisjoint(map(type, _items(tables, lists))):  # as for most levels: then no list is made
             return False
         level = list(_items(tables, lists))

@@ -8,6 +8,8 @@ from types import ModuleType
 
 from ..errors import DataError
 
+_found: set[str] = set()
+
 
 def needed(module: str, what: str) -> ModuleType:
     """Import and return ``module``.
@@ -22,8 +24,9 @@ def needed(module: str, what: str) -> ModuleType:
 
 def check_installed(package: str, what: str) -> None:
     """Raise the DataError of ``needed`` if ``package`` is not installed, without the seconds that an import takes."""
-    if importlib.util.find_spec(package) is None:
+    if package not in _found and importlib.util.find_spec(package) is None:
         raise _absent(package, what)
+    _found.add(package)  # looking takes a millisecond, and a package does not go
 
 
 def _absent(package: str, what: str) -> DataError:

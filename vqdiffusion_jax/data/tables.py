@@ -125,9 +125,10 @@ def _column_names(path: str | Path, line: int, cells: list[str]) -> list[str]:
 
 def _json_lines(path: str | Path, text: str) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(lines_of(text), 1):
-        if line := line.strip("\ufeff \t"):
-            row = plain_table(line)
-            yield number, _row(path, number, parse_unique(line, f"{path}, line {number}")) if row is None else row
+        if (row := plain_table(line)) is not None:
+            yield number, row
+        elif line := line.strip("\ufeff \t"):
+            yield number, _row(path, number, parse_unique(line, f"{path}, line {number}"))
 
 
 def _json_rows(path: str | Path, text: str) -> Iterator[tuple[int, Row]]:
