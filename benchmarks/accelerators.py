@@ -23,7 +23,6 @@ from typing import Any
 
 from benchmarks._compiled import HEAVIEST, compiled, read, write
 from benchmarks._tpu_program import kernels_of
-from vqdiffusion_jax.targets import target_of
 
 PROGRAMS = ("prepare", "loop", "decoder", "encoder", "train", "codec_train")
 PALLAS_RATE = 0.5  # of a plain product's, assumed
@@ -200,6 +199,8 @@ def main() -> None:
         from benchmarks import _h100
 
         return _h100.report(options)
+    from vqdiffusion_jax.targets import target_of  # JAX reads the environment when it is imported
+
     device = target_of(options.topology).devices[0]
     rate, rows = product_rate(device, options.dtype), []
     for name, (function, given) in programs_of(options, device).items():

@@ -22,7 +22,6 @@ from benchmarks._collectives import KINDS, Collective, collectives_of
 from benchmarks._compiled import read
 from benchmarks._tpu_program import kernels_of
 from benchmarks.accelerators import PALLAS_RATE, product_rate
-from vqdiffusion_jax.targets import target_of
 
 GIB, MIB = 2**30, 2**20
 
@@ -75,6 +74,7 @@ def plan(options: argparse.Namespace) -> list[str]:
     from vqdiffusion_jax.config import ComputeConfig
     from vqdiffusion_jax.flops import denoiser_flops
     from vqdiffusion_jax.presets import preset
+    from vqdiffusion_jax.targets import target_of
 
     devices = target_of(options.topology).devices
     sizes = [int(size) for size in options.mesh.split(",")]

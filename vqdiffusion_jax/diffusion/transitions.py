@@ -56,7 +56,7 @@ def forward_log_prob(log_x0: LogProbs, kernel: Kernel) -> LogProbsWithMask:
     kernel = _expand(kernel, log_x0.ndim)
     codes = jnp.logaddexp(log_x0 + kernel.log_keep, kernel.log_uniform)
     mask = jnp.logaddexp(LOG_ZERO + kernel.log_not_mask, kernel.log_mask)
-    return _append(codes, mask)
+    return append(codes, mask)
 
 
 def forward_log_prob_tokens(tokens: Tokens, kernel: Kernel, num_codes: int) -> AnyFloat:
@@ -69,7 +69,7 @@ def forward_log_prob_tokens(tokens: Tokens, kernel: Kernel, num_codes: int) -> A
     same, other = _same_and_other(kernel)
     codes = jnp.where(masked, LOG_ZERO, jnp.where(_is_class(tokens, num_codes), same, other))
     mask = jnp.where(masked, 0.0, jnp.logaddexp(LOG_ZERO + kernel.log_not_mask, kernel.log_mask))
-    return _append(codes, mask)
+    return append(codes, mask)
 
 
 def q_sample(tokens: Tokens, kernel: Kernel, num_codes: int, *, key: Key) -> Tokens:
@@ -125,8 +125,7 @@ def posterior(log_x0: LogProbs, x_t: Tokens, jump: Jump) -> LogProbsWithMask:
     (A_s w_k + B_s W) q(x_t | x_s = k) for a code and C_s W q(x_t | x_s = [MASK]) for [MASK].
     Where noise never replaces a token (``jump.replaces`` False), an unmasked one stays, whatever the network says.
     """
-    codes, mask = _posterior(log_x0, x_t, jump)
-    return _append(codes, mask)
+    return append(*posterior_parts(log_x0, x_t, jump))
 
 
 def sample_posterior(log_x0: LogProbs, x_t: Tokens, jump: Jump, gumbel: LogProbsWithMask) -> Tokens:
@@ -135,15 +134,15 @@ def sample_posterior(log_x0: LogProbs, x_t: Tokens, jump: Jump, gumbel: LogProbs
     gumbel: (batch, length, K + 1).
     """
     with jax.named_scope("posterior"):
-        codes, mask = _posterior(log_x0, x_t, jump)
+        codes, mask = posterior_parts(log_x0, x_t, jump)
     with jax.named_scope("draw"):
         codes, mask = codes + gumbel[..., :-1], (mask + gumbel[..., -1:])[..., 0]
         largest, code = _largest(codes)
         return jnp.where(mask > largest, log_x0.shape[-1], code).astype(jnp.int32)
 
 
-def _posterior(log_x0: Array, x_t: Array, jump: Jump) -> tuple[Array, Array]:
-    """Return ``posterior`` of the codes (batch, length, K) and of [MASK] (batch, length, 1)."""
+def posterior_parts(log_x0: Array, x_t: Array, jump: Jump) -> tuple[Array, Array]:
+    """Return ``posterior`` of the codes (batch, length, K) and of [MASK] (batch, length, 1), which ``append`` joins."""
     if log_x0.shape[:-1] != x_t.shape:
         raise ValueError(f"posterior: log_x0 {log_x0.shape} must be x_t {x_t.shape} with one more axis of K codes")
     num_codes = log_x0.shape[-1]
@@ -237,7 +236,8 @@ def _expand(kernel: Kernel, ndim: int) -> Kernel:
     return jax.tree.map(lambda c: jnp.reshape(c, jnp.shape(c) + (1,) * (ndim - jnp.ndim(c))), kernel)
 
 
-def _append(codes: Array, mask: Array) -> Array:
+def append(codes: Array, mask: Array) -> Array:
+    """Return log-probabilities (batch, length, K + 1) of those of the codes and of [MASK]."""
     return jnp.concatenate([codes, jnp.broadcast_to(mask, (*codes.shape[:-1], 1))], axis=-1)
 
 

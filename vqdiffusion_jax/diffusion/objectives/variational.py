@@ -12,7 +12,7 @@ from ...array_types import AnyFloat, LogProbs, SampleFloats, SampleIndices, Toke
 from ...config import ObjectiveConfig
 from ..schedule import Jump, Schedule
 from ..timesteps import LossState, timestep_probabilities
-from ..transitions import log_one_hot, posterior
+from ..transitions import append, log_one_hot, posterior_parts
 from . import Terms, log_prob_of
 
 
@@ -88,11 +88,14 @@ def loss_terms(
         )
     num_codes = log_x0_pred.shape[-1]
     jump = jumps[t]
-    model = posterior(log_x0_pred, x_t, jump)
-    true = posterior(log_one_hot(x0, num_codes), x_t, jump)
+    # Codes and [MASK] apart: an array of K + 1 classes would be written and read, and XLA for GPUs fails where it fuses
+    # one into sums (JAX 0.10.2).
+    model, model_mask = posterior_parts(log_x0_pred, x_t, jump)
+    true, true_mask = posterior_parts(log_one_hot(x0, num_codes), x_t, jump)
     weight = jnp.where(x_t == num_codes, config.masked_weight, config.unmasked_weight)
 
-    kl_per_position = weight * jnp.sum(jnp.exp(true) * (true - model), axis=-1)
+    of_mask = (jnp.exp(true_mask) * (true_mask - model_mask))[..., 0]
+    kl_per_position = weight * (jnp.sum(jnp.exp(true) * (true - model), axis=-1) + of_mask)
     kl = jnp.sum(kl_per_position, axis=-1)
     decoder_nll = -jnp.sum(log_prob_of(x0, model), axis=-1)
     kl_aux = -jnp.sum(weight * log_prob_of(x0, log_x0_pred), axis=-1)
@@ -110,8 +113,8 @@ def loss_terms(
         aux_weight=aux_weight,
         vb_loss=vb_loss,
         loss=jnp.sum(vb_loss) / x0.size,
-        log_model_prob=model,
-        log_true_prob=true,
+        log_model_prob=append(model, model_mask),
+        log_true_prob=append(true, true_mask),
     )
 
 
