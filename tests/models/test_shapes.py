@@ -1,11 +1,11 @@
-"""A network is the same whether flax counts its keys or we do."""
+"""A network is the same whether flax counts its keys or we do, and its shapes are found once."""
 
 import jax
 import numpy as np
 from flax import nnx
 
 from vqdiffusion_jax.models.denoiser import Denoiser
-from vqdiffusion_jax.models.shapes import Keys
+from vqdiffusion_jax.models.shapes import Keys, shapes_of
 from vqdiffusion_jax.presets import preset
 
 
@@ -21,3 +21,24 @@ def test_a_whole_network():
     ours, theirs = (jax.jit(lambda keys=keys: Denoiser(config, rngs=keys(3)))() for keys in (Keys, nnx.Rngs))
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+class Counted(nnx.Module):
+    """A layer as wide as ``width``; ``made`` counts how often one is built."""
+
+    made = 0
+
+    def __init__(self, width, *, rngs):
+        Counted.made += 1
+        self.width, self.layer = width, nnx.Linear(2, int(width), rngs=rngs)
+
+
+def test_shapes_are_found_once_and_each_call_has_modules_of_its_own():
+    before = Counted.made
+    first, second = shapes_of(Counted, 3), shapes_of(Counted, 3)
+    assert Counted.made == before + 1 and jax.tree.structure(first) == jax.tree.structure(second)
+    first.width, first.layer.kernel = None, None
+    assert second.width == 3 and second.layer.kernel.shape == (2, 3)
+    assert shapes_of(Counted, 3).layer.kernel.shape == (2, 3)
+    assert type(shapes_of(Counted, 3.0).width) is float and type(shapes_of(Counted, 3).width) is int
+    assert shapes_of(Counted, np.array(4)).layer.kernel.shape == (2, 4)  # which has no hash
