@@ -95,7 +95,7 @@ def test_one_device_sends_nothing(texts, name):
 
 
 def test_data_parallel_sampling_sends_one_flag_a_call(texts):
-    """Whether truncation splits a tie anywhere ends a loop on all devices; nothing else leaves a device."""
+    """A tie that truncation splits anywhere ends a loop on all devices; nothing else leaves a device."""
     runs, found = runs_of(texts["data_parallel"]), collectives(texts["data_parallel"])
     assert len(found) <= 1
     for one in found:

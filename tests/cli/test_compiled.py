@@ -1,4 +1,4 @@
-"""Where compiled programs are kept, and that a command does without where they cannot be."""
+"""Compiled programs are kept in a folder of the user, and a command does without where they cannot be."""
 
 from pathlib import Path
 
