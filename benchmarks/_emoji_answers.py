@@ -1,4 +1,4 @@
-"""What a right picture of a prompt is: every composition of drawings that it is true of, and their tokens."""
+"""The right pictures of a prompt: every composition of drawings that it is true of, and their tokens."""
 
 from __future__ import annotations
 

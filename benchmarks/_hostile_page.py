@@ -213,7 +213,7 @@ def _to_page(draw: random.Random) -> list[bytes]:
 
 
 def _polled(draw: random.Random) -> list[bytes]:
-    """What a browser without sockets would send to the page's socket."""
+    """The messages that a browser without sockets would send to the page's socket."""
     body = "\x1e".join(draw.choice(_PACKETS) for _ in range(draw.choice((1, 3, 200)))).encode("utf-8", "surrogatepass")
     headers = ["Content-Type: text/plain", f"Content-Length: {len(body)}"]
     path = f"{_SOCKET}?EIO=4&transport=polling" + draw.choice(("", "&sid=none", "&sid=" + "x" * 5000))

@@ -1,4 +1,4 @@
-"""How often a model of compositions draws what it is asked: names alone and the 200 plain prompts, by exact tokens.
+"""The share of prompts that a model of compositions draws as asked: names alone and 200 plain prompts, by exact tokens.
 
     python -m benchmarks.emoji_prompts --checkpoint=runs/emoji300/denoiser/model --data=runs/emoji300/drawings
 

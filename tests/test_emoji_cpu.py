@@ -1,4 +1,4 @@
-"""What ``benchmarks.emoji_cpu`` makes before it trains, and how ``benchmarks.emoji_prompts`` judges."""
+"""The inputs that ``benchmarks.emoji_cpu`` makes, and the judgement of ``benchmarks.emoji_prompts``."""
 
 from dataclasses import replace
 

@@ -83,7 +83,7 @@ _KNOWN_NAMES = {
 
 @dataclass(frozen=True)
 class Row:
-    """What a compiler says of one program: its seconds, bytes of memory on a device, and bytes in the file."""
+    """A compiler's account of one program: its seconds, bytes of memory on a device, and bytes in the file."""
 
     name: str
     seconds: float
