@@ -22,6 +22,9 @@ def one_of(config: Any, name: str, allowed: Iterable[str]) -> None:
     check(config, getattr(config, name) in allowed, name, f"allowed: {', '.join(allowed)}")
 
 
+MOST_AT_ONCE = 4096  # threads, processes or batches that a run has at once
+
+
 def whole(config: Any, least: int, *names: str, most: int = MAX_SEED) -> None:
     """Raise ConfigError unless the fields are whole numbers from ``least`` to ``most``; they become Python's own."""
     for name in names:

@@ -94,6 +94,9 @@ def test_the_example_of_a_mode_is_one(said, mode):
         (("--checkpoint=x", "--split=train"), "error: --split goes with --mode=tokenize or inspect, not sample; "),
         (("--mode=reduce_codebook", "--clip=x"), "error: --clip goes with --mode=sample or convert or train or "),
         (("--mode=trian", "--help"), "error: flag --mode=trian: value should be one of <sample|"),
+        (("--seed=1.5",), "error: flag --seed=1.5: it must be a whole number"),
+        (("--seed=" + "9" * 5000,), "it has too many digits"),
+        (("--guidance_scale=much",), "error: flag --guidance_scale=much: it must be a number"),
     ],
 )
 def test_a_flag_that_cannot_be_is_named(said, arguments, message):

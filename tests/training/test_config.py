@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from vqdiffusion_jax.config import to_dict
+from vqdiffusion_jax.data.config import DataConfig
 from vqdiffusion_jax.errors import ConfigError
 from vqdiffusion_jax.presets import preset
 from vqdiffusion_jax.training.config import LearningRateConfig, run_config, to_table
+from vqdiffusion_jax.training.config_dict import train_config_dict
 from vqdiffusion_jax.training.denoiser.config import TrainConfig, train_config
 from vqdiffusion_jax.training.vqgan.config import VQGANTrainConfig
 
@@ -153,3 +155,12 @@ def test_public_names_are_there_and_come_when_they_are_used():
     environment = os.environ | {"PYTHONPATH": str(CONFIGS.parent)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True"], done.stderr
+
+
+@pytest.mark.parametrize("name", ["workers", "read_threads", "prefetch_batches"])
+def test_more_at_once_than_any_machine_has_is_refused(name):
+    with pytest.raises(ConfigError, match=f"{name} is 1000000000; it must be a whole number from [01] to 4096"):
+        if name == "workers":
+            train_config(train_config_dict(model="tiny_text", batch_size=4, steps=1, workers=10**9))
+        else:
+            DataConfig(source="folder", root="a", **{name: 10**9})

@@ -7,6 +7,7 @@ and those of all modes.
 from __future__ import annotations
 
 import difflib
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
@@ -14,10 +15,15 @@ from types import ModuleType
 
 from absl import flags
 
-from ..errors import UsageError
+from ..errors import UsageError, one_line
 
 WIDTH = 120
 _COLUMN = 24  # where descriptions begin
+_NUMBERS = {  # what int and float say
+    r"invalid literal for int\(\) with base \d+: .*": "it must be a whole number",
+    r"could not convert string to float: .*": "it must be a number",
+    r"Exceeds the limit \(\d+ digits\) for integer string conversion.*": "it has too many digits",
+}
 EXAMPLES = {
     "sample": '--prompt="a red apple"',
     "fetch": "--released=coco_learnable.pth --out=models",
@@ -90,6 +96,14 @@ def check_taken(modules: Mapping[str, ModuleType], mode: str, command: str = _CO
             others = " or ".join(one for one, names in taken.items() if flag.name in names)
             hint = f"{command} --mode={mode} --help lists its flags"
             raise UsageError(f"--{flag.name} goes with --mode={others}, not {mode}; {hint}")
+
+
+def refused_value(error: Exception) -> str:
+    """Return one line about a value that a flag does not take, in other words than those of Python's numbers."""
+    told = one_line(error)
+    for pythons, ours in _NUMBERS.items():
+        told = re.sub(pythons, ours, told)
+    return told
 
 
 def unknown_flag(name: str, command: str = _COMMAND) -> str:

@@ -12,7 +12,7 @@ from ..exit_status import status_of
 from ..extensions import trust
 from .addresses import addresses_served
 from .compiled import keep_compiled
-from .help import check_taken, command_of, unknown_flag, usage
+from .help import check_taken, command_of, refused_value, unknown_flag, usage
 from .quiet import quiet_libraries
 from .setting_flags import spell, with_todays_names
 
@@ -102,7 +102,7 @@ def _reason(error: Exception, command: str) -> str:
         return f"the --config file has no field {one_line(cause.args[0] if isinstance(cause, KeyError) else cause)}"
     if isinstance(error.__context__, UsageError):  # of the --config file, in absl's words around it
         error = error.__context__
-    return one_line(error)
+    return refused_value(error)
 
 
 def dispatch(rest: list[str]) -> int:

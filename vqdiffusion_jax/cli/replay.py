@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from ..errors import UsageError, one_line, shown
+from ..errors import UsageError, shown
 from ..hub import is_name
 from ..pictures.png_text import SIGNATURE, read_png_text
 from ..recipe import KEYWORD, ORIGIN, settings_of_recipe
@@ -15,6 +15,7 @@ from ..sampling.settings import SamplingSettings
 from ..storage.addresses import absolute, folder_of
 from ..user_files import open_regular, parse_json, read_json
 from . import loras
+from .help import refused_value
 
 FLAGS = flags.FLAGS
 
@@ -98,4 +99,4 @@ def _set(file: str | Path, name: str, value: Any) -> None:
     try:
         flag.parse(items if repeated else str(value).lower() if kind is bool else ",".join(items))
     except (flags.Error, ValueError) as error:
-        raise UsageError(f"--again={file}: {one_line(error)}") from error
+        raise UsageError(f"--again={file}: {refused_value(error)}") from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..checks import fraction, one_of, whole
+from ..checks import MOST_AT_ONCE, fraction, one_of, whole
 from ..errors import ConfigError
 from ..extensions import check_name
 from ..pictures import colour_of
@@ -66,8 +66,9 @@ class DataConfig:
             raise ConfigError(f"DataConfig.options is {self.options!r}; it must be a dict of the source's options")
         fraction(self, "validation_fraction", "drop_rate")
         one_of(self, "missing_captions", MISSING_CAPTIONS)
-        whole(self, 0, "max_broken", "read_threads")
-        whole(self, 1, "prefetch_batches")
+        whole(self, 0, "max_broken")
+        whole(self, 0, "read_threads", most=MOST_AT_ONCE)
+        whole(self, 1, "prefetch_batches", most=MOST_AT_ONCE)
         try:
             colour_of(self.background)
         except ValueError as error:

@@ -128,7 +128,8 @@ def read_words(folder: Path) -> KnownWords | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be used: {brief(error)}; repair it or take it away") from error
+        reason = brief(getattr(error, "strerror", None) or error)
+        raise CheckpointError(f"{file} cannot be used: {reason}; repair it or take it away") from error
 
 
 def write_words(folder: Path, words: KnownWords | None) -> None:

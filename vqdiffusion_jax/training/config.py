@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from ..checks import check, number, one_of, texts, whole
+from ..checks import MOST_AT_ONCE, check, number, one_of, texts, whole
 from ..config import from_dict
 from ..errors import ConfigError
 from .sinks.sink import check_sinks
@@ -164,7 +164,8 @@ class RunConfig:
 
     def __post_init__(self):
         whole(self, 1, "batch_size", "steps", "accumulation")
-        whole(self, 0, "workers", "seed")
+        whole(self, 0, "seed")
+        whole(self, 0, "workers", most=MOST_AT_ONCE)
         if self.batch_size % self.accumulation:
             raise ConfigError(
                 f"{type(self).__name__}.batch_size={self.batch_size} is not divisible by "
