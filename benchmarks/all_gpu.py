@@ -1,6 +1,11 @@
 """Every table of ``docs/results/benchmarks`` for a GPU, after a test of the GPU itself.
 
-    python -m benchmarks.all_gpu [smoke sampling ...]
+    python -m benchmarks.all_gpu [--go_on] [smoke sampling ...]
+    python -m benchmarks.all_gpu --trial=FOLDER
+
+The first four commands, which matter most, are meant for ten minutes; a run that is cut short is continued by the same
+command with ``--go_on``, which leaves out what has written its file.  ``--trial`` shows on any machine, also without a
+GPU, that all of them run: one layer, one picture, one turn, written to FOLDER.
 
 Weights and arithmetic are bfloat16, and once float8; diffusers takes float16 and bfloat16, each as it is and through
 torch.compile.  The largest models come first, and what has run has been written, so that a run cut short leaves what
@@ -9,7 +14,8 @@ matters most.
 
 from __future__ import annotations
 
-import sys
+import argparse
+from pathlib import Path
 
 from benchmarks._all import run_all
 
@@ -31,4 +37,9 @@ COMMANDS = (
 )
 
 if __name__ == "__main__":
-    run_all(COMMANDS, sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="run these alone")
+    parser.add_argument("--trial", type=Path, metavar="FOLDER", help="little work, written to FOLDER")
+    parser.add_argument("--go_on", action="store_true", help="leave out what has written its file")
+    given = parser.parse_args()
+    run_all(COMMANDS, given.names, trial=given.trial, go_on=given.go_on)

@@ -6,6 +6,7 @@ python -m benchmarks.page
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from benchmarks._measure import RESULTS, growth_plot
@@ -25,6 +26,7 @@ COLUMNS = {
     "dtype": ("dtype", "{}"),
     "contestant": ("contestant", "{}"),
     "ms": ("median_ms", "{:,.5g}"),
+    "predicted ms": ("predicted_ms", "{:,.5g}"),
     "spread": ("spread_percent", "{:.0f} %"),
     "processor ms": ("cpu_ms", "{:,.5g}"),
     "ratio": ("ratio_to_peer", "{:.2f}"),
@@ -44,7 +46,22 @@ def main() -> None:
     print(f"written to {PAGE}")
 
 
+def predicted_ms(record: dict[str, Any], row: dict[str, Any]) -> float | None:
+    """Return what ``benchmarks.accelerators`` predicts of our guided steps on an H100, or None for any other row."""
+    found = re.fullmatch(r"(\w+?)(?:_cf)? x (\d+)", row["name"])
+    ours = row["contestant"] == "ours" and row.get("dtype") == "bfloat16" and record["benchmark"] == "sampling"
+    if not ours or found is None or "H100" not in record["device"]:
+        return None
+    file = RESULTS.parent / "accelerators" / f"{found[1]}-h100-batch{found[2]}.json"
+    if not file.exists():
+        return None
+    predicted = json.loads(file.read_text(encoding="utf-8"))
+    (loop,) = (one for one in predicted["rows"] if one["program"] == "loop")
+    return 1e3 * loop["predicted_seconds"] / predicted["steps"] * row["steps"]
+
+
 def section(stem: str, record: dict[str, Any]) -> list[str]:
+    record = record | {"rows": [row | {"predicted_ms": predicted_ms(record, row)} for row in record["rows"]]}
     shown = {
         head: field for head, field in COLUMNS.items() if any(row.get(field[0]) is not None for row in record["rows"])
     }

@@ -58,6 +58,7 @@ _KNOWN_NAMES = {
     ("jax._src.core", "ShapedArray"),
     ("jax._src.interpreters.pxla", "AllArgsInfo"),
     ("jax._src.interpreters.pxla", "UnloadedMeshExecutable"),
+    ("jax._src.layout", "AutoLayoutSingleton"),
     ("jax._src.layout", "Layout"),
     ("jax._src.linear_util", "DebugInfo"),
     ("jax._src.mesh", "AbstractDevice"),
