@@ -88,3 +88,9 @@ def test_one_flax_goes_with_each_python(python):
     assert ("0.12.8" in taken[0].specifier) == (python == "3.11") and ("0.12.12" in taken[0].specifier) == (
         python != "3.11"
     )
+
+
+@pytest.mark.parametrize("extra", ["s3", "gcs"])
+def test_no_client_of_buckets_of_years_ago_is_taken(extra):
+    (needed,) = map(Requirement, PROJECT["project"]["optional-dependencies"][extra])
+    assert version(needed.name) in needed.specifier and "2020.1" not in needed.specifier
