@@ -56,9 +56,9 @@ def imported(tree: ast.AST) -> set[str]:
     return {name.partition(".")[0] for name in found}
 
 
-# Modules that a plain installation does without: the page and the API, places elsewhere, TFDS, drawing the emoji anew,
-# and films.
-SERVERS = {"nicegui", "starlette", "fastapi", "uvicorn", "prometheus_client"}
+# Modules that a plain installation does without: the page (nicegui brings engineio), the API, places elsewhere, TFDS,
+# drawing the emoji anew, and films.
+SERVERS = {"nicegui", "engineio", "starlette", "fastapi", "uvicorn", "prometheus_client"}
 OPTIONAL = SERVERS | {"fsspec", "aiohttp", "tensorflow_datasets", "resvg_py", "av"}
 
 
