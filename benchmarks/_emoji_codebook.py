@@ -21,7 +21,7 @@ from vqdiffusion_jax.loading import write_folder
 from vqdiffusion_jax.models.components import CodecComponent
 from vqdiffusion_jax.models.quantizers import EMAQuantizer
 from vqdiffusion_jax.models.shapes import make_rngs
-from vqdiffusion_jax.models.vqgan import cut_into_windows
+from vqdiffusion_jax.models.vqgan import VQGAN, cut_into_windows
 
 _LAYOUTS: tuple[tuple[Cell, ...], ...] = (FULL, PLACES["centre"], GROUPS[5][0])
 _WHITE, _MOST, _FLAT = 5.0, 8.0, 1.0  # weight of a cell on white; most of any cell; a level of grey
@@ -34,7 +34,8 @@ def write_codec(
     """Write a native codec folder for drawings of ``library``; return how many cells, codes and dB they are.
 
     The encoder's features are ``embed_dim`` principal components of cells.  Codes are the backgrounds, and centres by
-    k-means of all other cells, each weighted by how many pictures have it.  The decoder is random.
+    k-means of all other cells, each weighted by how many pictures have it.  The decoder undoes the encoder, and
+    has yet to learn from neighbours.
 
     points: how many cells k-means sees, drawn by weight, so that what is on white counts most.
     """
@@ -56,21 +57,34 @@ def write_codec(
     codebook = _rounded(np.concatenate([grounds, centres]))
 
     part = CodecComponent(config, rngs=make_rngs(seed))
-    for layer, weights in (
-        (part.codec.encoder.linear, (kernel, bias)),
-        (part.codec.quant_conv, (np.eye(config.embed_dim), np.zeros(config.embed_dim))),
-    ):
-        layer.kernel, layer.bias = (nnx.Param(jnp.asarray(value, jnp.float32)) for value in weights)
-    quantizer = part.codec.quantizer
-    assert isinstance(quantizer, EMAQuantizer)  # as config says
-    quantizer.codebook[...] = quantizer.codebook_sum[...] = jnp.asarray(codebook)
-    write_folder(folder, part, None, provenance="Encoder and codebook by k-means; the decoder is not trained.")
+    give_weights(part.codec, kernel, bias, middle, codebook)
+    write_folder(folder, part, None, provenance="Encoder and codebook by k-means; the decoder is not trained yet.")
     chosen = np.concatenate([_nearest(piece, codebook)[0] for piece in _pieces(features)])
     means = np.zeros((len(codebook), shown.shape[1]), np.float32)  # the best picture of each code alone
     _add(means, chosen, shown * weight[:, None])
     means /= np.maximum(np.bincount(chosen, weight, len(codebook)), 1e-9)[:, None]
     error = np.average(np.square(shown - means[chosen]).mean(axis=1), weights=weight)
     return {"cells": len(shown), "codes": len(np.unique(chosen)), "psnr": float(10 * np.log10(4.0 / error))}
+
+
+def give_weights(codec: VQGAN, kernel: np.ndarray, bias: np.ndarray, middle: np.ndarray, codebook: np.ndarray) -> None:
+    """Set encoder and codebook, and of the decoder what undoes the encoder: its tower adds nothing yet.
+
+    kernel (pixels, width), bias (width,): of the encoder.  middle (pixels,): the mean cell.
+    """
+    width = len(bias)
+    same, last = (np.eye(width), np.zeros(width)), codec.decoder.tower.last
+    for layer, weights in (
+        (codec.encoder.linear, (kernel, bias)),
+        (codec.quant_conv, same),
+        (codec.post_quant_conv, same),
+        (codec.decoder.linear, (np.linalg.pinv(kernel), middle)),
+        (last, (np.zeros(last.kernel.shape), np.zeros(last.bias.shape))),
+    ):
+        layer.kernel, layer.bias = (nnx.Param(jnp.asarray(value, jnp.float32)) for value in weights)
+    quantizer = codec.quantizer
+    assert isinstance(quantizer, EMAQuantizer)  # as the configuration says
+    quantizer.codebook[...] = quantizer.codebook_sum[...] = jnp.asarray(codebook)
 
 
 def k_means(points: np.ndarray, weights: np.ndarray, count: int, *, rounds: int, seed: int) -> np.ndarray:

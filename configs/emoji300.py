@@ -81,7 +81,7 @@ def get_config():
         learning_rate=dict(
             schedule="cosine", start=1.0e-5, peak=2.0e-3, floor=2.0e-5, warmup_steps=100, total_steps=STEPS
         ),
-        ema=dict(decay=0.999, interval=1),
+        ema=dict(decay=0.99, interval=1),  # a thousand steps before the end 0.999 is better (--config.ema.decay=0.999)
         compute=dict(dtype="bfloat16", remat=False),
         checkpoint=dict(every=50),
         watch=dict(

@@ -8,8 +8,10 @@ import pytest
 
 from benchmarks._emoji_answers import answers, judge
 from benchmarks._emoji_codebook import k_means, write_codec
+from benchmarks._emoji_snapshot import newest
 from benchmarks._emoji_tokens import encoder, write_cache
 from benchmarks.emoji_prompts import Found, as_text, names, table
+from vqdiffusion_jax.checkpoint import TrainingCheckpoints
 from vqdiffusion_jax.config import VQGANConfig
 from vqdiffusion_jax.data.compositions.library import Library
 from vqdiffusion_jax.data.compositions.prompts import Prompt, Wanted
@@ -19,6 +21,11 @@ from vqdiffusion_jax.data.sources.compositions import Compositions
 from vqdiffusion_jax.data.token_cache import TokenCache
 from vqdiffusion_jax.loading import load_codec
 from vqdiffusion_jax.presets import preset
+from vqdiffusion_jax.sharding import make_mesh
+from vqdiffusion_jax.training.config import run_config
+from vqdiffusion_jax.training.config_dict import vqgan_config_dict
+from vqdiffusion_jax.training.vqgan.config import VQGANTrainConfig
+from vqdiffusion_jax.training.vqgan.task import VQGANTask
 
 CONCEPTS = ("red apple", "cat face", "star", "circle")
 CODEC = VQGANConfig(
@@ -90,6 +97,8 @@ def test_codes_are_the_nearest_and_survive_bfloat16(codec, library):
         lambda leaf: leaf.astype("bfloat16").astype(leaf.dtype) if leaf.dtype == "float32" else leaf, codec
     )
     np.testing.assert_array_equal(encoder(small)(source_pictures), tokens)
+    restored = codec.decode_latents(codec.codes(tokens))  # by what undoes the encoder
+    np.testing.assert_array_equal(codec.encode(restored), tokens)
     white = tokens[0, 0]  # a corner
     assert (tokens == white).sum() > 4 and len(np.unique(tokens)) > 10
     np.testing.assert_array_equal(encoder(codec)(np.full((1, 64, 64, 3), 255, np.uint8)), np.full((1, 64), white))
@@ -110,6 +119,20 @@ def test_the_cache_holds_the_tokens_of_the_pictures(codec, root, tmp_path):
     assert all(len(cache[i]["captions"]) == 2 for i in range(30))
     with pytest.raises(SystemExit, match="other settings"):
         write_cache(tmp_path, source, model, codec, split="train", options=options | {"seed": 1})
+
+
+def test_a_snapshot_is_of_the_newest_checkpoint(tmp_path):
+    table = vqgan_config_dict(codec=CODEC, batch_size=2, steps=9, watch=dict(eval_every=0))
+    task = VQGANTask(run_config(VQGANTrainConfig, table), make_mesh(data=1, devices=jax.devices()[:1]), fresh=False)
+    assert newest(tmp_path, task) is None
+    checkpoints, state = TrainingCheckpoints(tmp_path / "checkpoints"), task.first_state()
+    for step in (3, 9):
+        checkpoints.save(step, replace(state, step=state.step + step), {"read": step})
+    checkpoints.close()
+    (tmp_path / "checkpoints" / "12.unfinished").mkdir()
+    found = newest(tmp_path, task)
+    assert found is not None and found[0] == 9 == int(found[1].step)
+    assert (tmp_path / "checkpoints" / "12.unfinished").exists()  # what another process may be writing is left alone
 
 
 def ask(prompt="", relation="", background="", **objects):

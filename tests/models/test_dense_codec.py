@@ -9,7 +9,7 @@ import pytest
 
 from vqdiffusion_jax.config import ComputeConfig, VQGANConfig
 from vqdiffusion_jax.errors import ConfigError
-from vqdiffusion_jax.models.shapes import Keys
+from vqdiffusion_jax.models.shapes import Keys, make_rngs
 from vqdiffusion_jax.models.vqgan import VQGAN
 from vqdiffusion_jax.training.vqgan.config import CodebookConfig
 from vqdiffusion_jax.training.vqgan.quantize import quantize
@@ -75,7 +75,7 @@ def test_gradients_pass_the_rounding(codec):
 
 def test_a_linear_encoder_keeps_distances_of_pixels():
     """With orthogonal columns, features are as far apart as what they see of the pixels."""
-    codec = VQGAN(replace(CONFIG, network="linear", z_channels=48), ComputeConfig(), rngs=Keys(0))
+    codec = VQGAN(replace(CONFIG, network="linear", z_channels=48), ComputeConfig(), rngs=make_rngs(0))
     pixels = 8 * 8 * 3
     codec.encoder.linear.kernel[...] = jnp.eye(pixels)
     first, second = pictures(1), pictures(2)[1:]

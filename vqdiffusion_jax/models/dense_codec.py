@@ -81,13 +81,23 @@ class LinearEncoder(nnx.Module):
 
 
 class DenseDecoder(nnx.Module):
-    """Features (batch, h, w, z_channels) -> images (batch, height, width, image_channels) float32, not clipped."""
+    """Features (batch, h, w, z_channels) -> images (batch, height, width, image_channels) float32, not clipped.
+
+    Beside a linear encoder, the cell's own codes are also decoded by one product, to which the tower adds what
+    neighbours tell.
+    """
 
     def __init__(self, config: VQGANConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         self.side, self.pixels = config.cell // config.downsampling, config.cell
         inputs = 9 * self.side**2 * config.z_channels
         outputs = config.cell**2 * config.image_channels
         self.tower = Tower(inputs, config.channels, outputs, config.num_res_blocks, compute, rngs=rngs)
+        codes = self.side**2 * config.z_channels
+        self.linear = (
+            nnx.Linear(codes, outputs, dtype=jnp.float32, param_dtype=compute.param_dtype, rngs=rngs)
+            if config.network == "linear"
+            else None
+        )
 
     def __call__(self, features: FeatureMap, dropout_key: Key | None = None) -> Images:
         batch, height, width, channels = features.shape
@@ -96,6 +106,8 @@ class DenseDecoder(nnx.Module):
         padded = jnp.pad(cells, ((0, 0), (1, 1), (1, 1), (0, 0)))
         seen = [padded[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
         pixels = self.tower(over_batch(jnp.concatenate(seen, axis=-1)))
+        if self.linear is not None:
+            pixels += self.linear(over_batch(cells))
         squares = pixels.reshape(batch, rows, columns, self.pixels, self.pixels, -1).swapaxes(2, 3)
         return squares.reshape(batch, rows * self.pixels, columns * self.pixels, -1)
 
