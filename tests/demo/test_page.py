@@ -204,7 +204,7 @@ def test_an_unconditional_model_is_asked_for_nothing(visit_at, tmp_path):
 
 def test_a_run_waits_for_its_turn_and_stops_when_told_to(visit):
     page, another = visit(), visit()
-    fill(page, Images=8, Steps=25)
+    fill(page, Images=8, Steps=100)  # longer than a busy machine takes for all that follows
     press(page, "Draw")
     page.locator(".caption", has_text="call").wait_for()
     press(another, "Draw")
@@ -214,7 +214,7 @@ def test_a_run_waits_for_its_turn_and_stops_when_told_to(visit):
     press(page, "Stop")
     state(page, "stopped")
     calls = int(page.locator(".caption").first.inner_text().split()[1])
-    assert 0 < calls < 200 and page.locator(".kept").count() == 0
+    assert 0 < calls < 800 and page.locator(".kept").count() == 0
     draw(page, Images=1, Steps=10)
 
 
