@@ -16,7 +16,8 @@ import pytest
 from tests.networks import random_network
 from tests.test_cli import REPO, run
 from vqdiffusion_jax import VQDiffusionPipeline, preset
-from vqdiffusion_jax.compiled import CompiledSampler, difference
+from vqdiffusion_jax.compiled import CompiledSampler
+from vqdiffusion_jax.compiled.depends import difference
 from vqdiffusion_jax.errors import CompiledError, UnusedSettingWarning
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
 
@@ -167,7 +168,21 @@ def test_a_damaged_program_is_one_line(made, folder, tmp_path, damage):
         pipeline("a red apple", guidance_scale=2.0)
 
 
-@pytest.mark.parametrize("header", ["", "[]", "{}", '{"arguments": {"prepare": "", "advance": "", "render": ""}}'])
+SIGNED = '"arguments": {"prepare": "", "advance": "", "render": ""}'
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "[]",
+        "{}",
+        f"{{{SIGNED}}}",
+        f'{{{SIGNED}, "settings": {{"batch_size": 2.5}}}}',
+        f'{{{SIGNED}, "settings": {{"batch_size": 0}}}}',
+        '{"arguments": ["prepare", "advance", "render"], "settings": {"batch_size": 2}}',
+    ],
+)
 def test_a_damaged_header_is_one_line(made, tmp_path, header):
     with pytest.raises(CompiledError, match="is no compiled sampler"):
         CompiledSampler(changed(made, tmp_path / "damaged", header=header))

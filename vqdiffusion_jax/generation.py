@@ -8,7 +8,7 @@ pieces of the plan; the tokens are the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -220,6 +220,7 @@ class Pieces:
     mark: Callable[..., Any] = _mark
 
 
+PIECES = tuple(one.name for one in fields(Pieces))
 JITTED = Pieces()
 
 

@@ -13,7 +13,7 @@ from . import setting_flags
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, open_checkpoint
 
 if TYPE_CHECKING:
-    from ..compiled import Row
+    from ..compiled import ProgramCost
     from ..config import ComputeConfig
 
 _MODE = "mode compile"
@@ -37,7 +37,15 @@ flags.DEFINE_string(
 )
 
 FLAGS = flags.FLAGS
-_TITLES = ("program", "compiled in, s", "arguments, MiB", "results, MiB", "temporaries, MiB", "code, MiB", "file, MiB")
+_TITLES = (
+    "program",
+    "compiled in, s",
+    "arguments, MiB",
+    "results, MiB",
+    "temporaries, MiB",
+    "code, MiB",
+    "serialised, MiB",
+)
 _MIB = 2**20
 
 
@@ -45,7 +53,7 @@ def main() -> None:
     """Compile the sampler that the flags name, tell what its compiler says of each program, and write the file."""
     import jax
 
-    from ..targets import target_of
+    from ..targets import GIB, target_of
 
     # What runs here while a program is traced is small, and needs no accelerator.
     jax.config.update("jax_platforms", "cpu")
@@ -82,8 +90,8 @@ def main() -> None:
     print(_line(_TITLES), flush=True)
     with precision_given():
         needed = compile_sampler(out, model, compute, request, call, options, target, mesh, told=_tell)
-    of = "" if target.memory is None else f" of {target.memory / 2**30:.0f}"
-    print(f"a device needs at most {needed / 2**30:.2f}{of} GiB")
+    of = "" if target.memory is None else f" of {target.memory / GIB:.0f}"
+    print(f"a device needs at most {needed / GIB:.2f}{of} GiB")
     print(f"written: {out} ({out.stat().st_size / _MIB:.1f} MiB)")
 
 
@@ -96,9 +104,9 @@ def compute_for(platform: str) -> ComputeConfig:
     return compute_in(FLAGS.dtype or ("float32" if FLAGS.faithful or platform == "cpu" else "bfloat16"))
 
 
-def _tell(row: Row) -> None:
-    sizes = (row.arguments, row.results, row.temporaries, row.code, row.stored)
-    print(_line((row.name, f"{row.seconds:.1f}", *(f"{size / _MIB:.1f}" for size in sizes))), flush=True)
+def _tell(cost: ProgramCost) -> None:
+    sizes = (cost.arguments, cost.results, cost.temporaries, cost.code, cost.serialised)
+    print(_line((cost.name, f"{cost.seconds:.1f}", *(f"{size / _MIB:.1f}" for size in sizes))), flush=True)
 
 
 def _line(cells: Any) -> str:

@@ -86,7 +86,6 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     """Draw the pictures that the flags ask for."""
-
     from ..call import Call, settle
     from ..diffusion.schedule import make_schedule
     from ..generation import calls_a_piece
