@@ -168,7 +168,7 @@ def test_a_damaged_program_is_one_line(made, folder, tmp_path, damage):
         pipeline("a red apple", guidance_scale=2.0)
 
 
-SIGNED = '"arguments": {"prepare": "", "advance": "", "render": ""}'
+SIGNED = '"arguments": {"prepare": "", "advance": "", "render": "", "mark": ""}'
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,8 @@ SIGNED = '"arguments": {"prepare": "", "advance": "", "render": ""}'
         f"{{{SIGNED}}}",
         f'{{{SIGNED}, "settings": {{"batch_size": 2.5}}}}',
         f'{{{SIGNED}, "settings": {{"batch_size": 0}}}}',
-        '{"arguments": ["prepare", "advance", "render"], "settings": {"batch_size": 2}}',
+        '{"arguments": ["prepare", "advance", "render", "mark"], "settings": {"batch_size": 2}}',
+        '{"arguments": {"prepare": "", "advance": "", "render": ""}, "settings": {"batch_size": 2}}',
     ],
 )
 def test_a_damaged_header_is_one_line(made, tmp_path, header):

@@ -61,6 +61,7 @@ def main() -> None:
     if not FLAGS["out"].present or out.is_dir():
         raise UsageError("--out is needed: the file to write, for example --out=sampler.compiled")
     target = target_of(FLAGS.target)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
 
     from ..call import settle
     from ..compiled import compile_sampler

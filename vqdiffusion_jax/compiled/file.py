@@ -17,7 +17,7 @@ from ..user_archives import DAMAGED, open_archive
 from ..user_files import open_regular, parse_json
 
 _HEADER = "header.json"
-_MOST_HEADER = 2**24  # bytes
+_MOST_HEADER, _MOST_BYTES = 2**24, 2**31
 
 
 def write_programs(file: Path, header: Mapping[str, Any], payloads: Mapping[str, bytes]) -> None:
@@ -36,9 +36,11 @@ def read_programs(file: str | Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             if archive.getinfo(_HEADER).file_size > _MOST_HEADER:
                 raise ValueError("its header is too large")
             header = parse_json(archive.read(_HEADER).decode(), _HEADER)
+            if sum(one.file_size for one in archive.infolist()) > _MOST_BYTES:
+                raise ValueError(f"its programs take more than {_MOST_BYTES} bytes")
             signatures, batch = dict(header["arguments"]), header["settings"]["batch_size"]
             payloads = {name: archive.read(f"{name}.xla") for name in signatures}
-            complete = payloads.keys() >= {"prepare", "advance", "render"} and type(batch) is int and batch > 0
+            complete = payloads.keys() >= {"prepare", "advance", "render", "mark"} and type(batch) is int and batch > 0
         except (*DAMAGED, KeyError, TypeError, AttributeError) as error:
             raise CompiledError(f"{file} is no compiled sampler, or damaged: {one_line(error)[:200]}") from error
     if not complete:
