@@ -1,4 +1,6 @@
-"""The decoder as a TPU has it: sums of norms beside the values, and the deep blocks as a loop."""
+"""Encoder and decoder as a TPU has them: sums of norms beside the values, and the deep blocks as a loop."""
+
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import pytest
 from vqdiffusion_jax.config import ComputeConfig, VQGANConfig
 from vqdiffusion_jax.models.layers import GroupNorm
 from vqdiffusion_jax.models.shapes import make_rngs
-from vqdiffusion_jax.models.vqgan_blocks import Decoder
+from vqdiffusion_jax.models.vqgan_blocks import Decoder, Encoder
 
 SMALL = VQGANConfig(
     quantizer="ema",
@@ -50,22 +52,28 @@ def test_group_norm_takes_one_pass_in_bfloat16_alone(monkeypatch):
     assert forms == {"bfloat16": "one", "float32": "two"}
 
 
-def test_the_deep_blocks_as_a_loop_give_the_same(monkeypatch):
-    """Images and gradients of a decoder as a TPU has it: the blocks of the lowest resolution are a loop."""
-    decoder = Decoder(SMALL, ComputeConfig(remat=True), rngs=make_rngs(0))
-    features = jax.random.normal(jax.random.key(1), (1, 4, 4, SMALL.z_channels))
+@pytest.mark.parametrize(
+    ("network", "multipliers", "turns"), [(Decoder, (1,), 4), (Encoder, (1,), 3), (Encoder, (2,), 2)]
+)
+def test_the_deep_blocks_as_a_loop_give_the_same(monkeypatch, network, multipliers, turns):
+    """Results and gradients of a codec's half as a TPU has it: the blocks of the lowest resolution are a loop.
+
+    A first block that widens its input, as that of the second encoder's level, stays outside.
+    """
+    half = network(replace(SMALL, channel_multipliers=multipliers), ComputeConfig(remat=True), rngs=make_rngs(0))
+    given = jax.random.normal(jax.random.key(1), (1, 4, 4, SMALL.z_channels if network is Decoder else 3))
 
     def results():
-        return jax.jit(lambda decoder: jax.value_and_grad(loss, has_aux=True)(decoder))(decoder)
+        return jax.jit(lambda half: jax.value_and_grad(loss, has_aux=True)(half))(half)
 
-    def loss(decoder):
-        images = decoder(features)
-        return jnp.square(images).sum(), images
+    def loss(half):
+        made = half(given)
+        return jnp.square(made).sum(), made
 
     (_, expected), gradients = results()
     monkeypatch.setattr(jax.lax, "platform_dependent", on_a_tpu)
-    assert "scan[" in str(jax.make_jaxpr(decoder)(features))
-    (_, images), found = results()
-    np.testing.assert_allclose(images, expected, atol=1e-5)
+    assert f"length={turns}\n" in str(jax.make_jaxpr(half)(given))
+    (_, made), found = results()
+    np.testing.assert_allclose(made, expected, atol=1e-5)
     for got, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(gradients), strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1.0, float(jnp.abs(wanted).max())))

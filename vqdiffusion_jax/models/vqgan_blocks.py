@@ -5,7 +5,7 @@ Images and feature maps are (batch, height, width, channels).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import jax
@@ -107,10 +107,13 @@ class Level(nnx.Module):
 
     def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
         for i, block in enumerate(self.blocks):
-            attends = self.attentions[i] if self.attentions else None
-            step = jax.checkpoint(_block_then_attention) if self.remat else _block_then_attention
-            x = step(block, attends, x, _fold(dropout_key, i))
+            x = self.step(block, self.attentions[i] if self.attentions else None, x, _fold(dropout_key, i))
         return x
+
+    @property
+    def step(self) -> Callable[..., jax.Array]:
+        """``_block_then_attention``, which keeps nothing within for the backward pass if the level rematerialises."""
+        return jax.checkpoint(_block_then_attention) if self.remat else _block_then_attention
 
 
 def _block_then_attention(
@@ -118,6 +121,32 @@ def _block_then_attention(
 ) -> jax.Array:
     x = block(x, dropout_key)
     return x if attends is None else attends(x)
+
+
+def _loop_on_tpu(
+    x: jax.Array,
+    blocks: Sequence[ResnetBlock],
+    attentions: Sequence[AttentionBlock | None],
+    step: Callable[..., jax.Array],
+    in_turn: Callable[..., jax.Array],
+) -> jax.Array:
+    """Return what blocks of one shape make of x by ``step``, each with its attention, if any, as ``in_turn(x)`` does.
+
+    A TPU's program holds every block unrolled, and those of the lowest resolution take most of its code for a tenth of
+    its cycles; as a loop it holds one.  A block without attention is given one of zeros.
+    """
+    none = jax.tree.map(jnp.zeros_like, next(one for one in attentions if one is not None))
+    given = [none if one is None else one for one in attentions]
+
+    def as_loop(x, blocks, attentions):
+        def turn(x, pair):
+            block, attends = pair
+            return step(block, attends, x, None), None
+
+        stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *zip(blocks, attentions, strict=True))
+        return jax.lax.scan(turn, x, stack)[0]
+
+    return jax.lax.platform_dependent(x, list(blocks), given, tpu=as_loop, default=lambda x, *_: in_turn(x))
 
 
 class Middle(nnx.Module):
@@ -165,11 +194,27 @@ class Encoder(nnx.Module):
     def __call__(self, images: Images, dropout_key: Key | None = None) -> jax.Array:
         x = over_batch(self.conv_in(images))
         for i, level in enumerate(self.down):
-            x = level(x, _fold(dropout_key, i))
-            if level.resample is not None:
-                x = over_batch(level.resample(x))
-        x = self.middle(x, _fold(dropout_key, len(self.down)))
+            if level.resample is not None:  # all but the last
+                x = over_batch(level.resample(level(x, _fold(dropout_key, i))))
+        x = self._deep(x, dropout_key)
         return over_batch(self.conv_out(jax.nn.silu(self.norm_out(x))))
+
+    def _deep(self, x: jax.Array, dropout_key: jax.Array | None) -> jax.Array:
+        """Return what the last level and the middle make of x, the blocks of the lowest resolution."""
+        level, middle, last = self.down[-1], self.middle, len(self.down) - 1
+        if dropout_key is not None or not level.attentions:
+            return middle(level(x, _fold(dropout_key, last)), _fold(dropout_key, last + 1))
+        own, theirs = list(level.blocks), list(level.attentions)
+        if own[0].shortcut is not None:  # of another shape than the others
+            x = level.step(own.pop(0), theirs.pop(0), x, None)
+
+        def in_turn(x):
+            for block, attends in zip(own, theirs, strict=True):
+                x = level.step(block, attends, x, None)
+            return middle(x)
+
+        blocks, attentions = [*own, middle.block1, middle.block2], [*theirs, middle.attention, None]
+        return _loop_on_tpu(x, blocks, attentions, level.step, in_turn)
 
 
 class Decoder(nnx.Module):
@@ -219,28 +264,14 @@ class Decoder(nnx.Module):
         """Return what the middle and the last level make of x, the blocks of the lowest resolution."""
         level, last = self.up[-1], len(self.up) - 1
 
-        def in_turn(x, *_):
+        def in_turn(x):
             return level(self.middle(x, _fold(dropout_key, last + 1)), _fold(dropout_key, last))
 
         if dropout_key is not None or not level.attentions:
             return in_turn(x)
-        # A TPU's program holds every block unrolled, and these take most of its code for a tenth of its cycles; as a
-        # loop it holds one.  The middle's second block, which has no attention, is given one of zeros.
         middle = self.middle
-        none = jax.tree.map(jnp.zeros_like, middle.attention)
         blocks = [middle.block1, middle.block2, *level.blocks]
-        attentions = [middle.attention, none, *level.attentions]
-        step = jax.checkpoint(_block_then_attention) if level.remat else _block_then_attention
-
-        def as_loop(x, blocks, attentions):
-            def turn(x, pair):
-                block, attends = pair
-                return step(block, attends, x, None), None
-
-            stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *zip(blocks, attentions, strict=True))
-            return jax.lax.scan(turn, x, stack)[0]
-
-        return jax.lax.platform_dependent(x, blocks, attentions, tpu=as_loop, default=in_turn)
+        return _loop_on_tpu(x, blocks, [middle.attention, None, *level.attentions], level.step, in_turn)
 
     @property
     def last_kernel(self) -> jax.Array:
