@@ -15,7 +15,7 @@ import pytest
 
 from tests.networks import random_network
 from tests.test_cli import REPO, run
-from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax import VQDiffusionPipeline, loading, preset, targets
 from vqdiffusion_jax.compiled import CompiledSampler
 from vqdiffusion_jax.compiled.depends import difference
 from vqdiffusion_jax.errors import CompiledError, UnusedSettingWarning
@@ -133,12 +133,40 @@ def changed(file, out, **entries):
 @pytest.mark.parametrize(
     ("field", "value"), [("jax", "0.1"), ("jaxlib", "0.1"), ("vqdiffusion-jax", "0.0.1"), ("format", 0)]
 )
-def test_other_versions_are_named(made, folder, tmp_path, field, value):
+def test_other_versions_are_named_before_weights_are_read(made, folder, tmp_path, monkeypatch, field, value):
+    monkeypatch.setattr(loading.OpenedModel, "load", lambda *_, **__: pytest.fail("weights are read"))
     with zipfile.ZipFile(made) as archive:
         header = json.loads(archive.read("header.json"))
     other = changed(made, tmp_path / "other", header=json.dumps(header | {field: value}))
     with pytest.raises(CompiledError, match=f"{field} is {value!r} in the file, and "):
         VQDiffusionPipeline.from_pretrained(folder, compiled=other)
+
+
+def test_a_recorded_batch_is_not_replaced_by_that_of_the_file(made, folder, tmp_path):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"prompt": "a red apple", "guidance_scale": 2.0, "batch_size": 1}')
+    ran = run(f"--checkpoint={folder}", f"--again={recipe}", f"--compiled={made}", f"--out={tmp_path / 'out'}")
+    assert ran.returncode == 1 and "batch_size is 2 in the file, and 1 here" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "told"),
+    [
+        ((), "v5e:9x9", 'comes with pip install "vqdiffusion-jax\\[accelerators]"'),
+        (("libtpu",), "v5e:9x9", "give a shape that the generation has, such as v5e:2x2"),
+        (("libtpu",), "h100", 'comes with pip install "vqdiffusion-jax\\[accelerators_gpu]"'),
+        (("jax_cuda13_plugin",), "h100", f"its compiler must be of JAX's version, {jax.__version__}"),
+    ],
+)
+def test_what_to_do_about_a_target_depends_on_what_is_installed(monkeypatch, there, name, told):
+    def refuse(*_):
+        raise RuntimeError("no such layout")
+
+    monkeypatch.setattr(targets, "tpu_devices", refuse)
+    monkeypatch.setattr(targets, "_h100_device", refuse)
+    monkeypatch.setattr(targets, "find_spec", lambda plugin: plugin if plugin in there else None)
+    with pytest.raises(CompiledError, match=f"{name} cannot be compiled for: no such layout; .*{told}"):
+        targets.target_of(name)
 
 
 class Stranger:

@@ -10,6 +10,8 @@ from .errors import ConfigError, shown
 from .random_keys import MAX_SEED
 from .user_files import fault_of_text
 
+MOST_AT_ONCE = 4096  # threads, processes or batches that a run has at once
+
 
 def check(config: Any, condition: bool, name: str, allowed: str) -> None:
     """Raise ConfigError about the field ``name`` unless ``condition`` holds; ``allowed`` tells what it must be."""
@@ -20,9 +22,6 @@ def check(config: Any, condition: bool, name: str, allowed: str) -> None:
 def one_of(config: Any, name: str, allowed: Iterable[str]) -> None:
     """Raise ConfigError unless the field is one of ``allowed``."""
     check(config, getattr(config, name) in allowed, name, f"allowed: {', '.join(allowed)}")
-
-
-MOST_AT_ONCE = 4096  # threads, processes or batches that a run has at once
 
 
 def whole(config: Any, least: int, *names: str, most: int = MAX_SEED) -> None:

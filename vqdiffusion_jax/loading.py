@@ -44,14 +44,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OpenedModel",
-    "chosen_compute",
     "convert",
     "default_compute",
     "load_clip",
     "load_codec",
     "load_model",
-    "open_and_load",
     "open_model",
+    "open_to_load",
     "write_folder",
 ]
 
@@ -61,13 +60,15 @@ Mesh = jax.sharding.Mesh
 Module = TypeVar("Module")
 
 
-def default_compute() -> ComputeConfig:
-    """Return bfloat16 on accelerators, float32 on the CPU; norms, codebook, latents and pixels are float32 anyway."""
-    dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return ComputeConfig(dtype=dtype, param_dtype=dtype)
+def default_compute(platform: str | None = None) -> ComputeConfig:
+    """Return bfloat16 on accelerators, float32 on the CPU; norms, codebook, latents and pixels are float32 anyway.
+
+    platform: "cpu" or an accelerator's; by default this machine's.
+    """
+    return compute_in("float32" if (platform or jax.default_backend()) == "cpu" else "bfloat16")
 
 
-def chosen_compute(compute: ComputeConfig | None, dtype: str | None) -> ComputeConfig:
+def _chosen_compute(compute: ComputeConfig | None, dtype: str | None) -> ComputeConfig:
     """Return ``compute``, or that of ``dtype``, or the device's.  Raises ConfigError for both, or an unknown dtype."""
     if dtype is None:
         return compute or default_compute()
@@ -199,24 +200,17 @@ def load_model(
         CheckpointError, ConfigError, ConversionError: one clear message.
         FileNotFoundError: if nothing is there.
     """
-    opened, model = open_and_load(path, compute=compute, dtype=dtype, mesh=mesh, clip_dtype=clip_dtype, **companions)
-    return model, opened.tokenizer
+    opened, compute = open_to_load(path, compute=compute, dtype=dtype, **companions)
+    return opened.load(compute=compute, mesh=mesh, clip_dtype=clip_dtype), opened.tokenizer
 
 
-def open_and_load(
-    path: str | Path,
-    *,
-    compute: ComputeConfig | None = None,
-    dtype: str | None = None,
-    mesh: Mesh | None = None,
-    clip_dtype: str | None = None,
-    **companions: Any,
-) -> tuple[OpenedModel, VQDiffusionModel]:
-    """Do as ``load_model``, and return what is known without the weights beside the model."""
+def open_to_load(
+    path: str | Path, *, compute: ComputeConfig | None = None, dtype: str | None = None, **companions: Any
+) -> tuple[OpenedModel, ComputeConfig]:
+    """Open a model as ``load_model`` does, and return the precision that it asks for beside it; no weight is read."""
     _check_known(companions)
-    compute = chosen_compute(compute, dtype)
-    opened = open_model(path, **companions)
-    return opened, opened.load(compute=compute, mesh=mesh, clip_dtype=clip_dtype)
+    compute = _chosen_compute(compute, dtype)
+    return open_model(path, **companions), compute
 
 
 @naming_addresses()
@@ -285,6 +279,7 @@ def load_clip(
     elif path.is_dir() and kind == MODEL_FOLDER:
         part = _checked(read_clip_folder(path, compute), path)
         return part.text_encoder, part.image_encoder
+    # Taken out of a list one by one, which then keeps no array of the host that is on a device.
     towers: list[Any] = list(_read_clip(path, compute, variant=hub.get("variant"))[:2])
     text, image = (_checked(_to_devices(towers.pop(0), None), path) for _ in range(2))
     return text, image
@@ -469,7 +464,10 @@ def _checked(network: Module, path: Path) -> Module:
 
 
 def _to_devices(model: Module, mesh: Mesh | None) -> Module:
-    """Return a module with its host arrays on devices.  Whoever calls keeps no name for ``model``, nor its memory."""
+    """Return a module with its host arrays on devices.
+
+    The memory of the host is free again if the caller has no name for ``model``.
+    """
     leaves, structure = jax.tree.flatten(model)
     places = None if mesh is None else jax.tree.leaves(shardings(model, mesh))
     del model

@@ -119,15 +119,18 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
         variant, subfolder, cache_dir, token and local_files_only of the hub; see ``loading.load_model``.  Those of
         diffusers, such as torch_dtype, are understood (``diffusers_api``).
         """
-        from .loading import chosen_compute, open_and_load  # here, since it imports the readers of all formats
+        from .loading import open_to_load  # here, since it imports the readers of all formats
 
         options = loading_options(options)
-        opened, model = open_and_load(path, mesh=mesh, **options)
+        clip_dtype = options.pop("clip_dtype", None)
+        opened, compute = open_to_load(path, **options)
+        programs = None if compiled is None else CompiledSampler(compiled)
+        if programs is not None:
+            programs.check(opened.config, compute, mesh)
+        model = opened.load(compute=compute, mesh=mesh, clip_dtype=clip_dtype)
         pipeline = cls(model, opened.tokenizer, mesh=mesh, known_words=opened.known_words)
         pipeline._loaded = opened.origin, [weakref.ref(leaf) for leaf in jax.tree.leaves(model)]
-        if compiled is not None:
-            pipeline.compiled = CompiledSampler(compiled)
-            pipeline.compiled.check(model.config, chosen_compute(options.get("compute"), options.get("dtype")), mesh)
+        pipeline.compiled = programs
         return pipeline
 
     @property

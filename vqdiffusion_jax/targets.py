@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -57,12 +58,10 @@ def target_of(name: str) -> Target:
     if name != "h100" and not (generation in MEMORY and name != generation):
         known = f"cpu, h100, or a TPU's generation and shape, such as v5e:2x2 ({', '.join(MEMORY)})"
         raise CompiledError(f"the target {name} is not known; give {known}")
-    extra = "accelerators_gpu" if name == "h100" else "accelerators"
     try:
         devices = (_h100_device(),) if name == "h100" else tuple(tpu_devices(name))
     except Exception as error:  # a plugin that is absent, or does not know the shape, raises errors of many classes
-        told = f"{name} cannot be compiled for: {one_line(error)[:300]}"
-        raise CompiledError(f'{told}; its compiler comes with pip install "vqdiffusion-jax[{extra}]"') from error
+        raise CompiledError(f"{name} cannot be compiled for: {one_line(error)[:300]}; {_hint(name)}") from error
     return Target(name, "cuda" if name == "h100" else "tpu", devices, MEMORY.get(generation, H100_MEMORY))
 
 
@@ -79,6 +78,16 @@ def set_xla_flags() -> None:
     """Set the flags of XLA that compiling for a GPU without one needs, before JAX starts a backend."""
     if "triton_gemm" not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
+
+
+def _hint(name: str) -> str:
+    """Return what to do about a target that cannot be compiled for."""
+    plugin, extra = ("jax_cuda13_plugin", "accelerators_gpu") if name == "h100" else ("libtpu", "accelerators")
+    if find_spec(plugin) is None:
+        return f'its compiler comes with pip install "vqdiffusion-jax[{extra}]"'
+    if name == "h100":
+        return f"its compiler must be of JAX's version, {jax.__version__}"
+    return "give a shape that the generation has, such as v5e:2x2, v5e:4x4, v5p:2x2x1"
 
 
 def _h100_device() -> Any:

@@ -33,12 +33,28 @@ class Counted(nnx.Module):
         self.width, self.layer = width, nnx.Linear(2, int(width), rngs=rngs)
 
 
+class Wide(nnx.Module):
+    """A number of Python's own kind, as wide as JAX makes it."""
+
+    def __init__(self, *, rngs):
+        self.number = nnx.Param(jax.numpy.zeros((), float))
+
+
+def test_shapes_are_those_of_the_types_in_use():
+    for _ in range(2):
+        assert shapes_of(Wide).number.dtype == "float32"
+        with jax.enable_x64(True):
+            assert shapes_of(Wide).number.dtype == "float64"
+
+
 def test_shapes_are_found_once_and_each_call_has_modules_of_its_own():
     before = Counted.made
     first, second = shapes_of(Counted, 3), shapes_of(Counted, 3)
     assert Counted.made == before + 1 and jax.tree.structure(first) == jax.tree.structure(second)
     first.width, first.layer.kernel = None, None
     assert second.width == 3 and second.layer.kernel.shape == (2, 3)
+    first.layer.more = nnx.Param(jax.numpy.zeros(1))
     assert shapes_of(Counted, 3).layer.kernel.shape == (2, 3)
+    assert jax.tree.structure(shapes_of(Counted, 3)) == jax.tree.structure(second)
     assert type(shapes_of(Counted, 3.0).width) is float and type(shapes_of(Counted, 3).width) is int
     assert shapes_of(Counted, np.array(4)).layer.kernel.shape == (2, 4)  # which has no hash

@@ -25,7 +25,7 @@ flags.DEFINE_integer(
     "max_batch",
     None,
     "Pictures drawn together; a batch of fewer is filled up, so that the same request gives the same picture. "
-    "[1 on a CPU, 8 elsewhere]",
+    "[that of --compiled, else 1 on a CPU, 8 elsewhere]",
     lower_bound=1,
     upper_bound=1024,
     module_name=GROUP,
@@ -59,7 +59,8 @@ def service_of(
     from ..serving.limits import Limits
     from ..serving.service import Service
 
-    together = FLAGS.max_batch or (1 if jax.default_backend() == "cpu" else 8)
+    usual = 1 if jax.default_backend() == "cpu" else 8
+    together = FLAGS.max_batch or (usual if pipeline.compiled is None else pipeline.compiled.batch_size)
     limits = Limits(max_batch=together, max_wait=FLAGS.max_wait_ms / 1000, waiting=FLAGS.max_waiting)
     name = FLAGS.model_name or name_of(checkpoint)
     origin: dict[str, Any] = {"checkpoint": name, "dtype": dtype_of(compute)}  # clients are told no paths

@@ -100,9 +100,10 @@ def checkpoint_or_embedded() -> str:
     return FLAGS.checkpoint or DEFAULT
 
 
-def chosen_compute() -> ComputeConfig:
+def chosen_compute(platform: str | None = None) -> ComputeConfig:
     """Return the precision of weights and arithmetic: --dtype, by default the device's; float32 with --faithful.
 
+    platform: of the machine that is to compute, "cpu", "tpu" or "cuda"; by default this one's.
     Raises ValueError if the two contradict each other.
     """
     from ..config import ComputeConfig, compute_in
@@ -112,7 +113,7 @@ def chosen_compute() -> ComputeConfig:
         if FLAGS.dtype not in (None, "float32"):
             raise ValueError(f"--faithful and --dtype={FLAGS.dtype} are both given; faithful runs are float32")
         return ComputeConfig()
-    return default_compute() if FLAGS.dtype is None else compute_in(FLAGS.dtype)
+    return default_compute(platform) if FLAGS.dtype is None else compute_in(FLAGS.dtype)
 
 
 def codec_compute() -> ComputeConfig:

@@ -10,11 +10,10 @@ from absl import flags
 from ..errors import UsageError
 from ..sampling.settings import START, WHAT, all_settings
 from . import setting_flags
-from .checkpoints import COMPANIONS, checkpoint_or_embedded, open_checkpoint
+from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, open_checkpoint
 
 if TYPE_CHECKING:
     from ..compiled import ProgramCost
-    from ..config import ComputeConfig
 
 _MODE = "mode compile"
 _OF_ONE_RUN = [name for name, about in all_settings().items() if about.group in (WHAT, START)]
@@ -75,7 +74,7 @@ def main() -> None:
         # What XLA writes of a program for several CPU devices it does not read back whole (jaxlib 0.10.2).
         raise UsageError("--mesh goes with a target of several chips, such as v5e:2x2; for cpu leave it out")
     mesh = None if sizes is None else make_mesh(*sizes, devices=target.devices)
-    compute = compute_for(target.platform)
+    compute = chosen_compute(target.platform)
     opened = open_checkpoint()
     model = opened.shapes(compute, clip_dtype=FLAGS.clip_dtype)
     pipeline = VQDiffusionPipeline(model, opened.tokenizer)
@@ -94,15 +93,6 @@ def main() -> None:
     of = "" if target.memory is None else f" of {target.memory / GIB:.0f}"
     print(f"a device needs at most {needed / GIB:.2f}{of} GiB")
     print(f"written: {out} ({out.stat().st_size / _MIB:.1f} MiB)")
-
-
-def compute_for(platform: str) -> ComputeConfig:
-    """Return the precision that ``--mode=sample`` with the same flags has on a machine of that platform."""
-    from ..config import compute_in
-
-    if FLAGS.faithful and FLAGS.dtype not in (None, "float32"):
-        raise UsageError(f"--faithful and --dtype={FLAGS.dtype} are both given; faithful runs are float32")
-    return compute_in(FLAGS.dtype or ("float32" if FLAGS.faithful or platform == "cpu" else "bfloat16"))
 
 
 def _tell(cost: ProgramCost) -> None:

@@ -10,20 +10,27 @@ import numpy as np
 from jax.sharding import AbstractMesh
 
 from ..call import Call
-from ..config import ComputeConfig, ModelConfig, dtype_of
+from ..config import ComputeConfig, dtype_of
 from ..errors import SettingError
 from ..flops import decoder_flops, denoiser_flops, text_encoder_flops
-from ..models.shapes import shapes_of
 from ..models.vqdiffusion import VQDiffusionModel
 from ..sampling.strategy import Adaptive
 from ..sharding import AXES, shardings
 
 
 def describe(
-    config: ModelConfig, compute: ComputeConfig, call: Call, *, batch: int, mesh_sizes: tuple[int, ...] | None = None
+    model: VQDiffusionModel,
+    compute: ComputeConfig,
+    call: Call,
+    *,
+    batch: int,
+    mesh_sizes: tuple[int, ...] | None = None,
 ) -> str:
-    """Return shapes, memory and operations of sampling ``batch`` pictures of ``call``, as text."""
-    model = shapes_of(VQDiffusionModel, config, compute)
+    """Return shapes, memory and operations of sampling ``batch`` pictures of ``call``, as text.
+
+    model: its shapes are enough.  compute: of the model.
+    """
+    config = model.config
     mesh = None if mesh_sizes is None else AbstractMesh(_sizes(mesh_sizes), AXES)
     denoiser, codec = config.denoiser, config.codec
     guided = guided_calls(call)

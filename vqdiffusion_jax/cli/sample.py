@@ -124,7 +124,8 @@ def main() -> None:
     for line in unused:
         print(f"warning: {line}", file=sys.stderr, flush=True)
     if FLAGS.dry_run:
-        print(describe(config, compute, call, batch=settings.batch_size or 1, mesh_sizes=mesh_sizes()))
+        model = opened.shapes(compute, clip_dtype=FLAGS.clip_dtype)
+        print(describe(model, compute, call, batch=settings.batch_size or 1, mesh_sizes=mesh_sizes()))
         return
     mesh = device_mesh()
     if ready is not None:
@@ -174,13 +175,16 @@ def main() -> None:
 
 
 def compiled_given() -> CompiledSampler | None:
-    """Return the programs of --compiled, if it is given; its batch is that of this run, unless another is given."""
+    """Return the programs of --compiled, if it is given.
+
+    Their batch is that of this run, unless --batch_size or a recipe in --again tells another.
+    """
     if not FLAGS.compiled:
         return None
     from ..compiled import CompiledSampler
 
     ready = CompiledSampler(FLAGS.compiled)
-    if not FLAGS["batch_size"].present:
+    if not FLAGS["batch_size"].present and not FLAGS.again:
         FLAGS["batch_size"].parse(str(ready.batch_size))
     return ready
 
