@@ -12,14 +12,17 @@ import zipfile
 import jax
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
 from tests.networks import random_network
 from tests.test_cli import REPO, run
 from vqdiffusion_jax import VQDiffusionPipeline, loading, preset, targets
 from vqdiffusion_jax.compiled import CompiledSampler
 from vqdiffusion_jax.compiled.depends import difference
+from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.errors import CompiledError, UnusedSettingWarning
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.sampling.settings import SamplingSettings
 
 COMPILED = {"prepare", "advance", "_rendered", "marked", "_generate"}  # functions, as JAX's log names them
 GUIDED = "--guidance_scale=2"
@@ -90,6 +93,22 @@ def test_from_python(made, folder, compilations):
     again = pipeline("a red apple", seed=4, guidance_scale=2.0, batch_size=2)
     np.testing.assert_array_equal(out.tokens, again.tokens)
     np.testing.assert_array_equal(np.asarray(out.images[0]), np.asarray(again.images[0]))
+
+
+def test_a_server_draws_batches_of_the_file(made, folder, compilations):
+    for needed in ("fastapi", "prometheus_client"):
+        pytest.importorskip(needed)
+    from vqdiffusion_jax.cli.api import service_of
+
+    pipeline = VQDiffusionPipeline.from_pretrained(folder, compiled=made)
+    with flagsaver.as_parsed():
+        service = service_of(pipeline, str(folder), ComputeConfig())
+    asked = SamplingSettings.of(prompt="a red apple", guidance_scale=2.0, seed=4, output_type="uint8")
+    (picture,) = service.studio.pictures_of(asked)
+    assert picture.together == 2 and len(service.studio.draw([picture.settings], lambda: False)) == 1
+    assert not compilations()
+    with flagsaver.as_parsed(max_batch="1"):
+        assert service_of(pipeline, str(folder), ComputeConfig()).limits.max_batch == 1
 
 
 def test_a_call_of_other_settings_compiles_and_is_told(made, folder):

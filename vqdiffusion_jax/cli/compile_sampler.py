@@ -65,7 +65,7 @@ def main() -> None:
     from ..call import settle
     from ..compiled import compile_sampler
     from ..pipeline import PICTURES_A_DEVICE, VQDiffusionPipeline, program_options
-    from ..sampling.settings import SamplingSettings
+    from ..sampling.settings import SamplingSettings, any_subject
     from ..sharding import make_mesh
     from .sample import mesh_sizes, precision_given
 
@@ -79,7 +79,7 @@ def main() -> None:
     model = opened.shapes(compute, clip_dtype=FLAGS.clip_dtype)
     pipeline = VQDiffusionPipeline(model, opened.tokenizer)
     devices = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
-    subject = {"text": {"prompt": "a"}, "class": {"class_labels": 0}}.get(opened.config.denoiser.condition, {})
+    subject = any_subject(opened.config.denoiser.condition)
     fields = {"batch_size": devices * (1 if target.platform == "cpu" else PICTURES_A_DEVICE)} | setting_flags.given()
     if fields["batch_size"] % devices:
         raise UsageError(f"--batch_size={fields['batch_size']} must be a multiple of {devices}, data x fsdp of --mesh")

@@ -37,6 +37,11 @@ EXCLUSIVE = (  # pairs of fields that set the same thing
 )
 
 
+def any_subject(condition: str) -> dict[str, Any]:
+    """Return fields of one picture of a model of a condition, for where it does not matter which."""
+    return {"text": {"prompt": "a"}, "class": {"class_labels": 0}}.get(condition, {})
+
+
 def _anything(value: Any) -> Any:
     """Return the value: a file, a picture or an array, which ``call.starts`` checks against the model."""
     return value

@@ -18,7 +18,7 @@ from ..generation import calls_a_piece
 from ..pictures.png_text import png_info
 from ..pipeline import VQDiffusionPipeline
 from ..recipe import KEYWORD, PICTURES, recipe, recipe_of_one, texts_of_png
-from ..sampling.settings import SamplingSettings
+from ..sampling.settings import SamplingSettings, any_subject
 from .batches import Picture
 from .limits import Limits
 
@@ -85,8 +85,7 @@ class Studio:
 
     def warm_up(self) -> None:
         """Compile the programs of the model's own settings, by the first network calls of a picture."""
-        subject: dict[str, Any] = {"text": {"prompt": "a"}, "class": {"class_labels": 0}}.get(self.condition, {})
-        settings = SamplingSettings.of(**subject, seed=0, output_type="uint8")
+        settings = SamplingSettings.of(**any_subject(self.condition), seed=0, output_type="uint8")
         with contextlib.suppress(BatchStopped):
             self.draw([one.settings for one in self.pictures_of(settings)], lambda: True)
 
