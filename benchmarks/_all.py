@@ -30,7 +30,7 @@ def run_all(
         if names and name not in names or trial is not None and name == "page":  # which reads what is no trial
             continue
         if trial is not None:
-            options = of_trial(name, options, trial)
+            options = of_trial(options, trial)
         if go_on and (done := [out for out in map(_file_of, options) if out is not None and out.exists()]):
             print(f"== {name}: {done[0]} is there already", flush=True)
             continue
@@ -42,7 +42,7 @@ def run_all(
         raise SystemExit(f"failed: {', '.join(failed)}")
 
 
-def of_trial(name: str, options: Sequence[str], folder: Path) -> list[str]:
+def of_trial(options: Sequence[str], folder: Path) -> list[str]:
     """Return the options of a command with little work, which writes to ``folder``."""
     made = []
     for option in options:

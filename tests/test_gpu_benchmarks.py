@@ -10,12 +10,12 @@ from benchmarks.page import RESULTS, predicted_ms, section
 
 
 def test_a_trial_does_little_and_writes_elsewhere(tmp_path):
-    for name, *options in COMMANDS:
-        made = of_trial(name, options, tmp_path)
+    for _, *options in COMMANDS:
+        made = of_trial(options, tmp_path)
         assert [one.partition("=")[0] for one in made[: len(options)]] == [one.partition("=")[0] for one in options]
         assert all(one.startswith(f"--out={tmp_path}/") for one in made if one.startswith("--out"))
         assert set(made) >= {"--layers=1", "--repeats=1"} or not options
-    assert of_trial("x", ["--models=ithq", "--batches=8,16", "--steps=5"], tmp_path)[:3] == [
+    assert of_trial(["--models=ithq", "--batches=8,16", "--steps=5"], tmp_path)[:3] == [
         "--models=ithq",
         "--batches=1",
         "--steps=1",

@@ -144,9 +144,8 @@ def main() -> None:
             print(f"skipped: {work.skipped} of {len(listed)} pictures, which are in {out} already")
         if not work.chunks:
             return
-    known_words = opened.known_words
     model = opened.load(compute=compute, mesh=mesh, clip_dtype=FLAGS.clip_dtype)
-    pipeline = VQDiffusionPipeline(model, tokenizer, mesh=mesh, known_words=known_words)
+    pipeline = VQDiffusionPipeline(model, tokenizer, mesh=mesh, known_words=opened.known_words)
     pipeline.compiled = ready
     loras.use(pipeline, adapters)
     del opened  # with the parts of files that it holds

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import CompiledError, one_line
 from ..files import write_whole
+from ..generation import PIECES
 from ..user_archives import DAMAGED, open_archive
 from ..user_files import open_regular, parse_json
 
@@ -40,7 +41,7 @@ def read_programs(file: str | Path) -> tuple[dict[str, Any], dict[str, bytes]]:
                 raise ValueError(f"its programs take more than {_MOST_BYTES} bytes")
             signatures, batch = dict(header["arguments"]), header["settings"]["batch_size"]
             payloads = {name: archive.read(f"{name}.xla") for name in signatures}
-            complete = payloads.keys() >= {"prepare", "advance", "render", "mark"} and type(batch) is int and batch > 0
+            complete = payloads.keys() >= set(PIECES) and type(batch) is int and batch > 0
         except (*DAMAGED, KeyError, TypeError, AttributeError) as error:
             raise CompiledError(f"{file} is no compiled sampler, or damaged: {one_line(error)[:200]}") from error
     if not complete:

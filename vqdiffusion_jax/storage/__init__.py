@@ -5,6 +5,6 @@ here to be read.  ``folders`` lets a folder be written here and puts its files t
 unchanged, and costs nothing.
 
 ``scratch`` is where copies lie, ``transfer`` moves objects, by calls that ``tries`` makes again after failures that
-pass.  ``stored_folder`` is the copy that is written to, ``seals`` the files that make parts of it count, ``mark`` who
-owns it, ``pushes`` what is put while work goes on.
+pass, and lists them, of which ``listing`` counts the names.  ``stored_folder`` is the copy that is written to,
+``seals`` the files that make parts of it count, ``mark`` who owns it, ``pushes`` what is put while work goes on.
 """
