@@ -1,4 +1,4 @@
-"""The model of a run that has not ended: the newest decoder and denoiser that were saved, as one model folder."""
+"""The model of a run that has not ended, as one model folder, and how well its codec shows drawings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from vqdiffusion_jax.checkpoint import TrainingCheckpoints
+from vqdiffusion_jax.data.compositions.composition import Composition, Thing
+from vqdiffusion_jax.data.compositions.layouts import FULL, PLACES
+from vqdiffusion_jax.data.compositions.library import Library
+from vqdiffusion_jax.data.compositions.render import render
+from vqdiffusion_jax.models.vqgan import VQGAN, images_to_float, to_uint8
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.text.known_words import KnownWords
 from vqdiffusion_jax.training.config import run_config
@@ -21,10 +29,11 @@ from vqdiffusion_jax.training.vqgan.task import VQGANTask
 def write_snapshot(
     out: Path, codec: Path, decoder: Path, denoiser: Path, configs: tuple[Any, Any], words: KnownWords
 ) -> tuple[int, int]:
-    """Write ``out``/model from the newest checkpoints of two training folders; return their steps.
+    """Write ``out``/codec/model and ``out``/model from the newest checkpoints of two training folders.
 
-    codec: folder of the codec that both started from.  decoder: where its decoder is trained; 0 steps if there is no
-    checkpoint yet.  configs: the tables that decoder and denoiser are trained by.
+    codec: folder of the codec that both started from.  decoder: where its decoder is trained.  configs: the tables that
+    decoder and denoiser are trained by.  Returns the steps of decoder and denoiser; what has no checkpoint yet has 0,
+    and without a denoiser there is no model.
     """
     mesh = make_mesh()
     codec_task = VQGANTask(run_config(VQGANTrainConfig, configs[0]), mesh, fresh=False)
@@ -36,10 +45,34 @@ def write_snapshot(
     task = DenoiserTask(config, load_pretrained(config, codec=codec), mesh)
     task.known_words = words
     found = newest(denoiser, task)
-    if found is None:
-        raise SystemExit(f"{denoiser} has no checkpoint yet")
-    task.export(found[1], out)
-    return codec_step, found[0]
+    if found is not None:
+        task.export(found[1], out)
+    return codec_step, 0 if found is None else found[0]
+
+
+def box_psnr(codec: VQGAN, library: Library, *, batch: int = 32) -> dict[str, float]:
+    """Return PSNR (dB) inside drawings' squares, of all drawings on white, large and small: means and worst tenths.
+
+    PSNR is of reconstructions rounded to pixels, as they are saved.
+    """
+    encode_decode = jax.jit(lambda images: to_uint8(codec.decode(codec.encode(images)), rounding="round"))
+    found = {}
+    for name, cells in (("large", FULL), ("small", PLACES["centre"])):
+        x, y, side = cells[0]
+        pictures = [
+            render(Composition(things=(thing,), cells=cells, background="white"), library)
+            for concept in library.concepts
+            for style, row in library.styles_of(concept).items()
+            for thing in [Thing(drawing=row, concept=concept, style=style)]
+        ]
+        shown = np.stack(pictures + pictures[-1:] * (-len(pictures) % batch))
+        made = np.concatenate(
+            [np.asarray(encode_decode(images_to_float(part))) for part in shown.reshape(-1, batch, *shown.shape[1:])]
+        )
+        error = np.square(made.astype(np.float32) - shown)[: len(pictures), y : y + side, x : x + side].mean((1, 2, 3))
+        each = 10 * np.log10(255**2 / np.maximum(error, 1e-3))
+        found |= {name: float(each.mean()), f"{name}, worst tenth": float(np.quantile(each, 0.1))}
+    return found
 
 
 def newest(folder: Path, task: Any) -> tuple[int, Any] | None:

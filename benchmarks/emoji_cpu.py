@@ -26,7 +26,7 @@ from vqdiffusion_jax.loading import load_codec
 from vqdiffusion_jax.text.known_words import read_words
 
 from ._emoji_codebook import write_codec
-from ._emoji_snapshot import write_snapshot
+from ._emoji_snapshot import box_psnr, write_snapshot
 from ._emoji_tokens import write_cache
 from .emoji_gpu import run
 
@@ -58,9 +58,13 @@ def drawings(out: Path, packages: Path | None) -> None:
 
 def codebook(out: Path, packages: Path | None) -> None:
     if not (out / "codebook").exists():
-        settings: dict[str, Any] = dict(vqgan_emoji300.OPTIONS)
-        library = Library(out / "drawings", choose_concepts(settings.pop("concepts")), **settings)
-        print("codebook:", json.dumps(write_codec(out / "codebook", vqgan_emoji300.CODEC, library)), flush=True)
+        told = write_codec(out / "codebook", vqgan_emoji300.CODEC, library_of(out))
+        print("codebook:", json.dumps(told), flush=True)
+
+
+def library_of(out: Path) -> Library:
+    settings: dict[str, Any] = dict(vqgan_emoji300.OPTIONS)
+    return Library(out / "drawings", choose_concepts(settings.pop("concepts")), **settings)
 
 
 def tokens(out: Path, packages: Path | None) -> None:
@@ -90,7 +94,10 @@ def snapshot(out: Path, packages: Path | None) -> None:
     assert words is not None  # as the cache was written
     tables = vqgan_emoji300.get_config(), emoji300.get_config()
     steps = write_snapshot(out / SNAPSHOT, out / "codebook", out / "decoder", out / "denoiser", tables, words)
-    print(f"written: {out / SNAPSHOT / 'model'}, decoder of {steps[0]} and denoiser of {steps[1]} steps")
+    made = out / SNAPSHOT / "codec" / "model" if steps[0] else out / "codebook"
+    told = {name: round(value, 2) for name, value in box_psnr(load_codec(made), library_of(out)).items()}
+    print(f"PSNR inside drawings, dB, after {steps[0]} steps: {json.dumps(told)}")
+    print(f"written: {out / SNAPSHOT}, decoder of {steps[0]} and denoiser of {steps[1]} steps")
 
 
 def train(mode: str, config: str, workdir: Path, *flags: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks._emoji_answers import answers, judge
 from benchmarks._emoji_codebook import k_means, write_codec
-from benchmarks._emoji_snapshot import newest
+from benchmarks._emoji_snapshot import box_psnr, newest
 from benchmarks._emoji_tokens import encoder, write_cache
 from benchmarks.emoji_prompts import Found, as_text, names, table
 from vqdiffusion_jax.checkpoint import TrainingCheckpoints
@@ -20,6 +20,7 @@ from vqdiffusion_jax.data.compositions.tokens import TokenLibrary
 from vqdiffusion_jax.data.sources.compositions import Compositions
 from vqdiffusion_jax.data.token_cache import TokenCache
 from vqdiffusion_jax.loading import load_codec
+from vqdiffusion_jax.models.vqgan import images_to_float, to_uint8
 from vqdiffusion_jax.presets import preset
 from vqdiffusion_jax.sharding import make_mesh
 from vqdiffusion_jax.training.config import run_config
@@ -102,6 +103,17 @@ def test_codes_are_the_nearest_and_survive_bfloat16(codec, library):
     white = tokens[0, 0]  # a corner
     assert (tokens == white).sum() > 4 and len(np.unique(tokens)) > 10
     np.testing.assert_array_equal(encoder(codec)(np.full((1, 64, 64, 3), 255, np.uint8)), np.full((1, 64), white))
+
+
+def test_psnr_is_of_what_lies_inside_the_drawings(codec, root):
+    few = Library(root, ("red apple", "star"))
+    found = box_psnr(codec, few, batch=2)
+    assert set(found) == {"large", "large, worst tenth", "small", "small, worst tenth"}
+    asked = [answers(ask(**{name: {}}), few)[0] for name in ("red_apple", "star")]  # pyright: ignore[reportArgumentType]
+    images, (x, y, side) = np.stack([render(one, few) for one in asked]), asked[0].cells[0]
+    made = np.asarray(to_uint8(codec.decode(codec.encode(images_to_float(images))), rounding="round"))
+    errors = np.square(made.astype(float) - images)[:, y : y + side, x : x + side].mean((1, 2, 3))
+    np.testing.assert_allclose(found["large"], np.mean(10 * np.log10(255**2 / errors)), rtol=1e-4)
 
 
 def test_the_cache_holds_the_tokens_of_the_pictures(codec, root, tmp_path):
