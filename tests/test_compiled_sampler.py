@@ -12,8 +12,9 @@ import zipfile
 import jax
 import numpy as np
 import pytest
-from absl.testing import flagsaver
+from absl.flags import FLAGS
 
+from tests.in_process import left_as_it_was
 from tests.networks import random_network
 from tests.test_cli import REPO, run
 from vqdiffusion_jax import VQDiffusionPipeline, loading, preset, targets
@@ -101,20 +102,23 @@ def test_a_server_draws_batches_of_the_file(made, folder, compilations):
     from vqdiffusion_jax.cli.api import service_of
 
     pipeline = VQDiffusionPipeline.from_pretrained(folder, compiled=made)
-    with flagsaver.as_parsed():
-        service = service_of(pipeline, str(folder), ComputeConfig())
     asked = SamplingSettings.of(prompt="a red apple", guidance_scale=2.0, seed=4, output_type="uint8")
+    with left_as_it_was():
+        FLAGS(["main.py"])
+        service = service_of(pipeline, str(folder), ComputeConfig())
+        FLAGS(["main.py", "--max_batch=1"])
+        assert service_of(pipeline, str(folder), ComputeConfig()).limits.max_batch == 1
     (picture,) = service.studio.pictures_of(asked)
     assert picture.together == 2 and len(service.studio.draw([picture.settings], lambda: False)) == 1
     assert not compilations()
-    with flagsaver.as_parsed(max_batch="1"):
-        assert service_of(pipeline, str(folder), ComputeConfig()).limits.max_batch == 1
 
 
 def test_a_call_of_other_settings_compiles_and_is_told(made, folder):
     pipeline = VQDiffusionPipeline.from_pretrained(folder, compiled=made)
-    with pytest.warns(UnusedSettingWarning, match="guidance is 'on' in the file, and 'off' here"):
+    with pytest.warns(UnusedSettingWarning, match="guidance is 'on' in the file, and 'off' here") as told:
         assert len(pipeline("a red apple", num_inference_steps=2).images) == 1
+        pipeline.stream(SamplingSettings.of(prompt="a red apple"))
+    assert [one.filename for one in told] == [__file__] * 2  # as the caller's line
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def network_flops(config: VQGANConfig) -> int:
     pixels = config.cell**2 * config.image_channels
     codes = (config.cell // config.downsampling) ** 2 * config.z_channels
     width, blocks = config.channels, 4 * config.num_res_blocks * config.channels**2
+    # A linear encoder's product, and that of the decoder beside it, which goes back.
     encoder = 2 * pixels * codes if config.network == "linear" else (pixels + codes) * width + blocks
     weights = encoder + (9 * codes + pixels) * width + blocks
     return 2 * weights * (config.image_size // config.cell) ** 2
