@@ -121,9 +121,21 @@ def test_a_call_of_other_settings_compiles_and_is_told(made, folder):
     assert [one.filename for one in told] == [__file__] * 2  # as the caller's line
 
 
+def test_a_call_with_another_form_of_condition_compiles_and_is_told(made, folder):
+    pipeline = VQDiffusionPipeline.from_pretrained(folder, compiled=made)
+    settings = {"negative_prompt": "blue", "guidance_scale": 2.0, "seed": 4, "num_inference_steps": 2}
+    with pytest.warns(UnusedSettingWarning, match="null condition is \"the model's own\" in the file, and 'token ids"):
+        drawn = pipeline("a red apple", **settings)
+    with jax.enable_x64(True), pytest.warns(UnusedSettingWarning, match="64-bit types is False in the file, and True"):
+        pipeline("a red apple", guidance_scale=2.0, num_inference_steps=2)
+    pipeline.compiled = None
+    np.testing.assert_array_equal(drawn.tokens, pipeline("a red apple", batch_size=2, **settings).tokens)
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
+        (["--negative_prompt=blue"], "null condition is \"the model's own\" in the file, and 'token ids (8,) int32'"),
         (["--batch_size=1"], "--compiled={file} was compiled for other settings: batch_size is 2 in the file, and 1"),
         (
             ["--strategy=fast"],
@@ -231,6 +243,7 @@ SIGNED = '"arguments": {"prepare": "", "advance": "", "render": "", "mark": ""}'
         f"{{{SIGNED}}}",
         f'{{{SIGNED}, "settings": {{"batch_size": 2.5}}}}',
         f'{{{SIGNED}, "settings": {{"batch_size": 0}}}}',
+        f'{{{SIGNED}, "settings": {{"batch_size": 1000000000}}}}',
         '{"arguments": ["prepare", "advance", "render", "mark"], "settings": {"batch_size": 2}}',
         '{"arguments": {"prepare": "", "advance": "", "render": ""}, "settings": {"batch_size": 2}}',
     ],
@@ -238,6 +251,21 @@ SIGNED = '"arguments": {"prepare": "", "advance": "", "render": "", "mark": ""}'
 def test_a_damaged_header_is_one_line(made, tmp_path, header):
     with pytest.raises(CompiledError, match="is no compiled sampler"):
         CompiledSampler(changed(made, tmp_path / "damaged", header=header))
+
+
+def test_a_program_that_asks_for_memory_is_not_read(made, folder, tmp_path):
+    asks = b"\x80\x04Nr\xff\xff\xff\x0f."  # None, as object number 268,435,455: two GiB
+    pipeline = VQDiffusionPipeline.from_pretrained(folder, compiled=changed(made, tmp_path / "asks", prepare=asks))
+    with pytest.raises(CompiledError, match="prepare is damaged: it numbers more objects than it holds"):
+        pipeline("a red apple", guidance_scale=2.0)
+
+
+def test_another_model_after_the_first_picture_is_one_line(made, folder):
+    pipeline = VQDiffusionPipeline.from_pretrained(folder, compiled=made)
+    pipeline("a red apple", guidance_scale=2.0, num_inference_steps=2)
+    pipeline.model = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), pipeline.model)
+    with pytest.raises(CompiledError, match="prepare does not fit this model: [^\n]*$"):
+        pipeline("a red apple", guidance_scale=2.0, num_inference_steps=2)
 
 
 def test_the_first_difference_is_named():
@@ -258,11 +286,13 @@ def test_the_first_difference_is_named():
         (["--mesh=1,1,1"], "--mesh goes with a target of several chips, such as v5e:2x2; for cpu leave it out"),
         (["--dtype=bfloat16", "--faithful"], "--faithful and --dtype=bfloat16 are both given"),
         (["--out=."], "--out is needed: the file to write"),
+        (["--out={here}/pipe"], "pipe: it is no regular file, and is not replaced; name another"),
         (["--prompt=a red apple"], "--prompt goes with --mode=sample, not compile"),
     ],
 )
 def test_what_cannot_be_compiled_is_one_line(tmp_path, flags, told):
-    ran = run("--mode=compile", f"--out={tmp_path / 'x'}", *flags)
+    os.mkfifo(tmp_path / "pipe")
+    ran = run("--mode=compile", f"--out={tmp_path / 'x'}", *[flag.format(here=tmp_path) for flag in flags])
     assert ran.returncode == 1 and ran.stderr.startswith("error: ") and ran.stderr.count("\n") == 1
     assert told in ran.stderr
     assert not (tmp_path / "x").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import re
 import shutil
 import stat
@@ -72,16 +74,29 @@ def _former(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.former")
 
 
+def check_replaceable(file: Path) -> None:
+    """Raise OSError if ``file`` is there and is a folder, a device or a pipe."""
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file, and is not replaced; name another", str(file))
+
+
 @contextmanager
 def write_whole(file: str | Path) -> Iterator[Path]:
-    """Yield a path beside ``file`` to write to; it takes the name of ``file`` at the end, and vanishes on failure."""
+    """Yield a path beside ``file`` to write to; it takes the name of ``file`` at the end, and vanishes on failure.
+
+    Raises OSError, before anything is written, if ``file`` is a folder, a device or a pipe, whose place it would take.
+    """
     file = Path(file)
+    check_replaceable(file)
     place = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         yield place
         place.replace(file)
-    except BaseException:
-        place.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # nothing was written where there is no folder
+            place.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(place):
+            error.filename = str(file)  # whoever reads the error knows of no other
         raise
 
 

@@ -278,6 +278,26 @@ def test_splits_of_a_captions_file(tmp_path):
         opened("folder", tmp_path, options={"captions": "c.csv"})
 
 
+def test_splits_that_only_later_rows_of_a_captions_file_tell(tmp_path):
+    layouts.folder(tmp_path, 2, captions=False)
+    rows = '{"image": "000.png", "caption": "a"}\n{"image": "001.png", "caption": "b", "split": "test"}\n'
+    layouts.put(tmp_path / "c.jsonl", rows)
+    with pytest.raises(DataError, match="c.jsonl, its column split: which part is for training is unclear"):
+        opened("folder", tmp_path, options={"captions": "c.jsonl"})
+    layouts.put(tmp_path / "c.jsonl", rows + '{"image": "000.png", "caption": "c", "split": "train"}\n')
+    assert ids(opened("folder", tmp_path, options={"captions": "c.jsonl"})) == ["000.png"]
+
+
+@pytest.mark.parametrize(("name", "fault"), [("\\u0000.png", "a null character"), ("\\ud800.png", "half a character")])
+def test_a_name_that_no_file_can_have_is_told_with_its_line(tmp_path, name, fault):
+    layouts.folder(tmp_path, 1, captions=False)
+    layouts.put(
+        tmp_path / "c.jsonl", f'{{"image": "000.png", "caption": "a"}}\n{{"image": "{name}", "caption": "b"}}\n'
+    )
+    with pytest.raises(DataError, match=f"c.jsonl, line 2 names the picture .*, whose name has {fault}"):
+        opened("folder", tmp_path, options={"captions": "c.jsonl"})
+
+
 def test_one_captions_file_for_all_splits(tmp_path):
     for split in ("train", "val"):
         layouts.folder(tmp_path / split, 2, captions=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from ..errors import UsageError
+from ..files import check_replaceable
 from ..sampling.settings import START, WHAT, all_settings
 from . import setting_flags
 from .checkpoints import COMPANIONS, checkpoint_or_embedded, chosen_compute, open_checkpoint
@@ -60,6 +61,7 @@ def main() -> None:
     if not FLAGS["out"].present or out.is_dir():
         raise UsageError("--out is needed: the file to write, for example --out=sampler.compiled")
     target = target_of(FLAGS.target)
+    check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
 
     from ..call import settle

@@ -20,6 +20,7 @@ from ..call import Call
 from ..config import ComputeConfig, ModelConfig
 from ..config_table import to_dict
 from ..errors import shown
+from ..generation import Condition
 from ..sampling.strategy import for_steps
 
 FORMAT = 1  # of the file
@@ -47,17 +48,21 @@ def settings_table(call: Call, batch: int, options: Mapping[str, Any]) -> dict[s
     """Return what programs depend on of a call.  batch: pictures drawn together; options: of ``generate``."""
     guidance = "off" if call.null is None else "on" if call.guidance.interval is None else "on in an interval"
     begun = call.given.tokens is not None or call.given.images is not None
-    precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]  JAX makes it at run time
+    of_jax: Any = jax.config  # whose fields JAX makes at run time
     return plain(
         {
             "batch_size": batch,
             "strategy": _kind(for_steps(call.strategy)),
             "guidance": guidance,
+            "condition": _form(call.condition),
+            "null condition": _form(call.null),
             "truncation": _kind(call.truncation),
             "start": "a given picture" if begun else "[MASK] everywhere",
             "noise": type(call.noise).__name__,
             "rows of the plan": len(call.plan.padded()),
-            "precision of products": precision or "default",
+            "precision of products": of_jax.jax_default_matmul_precision or "default",
+            "64-bit types": of_jax.jax_enable_x64,
+            "random numbers": of_jax.jax_default_prng_impl,
             **options,
         }
     )
@@ -79,6 +84,15 @@ def signature(arguments: tuple, static: Mapping[str, Any]) -> str:
     shapes = [(jax.numpy.shape(leaf), str(jax.dtypes.result_type(leaf))) for leaf in leaves]
     told = _ADDRESS.sub("", f"{structure} {shapes} {sorted(static.items())}")
     return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _form(condition: Condition | None) -> str | None:
+    """Return what a program depends on of a condition, in words, or None without one."""
+    if condition is None:
+        return None
+    told = {"class labels": condition.labels, "token ids": condition.ids, "text states": condition.embedding}
+    given = [f"{name} {value.shape[1:]} {value.dtype}" for name, value in told.items() if value is not None]
+    return ", ".join(given) or "the model's own"
 
 
 def _kind(value: Any) -> str:

@@ -19,6 +19,7 @@ from ..user_files import open_regular, parse_json
 
 _HEADER = "header.json"
 _MOST_HEADER, _MOST_BYTES = 2**24, 2**31
+_MOST_BATCH = 2**16
 
 
 def write_programs(file: Path, header: Mapping[str, Any], payloads: Mapping[str, bytes]) -> None:
@@ -41,7 +42,7 @@ def read_programs(file: str | Path) -> tuple[dict[str, Any], dict[str, bytes]]:
                 raise ValueError(f"its programs take more than {_MOST_BYTES} bytes")
             signatures, batch = dict(header["arguments"]), header["settings"]["batch_size"]
             payloads = {name: archive.read(f"{name}.xla") for name in signatures}
-            complete = payloads.keys() >= set(PIECES) and type(batch) is int and batch > 0
+            complete = payloads.keys() >= set(PIECES) and type(batch) is int and 0 < batch <= _MOST_BATCH
         except (*DAMAGED, KeyError, TypeError, AttributeError) as error:
             raise CompiledError(f"{file} is no compiled sampler, or damaged: {one_line(error)[:200]}") from error
     if not complete:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from typing import Any
 
 from ..errors import CompiledError, one_line
@@ -38,6 +39,7 @@ _KNOWN_NAMES = {
     ("numpy", "ndarray"),
     ("numpy._core.multiarray", "_reconstruct"),
 }
+_NUMBERED = ("PUT", "BINPUT", "LONG_BINPUT")  # codes of pickle that give an object its number
 
 
 class _Names(pickle.Unpickler):
@@ -73,6 +75,10 @@ def check_names(payload: bytes, where: str) -> None:
     """Raise CompiledError if a serialised program names anything but what JAX's programs are made of."""
     names = _Names(payload)
     try:
+        # Memory is taken for as many objects as the largest number has, and a program numbers no more than it holds.
+        numbers = (number for code, number, _ in pickletools.genops(payload) if code.name in _NUMBERED)
+        if any(isinstance(number, int) and number > len(payload) for number in numbers):
+            raise ValueError("it numbers more objects than it holds")
         names.load()
     except Exception as error:  # bytes that are no pickle raise errors of many classes
         raise CompiledError(f"{where} is damaged: {one_line(error)[:200]}") from error

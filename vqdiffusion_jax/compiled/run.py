@@ -60,7 +60,10 @@ class CompiledSampler:
     def _run(self, name: str, *arguments: Any, **static: Any) -> Any:
         if name not in self._loaded:
             self._loaded[name] = self._load(name, arguments, static)
-        return self._loaded[name](*arguments)
+        try:
+            return self._loaded[name](*arguments)
+        except TypeError as error:  # the program's, of arguments that it was not made for, as of another model
+            raise CompiledError(f"{self.file}: {name} does not fit this model: {one_line(error)[:300]}") from error
 
     def _load(self, name: str, arguments: tuple, static: dict[str, Any]) -> Callable[..., Any]:
         if self._header["arguments"][name] != signature(arguments, static):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenRecord, DataError, first_of, shown
+from ..user_files import fault_of_text
 from .account import Account
 from .captions import captions_in, field_of, is_missing
 from .tables import Row, column_of, line_of_names, read_rows
@@ -29,7 +30,7 @@ def read_captions(
     image_field, caption_field: columns; by default the first of the usual names that the table has.  A path such as
     ``"caption.en"`` leads into tables.
     account: takes the rows that name no picture.
-    splits: takes the value of the column ``split`` for each picture, if the table has one.
+    splits: takes the value of the column ``split`` for each picture of a row that has one.
     Raises DataError that names file and line: as ``read_rows``, for a table without these columns, and for a picture
     that two rows put in different splits.
     """
@@ -44,8 +45,6 @@ def read_captions(
             image = column_of(columns, image_field, IMAGE_COLUMNS) or image_field or IMAGE_COLUMNS[0]
             caption = column_of(columns, caption_field, CAPTION_COLUMNS) or caption_field or CAPTION_COLUMNS[0]
             split = None if splits is None else column_of(columns, "split")
-            if split is None and not splits:
-                splits = None  # the first row tells whether there is the column
         picture = row[image] if image in row else field_of(row, image)
         value = row[caption] if caption in row else field_of(row, caption)
         if not captions and picture is None and image not in row:
@@ -61,6 +60,8 @@ def read_captions(
                 account.left_out("rows of a captions file that name no picture", f"{path.name}, line {line}")
             continue
         if (name := paths.get(picture)) is None:
+            if (fault := fault_of_text(picture)) is not None:
+                raise DataError(f"{path}, line {line} names the picture {shown(picture)}, whose name has {fault}")
             name = paths[picture] = relative_path(picture.strip(), folder)
             captions.setdefault(name, [])
         captions[name].append(value)
