@@ -79,6 +79,8 @@ def test_the_width_of_an_mlp_need_be_no_multiple():
     assert tower.mlp_width == 37 and from_dict(CLIPTextConfig, json.loads(json.dumps(to_dict(tower)))) == tower
     for hidden, width in itertools.product(range(1, 300, 7), range(1, 100)):
         assert round(mlp_ratio(hidden, width) * width) == hidden
+    with pytest.raises(ConfigError, match="CLIPTextConfig.projection_width=2147483647"):
+        CLIPTextConfig(projection_width=2**31 - 1)  # a file may lack it, and then nothing else bounds it
     whole = from_dict(CLIPTextConfig, {"mlp_ratio": 4})  # as older files have it
     assert whole == CLIPTextConfig() and json.dumps(to_dict(whole)) == json.dumps(to_dict(CLIPTextConfig()))
     for wrong in (0, -1, 1e-9, float("nan"), "4", True):

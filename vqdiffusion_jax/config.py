@@ -21,6 +21,7 @@ from .extensions import Options, check_name
 
 # A configuration may be a stranger's: these sizes decide how long loops and tables are before any weight is read.
 _MOST_TIMESTEPS, _MOST_BLOCKS, _MOST_LEVELS, _MOST_MULTIPLIER, _MOST_CONTEXT = 10**6, 100, 16, 1024, 10**5
+_MOST_PROJECTION = 2**15  # a file may lack the projection, which is zeros then
 CONDITIONS = ("text", "class", "none")
 MLPS = ("dense", "conv")
 ACTIVATIONS = ("gelu2", "gelu")
@@ -346,6 +347,7 @@ class CLIPVisionConfig:
 def _check_tower(config: CLIPTextConfig | CLIPVisionConfig) -> None:
     names = {field.name for field in dataclasses.fields(config)} - {"mlp_ratio", "activation"}
     whole(config, 1, *sorted(names))
+    whole(config, 1, "projection_width", most=_MOST_PROJECTION)
     _check_mlp_ratio(config)
     one_of(config, "activation", ACTIVATIONS)
     if config.width % config.num_heads:

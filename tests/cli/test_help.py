@@ -96,6 +96,8 @@ def test_the_example_of_a_mode_is_one(said, mode):
         (("--mode=trian", "--help"), "error: flag --mode=trian: value should be one of <sample|"),
         (("--seed=1.5",), "error: flag --seed=1.5: it must be a whole number"),
         (("--seed=" + "9" * 5000,), "it has too many digits"),
+        (("--mode=inspect", "--out=a\0b"), "error: --out has a null character, which no text and no file's name"),
+        (("--lora=a,b\0",), "error: --lora has a null character"),
         (("--guidance_scale=much",), "error: flag --guidance_scale=much: it must be a number"),
     ],
 )

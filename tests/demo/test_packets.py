@@ -105,8 +105,17 @@ def test_a_packet_of_an_unknown_kind_is_none(engine):
         asyncio.run(socket_of(engine[0]).receive(Packet(7)))
 
 
-@pytest.mark.parametrize(("messages", "asked"), [([CONNECT], 1), ([{"type": "websocket.disconnect", "code": 1001}], 0)])
+@pytest.mark.parametrize(
+    ("messages", "asked"),
+    [
+        ([CONNECT], 1),
+        ([{"type": "websocket.disconnect", "code": 1001}], 0),
+        ([{"type": "http.request", "body": b""}], 1),
+        ([{"type": "http.disconnect"}], 0),
+    ],
+)
 def test_a_client_who_has_left_is_not_met(monkeypatch, engine, messages, asked):
+    first, kind = messages[0], messages[0]["type"].partition(".")[0]
     seen = []
 
     async def answer(scope, receive, send):
@@ -119,7 +128,7 @@ def test_a_client_who_has_left_is_not_met(monkeypatch, engine, messages, asked):
         async def receive():
             return messages.pop(0)
 
-        await engine[0].handle_request({"type": "websocket"}, receive, None)
+        await engine[0].handle_request({"type": kind}, receive, None)
 
     asyncio.run(meet())
-    assert seen == [CONNECT] * asked
+    assert seen == [first] * asked

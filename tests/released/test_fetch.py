@@ -98,6 +98,14 @@ def test_a_broken_answer_is_taken_up_where_it_broke(server, tmp_path):
     assert [asked for _, asked in server.asked[:3]] == [None, "bytes=1500-", "bytes=2500-"]
 
 
+def test_answers_of_a_few_bytes_each_come_to_an_end(server, tmp_path):
+    server.split(FILE, CONTENT)
+    server.cut = [1] * len(CONTENT)
+    with pytest.raises(CheckpointError, match="tiny_aa cannot be fetched .* bytes early"):
+        fetch(FILE, tmp_path, base=server.base)
+    assert len(server.asked) == 4
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_an_interrupted_download_goes_on(server, tmp_path, ranges):
     server.split(FILE, CONTENT)

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from types import ModuleType
+from typing import Any
 
 from absl import flags
 
@@ -89,13 +90,20 @@ def usage(modules: Mapping[str, ModuleType], mode: str | None = None, command: s
 
 
 def check_taken(modules: Mapping[str, ModuleType], mode: str, command: str = _COMMAND) -> None:
-    """Raise UsageError for the first given flag that ``mode`` does not take."""
+    """Raise UsageError for the first given flag that ``mode`` does not take, or whose text has a null character."""
     taken = {one: _taken(one, module) for one, module in modules.items()}
     for flag in _ours():
         if flag.present and flag.name not in taken[mode]:
             others = " or ".join(one for one, names in taken.items() if flag.name in names)
             hint = f"{command} --mode={mode} --help lists its flags"
             raise UsageError(f"--{flag.name} goes with --mode={others}, not {mode}; {hint}")
+        if flag.present and any(isinstance(text, str) and "\0" in text for text in _values(flag)):
+            raise UsageError(f"--{flag.name} has a null character, which no text and no file's name may have")
+
+
+def _values(flag: flags.Flag) -> list[Any]:
+    """Return what a flag holds: its one value, or those of a list."""
+    return flag.value if isinstance(flag.value, list) else [flag.value]
 
 
 def refused_value(error: Exception) -> str:

@@ -72,10 +72,8 @@ def _met(answer: App) -> App:
     """Return an application that leaves out clients who have gone before they are met."""
 
     async def ask(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "websocket":
-            return await answer(scope, receive, send)
         begun = [await receive()]
-        if begun[0]["type"] != "websocket.connect":
+        if begun[0]["type"] not in ("websocket.connect", "http.request"):
             return None
 
         async def again() -> Message:

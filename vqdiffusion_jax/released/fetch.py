@@ -18,7 +18,8 @@ from ..patience import Progress, patience, within
 from .files import BASE, ReleasedFile
 
 _CHUNK = 1 << 20
-_ATTEMPTS = 4  # without a byte in between
+_ATTEMPTS = 4  # that do not get on
+_LEAST = 2**16  # bytes of an attempt that gets on; fewer at each would never end
 _PAUSE = 1.0  # seconds before an attempt, times its number
 _AGENT = {"User-Agent": "vqdiffusion_jax"}
 
@@ -138,7 +139,7 @@ def _again(attempt: Callable[[], Any], address: str, reached: Callable[[], int] 
             reason: Exception = error
         except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError) as error:
             reason = error
-        got_on = (now := reached()) > before and not isinstance(reason, NoAnswer)
+        got_on = (now := reached()) >= before + _LEAST and not isinstance(reason, NoAnswer)
         failed, before = (1, now) if got_on else (failed + 1, before)
         if failed == _ATTEMPTS:
             why = one_line(getattr(reason, "reason", reason))
