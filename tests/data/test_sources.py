@@ -130,6 +130,16 @@ def test_coco(tmp_path):
     refused("coco", root, "is not a COCO captions file")
 
 
+@pytest.mark.parametrize(("number", "told"), [("1.5", "1.5"), ("true", "True"), ("NaN", "nan")])
+def test_a_number_of_coco_that_is_none_is_told(tmp_path, number, told):
+    root = layouts.coco(tmp_path)
+    file = root / "annotations" / "captions_train2014.json"
+    file.write_text('{"annotations": [{"image_id": 5.0, "caption": "a"}, {"image_id": "7", "caption": "b"}]}')
+    assert captions(opened("coco", root)) == [["a"], ["b"]]
+    file.write_text(f'{{"annotations": [{{"image_id": {number}, "caption": "a"}}]}}')
+    refused("coco", root, f"an image_id is {told}; it must be a whole number")
+
+
 def test_cub200(tmp_path):
     root = layouts.cub200(tmp_path)
     assert captions(opened("cub200", root)) == [[f"This Bird is {i}", "a bird"] for i in range(3)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ...errors import DataError, one_line
+from ...errors import DataError, one_line, shown
 from ...user_files import read_json
 from ..account import Account
 from ..caption_table import captions_of_rows
@@ -40,7 +41,7 @@ class Coco:
         file = existing(_captions_file(root, self.phase, self.year), "COCO's captions")
         try:
             annotations = read_json(file)["annotations"]
-            self._images = np.array([a["image_id"] for a in annotations], np.int64)
+            self._images = _numbers([a["image_id"] for a in annotations])
             self._captions = [a.get("caption") for a in annotations]
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(
@@ -83,6 +84,15 @@ class Coco:
 
     def lacks_caption(self, index: int) -> bool:
         return is_missing(self._captions[index])
+
+
+def _numbers(given: list[Any]) -> np.ndarray:
+    """Return images' numbers (n,) int64.  Raises as NumPy does, and ValueError for a fraction, which it would cut."""
+    if not {int, str}.issuperset(map(type, given)):
+        for number in given:
+            if type(number) is bool or isinstance(number, float) and not number.is_integer():
+                raise ValueError(f"an image_id is {shown(number)}; it must be a whole number")
+    return np.array(given, np.int64)
 
 
 def _captions_file(root: Path, phase: str, year: int) -> Path:
