@@ -6,7 +6,7 @@ import pytest
 
 from tests.data import layouts
 from vqdiffusion_jax import preset
-from vqdiffusion_jax.data import make_loader
+from vqdiffusion_jax.data import extras, make_loader
 from vqdiffusion_jax.data.cache_writer import write_records
 from vqdiffusion_jax.data.emoji.styles import read_styles
 from vqdiffusion_jax.data.read_ahead import read_ahead
@@ -37,6 +37,7 @@ def test_absent_package(package, use, tmp_path, monkeypatch):
     hidden = [name for name in sys.modules if name.partition(".")[0] == package]
     for name in (package, *hidden):
         monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(extras, "_found", set())  # an earlier test may have looked for it
     command = f"pip install {package.replace('_', '-')}"
     with pytest.raises(DataError, match=f" needs {package}; install it with {command}$") as caught:
         use(tmp_path)

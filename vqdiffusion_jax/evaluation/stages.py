@@ -120,8 +120,6 @@ def evaluate_samples(
     """Draw the protocol's samples and extract their rows into ``out/name``; resumes what is there."""
     protocol, config = setup.protocol, pipeline.config
     shown = subjects(protocol, config, setup.source, setup.prompts)
-    for line in call_of(pipeline, protocol, shown, range(1)).unused():
-        warnings.warn(line, UnusedSettingWarning, stacklevel=2)
     extractors = fitting(setup.extractors, shown[0])
     identity = identity_of(pipeline.model, extractors) | protocol.identity(DRAWING)
     identity |= {
@@ -130,6 +128,8 @@ def evaluate_samples(
         "prompts": setup.prompts and list(setup.prompts),
     }
     store = ChunkStore(setup.out / name, protocol.num_samples, setup.chunk, identity)
+    for line in call_of(pipeline, protocol, shown, range(1)).unused():
+        warnings.warn(line, UnusedSettingWarning, stacklevel=2)
     keep = setup.out / name / "images" if setup.keep_images else None
     rows = sample_rows(pipeline, protocol, shown, extractors, batch_size=setup.batch_size, keep=keep)
     setup.fill(store, rows)
