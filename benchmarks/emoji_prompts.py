@@ -5,7 +5,7 @@
 Every drawing that a right picture could hold is known, so a picture is compared with the nearest right one, token by
 token: no judge.  Told per kind of prompt, with 95 % intervals: the right things (at least half of their tokens are
 right), whole pictures (at most 2 tokens of a hundred are wrong), and the mean number of wrong tokens.  OUT gets
-figures as JSON and, with --sheets, pictures.
+figures as JSON and, with --sheets, pictures by kind, the worst first.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def main() -> None:
     ]
     (options.out / "prompts.json").write_text(json.dumps({"table": told, "pictures": rows}, indent=1) + "\n")
     if options.sheets:
-        sheet(options.out / "sheet.png", found.pictures)
+        for kind in told:
+            sheet(options.out / f"{kind}.png", worst_first(kind, asked, found))
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -62,7 +63,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--kinds", nargs="+", default=["names", "prompts"], help="names, prompts, or kinds of prompts")
     parser.add_argument("--every", type=int, default=1, help="ask every so many (default 1: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count on")
-    parser.add_argument("--sheets", action="store_true", help="write the pictures too")
+    parser.add_argument("--sheets", action="store_true", help="write the pictures of each kind, the worst first")
     parser.add_argument("--out", type=Path, default=Path("runs/emoji_prompts"), help="default runs/emoji_prompts")
     return parser
 
@@ -150,6 +151,16 @@ def as_text(told: dict[str, dict[str, Any]]) -> str:
             f"{kind:12} {row['count']:5}  " + "  ".join(f"{part:19}" for part in parts) + f"  {row.get('wrong', 0):.2f}"
         )
     return "\n".join(lines)
+
+
+def worst_first(kind: str, asked: Sequence[Prompt], found: Found) -> np.ndarray:
+    """Return the pictures of a kind of prompt, those with most wrong tokens first."""
+    ours = [
+        (one.wrong if one else 0, number)
+        for number, (prompt, one) in enumerate(zip(asked, found.judged, strict=True))
+        if prompt.kind == kind
+    ]
+    return found.pictures[[number for _, number in sorted(ours, key=lambda pair: -pair[0])]]
 
 
 def sheet(path: Path, pictures: np.ndarray, columns: int = 24) -> None:

@@ -10,7 +10,7 @@ from benchmarks._emoji_answers import answers, judge
 from benchmarks._emoji_codebook import k_means, write_codec
 from benchmarks._emoji_snapshot import box_psnr, newest
 from benchmarks._emoji_tokens import encoder, write_cache
-from benchmarks.emoji_prompts import Found, as_text, names, table
+from benchmarks.emoji_prompts import Found, as_text, names, table, worst_first
 from vqdiffusion_jax.checkpoint import TrainingCheckpoints
 from vqdiffusion_jax.config import VQGANConfig
 from vqdiffusion_jax.data.compositions.library import Library
@@ -186,7 +186,9 @@ def test_the_table_tells_shares_by_kind(codec, library):
     asked = [ask(red_apple={}), ask(star={}), ask(unicorn={})]
     right = [answers(prompt, library) for prompt in asked]
     judged = [judge(tokens.tokens(right[0][0]), right[0], tokens), judge(np.zeros(64, int), right[1], tokens), None]
-    told = table(asked, Found(np.zeros((3, 64, 64, 3), np.uint8), judged))["names"]
+    found = Found(np.arange(3), judged)
+    assert worst_first("names", asked, found).tolist() == [1, 0, 2]
+    told = table(asked, found)["names"]
     assert told["count"] == 2 and told["without_drawings"] == 1
     assert told["right"]["share"] == 0.5 == told["whole"]["share"] and told["wrong"] > 10
     assert "names" in as_text({"names": told}) and "50%" in as_text({"names": told})
