@@ -66,7 +66,8 @@ def main() -> None:
             report = render_costs(reading_costs(Path(folder), options.before), options.before, options.pictures)
         print(report)
         if options.out:
-            write(options.out, options.out.read_text(encoding="utf-8").partition(BESIDE)[0] + report)
+            written = options.out.read_text(encoding="utf-8") if options.out.exists() else ""
+        write(options.out, written.partition(BESIDE)[0] + report)
         return
     with tempfile.TemporaryDirectory() as folder:
         pictures = DataConfig(source="folder", root=str(make_pictures(Path(folder) / "pictures", options.pictures)))
