@@ -123,12 +123,17 @@ def test_a_client_who_has_left_is_not_met(monkeypatch, engine, messages, asked):
 
     monkeypatch.setattr(engine[0], "handle_request", answer)
     check_packets()
+    sent = []
 
     async def meet():
         async def receive():
             return messages.pop(0)
 
-        await engine[0].handle_request({"type": kind}, receive, None)
+        async def send(message):
+            sent.append(message["type"])
+
+        await engine[0].handle_request({"type": kind}, receive, send)
 
     asyncio.run(meet())
     assert seen == [first] * asked
+    assert sent == (["http.response.start", "http.response.body"] if first["type"] == "http.disconnect" else [])

@@ -10,6 +10,7 @@ from typing import Any
 from engineio import async_socket, packet
 from engineio.exceptions import EngineIOError, UnknownPacketError
 from nicegui import core
+from starlette.responses import Response
 
 from ..web.guard import App, Message, Receive, Send
 
@@ -73,6 +74,8 @@ def _met(answer: App) -> App:
 
     async def ask(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         begun = [await receive()]
+        if begun[0]["type"] == "http.disconnect":  # what stands around the page asks for an answer even so
+            return await Response(status_code=400)(scope, receive, send)
         if begun[0]["type"] not in ("websocket.connect", "http.request"):
             return None
 
