@@ -9,7 +9,7 @@ import pytest
 
 from tests.compiling import listed_compilations
 from tests.networks import random_network
-from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax import VQDiffusionPipeline, codec_programs, preset
 from vqdiffusion_jax import pipeline as pipeline_module
 from vqdiffusion_jax.generation import generate
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
@@ -426,10 +426,10 @@ def test_a_start_in_batches_is_that_of_all_at_once(request, requests, monkeypatc
     masks[0, :5], masks[1, 5:], masks[2, :, :3] = True, True, True
     keys = image_keys(4, 0, 3)
     encoder_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**30))(keys)
-    encode, encoded = pipeline_module._encode, []
+    encode, encoded = codec_programs.encode, []
     monkeypatch.setattr(
-        pipeline_module,
-        "_encode",
+        codec_programs,
+        "encode",
         lambda model, images, keys: encoded.append(len(images)) or encode(model, images, keys),
     )
     for images, mask, strength, batch_size in (

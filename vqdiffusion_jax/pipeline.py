@@ -17,6 +17,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import jax
 import numpy as np
 
+from . import codec_programs
 from .batching import ambient, batch_devices, in_batches, spread
 from .call import Call, Given, pictures_of, planned, rows_of, settle
 from .call.conditions import texts_of
@@ -28,12 +29,10 @@ from .diffusion.schedule import Schedule, make_schedule
 from .diffusion.transitions import check_tokens
 from .errors import SettingError, UnknownWordsWarning, UnusedSettingWarning
 from .finite import check_finite
-from .generation import JITTED, Pieces, Request, calls_a_piece, generate, generate_in_pieces, render
+from .generation import JITTED, Pieces, Request, calls_a_piece, generate, generate_in_pieces
 from .lora_api import LoRAMethods
 from .model_card import Origin
-from .models.layers import over_batch, replicated
 from .models.vqdiffusion import VQDiffusionModel
-from .models.vqgan import encode_exactly, images_to_float
 from .pipeline_output import (
     VQDiffusionOutput,
     as_images,
@@ -43,16 +42,12 @@ from .pipeline_output import (
     numbers_here,
     rows_here,
 )
-from .programs import bounded_jit
 from .progress import UPDATES, is_watched, progress_bar
 from .sampling import (
     KeyNoise,
     Noise,
     all_mask_start,
     image_keys,
-    inpainting_start,
-    noised_start,
-    token_mask,
 )
 from .sampling.fields import Setting, settings_of
 from .sampling.seeds import Seed, checked_seed
@@ -63,7 +58,6 @@ from .text.tokenizer import Tokenizer
 
 PICTURES_A_DEVICE = 16  # drawn together by default on an accelerator; more hardly raises the rate and may not fit
 _MOST_REMEMBERED = 1000  # prompts that were looked at
-_ENCODER_DRAW = 2**30  # number of the encoder's noise draw, beyond every draw of the sampler
 
 
 class Watching(TypedDict, total=False):
@@ -458,7 +452,7 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
         """
         pictures = pictures_of(images, self.config.codec)
         keys = None if seed is None else image_keys(checked_seed(seed), 0, len(pictures))
-        return self._in_batches(_encode, pictures, keys)
+        return self._in_batches(codec_programs.encode, pictures, keys)
 
     def decode(self, tokens: Any, *, rounding: str = "truncate") -> np.ndarray:
         """Return pictures (n, height, width, 3) uint8 of tokens (n, length).
@@ -470,7 +464,7 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
         check_tokens(tokens, self.config.denoiser.num_codes, allow_mask=False)
         if tokens.ndim != 2 or tokens.shape[1] != length or not len(tokens):
             raise ValueError(f"tokens have shape {tokens.shape}; give (pictures, {length})")
-        return self._in_batches(functools.partial(_decode, rounding=rounding), tokens.astype(np.int32))
+        return self._in_batches(functools.partial(codec_programs.decode, rounding=rounding), tokens.astype(np.int32))
 
     def num_calls(self, **fields: Any) -> int:
         """Return the network calls that a picture takes, at most, with these fields of ``SamplingSettings``.
@@ -531,16 +525,18 @@ class VQDiffusionPipeline(LoRAMethods, DiffusersMethods):
         with ambient(self.mesh):
             tokens = given.tokens
             if tokens is None:
-                keys = _encoder_keys(noise.keys) if isinstance(noise, KeyNoise) else None
-                tokens = _encode(self.model, given.images, keys)
-            return _begin(tokens, given.mask, first_timestep, noise, grid=codec.grid, schedule=self.schedule)
+                keys = codec_programs.encoder_keys(noise.keys) if isinstance(noise, KeyNoise) else None
+                tokens = codec_programs.encode(self.model, given.images, keys)
+            return codec_programs.begin(
+                tokens, given.mask, first_timestep, noise, grid=codec.grid, schedule=self.schedule
+            )
 
     def _encoded_once(self, given: Given, noise: Noise) -> Given:
         """Return ``given`` with the tokens of one image that all pictures share, unless each draws its own of it."""
         draws = self.config.codec.quantizer == "gumbel" and isinstance(noise, KeyNoise)
         if given.images is None or len(given.images) > 1 or draws:
             return given
-        return Given(tokens=self._in_batches(_encode, given.images, None), mask=given.mask)
+        return Given(tokens=self._in_batches(codec_programs.encode, given.images, None), mask=given.mask)
 
     def _spread(self, tree: Any) -> Any:
         """Return arrays with a leading batch axis spread over the mesh, or as they are without one."""
@@ -571,45 +567,6 @@ def pictures_together(mesh: jax.sharding.Mesh | None, count: int, batch_size: in
     most = 1 if jax.default_backend() == "cpu" else PICTURES_A_DEVICE
     together = batch_size or min(count, most * devices)
     return -(-together // devices) * devices  # so that every device has as many pictures
-
-
-@bounded_jit
-def _encoder_keys(keys: jax.Array) -> jax.Array:
-    """Return the keys by which a "gumbel" codec draws the tokens of given images: (batch,) typed keys."""
-    return jax.vmap(lambda key: jax.random.fold_in(key, _ENCODER_DRAW))(keys)
-
-
-@bounded_jit
-def _encode(model: VQDiffusionModel, pictures: Any, keys: jax.Array | None) -> jax.Array:
-    """Return the tokens (batch, length) int32 of pictures (batch, height, width, channels) uint8."""
-    return replicated(encode_exactly(model.codec, images_to_float(pictures), key=keys))
-
-
-@functools.partial(bounded_jit, static_argnames=("grid", "schedule"))
-def _begin(
-    tokens: jax.Array,
-    mask: jax.Array | None,
-    first_timestep: int | None,
-    noise: Noise,
-    *,
-    grid: tuple[int, int],
-    schedule: Schedule,
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
-    """Return ``start`` and ``known`` of a Request from the given tokens (batch, length)."""
-    start, known = tokens, None
-    if mask is not None:
-        start, known = inpainting_start(tokens, token_mask(mask, grid), schedule.num_codes)
-    if first_timestep is not None:
-        start = noised_start(tokens, first_timestep, schedule, noise)
-    return jax.tree.map(over_batch, (start, known))
-
-
-@functools.partial(bounded_jit, static_argnames=("rounding",))
-def _decode(model: VQDiffusionModel, tokens: jax.Array, rounding: str) -> jax.Array:
-    """Return the pictures (batch, height, width, channels) uint8 of tokens (batch, length)."""
-    pictures = render(model, tokens, "uint8", rounding)
-    assert pictures is not None  # as for every output but "tokens"
-    return replicated(pictures)
 
 
 def _both(
