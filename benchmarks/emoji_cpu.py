@@ -20,7 +20,6 @@ from typing import Any
 
 from configs import emoji300, vqgan_emoji300
 from vqdiffusion_jax.data.compositions.library import Library
-from vqdiffusion_jax.data.compositions.vocabulary import choose_concepts
 from vqdiffusion_jax.data.sources.compositions import Compositions
 from vqdiffusion_jax.loading import load_codec
 from vqdiffusion_jax.text.known_words import read_words
@@ -64,7 +63,7 @@ def codebook(out: Path, packages: Path | None) -> None:
 
 def library_of(out: Path) -> Library:
     settings: dict[str, Any] = dict(vqgan_emoji300.OPTIONS)
-    return Library(out / "drawings", choose_concepts(settings.pop("concepts")), **settings)
+    return Compositions(out / "drawings", "train", **settings).library
 
 
 def tokens(out: Path, packages: Path | None) -> None:

@@ -20,16 +20,18 @@ import numpy as np
 
 from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.cli.configuration_file import read_configuration
+from vqdiffusion_jax.cli.pictures import grid
 from vqdiffusion_jax.data.compositions.library import Library
 from vqdiffusion_jax.data.compositions.prompts import Prompt, Wanted, read_prompts
 from vqdiffusion_jax.data.compositions.tokens import TokenLibrary
-from vqdiffusion_jax.data.compositions.vocabulary import choose_concepts
+from vqdiffusion_jax.data.sources.compositions import Compositions
 from vqdiffusion_jax.evaluation.following import share
 
 from ._emoji_answers import Judged, answers, judge
 
 CHUNK = 32
 HALF, WHOLE = 0.5, 0.02
+COLUMNS = 24  # of a sheet
 
 
 def main() -> None:
@@ -50,7 +52,7 @@ def main() -> None:
     (options.out / "prompts.json").write_text(json.dumps({"table": told, "pictures": rows}, indent=1) + "\n")
     if options.sheets:
         for kind in told:
-            sheet(options.out / f"{kind}.png", worst_first(kind, asked, found))
+            grid(worst_first(kind, asked, found), columns=COLUMNS).save(options.out / f"{kind}.png")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -71,14 +73,7 @@ def arguments() -> argparse.ArgumentParser:
 def open_library(data: Path, config: str) -> Library:
     """Return the drawings that a training configuration's data options name."""
     configuration: Any = read_configuration(config)
-    options = configuration.data.options
-    return Library(
-        data,
-        choose_concepts(options.get("concepts", 0)),
-        tuple(options.get("styles", ())),
-        options.get("recoloured"),
-        one_style_each=options.get("one_style_each", False),
-    )
+    return Compositions(data, "train", **configuration.data.options.to_dict()).library
 
 
 def names(library: Library) -> list[Prompt]:
@@ -161,16 +156,6 @@ def worst_first(kind: str, asked: Sequence[Prompt], found: Found) -> np.ndarray:
         if prompt.kind == kind
     ]
     return found.pictures[[number for _, number in sorted(ours, key=lambda pair: -pair[0])]]
-
-
-def sheet(path: Path, pictures: np.ndarray, columns: int = 24) -> None:
-    """Write pictures row by row as one PNG."""
-    from PIL import Image
-
-    missing = -len(pictures) % columns
-    filled = np.concatenate([pictures, np.full((missing, *pictures.shape[1:]), 255, np.uint8)])
-    rows = filled.reshape(-1, columns, *pictures.shape[1:]).swapaxes(1, 2)
-    Image.fromarray(rows.reshape(-1, columns * pictures.shape[2], 3)).save(path)
 
 
 if __name__ == "__main__":

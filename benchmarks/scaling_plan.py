@@ -22,23 +22,23 @@ from benchmarks._collectives import KINDS, Collective, collectives_of
 from benchmarks._compiled import read
 from benchmarks._tpu_program import kernels_of
 from benchmarks.accelerators import PALLAS_RATE, product_rate
+from vqdiffusion_jax.targets import MEMORY
 
 GIB, MIB = 2**30, 2**20
 
 
 @dataclass(frozen=True)
 class Chip:
-    """Public figures of a chip: bfloat16 FLOP/s, bytes of memory, bytes a second to other chips, all links together."""
+    """Public figures of a chip: bfloat16 FLOP/s, bytes a second to other chips, all links together."""
 
     peak: float
-    memory: float
     links: float
 
 
 CHIPS = {
-    "v5e": Chip(197e12, 16 * GIB, 200e9),
-    "v5p": Chip(459e12, 95 * GIB, 600e9),
-    "v6e": Chip(918e12, 32 * GIB, 448e9),
+    "v5e": Chip(197e12, 200e9),
+    "v5p": Chip(459e12, 600e9),
+    "v6e": Chip(918e12, 448e9),
 }
 
 
@@ -88,7 +88,8 @@ def plan(options: argparse.Namespace) -> list[str]:
     function, given = denoiser_step(config, ComputeConfig(dtype="bfloat16", remat=True), mesh, batch)
     named = dict(pair.split("=") for pair in options.compiler_options.split(",") if pair)
     text, program, row = read("train", function, given, "tpu", options.keep_text, named)
-    rate, chip = product_rate(devices[0], "bfloat16"), CHIPS[options.topology.split(":")[0]]
+    generation = options.topology.split(":")[0]
+    rate, chip = product_rate(devices[0], "bfloat16"), CHIPS[generation]
     kernels, found = kernels_of(text), collectives_of(text)
     pallas = sum(kernel.runs * kernel.pallas_flops for kernel in kernels) / (PALLAS_RATE * rate)
     cycles = sum(kernel.runs * kernel.cycles for kernel in kernels) + pallas
@@ -111,7 +112,7 @@ def plan(options: argparse.Namespace) -> list[str]:
         f"rematerialised layers; compiled in {row['compile_cpu_seconds']:.0f} s of processor time.",
         "",
         f"A chip holds {held / GIB:.2f} GiB of parameters, average and moments, and {temporary / GIB:.2f} GiB of "
-        f"temporaries, of {chip.memory / GIB:.0f}.",
+        f"temporaries, of {MEMORY[generation] / GIB:.0f}.",
         "",
         *table(found),
         "",
