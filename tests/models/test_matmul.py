@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from vqdiffusion_jax.models.matmul import dot_general
+from vqdiffusion_jax.models.matmul import Linear, dot_general
 
 LINEAR = (((1,), (0,)), ((), ()))
 
@@ -40,15 +41,46 @@ def test_only_a_cpu_is_asked_for_float32_sums(platform, sums):
     assert product.rstrip().endswith(f"tensor<8x16x{sums}>")
 
 
-def test_gradients_are_those_of_float32_within_its_digits():
-    x, kernel = draw(8, 32), draw(32, 16)
+@pytest.mark.parametrize("wanted", [None, "float32"])
+@pytest.mark.parametrize("rows", [(), (7,), (8,), (3, 5), (2, 3, 4)])
+def test_gradients_are_those_of_float32_within_its_digits(rows, wanted):
+    x, layer = draw(*rows, 32), Linear(32, 16, dtype="bfloat16", preferred_element_type=wanted, rngs=nnx.Rngs(0))
+    layer.bias = nnx.Param(draw(16, dtype="float32"))
 
-    def gradients(x, kernel):
-        return jax.grad(
-            lambda x, kernel: jnp.square(dot_general(x, kernel, LINEAR).astype(jnp.float32)).sum(), argnums=(0, 1)
-        )(x, kernel)
+    def gradients(x, layer):
+        return jax.grad(lambda x, layer: jnp.square(layer(x).astype(jnp.float32)).sum(), argnums=(0, 1))(x, layer)
 
-    expected = gradients(x.astype(jnp.float32), kernel.astype(jnp.float32))
-    for found, want in zip(gradients(x, kernel), expected, strict=True):
-        assert found.dtype == jnp.bfloat16
+    exact = nnx.Linear(32, 16, rngs=nnx.Rngs(0))
+    exact.kernel, exact.bias = layer.kernel, layer.bias
+    ours, expected = gradients(x, layer), gradients(x.astype(jnp.float32), exact)
+    for found, want in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(np.asarray(found, np.float32), want, atol=0.02 * float(jnp.abs(want).max()))
+
+
+@pytest.mark.parametrize("rows", [(8,), (3, 5)])
+def test_on_a_cpu_no_product_of_a_gradient_has_a_factor_in_float32(rows):
+    x, kernel = draw(*rows, 32), draw(32, 16)
+    last = (((len(rows),), (0,)), ((), ()))
+
+    def loss(x, kernel):
+        return jnp.square(dot_general(x, kernel, last, preferred_element_type="float32")).sum()
+
+    text = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(x, kernel).lower(lowering_platforms=("cpu",)).as_text()
+    products = [line.split(":")[-1] for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) == 3
+    for product in products:
+        factors, _ = product.split("->")
+        assert "f32" not in factors.replace("bf16", ""), product
+
+
+def test_the_bias_and_its_gradient_are_those_of_a_plain_layer_in_float32():
+    x, layer, plain = (
+        draw(4, 6, 32, dtype="float32"),
+        *(kind(32, 16, rngs=nnx.Rngs(0)) for kind in (Linear, nnx.Linear)),
+    )
+    layer.bias = plain.bias = nnx.Param(draw(16, dtype="float32"))
+    for found, want in zip(
+        *(jax.tree.leaves(jax.value_and_grad(lambda layer: jnp.square(layer(x)).sum())(one)) for one in (layer, plain)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, want)

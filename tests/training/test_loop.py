@@ -259,6 +259,7 @@ def test_a_checkpoint_in_a_folder_made_anew_is_told(tmp_path, monkeypatch):
 
     def late(self, step, *arguments, **options):
         if step == 4:  # it vanishes after the last look at it
+            self.wait()
             folder.rename(tmp_path / "elsewhere")
         save(self, step, *arguments, **options)
 
@@ -266,6 +267,37 @@ def test_a_checkpoint_in_a_folder_made_anew_is_told(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="run is gone: .*; a new folder of its name is in the way"):
         run(folder)
     assert (folder / "checkpoints" / "4").exists()
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_folder_that_vanishes_while_a_checkpoint_is_written_is_what_the_run_ends_with(tmp_path, monkeypatch, step):
+    folder, save, failed = tmp_path / "run", TrainingCheckpoints.save, []
+
+    def late(self, number, *arguments, **options):
+        if number == step:
+            folder.rename(tmp_path / "elsewhere")
+            failed.append(number)
+            raise CheckpointError("the one before it cannot be written: [Errno 2] No such file or directory")
+        save(self, number, *arguments, **options)
+
+    monkeypatch.setattr(TrainingCheckpoints, "save", late)
+    with pytest.raises(CheckpointError, match="run is gone: it was deleted, moved or unmounted"):
+        run(folder)
+    assert failed == [step]
+
+
+def test_a_folder_that_vanishes_under_the_last_checkpoint_is_what_the_run_ends_with(tmp_path, monkeypatch):
+    folder, close = tmp_path / "run", TrainingCheckpoints.close
+
+    def late(self):
+        self.wait()
+        folder.rename(tmp_path / "elsewhere")
+        close(self)
+        raise CheckpointError("the last checkpoint cannot be written: [Errno 2] No such file or directory")
+
+    monkeypatch.setattr(TrainingCheckpoints, "close", late)
+    with pytest.raises(CheckpointError, match="run is gone: it was deleted, moved or unmounted"):
+        run(folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -18,7 +18,7 @@ from flax import nnx
 
 from ..array_types import AnyFloat, FeatureMap
 from ..config import ComputeConfig
-from .matmul import dot_general
+from .matmul import Linear
 
 # One object, so that two codecs of one config have the same tree structure.  Uniform in ±sqrt(3 scale / fan in).
 uniform_init = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
@@ -98,13 +98,12 @@ def conv(
 
 def pointwise(in_channels: int, out_channels: int, compute: ComputeConfig, *, rngs: nnx.Rngs) -> nnx.Linear:
     """Return a 1 x 1 convolution with bias, as the linear layer that it is; kernel (in, out)."""
-    layer = nnx.Linear(
+    layer = Linear(
         in_channels,
         out_channels,
         kernel_init=uniform_init,
         dtype=compute.dtype,
         param_dtype=compute.param_dtype,
-        dot_general=dot_general,
         rngs=rngs,
     )
     return with_uniform_bias(layer, rngs)

@@ -14,7 +14,7 @@ from flax import nnx
 from ..array_types import AnyFloat, FeatureMap, Images, Key
 from ..config import ComputeConfig, VQGANConfig
 from .layers import ACTIVATION_FUNCTIONS, over_batch, standardize
-from .matmul import dot_general
+from .matmul import Linear
 
 
 class Tower(nnx.Module):
@@ -25,14 +25,13 @@ class Tower(nnx.Module):
     ):
         def linear(features_in, features_out, scale=1.0):
             init = nnx.initializers.variance_scaling(scale, "fan_in", "normal")
-            return nnx.Linear(
+            return Linear(
                 features_in,
                 features_out,
                 kernel_init=init,
                 dtype=compute.dtype,
                 param_dtype=compute.param_dtype,
                 preferred_element_type=jnp.float32,
-                dot_general=dot_general,
                 rngs=rngs,
             )
 

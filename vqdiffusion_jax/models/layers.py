@@ -21,7 +21,7 @@ from ..config import ComputeConfig
 from ..sharding import batch_spec
 from .attention import attention
 from .fp8 import Fp8Linear
-from .matmul import dot_general
+from .matmul import Linear
 from .shapes import make_rngs
 
 LAYER_NORM_EPSILON = 1e-5  # PyTorch's default; Flax's is 1e-6
@@ -57,7 +57,7 @@ def linear(
     """
     make = Fp8Linear
     if not fp8:
-        make = functools.partial(nnx.Linear, preferred_element_type=out_dtype, dot_general=dot_general)
+        make = functools.partial(Linear, preferred_element_type=out_dtype)
     return make(
         in_features,
         out_features,

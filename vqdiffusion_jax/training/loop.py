@@ -125,7 +125,12 @@ def _train(
         checkpoints = TrainingCheckpoints(
             workdir / "checkpoints", keep_last=config.checkpoint.keep_last, keep_best=config.checkpoint.keep_best
         )
-        opened.callback(checkpoints.close)
+
+        def close_checkpoints() -> None:
+            with gone_first(lock):
+                checkpoints.close()
+
+        opened.callback(close_checkpoints)
         if place.former is not None:
             other = f"{place.former} still trains in {workdir}, or was killed there"
             log(f"{other}; this run takes over, and the other ends when it notices")
@@ -163,7 +168,8 @@ def _train(
             accumulated = accumulator.state()  # which checks every step: a state that went wrong is never saved
             position = {**position, _ACCUMULATED: accumulated, _TRAINED_WITH: trained_with}
             look_for_folder()  # as late as can be: a save makes the folder anew
-            checkpoints.save(done, state, position, score=score, again=again)
+            with gone_first(lock):
+                checkpoints.save(done, state, position, score=score, again=again)
             if not told:  # only now a checkpoint is of this configuration
                 write_config(workdir, trained_with["config"])
                 told = True
@@ -212,6 +218,16 @@ def _train(
         for line in task.export(state, workdir):
             log(line)
     return Outcome(int(state.step), stopped, state)
+
+
+@contextmanager
+def gone_first(lock: FolderLock) -> Iterator[None]:
+    """Let a checkpoint that cannot be written, because its folder is gone, end the run with an error that says so."""
+    try:
+        yield
+    except CheckpointError:
+        lock.check()
+        raise
 
 
 @contextmanager
