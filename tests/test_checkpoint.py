@@ -126,3 +126,15 @@ def test_an_orbax_that_counts_elsewhere_is_an_error_of_one_line(monkeypatch):
         CheckpointError, match="^with orbax-checkpoint .* install orbax-checkpoint 0.12, or start one process alone$"
     ):
         checkpoint._count_operations_alike()
+
+
+@pytest.mark.parametrize("damage", [pipe, endless])
+@pytest.mark.parametrize("file", ["_CHECKPOINT_METADATA", "metrics/metrics"])
+def test_a_folder_of_checkpoints_whose_description_is_no_file_is_refused(tmp_path, file, damage):
+    kept = checkpoint.TrainingCheckpoints(tmp_path, keep_best=1)
+    kept.save(1, {"x": jnp.zeros(3)}, {"at": 0}, score=0.5)
+    kept.close()
+    damage(tmp_path / "1" / file)
+    with pytest.raises(CheckpointError, match=f"cannot be read; .* it is a (named pipe|device); .*1/{file}") as error:
+        checkpoint.TrainingCheckpoints(tmp_path, keep_best=1)
+    assert "\n" not in str(error.value)

@@ -22,7 +22,7 @@ from .errors import CheckpointError
 from .multihost import all_gather_text, barrier, broadcast_from_first
 from .paths import leaves_by_path, path_of
 from .safetensors_weights import check_fits
-from .user_files import check_tree
+from .user_files import check_regular, check_tree
 
 CHUNK_BYTES = 64 * 2**20
 CONCURRENT_BYTES = 256 * 2**20
@@ -116,6 +116,10 @@ class TrainingCheckpoints:
             )
             keep.append(best)
         self.folder = Path(folder).absolute()
+        # Orbax reads these files of every checkpoint when it opens the folder, and would wait for a pipe.
+        with failing_as_checkpoint_error(f"{self.folder} cannot be read; move away what is not a checkpoint's"):
+            for place in itertools.chain(self.folder.glob("*/_CHECKPOINT_METADATA"), self.folder.glob("*/metrics/*")):
+                check_regular(place)
         self._checkpointer = ocp.training.Checkpointer(
             str(self.folder),
             save_decision_policy=decisions.FixedIntervalPolicy(1),

@@ -88,6 +88,16 @@ def check_tree(folder: str | PathLike[str]) -> None:
                     raise _irregular(entry.path, stat.S_IFMT(about.st_mode))
 
 
+def check_regular(path: str | PathLike[str]) -> None:
+    """Raise OSError, with the path and the reason, if a file that a library will read is there and is not regular."""
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except OSError:  # absent, or a link to nothing
+        return
+    if kind not in (stat.S_IFREG, stat.S_IFDIR):
+        raise _irregular(os.fspath(path), kind)
+
+
 def read_bytes(path: str | PathLike[str], *, most: int) -> bytes:
     """Return the bytes of a regular file of at most ``most`` bytes.  Raises OSError as ``open_regular`` does."""
     descriptor, size = _opened(path, most)
