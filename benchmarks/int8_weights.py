@@ -45,7 +45,8 @@ def to_int8(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def linear_layers(network: nnx.Module) -> list[nnx.Linear]:
     """Return all linear layers of ``network``, float8's left out."""
-    return [module for _, module in nnx.iter_modules(network) if type(module) is nnx.Linear]
+    linear = [module for _, module in nnx.iter_modules(network) if isinstance(module, nnx.Linear)]
+    return [module for module in linear if not isinstance(module, Fp8Linear)]
 
 
 def memory() -> None:
