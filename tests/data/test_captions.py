@@ -398,6 +398,13 @@ def test_coco_and_npz_and_cub(tmp_path):
     assert opened(root, source="cub200")[:2] == [["a bird\x0cin flight", "another"], "missing"]
 
 
+def test_coco_whose_captions_are_all_lists(tmp_path):
+    root = layouts.coco(tmp_path / "coco")
+    rows = [{"image_id": 5, "caption": ["a cat", "a kitten"]}, {"image_id": 7, "caption": ["a dog"]}]
+    (root / "annotations" / "captions_train2014.json").write_text(json.dumps({"annotations": rows}))
+    assert opened(root, source="coco") == [["a cat", "a kitten"], ["a dog"]]
+
+
 def test_one_caption_of_one_is_chosen_without_a_draw():
     ours, numpys = np.random.default_rng(3), np.random.default_rng(3)
     for _ in range(3):  # the stream of examples is the one that earlier versions gave

@@ -88,7 +88,8 @@ def main() -> None:
     settings = SamplingSettings.of(**subject, **fields, output_type="uint8")
     call = settle(opened.config, pipeline.schedule, opened.tokenizer, settings)
     request, options = pipeline.first_request(call), program_options(call)
-    print(f"{checkpoint_or_embedded()} for {target.name}, {settings.batch_size} pictures at a time, {compute.dtype}")
+    pictures = f"{settings.batch_size} picture{'s' * (settings.batch_size > 1)} at a time"
+    print(f"{checkpoint_or_embedded()} for {target.name}, {pictures}, {compute.dtype}")
     print(_line(_TITLES), flush=True)
     with precision_given():
         needed = compile_sampler(out, model, compute, request, call, options, target, mesh, told=_tell)

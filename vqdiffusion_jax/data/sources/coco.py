@@ -47,7 +47,7 @@ class Coco:
             raise DataError(
                 f"{file} is not a COCO captions file ({type(error).__name__}: {one_line(error)})"
             ) from error
-        if self._captions and not any(isinstance(caption, str) for caption in self._captions):
+        if self._captions and not any(isinstance(caption, (str, list)) for caption in self._captions):
             raise DataError(
                 f"{file} has no captions; its annotations must have a field caption, as captions_*.json has"
             )
