@@ -26,18 +26,15 @@ from vqdiffusion_jax.models.vqgan import VQGAN, cut_into_windows
 _LAYOUTS: tuple[tuple[Cell, ...], ...] = (FULL, PLACES["centre"], GROUPS[5][0])
 _WHITE, _MOST, _FLAT = 5.0, 8.0, 1.0  # weight of a cell on white; most of any cell; a level of grey
 _AT_ONCE = 8192
+_STARTS = 128  # centres that start at once
 
 
-def write_codec(
-    folder: Path, config: VQGANConfig, library: Library, *, rounds: int = 10, points: int = 60_000, seed: int = 0
-) -> dict:
+def write_codec(folder: Path, config: VQGANConfig, library: Library, *, rounds: int = 10, seed: int = 0) -> dict:
     """Write a native codec folder for drawings of ``library``; return how many cells, codes and dB they are.
 
     The encoder's features are ``embed_dim`` principal components of cells.  Codes are the backgrounds, and centres by
     k-means of all other cells, each weighted by how many pictures have it.  The decoder undoes the encoder, and
     has yet to learn from neighbours.
-
-    points: how many cells k-means sees, drawn by weight, so that what is on white counts most.
     """
     cells, weights = _cells(library, config.cell, np.random.default_rng(seed))
     flat = np.ptp(cells.reshape(len(cells), -1, 3), axis=1).max(axis=-1) < _FLAT
@@ -49,17 +46,14 @@ def write_codec(
     kernel = _rounded(basis / np.sqrt(np.mean(np.square((shown - middle) @ basis))))
     bias = _rounded(-(middle @ kernel))
     features = shown @ kernel + bias
-    few = np.random.default_rng(seed).choice(
-        len(shown), min(points, len(shown)), replace=False, p=weight / weight.sum()
-    )
     grounds = _floats(np.array([np.tile(colour, config.cell**2) for colour in COLOURS.values()])) @ kernel + bias
-    centres = k_means(features[few], weight[few], config.codebook_size - len(grounds), rounds=rounds, seed=seed)
-    codebook = _rounded(np.concatenate([grounds, centres]))
+    codes = config.codebook_size - len(grounds)
+    codebook = _rounded(k_means(features, weight, grounds, codes, rounds=rounds, seed=seed))
 
     part = CodecComponent(config, rngs=make_rngs(seed))
     give_weights(part.codec, kernel, bias, middle, codebook)
     write_folder(folder, part, None, provenance="Encoder and codebook by k-means; the decoder is not trained yet.")
-    chosen = np.concatenate([_nearest(piece, codebook)[0] for piece in _pieces(features)])
+    chosen = _nearest_of_all(features, codebook)[0]
     means = np.zeros((len(codebook), shown.shape[1]), np.float32)  # the best picture of each code alone
     _add(means, chosen, shown * weight[:, None])
     means /= np.maximum(np.bincount(chosen, weight, len(codebook)), 1e-9)[:, None]
@@ -87,28 +81,32 @@ def give_weights(codec: VQGAN, kernel: np.ndarray, bias: np.ndarray, middle: np.
     quantizer.codebook[...] = quantizer.codebook_sum[...] = jnp.asarray(codebook)
 
 
-def k_means(points: np.ndarray, weights: np.ndarray, count: int, *, rounds: int, seed: int) -> np.ndarray:
-    """Return ``count`` centres (count, width) of points (n, width) by Lloyd's rounds; empty ones start anew.
+def k_means(
+    points: np.ndarray, weights: np.ndarray, fixed: np.ndarray, count: int, *, rounds: int, seed: int
+) -> np.ndarray:
+    """Return centres (len(fixed) + count, width) of points (n, width) by Lloyd's rounds; ``fixed`` ones do not move.
 
-    Centres start, and start anew, at points drawn by weight times squared distance from the nearest centre so far, as
-    k-means++ does one by one (Arthur and Vassilvitskii 2007).
+    Others start at points drawn by weight times squared distance from the nearest centre so far, many at once, as
+    k-means++ does one by one (Arthur and Vassilvitskii 2007), so that no two are nearly the same.
     """
     if len(points) < count:
         raise ValueError(f"{len(points)} different cells for {count} codes; take a smaller codebook or more drawings")
-    rng = np.random.default_rng(seed)
-    centres = points[rng.choice(len(points), count, replace=False, p=weights / weights.sum())]
+    rng, centres, total = np.random.default_rng(seed), fixed, len(fixed) + count
+    far = _nearest_of_all(points, centres)[1]
+    while len(centres) < total:
+        chance = far * weights
+        many = min(_STARTS, 1 + len(centres) // 8, total - len(centres), int((chance > 0).sum()))
+        if not many:
+            raise ValueError(f"fewer different cells than {count} codes; take a smaller codebook or more drawings")
+        new = points[rng.choice(len(points), many, replace=False, p=chance / chance.sum())]
+        far = np.minimum(far, _nearest_of_all(points, new)[1])
+        centres = np.concatenate([centres, new])
     for _ in range(rounds):
-        sums, mass, distances = np.zeros_like(centres), np.zeros(count, np.float32), []
-        for piece, weight in zip(_pieces(points), _pieces(weights), strict=True):
-            index, distance = _nearest(piece, centres)
-            _add(sums, index, piece * weight[:, None])
-            mass += np.bincount(index, weight, count).astype(np.float32)
-            distances.append(distance * weight)
-        far = np.concatenate(distances)
-        empty = mass == 0
-        centres = np.where(empty[:, None], centres, sums / np.maximum(mass, 1e-9)[:, None])
-        if empty.any():
-            centres[empty] = points[rng.choice(len(points), int(empty.sum()), replace=False, p=far / far.sum())]
+        index = _nearest_of_all(points, centres)[0]
+        sums, mass = np.zeros_like(centres), np.bincount(index, weights, total).astype(np.float32)
+        _add(sums, index, points * weights[:, None])
+        centres = np.where((mass == 0)[:, None], centres, sums / np.maximum(mass, 1e-9)[:, None])
+        centres[: len(fixed)] = fixed
     return centres
 
 
@@ -128,6 +126,11 @@ def _search(points: jax.Array, centres: jax.Array) -> tuple[jax.Array, jax.Array
 def _nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     index, distance = _search(jnp.asarray(points), jnp.asarray(centres))
     return np.asarray(index), np.maximum(np.asarray(distance), 0.0)
+
+
+def _nearest_of_all(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = [_nearest(piece, centres) for piece in _pieces(points)]
+    return np.concatenate([index for index, _ in found]), np.concatenate([distance for _, distance in found])
 
 
 def _floats(cells: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""The next embedded model, from drawings to a model folder, on two CPU cores; repeated, it goes on where it stopped.
+"""The embedded model, from drawings to a model folder, on two CPU cores; repeated, it goes on where it stopped.
 
     python -m benchmarks.emoji_cpu --out=runs/emoji300
 
 Drawings, codebook and tokens take minutes and are made once; decoder and denoiser take hours
-(configs/vqgan_emoji300.py, configs/emoji300.py).  The model folder is OUT/denoiser/model, written at the end.
+(configs/vqgan_emoji300.py, configs/emoji300.py, then emoji300_pairs.py).  The model folder is OUT/pairs/model.
 ``--parts denoiser`` and so on do a part alone: decoder and denoiser may learn at once.  Ctrl-C and SIGTERM save.
 ``--parts snapshot`` writes OUT/snapshot/model from what was saved last, while they learn.
 """
@@ -12,24 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from configs import emoji300, vqgan_emoji300
+from configs import emoji300, emoji300_pairs, vqgan_emoji300
 from vqdiffusion_jax.data.compositions.library import Library
 from vqdiffusion_jax.data.sources.compositions import Compositions
 from vqdiffusion_jax.loading import load_codec
 from vqdiffusion_jax.text.known_words import read_words
 
 from ._emoji_codebook import write_codec
+from ._emoji_commands import run, train
 from ._emoji_snapshot import box_psnr, write_snapshot
 from ._emoji_tokens import write_cache
-from .emoji_gpu import run
 
-PARTS = ("drawings", "codebook", "tokens", "decoder", "denoiser")
+PARTS = ("drawings", "codebook", "tokens", "decoder", "denoiser", "pairs")
 SNAPSHOT = "snapshot"
 VALIDATION = 512  # examples
 
@@ -67,13 +64,16 @@ def library_of(out: Path) -> Library:
 
 
 def tokens(out: Path, packages: Path | None) -> None:
-    codec = load_codec(out / "codebook")
-    configuration: Any = emoji300.get_config()
-    settings = configuration.data.options.to_dict()
-    for split, length in (("train", emoji300.EXAMPLES), ("validation", VALIDATION)):
+    write_tokens(out, "tokens", emoji300.get_config())
+
+
+def write_tokens(out: Path, name: str, configuration: Any) -> None:
+    """Write the cache OUT/name of a training configuration's pictures."""
+    codec, settings = load_codec(out / "codebook"), configuration.data.options.to_dict()
+    for split, length in (("train", settings["length"]), ("validation", VALIDATION)):
         told = settings | {"length": length}
         source = Compositions(out / "drawings", split, **told)
-        write_cache(out / "tokens", source, emoji300.model(), codec, split=split, options=told)
+        write_cache(out / name, source, emoji300.model(), codec, split=split, options=told)
 
 
 def decoder(out: Path, packages: Path | None) -> None:
@@ -82,10 +82,19 @@ def decoder(out: Path, packages: Path | None) -> None:
 
 
 def denoiser(out: Path, packages: Path | None) -> None:
+    train("train", "configs/emoji300.py", out / "denoiser", *_given(out, "tokens"))
+
+
+def pairs(out: Path, packages: Path | None) -> None:
+    write_tokens(out, "pair_tokens", emoji300_pairs.get_config())
+    first = f"--init_from={out / 'denoiser' / 'model'}"
+    train("train", "configs/emoji300_pairs.py", out / "pairs", first, *_given(out, "pair_tokens"))
+
+
+def _given(out: Path, cache: str) -> list[str]:
     better = out / "decoder" / "model"
     codec = better if better.exists() else out / "codebook"
-    given = [f"--config.data.root={out / 'drawings'}", f"--config.data.cache={out / 'tokens'}", f"--codec={codec}"]
-    train("train", "configs/emoji300.py", out / "denoiser", *given)
+    return [f"--config.data.root={out / 'drawings'}", f"--config.data.cache={out / cache}", f"--codec={codec}"]
 
 
 def snapshot(out: Path, packages: Path | None) -> None:
@@ -99,29 +108,13 @@ def snapshot(out: Path, packages: Path | None) -> None:
     print(f"written: {out / SNAPSHOT}, decoder of {steps[0]} and denoiser of {steps[1]} steps")
 
 
-def train(mode: str, config: str, workdir: Path, *flags: str) -> None:
-    """Train until the end.  Exits if training fails or is stopped; SIGTERM is handed on to it, so that it saves."""
-    arguments = ["main.py", f"--mode={mode}", f"--config={config}", f"--workdir={workdir}", *flags]
-    process = subprocess.Popen([sys.executable, *arguments])
-    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
-    while True:
-        try:
-            status = process.wait()
-            break
-        except KeyboardInterrupt:  # the terminal has told it too
-            continue
-    if status:
-        raise SystemExit(f"training in {workdir} failed")
-    if not (workdir / "model").exists():
-        raise SystemExit(f"training in {workdir} was stopped; repeat the command to go on")
-
-
 _MAKE = {
     "drawings": drawings,
     "codebook": codebook,
     "tokens": tokens,
     "decoder": decoder,
     "denoiser": denoiser,
+    "pairs": pairs,
     SNAPSHOT: snapshot,
 }
 

@@ -106,7 +106,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", required=True, type=Path, help="folder that python -m vqdiffusion_jax.data.emoji wrote"
     )
-    parser.add_argument("--checkpoint", default="emoji", help="the model; default the embedded one")
+    parser.add_argument("--checkpoint", default="emoji16", help="the model; default the embedded one of sixteen things")
     parser.add_argument("--pictures", type=int, default=1000, help="pictures a row")
     parser.add_argument("--rows", nargs="+", default=[], help="draw only these rows; default all")
     parser.add_argument("--work", type=Path, default=Path("runs/emoji_defaults"), help="for the chunks")

@@ -104,7 +104,7 @@ def _percent(figures: tuple[float, ...]) -> str:
     return f"{value:.0f} % ({low:.0f} to {high:.0f})"
 
 
-_TEXT = """# Settings for the embedded model
+_TEXT = """# Settings for the model of sixteen things
 
 Made by `python -m benchmarks.emoji_defaults`. A picture's 64 tokens are compared with those of every scene that its
 prompt is true of; *right* is a picture of which at most {wrong} differ from the nearest one. No judge is asked. A name

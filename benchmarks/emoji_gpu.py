@@ -10,12 +10,11 @@ training goes on.  ``--trial`` takes the smallest networks, to see on any machin
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 from vqdiffusion_jax.data.compositions.prompts import read_prompts
+
+from ._emoji_commands import run, train
 
 _TRIAL_CODEC = (
     "channels=8",
@@ -49,8 +48,8 @@ def main() -> None:
     tiny_model = [f"--config.model.codec.{change}" for change in _TRIAL_CODEC] if options.trial else []
     tiny_model += [f"--config.model.{change}" for change in _TRIAL_MODEL] if options.trial else []
     limits = short if options.trial else []
-    train("codec", "train_vqgan", "configs/vqgan_emoji_gpu.py", codec, data, *tiny_codec, *limits)
-    train("denoiser", "train", "configs/emoji_gpu.py", model, data, f"--codec={codec / 'model'}", *tiny_model, *limits)
+    train("train_vqgan", "configs/vqgan_emoji_gpu.py", codec, data, *tiny_codec, *limits)
+    train("train", "configs/emoji_gpu.py", model, data, f"--codec={codec / 'model'}", *tiny_model, *limits)
     prompts = [prompt.prompt for prompt in read_prompts()[:: max(1, 200 // options.prompts)]][: options.prompts]
     listed = out / "prompts.txt"
     listed.write_text("\n".join(prompts) + "\n", encoding="utf-8")
@@ -66,18 +65,6 @@ def main() -> None:
             *few,
         ],
     )
-
-
-def train(name: str, mode: str, config: str, workdir: Path, *flags: str) -> None:
-    run(name, ["main.py", f"--mode={mode}", f"--config={config}", f"--workdir={workdir}", *flags])
-
-
-def run(name: str, arguments: list[str]) -> None:
-    """Run a command of this Python, and say how long it took.  Exits if it fails."""
-    began = time.perf_counter()
-    if subprocess.run([sys.executable, *arguments]).returncode:
-        raise SystemExit(f"{name} failed: {' '.join(arguments)}")
-    print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The share of prompts that a model of compositions draws as asked: names alone and 200 plain prompts, by exact tokens.
 
     python -m benchmarks.emoji_prompts --checkpoint=runs/emoji300/denoiser/model --data=runs/emoji300/drawings
+    python -m benchmarks.emoji_prompts --data=runs/emoji300/drawings --page=docs/results
 
 Every drawing that a right picture could hold is known, so a picture is compared with the nearest right one, token by
 token: no judge.  Told per kind of prompt, with 95 % intervals: the right things (at least half of their tokens are
-right), whole pictures (at most 2 tokens of a hundred are wrong), and the mean number of wrong tokens.  OUT gets
-figures as JSON and, with --sheets, pictures by kind, the worst first.
+right), whole pictures (at most 2 tokens of a hundred are wrong), and the mean number of wrong tokens.  Beside names and
+the list there are pairs at random, of combinations that training shows and of those it never does.  OUT gets figures as
+JSON and, with --sheets, pictures by kind, the worst first; PAGE gets emoji.md with both.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 from vqdiffusion_jax import VQDiffusionPipeline
 from vqdiffusion_jax.cli.configuration_file import read_configuration
 from vqdiffusion_jax.cli.pictures import grid
+from vqdiffusion_jax.data.compositions.grammar import Grammar, draw_composition
 from vqdiffusion_jax.data.compositions.library import Library
 from vqdiffusion_jax.data.compositions.prompts import Prompt, Wanted, read_prompts
 from vqdiffusion_jax.data.compositions.tokens import TokenLibrary
@@ -28,8 +31,14 @@ from vqdiffusion_jax.data.sources.compositions import Compositions
 from vqdiffusion_jax.evaluation.following import share
 
 from ._emoji_answers import Judged, answers, judge
+from ._emoji_page import page_of
+from ._emoji_snapshot import box_psnr
 
 CHUNK = 32
+COMBINATIONS = ("seen", "held_out")
+KINDS = ["names", *(f"pairs {one}" for one in COMBINATIONS), "prompts"]
+PAIRS = 200  # of each kind of combination
+_RELATIONS = {"horizontal": "left of", "vertical": "above"}
 HALF, WHOLE = 0.5, 0.02
 COLUMNS = 24  # of a sheet
 
@@ -39,10 +48,17 @@ def main() -> None:
     library = open_library(options.data, options.config)
     pipeline = VQDiffusionPipeline.from_pretrained(options.checkpoint)
     asked = names(library)[:: options.every] if "names" in options.kinds else []
+    for combinations in COMBINATIONS:
+        if f"pairs {combinations}" in options.kinds:
+            asked += pairs(library, combinations)[:: options.every]
     asked += [prompt for prompt in read_prompts() if {prompt.kind, "prompts"} & set(options.kinds)][:: options.every]
     found = measure(pipeline, library, asked, seed=options.seed)
     told = table(asked, found)
     print(as_text(told))
+    if options.page:
+        codec = box_psnr(pipeline.model.codec, library)
+        write_page(options.page, options.checkpoint, told, asked, found, codec)
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [
         {"kind": prompt.kind, "prompt": prompt.prompt}
@@ -57,16 +73,21 @@ def main() -> None:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="the model: a folder, or emoji for the embedded one")
+    parser.add_argument(
+        "--checkpoint", default="emoji", help="the model: a folder, or emoji (the default), the embedded one"
+    )
     parser.add_argument("--data", required=True, type=Path, help="folder of python -m vqdiffusion_jax.data.emoji")
     parser.add_argument(
         "--config", default="configs/emoji300.py", help="whose data options say which drawings there are"
     )
-    parser.add_argument("--kinds", nargs="+", default=["names", "prompts"], help="names, prompts, or kinds of prompts")
+    parser.add_argument(
+        "--kinds", nargs="+", default=KINDS, help="names, pairs seen, pairs held_out, prompts, or kinds of prompts"
+    )
     parser.add_argument("--every", type=int, default=1, help="ask every so many (default 1: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count on")
     parser.add_argument("--sheets", action="store_true", help="write the pictures of each kind, the worst first")
     parser.add_argument("--out", type=Path, default=Path("runs/emoji_prompts"), help="default runs/emoji_prompts")
+    parser.add_argument("--page", type=Path, help="write emoji.md and its pictures to this folder, in place of OUT")
     return parser
 
 
@@ -82,6 +103,27 @@ def names(library: Library) -> list[Prompt]:
         Prompt(kind="names", prompt=library.names[concept][0].text, objects=(Wanted(concepts=(concept,)),))
         for concept in library.concepts
     ]
+
+
+def pairs(library: Library, combinations: str) -> list[Prompt]:
+    """Return prompts of two things and how they lie, on white, drawn at random from combinations of one kind."""
+    shares = dict(large=0.0, small=0.0, pair=1.0, count=0.0, mixed=0.0, white_rate=1.0, colour_rate=0.0)
+    grammar = Grammar(**shares, combinations=combinations, kinds_held_out=("relation",))
+    rng, found = np.random.default_rng(0), []
+    for _ in range(PAIRS):
+        drawn = draw_composition(grammar, library, rng)
+        first, second = (thing.concept for thing in drawn.things)
+        relation = _RELATIONS[drawn.arrangement]
+        between = "to the left of" if relation == "left of" else relation
+        found.append(
+            Prompt(
+                kind=f"pairs {combinations}",
+                prompt=f"{library.names[first][0].text} {between} {library.names[second][0].text}",
+                objects=(Wanted(concepts=(first,)), Wanted(concepts=(second,))),
+                relation=relation,
+            )
+        )
+    return found
 
 
 class Found:
@@ -146,6 +188,23 @@ def as_text(told: dict[str, dict[str, Any]]) -> str:
             f"{kind:12} {row['count']:5}  " + "  ".join(f"{part:19}" for part in parts) + f"  {row.get('wrong', 0):.2f}"
         )
     return "\n".join(lines)
+
+
+def write_page(
+    folder: Path, model: str, told: dict[str, dict[str, Any]], asked: Sequence[Prompt], found: Found, codec: dict
+) -> None:
+    """Write emoji.md, and its sheets and figures below ``emoji``."""
+    wrong: dict[str, list[str]] = {}
+    for prompt, one in zip(asked, found.judged, strict=True):
+        if one is not None and one.shown < HALF:
+            wrong.setdefault(prompt.kind, []).append(prompt.prompt)
+    (folder / "emoji").mkdir(parents=True, exist_ok=True)
+    for kind in told:
+        name = kind.replace(" ", "_")
+        grid(worst_first(kind, asked, found), columns=COLUMNS).save(folder / "emoji" / f"{name}.png", optimize=True)
+    figures = {"codec": codec, "kinds": told, "wrong": wrong}
+    (folder / "emoji" / "prompts.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (folder / "emoji.md").write_text(page_of(model, told, wrong, codec), encoding="utf-8")
 
 
 def worst_first(kind: str, asked: Sequence[Prompt], found: Found) -> np.ndarray:

@@ -2,13 +2,13 @@ r"""Everything that is claimed of the emoji model, measured, as one page with co
 
     python -m vqdiffusion_jax.data.emoji --out=data/emoji
     python -m vqdiffusion_jax.evaluation.judge --data=data/emoji --out=runs/judge.npz
-    python -m benchmarks.emoji_report --checkpoint=emoji --judge=runs/judge.npz --data=data/emoji --out=docs/results
+    python -m benchmarks.emoji_report --checkpoint=emoji16 --judge=runs/judge.npz --data=data/emoji --out=docs/results
 
 Without --judge, the parts that ask it are not measured; those that are there, of the same model, stay on the page.
 What settings gain and cost is measured by ``emoji_defaults`` and ``known_joint``.
 
-Written are OUT/emoji.md and, in OUT/emoji, a JSON a part, plots and sheets.  A part whose JSON is there, made of the
-same weights with the same options, is not measured again; one that was stopped goes on from the pictures that are
+Written are OUT/emoji16.md and, in OUT/emoji16, a JSON a part, plots and sheets.  A part whose JSON is there, made of
+the same weights with the same options, is not measured again; one that was stopped goes on from the pictures that are
 counted in --work.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
             steps=options.steps,
             batch_size=options.batch_size,
         )
-        folder = options.out / "emoji"
+        folder = options.out / "emoji16"
         folder.mkdir(parents=True, exist_ok=True)
         parts = PARTS | {
             "sheets": lambda study: sheets(study, folder),
@@ -63,7 +63,7 @@ def main() -> None:
             place.write_text(text, encoding="utf-8")
     absent = [name for name in parts if name not in found]
     print(
-        f"written: {options.out / 'emoji.md'}; parts that are not there, or of other weights: "
+        f"written: {options.out / 'emoji16.md'}; parts that are not there, or of other weights: "
         f"{', '.join(absent) or 'none'}"
     )
 

@@ -36,20 +36,21 @@ Parts = Mapping[str, Mapping[str, Any]]
 
 
 def page(parts: Parts) -> dict[str, str]:
-    """Return the text of emoji.md and of its plots, by file name below the results' folder."""
-    files, lines = {}, ["# The emoji model, measured", ""]
+    """Return the text of emoji16.md and of its plots, by file name below the results' folder."""
+    files, lines = {}, ["# The model of sixteen things, measured", ""]
     lines += [
-        "Made by `python -m benchmarks.emoji_report` (its first lines say how); every number is in a JSON of "
-        "[emoji](emoji), with the weights' fingerprint, the machine and its load. Shares are given with 95 % intervals "
-        "(Wilson). What null conditions, guidance, steps, strategies and truncation gain and cost is measured with "
-        "exact tokens [for this model](emoji_defaults.md), and where the truth is known [exactly](known_joint.md).",
+        "The embedded model `emoji16`. Made by `python -m benchmarks.emoji_report` (its first lines say how); every "
+        "number is in a JSON of [emoji16](emoji16), with the weights' fingerprint, the machine and its load. Shares "
+        "are given with 95 % intervals (Wilson). What null conditions, guidance, steps, strategies and truncation gain "
+        "and cost is measured with exact tokens [for this model](emoji_defaults.md), and where the truth is known "
+        "[exactly](known_joint.md).",
     ]
     for name, write in _SECTIONS.items():
         if name in parts:
             more, plots = write(parts[name]["result"])
             lines += ["", *more, "", _made(parts[name])]
-            files |= {f"emoji/{file}": text for file, text in plots.items()}
-    return {"emoji.md": "\n".join(lines) + "\n", **files}
+            files |= {f"emoji16/{file}": text for file, text in plots.items()}
+    return {"emoji16.md": "\n".join(lines) + "\n", **files}
 
 
 def _made(part: Mapping[str, Any]) -> str:
@@ -181,7 +182,7 @@ def _sheets(found: Sequence[Mapping[str, str]]) -> tuple[list[str], dict]:
 def _listed(found: Sequence[Mapping[str, str]]) -> list[str]:
     lines = ["Generated pictures, none of them chosen but the failures."]
     for one in found:
-        lines += ["", f"{one['title']}:", "", f"![{one['title']}](emoji/{one['file']})"]
+        lines += ["", f"{one['title']}:", "", f"![{one['title']}](emoji16/{one['file']})"]
     return lines
 
 

@@ -5,7 +5,7 @@
 
 Two cores of a CPU take about 45 pictures a second.  There is no discriminator: it would double the work of a step.
 The codec that comes with the package was trained in three pieces, which the card beside its weights lists
-(vqdiffusion_jax/assets/emoji/README.md).
+(vqdiffusion_jax/assets/emoji16/README.md).
 """
 
 from vqdiffusion_jax.presets import CODECS

@@ -16,17 +16,17 @@ from vqdiffusion_jax.sampling import STRATEGIES
 
 PROMPTS = (
     "a red apple",
-    "a cat face on a blue background",
+    "three cats on a blue background",
     "a rocket to the left of a star on a black background",
-    "a large 3d panda on a pink background",
-    "a frog above a banana on a yellow background",
-    "an outlined automobile on green",
-    "a small dog face in the top left corner, orange background",
-    "a gradient sunflower on a purple background",
-    "a pizza to the right of a hamburger",
-    "a strawberry below a red heart on a white background",
-    "a medium flat airplane at the bottom on a grey background",
-    "a sun in the top right corner on a blue background",
+    "a penguin",
+    "a blue car",
+    "five hearts",
+    "a castle on a pink background",
+    "a cup of coffee and a croissant",
+    "a green t-shirt",
+    "an owl above a pine tree",
+    "two sailboats",
+    "a guitar on yellow",
 )
 COLUMNS = 6
 MOMENTS = 8

@@ -15,7 +15,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--checkpoint", default="emoji")
-    parser.add_argument("--prompt", default="a red apple to the left of a dog face")
+    parser.add_argument("--prompt", default="a red apple to the left of a dog")
     parser.add_argument(
         "--other",
         default="a red apple to the left of a star",
@@ -57,7 +57,7 @@ def comparison(page, given) -> None:
 
 def phone(page, given) -> None:
     """A picture on a telephone, whose prompt has a word that the model was not taught."""
-    draw(page, Prompt=f"{given.prompt} on a chair", Seed=1)
+    draw(page, Prompt=f"{given.prompt} with a xylophone", Seed=1)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import warnings
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.networks import random_network
 from vqdiffusion_jax import VQDiffusionPipeline, checkpoint, preset
@@ -16,6 +18,9 @@ from vqdiffusion_jax.checkpoint import failing_as_checkpoint_error
 from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.errors import CheckpointError
 from vqdiffusion_jax.models.vqdiffusion import VQDiffusionModel
+from vqdiffusion_jax.paths import path_of
+from vqdiffusion_jax.safetensors_weights import FILE, load_safetensors
+from vqdiffusion_jax.sharding import make_mesh
 
 
 def pipeline(**compute) -> VQDiffusionPipeline:
@@ -138,3 +143,40 @@ def test_a_folder_of_checkpoints_whose_description_is_no_file_is_refused(tmp_pat
     with pytest.raises(CheckpointError, match=f"cannot be read; .* it is a (named pipe|device); .*1/{file}") as error:
         checkpoint.TrainingCheckpoints(tmp_path, keep_best=1)
     assert "\n" not in str(error.value)
+
+
+def test_weights_in_int8_are_near_and_the_codec_is_the_same(tmp_path):
+    whole = VQDiffusionPipeline(random_network(VQDiffusionModel, preset("tiny_text")))
+    whole.save_pretrained(tmp_path / "model", int8=True)
+    whole.save_pretrained(tmp_path / "float32", safetensors=True)
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["rounded_to"] == "int8"
+    sizes = [(tmp_path / name / FILE).stat().st_size for name in ("model", "float32")]
+    assert sizes[0] < sizes[1]
+    found = VQDiffusionPipeline.from_pretrained(tmp_path / "model").model
+    rounded = 0
+    for (path, ours), theirs in zip(
+        jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(whole.model), strict=True
+    ):
+        name = path_of(path)
+        network, *_, kind = name.split(".")
+        axis = -2 if kind == "kernel" else -1
+        if network != "codec" and kind in ("kernel", "embedding"):
+            largest = jnp.abs(theirs).max(axis, keepdims=True)
+            assert (jnp.abs(ours - theirs) <= largest / 127 * 0.501).all(), name
+            rounded += 1
+        else:
+            assert (ours == theirs).all(), name
+    assert rounded > 10
+    shards = VQDiffusionPipeline.from_pretrained(tmp_path / "model", mesh=make_mesh()).model
+    assert all((a == b).all() for a, b in zip(jax.tree.leaves(shards), jax.tree.leaves(found), strict=True))
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((3,), "float32"), ((2, 4), "float32"), ((2, 1), "float16")])
+def test_scales_that_do_not_fit_are_told(tmp_path, shape, dtype):
+    file, wanted = tmp_path / FILE, {"kernel": jax.ShapeDtypeStruct((2, 3), "float32")}
+    stored = {"kernel": np.ones((2, 3), np.int8), "kernel.scale": np.ones((1, 3), np.float32)}
+    save_file(stored, file)
+    assert load_safetensors(file, wanted)["kernel"].tolist() == [[1.0] * 3] * 2
+    save_file(stored | {"kernel.scale": np.ones(shape, dtype)}, file)
+    with pytest.raises(CheckpointError, match="kernel.scale is .* beside int8.*: save the model again"):
+        load_safetensors(file, wanted)

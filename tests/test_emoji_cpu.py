@@ -85,10 +85,19 @@ def codec(library, tmp_path_factory):
 def test_k_means_finds_what_is_apart():
     middles = np.array([[0, 0], [10, 0], [0, 10], [10, 10], [5, 30]], np.float32)
     points = np.repeat(middles, 40, axis=0) + np.random.default_rng(0).normal(0, 0.1, (200, 2)).astype(np.float32)
-    centres = k_means(points, np.ones(200, np.float32), 5, rounds=20, seed=0)
+    centres = k_means(points, np.ones(200, np.float32), middles[:1], 4, rounds=20, seed=0)
+    np.testing.assert_array_equal(centres[:1], middles[:1])
     assert np.linalg.norm(middles[:, None] - centres, axis=-1).min(axis=1).max() < 0.1
     with pytest.raises(ValueError, match="take a smaller codebook"):
-        k_means(points[:3], np.ones(3, np.float32), 5, rounds=1, seed=0)
+        k_means(points[:3], np.ones(3, np.float32), middles[:1], 4, rounds=1, seed=0)
+    with pytest.raises(ValueError, match="fewer different cells than 4 codes"):
+        k_means(np.repeat(points[:3], 9, axis=0), np.ones(27, np.float32), middles[:1], 4, rounds=1, seed=0)
+
+
+def test_no_two_codes_are_nearly_the_same(codec):
+    codebook = np.asarray(codec.quantizer.codebook, np.float64)
+    apart = np.square(codebook[:, None] - codebook).sum(axis=-1) + np.eye(len(codebook))
+    assert apart.min() > 1e-4
 
 
 def test_codes_are_the_nearest_and_survive_bfloat16(codec, library):

@@ -16,7 +16,7 @@ from vqdiffusion_jax.safetensors_weights import load_safetensors, save_safetenso
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return VQDiffusionPipeline.from_pretrained("emoji")
+    return VQDiffusionPipeline.from_pretrained("emoji16")
 
 
 def spoilt(model, name, value=np.nan, *, everywhere=False):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 DEFAULT = "emoji"
-_FOLDERS = {DEFAULT: Path(__file__).parent / "assets" / "emoji"}
+OF_SCENES = "emoji16"  # the smaller one before it, which knows sizes, places and styles of sixteen things
+_FOLDERS = {name: Path(__file__).parent / "assets" / name for name in (DEFAULT, OF_SCENES)}
 NAMES = tuple(_FOLDERS)
 
 

@@ -104,6 +104,7 @@ def write_folder(
     origin: Origin = Origin(),
     name: str | None = None,
     safetensors: bool = False,
+    int8: bool = False,
     known_words: KnownWords | None = None,
 ) -> None:
     """Write a model folder, whole or not at all.  All processes call this, and each writes its share of the weights.
@@ -119,6 +120,7 @@ def write_folder(
         origin: of the weights, for README.md and config.json.
         name: by which README.md loads the folder; by default its own.
         safetensors: write weights.safetensors, which other programs read too, in place of ``weights``.
+        int8: write weights.safetensors with denoiser and text tower rounded to int8, a quarter of float32's size.
         known_words: of a text model's captions, as far as they are known.
 
     Raises:
@@ -130,10 +132,11 @@ def write_folder(
         if jax.process_count() > 1:
             raise ConfigError(f"{folder}: several processes cannot write to a bucket; give a disk that all of them see")
         told = {"provenance": provenance, "origin": origin, "known_words": known_words, "safetensors": safetensors}
+        told["int8"] = int8
         with written(folder) as out:
             write_folder(out.folder, model, tokenizer, name=name or last_name(folder), **told)
         return
-    folder = local_path(folder)
+    folder, safetensors = local_path(folder), safetensors or int8
     if safetensors and jax.process_count() > 1:
         raise ConfigError(
             "safetensors is True, but several processes hold the weights; leave it out, and convert later"
@@ -141,15 +144,17 @@ def write_folder(
     head = _head_of(model)
     if known := origin.to_dict():
         head["origin"] = known
-    if rounded := _rounded_to(model):
+    held = _rounded_to(model)
+    if rounded := ", ".join(dtype for dtype in ("int8" * int8, held) if dtype):
         head["rounded_to"] = rounded
         note = (
             f"Its weights were rounded to {rounded} before they were written; "
             "a model loaded with param_dtype float32 has all digits."
         )
         provenance = f"{provenance}\n\n{note}".strip()
+    if held:
         warnings.warn(
-            f"{folder}: weights held in {rounded} are saved so; load with param_dtype float32 to save all digits",
+            f"{folder}: weights held in {held} are saved so; load with param_dtype float32 to save all digits",
             stacklevel=3,
         )
     kind = head["kind"]
@@ -168,7 +173,7 @@ def write_folder(
                 tokenizer.to_files(place / "tokenizer")
                 write_words(place, known_words)
         if safetensors:
-            save_safetensors(place / FILE, model)
+            save_safetensors(place / FILE, model, int8=int8)
         else:
             save_weights(place / "weights", model)
 
@@ -230,10 +235,10 @@ def _read_head(folder: Path, kind: str) -> Any:
     return head.get(kind)
 
 
-def _rounded_to(model: Any) -> str | None:
-    """Return the floating point formats of fewer bits than float32 that weights are held in, or None."""
+def _rounded_to(model: Any) -> str:
+    """Return the floating point formats of fewer bits than float32 that weights are held in, or ""."""
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(model) if jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)}
-    return ", ".join(sorted(dtype.name for dtype in dtypes if dtype.itemsize < 4)) or None
+    return ", ".join(sorted(dtype.name for dtype in dtypes if dtype.itemsize < 4))
 
 
 @contextmanager

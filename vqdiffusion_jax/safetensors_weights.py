@@ -1,4 +1,8 @@
-"""Weights in one safetensors file, each array under its parameter path, and whether stored arrays fit a model."""
+"""Weights in one safetensors file, each array under its parameter path, and whether stored arrays fit a model.
+
+A weight may be stored in int8: ``path`` then holds whole numbers from -127 to 127, and ``path.scale`` the float32
+numbers that they are multiplied by, one a column of a kernel and one a row of a table.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,37 @@ from .paths import leaves_by_path, path_of
 from .safetensors_file import read_safetensors
 
 FILE = "weights.safetensors"
+SCALE = ".scale"
 
 
-def save_safetensors(file: Path, tree: Any) -> None:
-    """Write every leaf of ``tree``, whose arrays this process holds whole, to ``file``."""
+def save_safetensors(file: Path, tree: Any, *, int8: bool = False) -> None:
+    """Write every leaf of ``tree``, whose arrays this process holds whole, to ``file``.
+
+    int8: store the linear layers' kernels and the tables of denoiser and text tower so; the codec stays as it is.
+    """
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves_by_path(tree).items()}
+    for name in [name for name, array in arrays.items() if int8 and _is_rounded(name, array)]:
+        arrays[name], arrays[name + SCALE] = to_int8(arrays[name], axis=_summed_axis(name))
     save_file(arrays, file, metadata={"format": "vqdiffusion_jax"})
     with_usual_permissions(file)
+
+
+def to_int8(array: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return int8 numbers and their float32 scales, of size 1 along ``axis``: the largest there becomes 127."""
+    array = array.astype(np.float32)
+    scale = np.maximum(np.abs(array).max(axis, keepdims=True) / 127, np.finfo(np.float32).tiny)
+    return np.round(array / scale).astype(np.int8), scale
+
+
+def _is_rounded(name: str, array: np.ndarray) -> bool:
+    network, *_, kind = name.split(".")
+    matrix = array.ndim == 2 or (array.ndim == 3 and ".blocks." in name)  # stacked layers; others are convolutions
+    return network in ("denoiser", "text_encoder") and kind in ("kernel", "embedding") and matrix
+
+
+def _summed_axis(name: str) -> int:
+    """Return the axis of a kernel over which products are summed, or that of a row of a table."""
+    return -2 if name.endswith("kernel") else -1
 
 
 def load_safetensors(file: Path, abstract: Any, shardings: Any = None) -> Any:
@@ -37,8 +65,12 @@ def load_safetensors(file: Path, abstract: Any, shardings: Any = None) -> Any:
     Raises:
         CheckpointError: if the file cannot be read or holds other leaves.
     """
-    stored = read_safetensors(file).tensors
-    whole_numbers = {name for name, tensor in stored.items() if not jnp.issubdtype(tensor.dtype, jnp.floating)}
+    stored = dict(read_safetensors(file).tensors)
+    scales = {name: stored.pop(name + SCALE) for name in list(stored) if name + SCALE in stored}
+    _check_scales(stored, scales, file)
+    whole_numbers = {
+        name for name, tensor in stored.items() if not jnp.issubdtype(tensor.dtype, jnp.floating) and name not in scales
+    }
     shapes = {name: tensor.shape for name, tensor in stored.items()}
     check_fits(shapes, abstract, str(file), whole_numbers=whole_numbers)
     paths, structure = jax.tree_util.tree_flatten_with_path(abstract)
@@ -48,12 +80,27 @@ def load_safetensors(file: Path, abstract: Any, shardings: Any = None) -> Any:
     def read(name: str, leaf: Any, sharding: Any) -> jax.Array:
         def part(index: tuple[slice, ...] | None) -> np.ndarray:
             array = stored[name][index] if index else np.asarray(stored[name])  # a number without axes has ()
+            if name in scales and index:
+                scale = np.asarray(scales[name])
+                array = array * scale[tuple(slice(None) if n == 1 else at for n, at in zip(scale.shape, index))]
             return array.astype(leaf.dtype, copy=False)
 
         return jax.make_array_from_callback(tuple(leaf.shape), sharding, part)
 
     leaves = [read(path_of(path), leaf, sharding) for (path, leaf), sharding in zip(paths, placed, strict=True)]
     return jax.tree.unflatten(structure, leaves)
+
+
+def _check_scales(stored: Mapping[str, Any], scales: Mapping[str, Any], file: Path) -> None:
+    """Raise CheckpointError unless every scale is float32 and has the axes of its weight, one of them of size 1."""
+    for name, scale in scales.items():
+        shape = stored[name].shape
+        fits = len(shape) == len(scale.shape) > 0 and all(n in (1, size) for n, size in zip(scale.shape, shape))
+        if not fits or scale.dtype != np.float32 or stored[name].dtype != np.int8:
+            raise CheckpointError(
+                f"{file}: {name + SCALE} is {scale.dtype}{list(scale.shape)} beside {stored[name].dtype}{list(shape)}; "
+                "an int8 weight has a float32 scale a column or a row: save the model again"
+            )
 
 
 def check_fits(

@@ -13,6 +13,8 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from vqdiffusion_jax.embedded import NAMES
+
 LANGUAGES = {
     "python": "python",
     "sh": "shell",
@@ -37,10 +39,11 @@ class Block:
 
 
 def documents(root: Path) -> list[Path]:
-    """Return the documents at the top, those below docs and the card of the embedded model, relative to ``root``."""
+    """Return the documents at the top, those below docs and the cards of the embedded models, relative to ``root``."""
     below = sorted(path.relative_to(root) for path in (root / "docs").rglob("*.md"))
     top = [Path(name) for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-    return [*top, *below, Path("vqdiffusion_jax/assets/emoji/README.md")]
+    cards = [Path("vqdiffusion_jax/assets") / name / "README.md" for name in NAMES]
+    return [*top, *below, *cards]
 
 
 def read_notebook(path: Path) -> dict:

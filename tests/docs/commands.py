@@ -34,12 +34,12 @@ from pathlib import Path
 from absl import flags, logging
 from packaging.requirements import Requirement
 
-from tests.docs.trials import EMBEDDED, changes_for_trial, trial
+from tests.docs.trials import changes_for_trial, trial
 from tests.in_process import left_as_it_was
 from vqdiffusion_jax.cli import main as cli
 from vqdiffusion_jax.cli.help import check_taken
-from vqdiffusion_jax.data.scenes.concepts import EMBEDDED as TAUGHT
-from vqdiffusion_jax.data.scenes.concepts import choose_concepts
+from vqdiffusion_jax.embedded import NAMES
+from vqdiffusion_jax.text.known_words import read_words
 
 REPO = Path(__file__).resolve().parents[2]
 RUN_MODULES = ("vqdiffusion_jax.data.scenes",)
@@ -85,8 +85,9 @@ def _main(arguments: list[str]) -> None:
             trial(sys.argv),
         ):  # flags anew: those of changed fields are defined when they are parsed
             _succeeds(lambda: cli.dispatch(cli.parse(sys.argv)))
-            if f"--checkpoint={EMBEDDED}" in more:
-                _succeeds(lambda: _known(flags.FLAGS.prompt or []))
+            for name in NAMES:
+                if f"--checkpoint={name}" in more:
+                    _succeeds(lambda: _known(name, flags.FLAGS.prompt or []))  # noqa: B023  called at once
     finally:
         sys.argv = before
         logging.set_verbosity(level)
@@ -116,12 +117,13 @@ def _settles(modules: dict, mode: str) -> None:
         raise ValueError(f"--{missing[0]} is needed")
 
 
-def _known(prompts: list[str]) -> None:
-    """Raise ValueError for a prompt to the embedded model that names nothing which it was taught."""
-    concepts = choose_concepts(TAUGHT)
+def _known(model: str, prompts: list[str]) -> None:
+    """Raise ValueError for a prompt to an embedded model with a word that it was not taught."""
+    words = read_words(REPO / "vqdiffusion_jax" / "assets" / model)
+    assert words is not None
     for prompt in prompts:
-        if not any(concept in prompt.lower() for concept in concepts):
-            raise ValueError(f"{prompt!r} names nothing that the embedded model knows; it knows {', '.join(concepts)}")
+        if unknown := words.unknown(prompt):
+            raise ValueError(f"{prompt!r}: {model} was not taught {', '.join(unknown)}")
 
 
 class _Parsed(BaseException):

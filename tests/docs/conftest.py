@@ -25,7 +25,8 @@ def place(files, tmp_path, monkeypatch):
             (tmp_path / path.name).symlink_to(path)
     shutil.copytree(files / "runs", tmp_path / "runs", symlinks=True)  # where commands write
     (tmp_path / "configs").symlink_to(REPO / "configs")
-    monkeypatch.setitem(embedded._FOLDERS, embedded.DEFAULT, tmp_path / stand_ins.EMBEDDED)
+    for name in embedded.NAMES:
+        monkeypatch.setitem(embedded._FOLDERS, name, tmp_path / stand_ins.EMBEDDED)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])  # modules that documents write are found, ours first
     return tmp_path

@@ -19,8 +19,8 @@ WRONG = {
     ),
     "a file that is nowhere": ("    python main.py --checkpoint=ithq_lernable.pth --prompt=x", "does not exist"),
     "what the embedded model does not know": (
-        '    python main.py --prompt="a small penguin"',
-        "'a small penguin' names nothing",
+        '    python main.py --prompt="a small xylophone"',
+        "emoji was not taught xylophone",
     ),
     "a codec that is nowhere": (
         "    python main.py --mode=tokenize --config=configs/emoji_tiny.py --codec=runs/vqgan_emjoi/model --out=x",

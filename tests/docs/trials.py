@@ -21,6 +21,8 @@ from absl import flags
 from tests.docs.stand_ins import EMBEDDED as EMBEDDED_FOLDER
 from tests.docs.stand_ins import small_codecs, small_presets
 from vqdiffusion_jax import presets
+from vqdiffusion_jax.embedded import DEFAULT as EMBEDDED
+from vqdiffusion_jax.embedded import NAMES
 from vqdiffusion_jax.lora_files import FILE, write_lora
 from vqdiffusion_jax.models.denoiser import Denoiser
 from vqdiffusion_jax.models.lora import init
@@ -28,7 +30,6 @@ from vqdiffusion_jax.models.shapes import shapes_of
 from vqdiffusion_jax.random_keys import key_of
 from vqdiffusion_jax.training.loop import Outcome
 
-EMBEDDED = "emoji"
 BEGUN = ("configs/vqgan_emoji.py", "my_model.py")
 _STEPS = (
     "--config.steps=1",
@@ -85,9 +86,10 @@ def _changes_for_sample(given) -> list[str] | None:
         return None
     if given.again or given.dry_run:
         return []
-    embedded = given.checkpoint in (None, EMBEDDED)
+    checkpoint = given.checkpoint or EMBEDDED
+    embedded = checkpoint in NAMES
     short = embedded and given.image is None and given.mesh is None
-    return [f"--checkpoint={EMBEDDED}"] * embedded + ["--dry_run"] * (not short)
+    return [f"--checkpoint={checkpoint}"] * embedded + ["--dry_run"] * (not short)
 
 
 @contextmanager

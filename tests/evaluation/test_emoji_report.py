@@ -56,7 +56,7 @@ def test_the_page_says_what_was_measured_and_what_was_not():
             "names": part([exact(90, 0, 0, 1.0), exact(80, 5, 15, 0.0414)]),
         }
     )
-    text = files["emoji.md"]
+    text = files["emoji16.md"]
     assert (
         "26.50" in text
         and "26 dB (reached) and 80 % of the codes (not reached)" in text
@@ -67,7 +67,7 @@ def test_the_page_says_what_was_measured_and_what_was_not():
     assert "3.250 bits a token (standard error 0.050, 4 real pictures)" in text
     assert "| row | 90 % (10 % to 90 %; 90 of 100) | 1.50 (1.00 to 2.00) |  |" in text
     assert "| row | 80 % (10 % to 90 %; 80 of 100) | 1.50 (1.00 to 2.00) | 5 to 15, p = 0.041 |" in text
-    assert files.keys() == {"emoji.md"}
+    assert files.keys() == {"emoji16.md"}
 
 
 def test_a_page_holds_parts_of_one_model_and_one_judge():

@@ -69,9 +69,9 @@ def test_what_is_said_of_a_strangers_words_is_one_printable_line():
     assert said.isprintable() and "evil" in said and "cat" in said
 
 
-def test_the_embedded_model_carries_the_words_of_its_training():
-    assert read_words(folder_of("emoji")) == words_of_scenes(choose_concepts(EMBEDDED))
-    words = read_words(folder_of("emoji"))
+def test_the_embedded_model_of_scenes_carries_the_words_of_its_training():
+    words = read_words(folder_of("emoji16"))
+    assert words == words_of_scenes(choose_concepts(EMBEDDED))
     for word, name in {"car": "automobile", "puppy": "dog face", "kittens": "cat face", "burger": "hamburger"}.items():
         assert words.nearest(word) == name
 

@@ -1,0 +1,109 @@
+"""The embedded model of 369 things, its own settings: what it draws is seen in the pixels."""
+
+import numpy as np
+import pytest
+
+from tests.compiling import optimised
+from vqdiffusion_jax import VQDiffusionPipeline
+from vqdiffusion_jax.data.compositions.layouts import FULL, GROUPS, Cell
+from vqdiffusion_jax.data.scenes.words import COLOURS
+
+DRAWN = 40  # a colour's distance from the background from which a pixel is part of a drawing
+BACKGROUNDS = ("red", "yellow", "green", "blue", "black", "white", "pink", "purple")
+THINGS = ("apple", "cat", "star", "banana", "rocket", "car", "tulip", "fish")
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    with optimised():  # it draws for long: what optimising costs is saved many times over
+        yield VQDiffusionPipeline.from_pretrained("emoji")
+
+
+def draw(pipeline, prompts, **options):
+    return pipeline(prompts, **({"seed": 0, "batch_size": 8, "output_type": "uint8"} | options)).images
+
+
+def background(picture: np.ndarray) -> np.ndarray:
+    """Return the commonest colour along the edge, which drawings leave free."""
+    edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    return np.median(edge, axis=0)
+
+
+def drawn(picture: np.ndarray) -> np.ndarray:
+    """Return which pixels are not of the background, (height, width) bool."""
+    return np.abs(picture.astype(int) - background(picture)).max(axis=-1) > DRAWN
+
+
+def is_in(cells: tuple[Cell, ...], picture: np.ndarray) -> bool:
+    """Return whether every one of the cells holds a drawing, and nothing lies outside."""
+    left = drawn(picture)
+    for x, y, side in cells:
+        place = left[y : y + side, x : x + side]
+        if place.mean() < 0.1:
+            return False
+        place[:] = False
+    return left.mean() < 0.01
+
+
+def count(picture: np.ndarray) -> int:
+    """Return how many drawings there are, of those sizes and places that training shows; 0 for something else."""
+    found = [number for number, layouts in GROUPS.items() if any(is_in(cells, picture) for cells in layouts)]
+    return max(found) if found else int(is_in(FULL, picture))
+
+
+def test_it_is_quick_and_repeats_itself(pipeline):
+    assert pipeline.num_calls() == 20
+    first, again = (draw(pipeline, ["two cats"] * 4, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_backgrounds_are_those_asked_for(pipeline):
+    prompts = [f"a {thing} on a {colour} background" for thing, colour in zip(THINGS, BACKGROUNDS, strict=True)]
+    for picture, colour in zip(draw(pipeline, prompts), BACKGROUNDS, strict=True):
+        distances = {name: np.abs(background(picture) - np.array(rgb)).mean() for name, rgb in COLOURS.items()}
+        assert min(distances, key=distances.get) == colour, distances
+        assert distances[colour] < 16
+
+
+def test_things_are_counted(pipeline):
+    wanted = [number for _ in THINGS for number in (2, 3, 4, 5)]
+    words = {2: "two", 3: "three", 4: "four", 5: "five"}
+    plural = {"tulip": "tulips", "fish": "fish"}
+    prompts = [f"{words[number]} {plural.get(thing, thing + 's')}" for thing in THINGS for number in words]
+    right = [count(picture) == number for picture, number in zip(draw(pipeline, prompts), wanted, strict=True)]
+    assert np.mean(right) >= 0.8, [prompt for prompt, fine in zip(prompts, right, strict=True) if not fine]
+
+
+def test_a_thing_alone_is_large(pipeline):
+    right = [count(picture) == 1 for picture in draw(pipeline, [f"a {thing}" for thing in THINGS])]
+    assert np.mean(right) >= 0.8, right
+
+
+def test_colours_are_those_asked_for(pipeline):
+    channel = {"red": 0, "green": 1, "blue": 2}
+    asked = [(colour, thing) for thing in ("heart", "balloon", "t-shirt", "car") for colour in channel]
+    pictures = draw(pipeline, [f"a {colour} {thing}" for colour, thing in asked])
+    means = [picture[drawn(picture)].mean(axis=0) for picture in pictures]
+    right = [mean.argmax() == channel[colour] for mean, (colour, _) in zip(means, asked, strict=True)]
+    assert np.mean(right) >= 0.8, [pair for pair, fine in zip(asked, right, strict=True) if not fine]
+
+
+def test_two_things_lie_as_asked(pipeline):
+    """A red thing and a blue one: which half is redder."""
+    prompts = [
+        *("a red heart to the left of a blue t-shirt", "a blue balloon to the left of a red car"),
+        *("a red apple above a blue car", "a blue fish above a red heart"),
+    ]
+    halves = [(np.s_[:, :32], np.s_[:, 32:])] * 2 + [(np.s_[:32], np.s_[32:])] * 2
+    right = []
+    for picture, (first, second), prompt in zip(draw(pipeline, prompts), halves, prompts, strict=True):
+        redness = [(picture[half][drawn(picture)[half]].astype(int) @ [1, 0, -1]).mean() for half in (first, second)]
+        right.append((redness[0] > redness[1]) == prompt.startswith("a red"))
+    assert np.mean(right) >= 0.75, right
+
+
+def test_the_empty_prompt_and_unknown_words_draw_too(pipeline):
+    prompts = ["", "qwxyz vrrpt", "ein roter apfel", "赤いりんご", "!!!", "very " * 100]
+    with pytest.warns(UserWarning, match="was not taught"):
+        pictures = draw(pipeline, prompts)
+    assert all(picture.std() > 10 for picture in pictures)
