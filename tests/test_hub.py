@@ -287,7 +287,9 @@ def test_what_is_nowhere_is_told_with_the_nearest_name(hub):
     Path("models").mkdir()
     Path("models/ithq.pth").touch()
     for text, near in (("emojy", "emoji"), ("models/itqh.pth", "models/ithq.pth")):
-        with pytest.raises(FileNotFoundError, match=f"the name emoji or emoji16, or owner/name or hf://.*did you mean {near}?"):
+        with pytest.raises(
+            FileNotFoundError, match=f"the name emoji or emoji16, or owner/name or hf://.*did you mean {near}?"
+        ):
             locate(text)
 
 
