@@ -171,8 +171,8 @@ def test_outpainting_keeps_the_whole_picture_and_draws_the_margin(visit, side, m
 def test_the_page_starts_on_the_embedded_model(visit_at):
     with served() as address:
         page = visit_at(address)
-        page.get_by_text("emoji: 64 x 64 pixels from 8 x 8 tokens of 1024 codes, 100 timesteps").wait_for()
-        draw(page, Prompt="a red apple in the middle on a blue background", Steps=8)
+        page.get_by_text("emoji: 64 x 64 pixels from 8 x 8 tokens of 4096 codes, 100 timesteps").wait_for()
+        draw(page, Prompt="a red apple on a blue background", Steps=8)
         red, green, blue = pixels(page)[24:40, 24:40].reshape(-1, 3).mean(0)
         assert red > green + 40 and red > blue + 40
         red, green, blue = np.median(np.concatenate([pixels(page)[:4], pixels(page)[-4:]]).reshape(-1, 3), axis=0)
