@@ -88,7 +88,7 @@ def main() -> None:
     settings = SamplingSettings.of(**subject, **fields, output_type="uint8")
     call = settle(opened.config, pipeline.schedule, opened.tokenizer, settings)
     request, options = pipeline.first_request(call), program_options(call)
-    pictures = f"{settings.batch_size} picture{'s' * (settings.batch_size > 1)} at a time"
+    pictures = f"{settings.batch_size} picture{'' if settings.batch_size == 1 else 's'} at a time"
     print(f"{checkpoint_or_embedded()} for {target.name}, {pictures}, {compute.dtype}")
     print(_line(_TITLES), flush=True)
     with precision_given():
