@@ -100,8 +100,10 @@ def _given(out: Path, cache: str) -> list[str]:
 def snapshot(out: Path, packages: Path | None) -> None:
     words = read_words(out / "tokens" / "train")
     assert words is not None  # as the cache was written
-    tables = vqgan_emoji300.get_config(), emoji300.get_config()
-    steps = write_snapshot(out / SNAPSHOT, out / "codebook", out / "decoder", out / "denoiser", tables, words)
+    second = (out / "pairs" / "checkpoints").exists()
+    tables = vqgan_emoji300.get_config(), (emoji300_pairs if second else emoji300).get_config()
+    learning = out / ("pairs" if second else "denoiser")
+    steps = write_snapshot(out / SNAPSHOT, out / "codebook", out / "decoder", learning, tables, words)
     made = out / SNAPSHOT / "codec" / "model" if steps[0] else out / "codebook"
     told = {name: round(value, 2) for name, value in box_psnr(load_codec(made), library_of(out)).items()}
     print(f"PSNR inside drawings, dB, after {steps[0]} steps: {json.dumps(told)}")

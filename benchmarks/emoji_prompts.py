@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,7 @@ def main() -> None:
     ]
     (options.out / "prompts.json").write_text(json.dumps({"table": told, "pictures": rows}, indent=1) + "\n")
     if options.sheets:
-        for kind in told:
-            grid(worst_first(kind, asked, found), columns=COLUMNS).save(options.out / f"{kind}.png")
+        write_sheets(options.out, told, asked, found)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -199,12 +198,17 @@ def write_page(
         if one is not None and one.shown < HALF:
             wrong.setdefault(prompt.kind, []).append(prompt.prompt)
     (folder / "emoji").mkdir(parents=True, exist_ok=True)
-    for kind in told:
-        name = kind.replace(" ", "_")
-        grid(worst_first(kind, asked, found), columns=COLUMNS).save(folder / "emoji" / f"{name}.png", optimize=True)
+    write_sheets(folder / "emoji", told, asked, found)
     figures = {"codec": codec, "kinds": told, "wrong": wrong}
     (folder / "emoji" / "prompts.json").write_text(json.dumps(figures, indent=1) + "\n")
     (folder / "emoji.md").write_text(page_of(model, told, wrong, codec), encoding="utf-8")
+
+
+def write_sheets(folder: Path, kinds: Iterable[str], asked: Sequence[Prompt], found: Found) -> None:
+    """Write the pictures of each kind of prompt to a file of its name, the worst first."""
+    for kind in kinds:
+        sheet = grid(worst_first(kind, asked, found), columns=COLUMNS)
+        sheet.save(folder / f"{kind.replace(' ', '_')}.png", optimize=True)
 
 
 def worst_first(kind: str, asked: Sequence[Prompt], found: Found) -> np.ndarray:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vqdiffusion_jax import VQDiffusionPipeline, preset
+from vqdiffusion_jax import VQDiffusionPipeline, preset, safetensors_weights
 from vqdiffusion_jax.config import ComputeConfig
 from vqdiffusion_jax.models.denoiser import Denoiser
 from vqdiffusion_jax.models.fp8 import Fp8Linear
@@ -39,8 +39,8 @@ def main() -> None:
 
 def to_int8(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return a kernel (..., in, out) in int8, and its scales (..., 1, out) float32."""
-    scale = jnp.maximum(jnp.abs(kernel).max(-2, keepdims=True) / 127, jnp.finfo("float32").tiny)
-    return jnp.round(kernel / scale).astype("int8"), scale
+    q, scale = safetensors_weights.to_int8(np.asarray(kernel), axis=-2)
+    return jnp.asarray(q), jnp.asarray(scale)
 
 
 def linear_layers(network: nnx.Module) -> list[nnx.Linear]:

@@ -118,10 +118,12 @@ def _settles(modules: dict, mode: str) -> None:
 
 
 def _known(model: str, prompts: list[str]) -> None:
-    """Raise ValueError for a prompt to an embedded model with a word that it was not taught."""
+    """Raise ValueError for a prompt to an embedded model that names nothing, or has a word, which it was not taught."""
     words = read_words(REPO / "vqdiffusion_jax" / "assets" / model)
     assert words is not None
     for prompt in prompts:
+        if not any(re.search(rf"\b{re.escape(name)}(e?s)?\b", prompt.lower()) for name in words.names):
+            raise ValueError(f"{prompt!r} names nothing that {model} knows")
         if unknown := words.unknown(prompt):
             raise ValueError(f"{prompt!r}: {model} was not taught {', '.join(unknown)}")
 

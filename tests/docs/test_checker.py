@@ -20,6 +20,10 @@ WRONG = {
     "a file that is nowhere": ("    python main.py --checkpoint=ithq_lernable.pth --prompt=x", "does not exist"),
     "what the embedded model does not know": (
         '    python main.py --prompt="a small xylophone"',
+        "'a small xylophone' names nothing",
+    ),
+    "a word that the embedded model does not know": (
+        '    python main.py --prompt="a penguin with a xylophone"',
         "emoji was not taught xylophone",
     ),
     "a codec that is nowhere": (

@@ -41,9 +41,23 @@ def test_only_a_cpu_is_asked_for_float32_sums(platform, sums):
     assert product.rstrip().endswith(f"tensor<8x16x{sums}>")
 
 
+def test_gradients_are_those_of_float32_within_its_digits():
+    x, kernel = draw(8, 32), draw(32, 16)
+
+    def gradients(x, kernel):
+        return jax.grad(
+            lambda x, kernel: jnp.square(dot_general(x, kernel, LINEAR).astype(jnp.float32)).sum(), argnums=(0, 1)
+        )(x, kernel)
+
+    expected = gradients(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    for found, want in zip(gradients(x, kernel), expected, strict=True):
+        assert found.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.asarray(found, np.float32), want, atol=0.02 * float(jnp.abs(want).max()))
+
+
 @pytest.mark.parametrize("wanted", [None, "float32"])
 @pytest.mark.parametrize("rows", [(), (7,), (8,), (3, 5), (2, 3, 4)])
-def test_gradients_are_those_of_float32_within_its_digits(rows, wanted):
+def test_gradients_of_a_layer_are_those_of_float32_within_its_digits(rows, wanted):
     x, layer = draw(*rows, 32), Linear(32, 16, dtype="bfloat16", preferred_element_type=wanted, rngs=nnx.Rngs(0))
     layer.bias = nnx.Param(draw(16, dtype="float32"))
 

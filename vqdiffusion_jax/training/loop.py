@@ -122,15 +122,11 @@ def _train(
         mine = jax.process_index() == 0
         lock = FolderLock(workdir, "run.lock", doing="training", flag="--workdir", error=CheckpointError, held=mine)
         opened.enter_context(lock)
+        opened.enter_context(gone_first(lock))
         checkpoints = TrainingCheckpoints(
             workdir / "checkpoints", keep_last=config.checkpoint.keep_last, keep_best=config.checkpoint.keep_best
         )
-
-        def close_checkpoints() -> None:
-            with gone_first(lock):
-                checkpoints.close()
-
-        opened.callback(close_checkpoints)
+        opened.callback(checkpoints.close)
         if place.former is not None:
             other = f"{place.former} still trains in {workdir}, or was killed there"
             log(f"{other}; this run takes over, and the other ends when it notices")
@@ -168,8 +164,7 @@ def _train(
             accumulated = accumulator.state()  # which checks every step: a state that went wrong is never saved
             position = {**position, _ACCUMULATED: accumulated, _TRAINED_WITH: trained_with}
             look_for_folder()  # as late as can be: a save makes the folder anew
-            with gone_first(lock):
-                checkpoints.save(done, state, position, score=score, again=again)
+            checkpoints.save(done, state, position, score=score, again=again)
             if not told:  # only now a checkpoint is of this configuration
                 write_config(workdir, trained_with["config"])
                 told = True
@@ -222,7 +217,7 @@ def _train(
 
 @contextmanager
 def gone_first(lock: FolderLock) -> Iterator[None]:
-    """Let a checkpoint that cannot be written, because its folder is gone, end the run with an error that says so."""
+    """Let any error of checkpoints inside, if their folder is gone, be the error that says so."""
     try:
         yield
     except CheckpointError:
