@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import TypeVar
 
 from .errors import ConfigError, NoAnswer, TooMuch, shown
@@ -92,7 +93,7 @@ class Progress:
 
 
 def within(call: Callable[[], T], progress: Progress) -> T:
-    """Return what ``call`` returns, made in a thread of its own, which is left alone if it is given up.
+    """Return what ``call`` returns, made in another thread, which is left alone if it is given up.
 
     Raises NoAnswer, and whatever ``call`` raises.
     """
@@ -108,13 +109,39 @@ def within(call: Callable[[], T], progress: Progress) -> T:
         finally:
             ended.set()
 
-    threading.Thread(target=run, name="waiting", daemon=True).start()
+    calls = _thread()
+    calls.put(run)
     try:
         while not ended.wait(progress.look):
             progress.check()
     except BaseException:
         progress.give_up()
+        calls.put(None)
         raise
+    _idle.append(calls)
     if errors:
         raise errors[0]
     return values[0]
+
+
+def _thread() -> SimpleQueue[Callable[[], None] | None]:
+    """Return the queue of a thread that has nothing to do; None ends it.
+
+    A new thread for each of many small objects costs more than the objects do.
+    """
+    try:
+        return _idle.pop()
+    except IndexError:
+        calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+    def work() -> None:
+        while (call := calls.get()) is not None:
+            call()
+
+    threading.Thread(target=work, name="waiting", daemon=True).start()
+    return calls
+
+
+_idle: list[SimpleQueue[Callable[[], None] | None]] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # threads stay in the parent

@@ -242,6 +242,12 @@ def test_too_many_broken_examples_stop_with_their_names(tmp_path, workers):
     assert all(f"00{i}.png: " in str(error.value) for i in (2, 5, 8)) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("data", [[1, 2], "root", None, 5, [("source", "folder")]])
+def test_what_is_no_table_of_options_is_told(data):
+    with pytest.raises(ConfigError, match="data is .*; it must be a table of fields"):
+        loader(data)
+
+
 def test_mistakes_are_found_before_the_first_batch(pictures, tmp_path):
     bare = {"source": "folder", "root": str(layouts.folder(tmp_path / "bare", 3, captions=False))}
     imagenet = {"source": "imagenet", "root": str(layouts.imagenet(tmp_path / "imagenet"))}

@@ -69,9 +69,9 @@ def make_loader(
     Raises:
       ConfigError, DataError, FileNotFoundError: the settings or the data set cannot be used.
     """
-    config = (
-        data_config if isinstance(data_config, DataConfig) else from_dict(DataConfig, dict(data_config), where="data")
-    )
+    if hasattr(data_config, "keys"):  # a table of any kind
+        data_config = dict(data_config)
+    config = data_config if isinstance(data_config, DataConfig) else from_dict(DataConfig, data_config, where="data")
     if split not in SPLITS:
         raise DataError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
     if not (batch_size >= 1 and workers >= 0 and 0 <= seed <= MAX_SEED and 0 <= process_index < process_count):

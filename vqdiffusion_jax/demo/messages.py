@@ -12,7 +12,19 @@ from ..errors import one_line, shortened
 from .limits import Limits
 
 _LONGEST = 120  # characters of what is told
-_KINDS = ("event", "javascript_response", "ack", "handshake")  # of NiceGUI's messages
+# The kinds of NiceGUI's messages, with the types of their fields.
+_FIELDS: dict[str, dict[str, Any]] = {
+    "event": {"id": int, "client_id": str, "listener_id": str},
+    "javascript_response": {"client_id": str, "request_id": str},
+    "ack": {"client_id": str, "next_message_id": int},
+    "handshake": {
+        "client_id": str,
+        "tab_id": str,
+        "document_id": str,
+        "old_tab_id": str | None,
+        "next_message_id": int | str | None,
+    },
+}
 
 
 def check_messages(limits: Limits, tell: Callable[[str, str], None]) -> None:
@@ -21,19 +33,25 @@ def check_messages(limits: Limits, tell: Callable[[str, str], None]) -> None:
     tell: takes the id of a page and one line about a message of it that cannot be used.
     """
     handlers = core.sio.handlers["/"]
-    for kind in _KINDS:
+    for kind in _FIELDS:
         handlers[kind] = _checked(handlers[kind], kind, limits, tell)
     handlers["log"] = _ignored  # a visitor writes no lines into the server's log
 
 
-def fault_of_event(message: Any, most: int) -> str | None:
-    """Return what is wrong with an event as the browser sends it, or None; ``most`` characters may come with it."""
+def fault_of(kind: str, message: Any, most: int) -> str | None:
+    """Return what is wrong with a message as the browser sends it, or None; ``most`` characters may come with an event.
+
+    NiceGUI keeps some fields and reads them again long after, when no fault could be told to anyone.
+    """
     if not isinstance(message, dict):
         return "it is no object"
-    for name, kind in (("id", int), ("client_id", str), ("listener_id", str)):
-        if not isinstance(message.get(name), kind) or isinstance(message.get(name), bool):
+    for name, types in _FIELDS[kind].items():
+        if not isinstance(message.get(name), types) or isinstance(message.get(name), bool):
             return f"its {name} is missing or of a wrong type"
-    arguments = message.get("args", [])
+    return _fault_of_arguments(message.get("args", []), most) if kind == "event" else None
+
+
+def _fault_of_arguments(arguments: Any, most: int) -> str | None:
     if not isinstance(arguments, list) or not all(isinstance(one, str | None) for one in arguments):
         return "its args are no list of texts"
     length = sum(len(one) for one in arguments if one)
@@ -45,10 +63,7 @@ def _checked(handler: Callable[..., Any], kind: str, limits: Limits, tell: Calla
         fault = None
         try:
             message = arguments[0] if len(arguments) == 1 else None
-            if kind == "event":
-                fault = fault_of_event(message, limits.event_characters)
-            elif not isinstance(message, dict):
-                fault = "it is no object"
+            fault = fault_of(kind, message, limits.event_characters)
             if fault is None:
                 result = handler(sid, message)
                 return await result if inspect.isawaitable(result) else result

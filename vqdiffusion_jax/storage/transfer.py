@@ -133,6 +133,9 @@ class Objects:
                 raise
 
         file.parent.mkdir(parents=True, exist_ok=True)
+        if size == 0:  # there is nothing to ask for; folders of other tools are thousands of such objects
+            file.touch()
+            return
         most = room_of(file.parent) if size is None else size
         self._moved(name, "cannot be read", get, size, most)
 
@@ -228,23 +231,33 @@ def _reason(error: Exception) -> str:
 
 def _telling(progress: Progress) -> Any:
     """Return the callback of fsspec that tells what has been moved, and ends what moves too much."""
+    told = _telling_class()()
+    told.progress = progress
+    return told
+
+
+@functools.cache
+def _telling_class() -> Any:
     import fsspec
 
     class Telling(fsspec.Callback):
+        progress: Progress
+
         def set_size(self, size: int | None) -> None:
-            if size is not None and progress.most is not None and size > progress.most:
-                raise TooMuch(f"{size} bytes are announced, and there are {progress.most}, or room for them")
+            most = self.progress.most
+            if size is not None and most is not None and size > most:
+                raise TooMuch(f"{size} bytes are announced, and there are {most}, or room for them")
             super().set_size(size)
 
         def relative_update(self, inc: int = 1) -> None:
-            progress.came(inc)
+            self.progress.came(inc)
             super().relative_update(inc)
 
         def absolute_update(self, value: int) -> None:
-            progress.reached(value)
+            self.progress.reached(value)
             super().absolute_update(value)
 
-    return Telling()
+    return Telling
 
 
 def _is_usable(name: str) -> bool:
