@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -90,20 +91,32 @@ def train(
     pictures = process.draw(captions, rng)
     captions = np.where((rng.random(POOL) < used)[:, None], captions, rng.permutation(captions))
     # Another picture's caption may be true by chance; that is what a share ``used`` means in ``kinds_given`` too.
+    fresh = _clearer_places(Denoiser(config_of(process, num_timesteps, null == "learned"), rngs=make_rngs(seed)))
+    average, losses = _program(process, num_timesteps, null, steps)(
+        fresh, jax.random.key(seed), jnp.asarray(pictures), condition_of(process, captions)
+    )
+    return average, float(losses[-steps // 10 :].mean())
+
+
+@cache
+def _program(process: Process, num_timesteps: int, null: str, steps: int) -> Any:
+    """Return the whole training, compiled once for all seeds and shares of used captions.
+
+    It takes a fresh network, a key, pictures (n, cells) and conditions (n, 2, words), and returns the averaged network
+    and the loss of every step.
+    """
     schedule = make_schedule(ScheduleConfig(num_codes=process.num_codes, num_timesteps=num_timesteps, name="linear"))
     options = {"label_smoothing": 0.0}
     objective = make_objective(ObjectiveConfig(name="masked_cross_entropy", options=options), schedule)
     optimizer = make_optimizer(
         OptimizerConfig(name="muon", b2=0.99, clip_norm=1.0, weight_decay=0.01, decayed="matrices")
     )
-    network = _clearer_places(Denoiser(config_of(process, num_timesteps, null == "learned"), rngs=make_rngs(seed)))
-    conditions, pictures = condition_of(process, captions), jnp.asarray(pictures)
     marginals = schedule.marginals()
     empty = condition_of(process, np.full((1, 2), UNTOLD))
 
-    def step(state, number):
+    def step(key, pictures, conditions, state, number):
         network, average, moments = state
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 4)
+        keys = jax.random.split(jax.random.fold_in(key, number), 4)
         rows = jax.random.randint(keys[0], (BATCH,), 0, POOL)
         t = jax.random.randint(keys[1], (BATCH,), 0, num_timesteps)
         x0, condition = pictures[rows], conditions[rows]
@@ -127,9 +140,13 @@ def train(
         average = jax.tree.map(lambda old, new: EMA * old + (1 - EMA) * new, average, network)
         return (network, average, moments), loss
 
-    run = jax.jit(lambda state: jax.lax.scan(step, state, jnp.arange(steps)), donate_argnums=0)
-    (_, average, _), losses = run((network, jax.tree.map(jnp.copy, network), optimizer.init(network)))
-    return average, float(losses[-steps // 10 :].mean())
+    @jax.jit
+    def run(network, key, pictures, conditions):
+        state = network, jax.tree.map(jnp.copy, network), optimizer.init(network)
+        (_, average, _), losses = jax.lax.scan(partial(step, key, pictures, conditions), state, jnp.arange(steps))
+        return average, losses
+
+    return run
 
 
 def _clearer_places(network: Denoiser) -> Denoiser:
