@@ -11,7 +11,7 @@ from configs.vqgan_emoji300 import GRAMMAR
 
 STEPS = 1000
 EXAMPLES = 131_072
-SHARES = dict(large=0.2, small=0.05, pair=0.45, count=0.2, mixed=0.1, white_rate=0.55)
+SHARES = dict(large=0.15, small=0.05, pair=0.6, count=0.12, mixed=0.08, vertical_rate=0.7, white_rate=0.55)
 
 
 def get_config():

@@ -81,6 +81,13 @@ def test_drawings_lie_on_the_grid_of_eight_pixels_and_apart():
     assert all(len(cells) == count for count, ways in GROUPS.items() for cells in ways)
 
 
+@pytest.mark.parametrize("rate, axes", [(0.0, {"horizontal"}), (0.5, {"horizontal", "vertical"}), (1.0, {"vertical"})])
+def test_pairs_lie_above_one_another_as_often_as_is_asked(root, rate, axes):
+    grammar = dict(large=0.0, small=0.0, pair=1.0, count=0.0, mixed=0.0, vertical_rate=rate)
+    pairs = opened(root, grammar=grammar)
+    assert {pairs.composition(i).arrangement for i in range(40)} == axes
+
+
 def test_pictures_show_so_many_drawings_in_their_colours(source):
     for i in range(300):
         composition = source.composition(i)

@@ -30,6 +30,7 @@ class Grammar:
     pair: float = 0.20  # two different small drawings, beside or above one another
     count: float = 0.17  # two to five of one thing
     mixed: float = 0.05  # three small drawings of two or three things
+    vertical_rate: float = 0.5  # of pairs, one above the other
     white_rate: float = 0.5  # on white; all backgrounds are otherwise equally frequent
     colour_rate: float = 0.2  # of drawings that can be given another colour, have one
     same_style_rate: float = 0.6  # of pictures of several things, drawn in one style
@@ -39,7 +40,7 @@ class Grammar:
     kinds_held_out: tuple[str, ...] = KINDS_HELD_OUT
 
     def __post_init__(self):
-        for name in (*_KINDS, "white_rate", "colour_rate", "same_style_rate", "mirror_rate"):
+        for name in (*_KINDS, "vertical_rate", "white_rate", "colour_rate", "same_style_rate", "mirror_rate"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"Grammar.{name} is {getattr(self, name)!r}; it must lie in [0, 1]")
         total = sum(getattr(self, kind) for kind in _KINDS)
@@ -80,7 +81,7 @@ def _any_composition(grammar: Grammar, library: Library, rng: np.random.Generato
         things = _things(grammar, library, rng, (1,))
         return Composition(things=things, cells=PLACES[place], background=background, place=place)
     if kind == "pair":
-        axis = _one_of(tuple(PAIRS), rng)
+        axis = "horizontal" if rng.random() < 1.0 - grammar.vertical_rate else "vertical"
         things = _things(grammar, library, rng, (1, 1))
         return Composition(things=things, cells=PAIRS[axis], background=background, arrangement=axis)
     if kind == "count":
