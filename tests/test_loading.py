@@ -7,6 +7,7 @@ import weakref
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from tests.interop.files import codec_config, codec_module, model_config, perturbed, same_leaves, save, schedule_buffers
 from tests.networks import random_network
@@ -217,6 +218,14 @@ def test_an_opened_model_has_the_tokenizer_of_its_folder(tmp_path, model, checkp
     assert loading.open_model(path, weights="model", mapping=mapping).config.denoiser == model.config.denoiser
 
 
+@pytest.mark.parametrize("safetensors", [False, True])
+def test_a_codec_is_loaded_from_a_whole_model(tmp_path, model, safetensors):
+    VQDiffusionPipeline(model).save_pretrained(tmp_path / "native", safetensors=safetensors)
+    codec = loading.load_codec(tmp_path / "native", compute=FLOAT32)
+    assert codec.config == model.codec.config
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(codec), nnx.state(model.codec))
+
+
 def test_what_is_nothing_of_all_this_is_named_in_one_line(tmp_path, model, codec, checkpoint):
     path, mapping = checkpoint
     VQDiffusionPipeline(model).save_pretrained(tmp_path / "native")
@@ -252,7 +261,7 @@ def test_what_is_nothing_of_all_this_is_named_in_one_line(tmp_path, model, codec
             {},
             "holds a codec, not a model; vqdiffusion_jax.loading.load_codec reads it",
         ),
-        (loading.load_codec, tmp_path / "native", {}, "holds a model, not a codec"),
+        (loading.load_clip, tmp_path / "native", {}, "holds a model, not a clip"),
         (loading.load_codec, tmp_path / "codec", {"mapping": mapping}, "already converted"),
     ):
         with pytest.raises(ValueError, match=message) as caught:

@@ -223,11 +223,11 @@ def load_codec(
     compute: ComputeConfig | None = None,
     **hub: Any,
 ) -> VQGAN:
-    """Load an image codec alone, from a folder of a codec or a foreign codec file.
+    """Load an image codec alone, from a folder of a codec or of a model, or a foreign codec file.
 
     Args:
-        path: the model folder, taming's f8 or f16, ITHQ's, a whole checkpoint of the reference, a diffusers folder or
-            its ``vqvae`` folder, or any of these on the hub.
+        path: the folder of a codec or of a whole model, taming's f8 or f16, ITHQ's, a whole checkpoint of the
+            reference, a diffusers folder or its ``vqvae`` folder, or any of these on the hub.
         config, mapping, image_size: for a file, see ``interop.load_codec``.
         compute: as for ``load_model``.
         hub: options of the hub, see ``hub.locate``.
@@ -250,7 +250,7 @@ def load_codec(
         options = {"config": config, "mapping": mapping, "image_size": image_size}
         if given := [name for name, value in options.items() if value is not None]:
             raise ConfigError(f"{', '.join(given)} given, but {path} is already converted; these go with codec files")
-        return _checked(read_codec_folder(path, compute).codec, path)
+        return _checked(read_codec_folder(path, compute), path)
     from .interop.codecs import load_codec as load_file
 
     given = {"config": config, "mapping": mapping, "image_size": image_size}

@@ -39,6 +39,7 @@ from .model_card import READERS, Origin, card
 from .models.components import CLIPComponents, CodecComponent
 from .models.shapes import shapes_of
 from .models.vqdiffusion import VQDiffusionModel
+from .models.vqgan import VQGAN
 from .multihost import barrier
 from .safetensors_weights import FILE, load_safetensors, save_safetensors
 from .sharding import shardings
@@ -59,7 +60,7 @@ def read_config(folder: Path) -> ModelConfig:
     Raises CheckpointError or ConfigError, which name the file, also for a noise schedule that is not trusted.
     """
     where = f"{folder / 'config.json'}: model"
-    config = from_dict(ModelConfig, _read_head(folder, "model"), where=where)
+    config = from_dict(ModelConfig, _config_in(folder, "model"), where=where)
     check_trusted(config.schedule.name, f"{where}.schedule.name")
     return config
 
@@ -76,15 +77,17 @@ def read_model(
     return _read_weights(folder, abstract, None if mesh is None else shardings(abstract, mesh))
 
 
-def read_codec_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CodecComponent:
-    """Read a folder of kind "codec".  Raises CheckpointError or ConfigError."""
-    config = from_dict(VQGANConfig, _read_head(folder, "codec"), where=f"{folder / 'config.json'}: codec")
-    return _read_weights(folder, shapes_of(CodecComponent, config, compute))
+def read_codec_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> VQGAN:
+    """Read the codec of a folder of kind "codec", or a whole model's.  Raises CheckpointError or ConfigError."""
+    if _read_head(folder)[0] == "model":
+        return read_model(folder, read_config(folder), compute).codec
+    config = from_dict(VQGANConfig, _config_in(folder, "codec"), where=f"{folder / 'config.json'}: codec")
+    return _read_weights(folder, shapes_of(CodecComponent, config, compute)).codec
 
 
 def read_clip_folder(folder: Path, compute: ComputeConfig = ComputeConfig()) -> CLIPComponents:
     """Read a folder of kind "clip".  Raises CheckpointError or ConfigError."""
-    towers, where = _read_head(folder, "clip"), f"{folder / 'config.json'}: clip"
+    towers, where = _config_in(folder, "clip"), f"{folder / 'config.json'}: clip"
     if not isinstance(towers, dict) or set(towers) != {"text", "image"}:
         raise CheckpointError(f"{where} must have the fields text and image; convert the folder again")
     types = {"text": CLIPTextConfig, "image": CLIPVisionConfig}
@@ -212,8 +215,16 @@ def _head_of(model: VQDiffusionModel | CodecComponent | CLIPComponents) -> dict[
     return {"format": FORMAT, "version": FORMAT_VERSION, "kind": kind, kind: config}
 
 
-def _read_head(folder: Path, kind: str) -> Any:
+def _config_in(folder: Path, kind: str) -> Any:
     """Return the configuration in a model folder of that kind.  Raises CheckpointError if it is no such folder."""
+    found, head = _read_head(folder)
+    if found != kind:
+        raise CheckpointError(f"{folder} holds a {found}, not a {kind}; {READERS[found]} reads it")
+    return head.get(kind)
+
+
+def _read_head(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Return the kind of a model folder and its config.json.  Raises CheckpointError if it is no model folder."""
     file = folder / "config.json"
     try:
         head = read_json(file, most=_MOST_BYTES)
@@ -230,9 +241,7 @@ def _read_head(folder: Path, kind: str) -> Any:
     found = head.get("kind", "model")
     if not isinstance(found, str) or found not in READERS:
         raise CheckpointError(f"{file}: kind is {shown(found)}; allowed: {', '.join(READERS)}")
-    if found != kind:
-        raise CheckpointError(f"{folder} holds a {found}, not a {kind}; {READERS[found]} reads it")
-    return head.get(kind)
+    return found, head
 
 
 def _rounded_to(model: Any) -> str:

@@ -18,7 +18,9 @@ from vqdiffusion_jax.training.own_pictures import Machine, choose, configuration
 from vqdiffusion_jax.training.vqgan.config import VQGANTrainConfig
 
 REPO = Path(__file__).resolve().parents[2]
-TWO_CORES, GPU, PODS = Machine(cores=2), Machine(platform="gpu", cores=16), Machine(platform="tpu", devices=8, cores=96)
+TWO_CORES = Machine(cores=2)
+GPU = Machine(platform="gpu", cores=16, bfloat16=True)
+PODS = Machine(platform="tpu", devices=8, cores=96, bfloat16=True)
 # pictures, machine: pixels, tokens a side, codes, (layers, width), batch, held out, steps of codec and denoiser
 TABLE = [
     (1, TWO_CORES, 64, 8, 128, (4, 128), 4, 0, 3000, 4500),

@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ from ..config import ComputeConfig, ModelConfig
 from ..config_table import to_dict
 from ..errors import shown
 from ..generation import Condition
+from ..processor import features
 from ..sampling.strategy import for_steps
 
 FORMAT = 1  # of the file
@@ -120,9 +120,5 @@ def _version(name: str) -> str:
 
 def _instructions() -> str:
     """Return a digest of the instructions that this machine's processor has, for which XLA compiles."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return hashlib.sha256(" ".join(sorted(flags.partition(":")[2].split())).encode()).hexdigest()[:12]
+    named = features()
+    return hashlib.sha256(" ".join(sorted(named)).encode()).hexdigest()[:12] if named else platform.processor()

@@ -128,7 +128,7 @@ def _codec_part(path: Path) -> tuple[Part, CodebookReduction | None]:
     label = f"{path.name}: "
     if not path.is_dir():
         return read_codec(path, label=label, ours=CODEC), None
-    codec = read_codec_folder(path).codec
+    codec = read_codec_folder(path)
     fields = dataclasses.asdict(codec.config)
     del fields["reduced_codebook_size"]  # the tables go with the model, which may come with a file of its own
     tables = CodebookReduction._fields

@@ -22,11 +22,15 @@ _HELD_OUT = (8, 1000)  # pictures for validation, at least and at most, but no m
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The machine that trains: ``platform`` as JAX names it, its devices, and processor cores."""
+    """The machine that trains: ``platform`` as JAX names it, its devices, and processor cores.
+
+    bfloat16: whether products of bfloat16 are the faster ones.
+    """
 
     platform: str = "cpu"
     devices: int = 1
     cores: int = 1
+    bfloat16: bool = False
 
     @property
     def is_cpu(self) -> bool:

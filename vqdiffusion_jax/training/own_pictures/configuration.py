@@ -21,6 +21,7 @@ from ...config import (
 from ...data.own_folder import OwnFolder, look_at
 from ...flops import denoiser_flops, text_encoder_flops
 from ...presets import preset
+from ...processor import multiplies_bfloat16
 from ..config_dict import train_config_dict, vqgan_config_dict
 from ..vqgan.config import DiscriminatorConfig
 from ..vqgan.flops import training_flops
@@ -58,7 +59,9 @@ def this_machine(arguments: Sequence[str]) -> Machine:
     import jax
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(platform=jax.default_backend(), devices=jax.device_count(), cores=cores)
+    platform = jax.default_backend()
+    bfloat16 = platform != "cpu" or multiplies_bfloat16()
+    return Machine(platform=platform, devices=jax.device_count(), cores=cores, bfloat16=bfloat16)
 
 
 def _looked_at(root: str, name: str) -> tuple[OwnFolder, Machine]:
@@ -146,7 +149,8 @@ def denoiser_fields(root: str, folder: OwnFolder, machine: Machine, chosen: Choi
         learning_rate=_cosine(1.0e-5, 1.5e-3, steps),
         # Over a twentieth of the run: a longer average of a short run still has the first, random weights in it.
         ema=dict(decay=min(max(1 - 100 / steps, 0.5), 0.99), interval=5),
-        compute=dict(dtype="float32" if machine.is_cpu else "bfloat16", remat=False),
+        # Layers in a loop cost a CPU copies of their activations.
+        compute=dict(dtype="bfloat16" if machine.bfloat16 else "float32", remat=False, scan_layers=not machine.is_cpu),
         watch=watch,
         **shared,
     )
