@@ -41,6 +41,7 @@ def test_nothing_is_said_of_words_that_were_taught(prompt):
         ("backgruond", "background"),
         ("fruits", "red apple"),
         ("no", ""),
+        ("tackground", ""),  # people seldom mistype the first letter
         ("world", ""),
         ("赤い", ""),
         ("x" * 10_000, ""),

@@ -69,8 +69,9 @@ class KnownWords:
             if form in self._meant_by:
                 return self._meant_by[form]
         cutoff = _NEAR_SHORT if len(word) <= _SHORT else _NEAR
-        near = difflib.get_close_matches(word[:_LONGEST], self._meant_by, n=1, cutoff=cutoff)
-        return self._meant_by[near[0]] if near else ""
+        near = difflib.get_close_matches(word[:_LONGEST], self._meant_by, n=3, cutoff=cutoff)
+        # People seldom mistype the first letter, other than with the second: "hello" is no shell.
+        return next((self._meant_by[one] for one in near if one[0] in word[:2]), "")
 
     def told(self, prompt: str) -> str:
         """Return one printable line about the unknown words of a prompt; "" if there are none."""
