@@ -159,6 +159,32 @@ def test_sigterm_or_ctrl_c_saves_and_ends(whole, tmp_path, number):
     assert_identical(outcome.state, whole[1])
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_does_not_cut_off_the_last_checkpoint(whole, tmp_path, monkeypatch, number):
+    caught, sent, saved = [], [], []
+    save, wait = TrainingCheckpoints.save, TrainingCheckpoints.wait
+
+    def saving(self, step, *arguments, **options):
+        save(self, step, *arguments, **options)
+        saved.append(step)
+
+    def waiting(self):
+        if saved[-1:] == [STEPS] and not sent:
+            sent.append(number)
+            signal.raise_signal(number)
+        wait(self)
+
+    monkeypatch.setattr(TrainingCheckpoints, "save", saving)
+    monkeypatch.setattr(TrainingCheckpoints, "wait", waiting)
+    before = signal.signal(number, lambda number, frame: caught.append(number))
+    try:
+        outcome, _ = run(tmp_path)
+    finally:
+        signal.signal(number, before)
+    assert sent and not caught and not outcome.stopped
+    assert_identical(outcome.state, whole[1])
+
+
 @pytest.mark.usefixtures("ctrl_c_raises")
 def test_a_second_ctrl_c_ends_at_once(tmp_path, capfd):
     said = []

@@ -130,7 +130,6 @@ def _train(
         if place.former is not None:
             other = f"{place.former} still trains in {workdir}, or was killed there"
             log(f"{other}; this run takes over, and the other ends when it notices")
-        opened.callback(place.wait)
         iterator = iter(loader)
         if isinstance(iterator, Closeable):
             opened.callback(iterator.close)
@@ -146,6 +145,8 @@ def _train(
         throughput = Throughput(task.flops_per_sample, config.batch_size, config.steps, first)
         accumulator = MetricAccumulator(lambda: resume_hint(checkpoints), accumulated)
         asked_to_stop = opened.enter_context(termination())
+        opened.callback(checkpoints.wait)  # a signal must not cut off the last checkpoint either
+        opened.callback(place.wait)
         if profile is not None:
             opened.callback(profile.close)
 
