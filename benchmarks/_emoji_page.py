@@ -41,13 +41,14 @@ def page_of(
     """Return emoji.md.
 
     told: figures by kind of prompt, as ``emoji_prompts.table`` returns them.  wrong: prompts whose things are not
-    right, by kind.  codec: dB inside drawings' squares, as ``box_psnr`` returns them.
+    right, by kind.  codec: dB by name, as ``box_psnr`` and ``photograph_psnr`` return them.
     """
     lines = [
         "# The embedded model, measured",
         "",
         f"The model `{model}`, with its own settings. Made by `python -m benchmarks.emoji_prompts --data=DRAWINGS "
-        "--page=docs/results`, where DRAWINGS is the folder that `python -m benchmarks.emoji_cpu` makes first.",
+        "--photographs=PHOTOGRAPHS --page=docs/results`, where DRAWINGS is the folder that `python -m "
+        "benchmarks.emoji_cpu` makes first, and PHOTOGRAPHS one with an .npz of 64 x 64 pixels.",
         "",
         "Every right picture of a prompt is known, token by token, so a picture is compared with the nearest one and "
         "no judge is asked. *Right*: at least half of the tokens of what should be drawn are as they should be. "
@@ -68,9 +69,10 @@ def page_of(
         lines += ["", f"{left_out} prompts ask for what there is no drawing of, and are not counted."]
     lines += [
         "",
-        "The codec alone, inside the drawings' squares on white: "
+        "The codec alone, inside the drawings' squares on white, and of whole photographs of clothes, which it was "
+        "never shown: "
         + ", ".join(f"{name} {value:.1f} dB" for name, value in codec.items())
-        + "; 30 dB are wanted.",
+        + "; 30 dB are wanted of drawings, 22 of photographs.",
     ]
     for kind in told:
         lines += ["", f"## {_ABOUT.get(kind, kind)[:1].upper()}{_ABOUT.get(kind, kind)[1:]}", ""]

@@ -50,12 +50,8 @@ def write_snapshot(
     return codec_step, 0 if found is None else found[0]
 
 
-def box_psnr(codec: VQGAN, library: Library, *, batch: int = 32) -> dict[str, float]:
-    """Return PSNR (dB) inside drawings' squares, of all drawings on white, large and small: means and worst tenths.
-
-    PSNR is of reconstructions rounded to pixels, as they are saved.
-    """
-    encode_decode = jax.jit(lambda images: to_uint8(codec.decode(codec.encode(images)), rounding="round"))
+def box_psnr(codec: VQGAN, library: Library) -> dict[str, float]:
+    """Return PSNR (dB) inside drawings' squares, of all drawings on white, large and small: means and worst tenths."""
     found = {}
     for name, cells in (("large", FULL), ("small", PLACES["centre"])):
         x, y, side = cells[0]
@@ -65,14 +61,27 @@ def box_psnr(codec: VQGAN, library: Library, *, batch: int = 32) -> dict[str, fl
             for style, row in library.styles_of(concept).items()
             for thing in [Thing(drawing=row, concept=concept, style=style)]
         ]
-        shown = np.stack(pictures + pictures[-1:] * (-len(pictures) % batch))
-        made = np.concatenate(
-            [np.asarray(encode_decode(images_to_float(part))) for part in shown.reshape(-1, batch, *shown.shape[1:])]
-        )
-        error = np.square(made.astype(np.float32) - shown)[: len(pictures), y : y + side, x : x + side].mean((1, 2, 3))
-        each = 10 * np.log10(255**2 / np.maximum(error, 1e-3))
-        found |= {name: float(each.mean()), f"{name}, worst tenth": float(np.quantile(each, 0.1))}
+        errors = _errors(codec, np.stack(pictures))
+        found |= _psnr(name, errors[:, y : y + side, x : x + side])
     return found
+
+
+def photograph_psnr(codec: VQGAN, photographs: np.ndarray) -> dict[str, float]:
+    """Return PSNR (dB) of photographs (n, height, width, 3) uint8 of the codec's size: mean and worst tenth."""
+    return _psnr("photographs", _errors(codec, photographs))
+
+
+def _errors(codec: VQGAN, shown: np.ndarray, *, batch: int = 32) -> np.ndarray:
+    """Return squared errors (n, height, width, 3) of reconstructions rounded to pixels, as they are saved."""
+    encode_decode = jax.jit(lambda images: to_uint8(codec.decode(codec.encode(images)), rounding="round"))
+    filled = np.concatenate([shown, np.repeat(shown[-1:], -len(shown) % batch, axis=0)])
+    made = [np.asarray(encode_decode(images_to_float(part))) for part in np.split(filled, len(filled) // batch)]
+    return np.square(np.concatenate(made)[: len(shown)].astype(np.float32) - shown)
+
+
+def _psnr(name: str, errors: np.ndarray) -> dict[str, float]:
+    each = 10 * np.log10(255**2 / np.maximum(errors.mean((1, 2, 3)), 1e-3))
+    return {name: float(each.mean()), f"{name}, worst tenth": float(np.quantile(each, 0.1))}
 
 
 def newest(folder: Path, task: Any) -> tuple[int, Any] | None:

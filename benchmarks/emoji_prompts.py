@@ -27,12 +27,14 @@ from vqdiffusion_jax.data.compositions.grammar import Grammar, draw_composition
 from vqdiffusion_jax.data.compositions.library import Library
 from vqdiffusion_jax.data.compositions.prompts import Prompt, Wanted, read_prompts
 from vqdiffusion_jax.data.compositions.tokens import TokenLibrary
+from vqdiffusion_jax.data.config import DataConfig
+from vqdiffusion_jax.data.sources import open_source
 from vqdiffusion_jax.data.sources.compositions import Compositions
 from vqdiffusion_jax.evaluation.following import share
 
 from ._emoji_answers import Judged, answers, judge
 from ._emoji_page import page_of
-from ._emoji_snapshot import box_psnr
+from ._emoji_snapshot import box_psnr, photograph_psnr
 
 CHUNK = 32
 COMBINATIONS = ("seen", "held_out")
@@ -41,6 +43,7 @@ PAIRS = 200  # of each kind of combination
 _RELATIONS = {"horizontal": "left of", "vertical": "above"}
 HALF, WHOLE = 0.5, 0.02
 COLUMNS = 24  # of a sheet
+PHOTOGRAPHS = 500
 
 
 def main() -> None:
@@ -57,6 +60,8 @@ def main() -> None:
     print(as_text(told))
     if options.page:
         codec = box_psnr(pipeline.model.codec, library)
+        if options.photographs:
+            codec |= photograph_psnr(pipeline.model.codec, photographs(options.photographs))
         write_page(options.page, options.checkpoint, told, asked, found, codec)
         return
     options.out.mkdir(parents=True, exist_ok=True)
@@ -82,6 +87,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--kinds", nargs="+", default=KINDS, help="names, pairs seen, pairs held_out, prompts, or kinds of prompts"
     )
+    parser.add_argument(
+        "--photographs", type=Path, help="folder of one .npz of 64 x 64 photographs, to try the codec on for the page"
+    )
     parser.add_argument("--every", type=int, default=1, help="ask every so many (default 1: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count on")
     parser.add_argument("--sheets", action="store_true", help="write the pictures of each kind, the worst first")
@@ -94,6 +102,13 @@ def open_library(data: Path, config: str) -> Library:
     """Return the drawings that a training configuration's data options name."""
     configuration: Any = read_configuration(config)
     return Compositions(data, "train", **configuration.data.options.to_dict()).library
+
+
+def photographs(folder: Path) -> np.ndarray:
+    """Return some photographs (n, 64, 64, 3) uint8 of a folder of one .npz, every so many of them."""
+    source = open_source(DataConfig(source="npz", root=str(folder), options={"captions": ""}), "train")
+    chosen = np.linspace(0, len(source) - 1, min(PHOTOGRAPHS, len(source))).astype(int).tolist()
+    return np.stack([source[i]["image"] for i in chosen])
 
 
 def names(library: Library) -> list[Prompt]:
