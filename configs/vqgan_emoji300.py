@@ -51,7 +51,7 @@ def data(**options):
 
 def get_config():
     # Much to draw: a square of background teaches nothing.
-    shares = dict(large=0.65, small=0.0, pair=0.05, count=0.3, mixed=0.0, white_rate=0.4)
+    shares = dict(large=0.55, small=0.0, pair=0.15, count=0.3, mixed=0.0, white_rate=0.5)
     return vqgan_config_dict(
         codec=CODEC,
         data=data(grammar=GRAMMAR | shares),
