@@ -48,8 +48,8 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "codec",
     None,
-    "A codec file, or the folder of a codec or of a whole model, here or on the hub.  For a .pth file: in place of its own.  train, tokenize, "
-    "reduce_codebook: the codec of the tokens.",
+    "A codec file, or the folder of a codec or of a whole model, here or on the hub.  For a .pth file: in place of its "
+    "own.  train, tokenize, reduce_codebook: the codec of the tokens.",
     module_name=_WHERE,
 )
 flags.DEFINE_string(
