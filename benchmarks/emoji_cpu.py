@@ -3,7 +3,8 @@
     python -m benchmarks.emoji_cpu --out=runs/emoji300
 
 Drawings, codebook and tokens take minutes and are made once; decoder and denoiser take hours
-(configs/vqgan_emoji300.py, configs/emoji300.py, then emoji300_pairs.py).  The model folder is OUT/pairs/model.
+(configs/vqgan_emoji300.py; configs/emoji300.py, then emoji300_pairs.py and emoji300_last.py).  The model folder is
+OUT/last/model.
 ``--parts denoiser`` and so on do a part alone: decoder and denoiser may learn at once.  Ctrl-C and SIGTERM save.
 ``--parts snapshot`` writes OUT/snapshot/model from what was saved last, while they learn.
 """
@@ -15,7 +16,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from configs import emoji300, emoji300_pairs, vqgan_emoji300
+from configs import emoji300, emoji300_last, emoji300_pairs, vqgan_emoji300
 from vqdiffusion_jax.data.compositions.library import Library
 from vqdiffusion_jax.data.sources.compositions import Compositions
 from vqdiffusion_jax.loading import load_codec
@@ -26,7 +27,8 @@ from ._emoji_commands import run, train
 from ._emoji_snapshot import box_psnr, write_snapshot
 from ._emoji_tokens import write_cache
 
-PARTS = ("drawings", "codebook", "tokens", "decoder", "denoiser", "pairs")
+PARTS = ("drawings", "codebook", "tokens", "decoder", "denoiser", "pairs", "last")
+_STAGES: dict[str, Any] = {"denoiser": emoji300, "pairs": emoji300_pairs, "last": emoji300_last}
 SNAPSHOT = "snapshot"
 VALIDATION = 512  # examples
 
@@ -91,6 +93,12 @@ def pairs(out: Path, packages: Path | None) -> None:
     train("train", "configs/emoji300_pairs.py", out / "pairs", first, *_given(out, "pair_tokens"))
 
 
+def last(out: Path, packages: Path | None) -> None:
+    write_tokens(out, "last_tokens", emoji300_last.get_config())
+    first = f"--init_from={out / 'pairs' / 'model'}"
+    train("train", "configs/emoji300_last.py", out / "last", first, *_given(out, "last_tokens"))
+
+
 def _given(out: Path, cache: str) -> list[str]:
     better = out / "decoder" / "model"
     codec = better if better.exists() else out / "codebook"
@@ -100,10 +108,9 @@ def _given(out: Path, cache: str) -> list[str]:
 def snapshot(out: Path, packages: Path | None) -> None:
     words = read_words(out / "tokens" / "train")
     assert words is not None  # as the cache was written
-    second = (out / "pairs" / "checkpoints").exists()
-    tables = vqgan_emoji300.get_config(), (emoji300_pairs if second else emoji300).get_config()
-    learning = out / ("pairs" if second else "denoiser")
-    steps = write_snapshot(out / SNAPSHOT, out / "codebook", out / "decoder", learning, tables, words)
+    learning = next((one for one in ("last", "pairs") if (out / one / "checkpoints").exists()), "denoiser")
+    tables = vqgan_emoji300.get_config(), _STAGES[learning].get_config()
+    steps = write_snapshot(out / SNAPSHOT, out / "codebook", out / "decoder", out / learning, tables, words)
     made = out / SNAPSHOT / "codec" / "model" if steps[0] else out / "codebook"
     told = {name: round(value, 2) for name, value in box_psnr(load_codec(made), library_of(out)).items()}
     print(f"PSNR inside drawings, dB, after {steps[0]} steps: {json.dumps(told)}")
@@ -117,6 +124,7 @@ _MAKE = {
     "decoder": decoder,
     "denoiser": denoiser,
     "pairs": pairs,
+    "last": last,
     SNAPSHOT: snapshot,
 }
 

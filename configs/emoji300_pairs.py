@@ -1,4 +1,4 @@
-r"""The second half of the embedded model's training: two things, counts and colours more often than one thing alone.
+r"""The second part of the embedded model's training: two things, most of them one above the other.
 
     python -m benchmarks.emoji_cpu --out=runs/emoji300
 
