@@ -69,9 +69,7 @@ def make_loader(
     Raises:
       ConfigError, DataError, FileNotFoundError: the settings or the data set cannot be used.
     """
-    if hasattr(data_config, "keys"):  # a table of any kind
-        data_config = dict(data_config)
-    config = data_config if isinstance(data_config, DataConfig) else from_dict(DataConfig, data_config, where="data")
+    config = data_config if isinstance(data_config, DataConfig) else _config_of(data_config)
     if split not in SPLITS:
         raise DataError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
     if not (batch_size >= 1 and workers >= 0 and 0 <= seed <= MAX_SEED and 0 <= process_index < process_count):
@@ -114,6 +112,11 @@ def make_loader(
             " lower batch_size, or take short batches (short_batches=True)"
         )
     return loader
+
+
+def _config_of(table: Any) -> DataConfig:
+    """Return the configuration of a table of any kind.  Raises ConfigError for anything else."""
+    return from_dict(DataConfig, dict(table) if hasattr(table, "keys") else table, where="data")
 
 
 def check_classes(source: Source, config: DataConfig, model: ModelConfig | VQGANConfig) -> None:
