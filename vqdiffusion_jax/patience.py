@@ -137,6 +137,7 @@ def _thread() -> SimpleQueue[Callable[[], None] | None]:
     def work() -> None:
         while (call := calls.get()) is not None:
             call()
+            del call  # and what it returned, which may be large
 
     threading.Thread(target=work, name="waiting", daemon=True).start()
     return calls
