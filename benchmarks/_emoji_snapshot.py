@@ -50,7 +50,7 @@ def write_snapshot(
     return codec_step, 0 if found is None else found[0]
 
 
-def box_psnr(codec: VQGAN, library: Library) -> dict[str, float]:
+def box_psnr(codec: VQGAN, library: Library, *, batch: int = 32) -> dict[str, float]:
     """Return PSNR (dB) inside drawings' squares, of all drawings on white, large and small: means and worst tenths."""
     found = {}
     for name, cells in (("large", FULL), ("small", PLACES["centre"])):
@@ -61,17 +61,17 @@ def box_psnr(codec: VQGAN, library: Library) -> dict[str, float]:
             for style, row in library.styles_of(concept).items()
             for thing in [Thing(drawing=row, concept=concept, style=style)]
         ]
-        errors = _errors(codec, np.stack(pictures))
+        errors = _errors(codec, np.stack(pictures), batch)
         found |= _psnr(name, errors[:, y : y + side, x : x + side])
     return found
 
 
-def photograph_psnr(codec: VQGAN, photographs: np.ndarray) -> dict[str, float]:
+def photograph_psnr(codec: VQGAN, photographs: np.ndarray, *, batch: int = 32) -> dict[str, float]:
     """Return PSNR (dB) of photographs (n, height, width, 3) uint8 of the codec's size: mean and worst tenth."""
-    return _psnr("photographs", _errors(codec, photographs))
+    return _psnr("photographs", _errors(codec, photographs, batch))
 
 
-def _errors(codec: VQGAN, shown: np.ndarray, *, batch: int = 32) -> np.ndarray:
+def _errors(codec: VQGAN, shown: np.ndarray, batch: int) -> np.ndarray:
     """Return squared errors (n, height, width, 3) of reconstructions rounded to pixels, as they are saved."""
     encode_decode = jax.jit(lambda images: to_uint8(codec.decode(codec.encode(images)), rounding="round"))
     filled = np.concatenate([shown, np.repeat(shown[-1:], -len(shown) % batch, axis=0)])

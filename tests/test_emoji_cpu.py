@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks._emoji_answers import answers, judge
 from benchmarks._emoji_codebook import k_means, write_codec
-from benchmarks._emoji_snapshot import box_psnr, newest
+from benchmarks._emoji_snapshot import box_psnr, newest, photograph_psnr
 from benchmarks._emoji_tokens import encoder, write_cache
 from benchmarks.emoji_prompts import Found, as_text, names, table, worst_first
 from vqdiffusion_jax.checkpoint import TrainingCheckpoints
@@ -123,6 +123,10 @@ def test_psnr_is_of_what_lies_inside_the_drawings(codec, root):
     made = np.asarray(to_uint8(codec.decode(codec.encode(images_to_float(images))), rounding="round"))
     errors = np.square(made.astype(float) - images)[:, y : y + side, x : x + side].mean((1, 2, 3))
     np.testing.assert_allclose(found["large"], np.mean(10 * np.log10(255**2 / errors)), rtol=1e-4)
+    three = np.concatenate([images, images[:1]])  # more than a whole number of batches
+    errors = np.square(made.astype(float) - images).mean((1, 2, 3))[[0, 1, 0]]
+    whole = photograph_psnr(codec, three, batch=2)
+    np.testing.assert_allclose(whole["photographs"], np.mean(10 * np.log10(255**2 / errors)), rtol=1e-4)
 
 
 def test_the_cache_holds_the_tokens_of_the_pictures(codec, root, tmp_path):
