@@ -69,6 +69,13 @@ def test_any_choice_is_a_configuration(count, machine, condition):
     assert len(lines) == 2 and "an estimate" in lines[1] and f"batch {chosen.batch_size}" in lines[0]
 
 
+@pytest.mark.parametrize("machine, dtype", [(TWO_CORES, "float32"), (replace(TWO_CORES, bfloat16=True), "bfloat16")])
+def test_the_faster_precision_is_taken(machine, dtype):
+    folder = OwnFolder(count=5000, side=64)
+    found = train_config(configuration.denoiser_fields("d", folder, machine, choose(folder, machine)))
+    assert found.compute.dtype == dtype and found.compute.scan_layers == (dtype == "float32")
+
+
 def put(root, name, side=40, text=None):
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)

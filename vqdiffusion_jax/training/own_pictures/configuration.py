@@ -149,8 +149,12 @@ def denoiser_fields(root: str, folder: OwnFolder, machine: Machine, chosen: Choi
         learning_rate=_cosine(1.0e-5, 1.5e-3, steps),
         # Over a twentieth of the run: a longer average of a short run still has the first, random weights in it.
         ema=dict(decay=min(max(1 - 100 / steps, 0.5), 0.99), interval=5),
-        # Layers in a loop cost a CPU copies of their activations.
-        compute=dict(dtype="bfloat16" if machine.bfloat16 else "float32", remat=False, scan_layers=not machine.is_cpu),
+        # In bfloat16 a CPU is so fast that copying the activations of layers in a loop would show.
+        compute=dict(
+            dtype="bfloat16" if machine.bfloat16 else "float32",
+            remat=False,
+            scan_layers=not (machine.is_cpu and machine.bfloat16),
+        ),
         watch=watch,
         **shared,
     )
