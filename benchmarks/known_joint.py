@@ -34,6 +34,7 @@ def main() -> None:
     process = standard()
     captions = process.draw_captions(options.pictures, np.random.default_rng(11))
     (options.work / "networks").mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     every = [row for row in rows() if not (options.exact and row.network)]
     wanted = [row for row in every if not options.tables or row.table in options.tables]
     if not options.page:
