@@ -88,15 +88,17 @@ def denoiser(out: Path, packages: Path | None) -> None:
 
 
 def pairs(out: Path, packages: Path | None) -> None:
-    write_tokens(out, "pair_tokens", emoji300_pairs.get_config())
-    first = f"--init_from={out / 'denoiser' / 'model'}"
-    train("train", "configs/emoji300_pairs.py", out / "pairs", first, *_given(out, "pair_tokens"))
+    _later_part(out, "pairs", after="denoiser", tokens="pair_tokens")
 
 
 def last(out: Path, packages: Path | None) -> None:
-    write_tokens(out, "last_tokens", emoji300_last.get_config())
-    first = f"--init_from={out / 'pairs' / 'model'}"
-    train("train", "configs/emoji300_last.py", out / "last", first, *_given(out, "last_tokens"))
+    _later_part(out, "last", after="pairs", tokens="last_tokens")
+
+
+def _later_part(out: Path, part: str, *, after: str, tokens: str) -> None:
+    write_tokens(out, tokens, _STAGES[part].get_config())
+    first = f"--init_from={out / after / 'model'}"
+    train("train", f"configs/emoji300_{part}.py", out / part, first, *_given(out, tokens))
 
 
 def _given(out: Path, cache: str) -> list[str]:

@@ -93,3 +93,14 @@ def get_config():
         ),
         workers=0,
     )
+
+
+def later_part(shares, examples, steps, peak):
+    """The configuration of a part that comes after this one: other shares of pictures, another number of steps."""
+    config = get_config()
+    config.data.options.grammar = GRAMMAR | shares
+    config.data.options.length = examples
+    config.steps = config.learning_rate.total_steps = steps
+    config.learning_rate.peak = peak
+    config.learning_rate.warmup_steps = 20
+    return config

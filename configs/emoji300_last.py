@@ -6,8 +6,7 @@ trains this after configs/emoji300_pairs.py, from its weights: where things lie 
 many pairs have made it forget comes back.
 """
 
-from configs import emoji300_pairs
-from configs.vqgan_emoji300 import GRAMMAR
+from configs import emoji300
 
 STEPS = 400
 EXAMPLES = 65_536
@@ -17,9 +16,4 @@ SHARES = dict(
 
 
 def get_config():
-    config = emoji300_pairs.get_config()
-    config.data.options.grammar = GRAMMAR | SHARES
-    config.data.options.length = EXAMPLES
-    config.steps = config.learning_rate.total_steps = STEPS
-    config.learning_rate.peak = 1.2e-3
-    return config
+    return emoji300.later_part(SHARES, EXAMPLES, STEPS, peak=1.2e-3)

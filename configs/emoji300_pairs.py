@@ -7,7 +7,6 @@ not.
 """
 
 from configs import emoji300
-from configs.vqgan_emoji300 import GRAMMAR
 
 STEPS = 1000
 EXAMPLES = 131_072
@@ -15,10 +14,4 @@ SHARES = dict(large=0.15, small=0.05, pair=0.6, count=0.12, mixed=0.08, vertical
 
 
 def get_config():
-    config = emoji300.get_config()
-    config.data.options.grammar = GRAMMAR | SHARES
-    config.data.options.length = EXAMPLES
-    config.steps = config.learning_rate.total_steps = STEPS
-    config.learning_rate.peak = 1.5e-3
-    config.learning_rate.warmup_steps = 20
-    return config
+    return emoji300.later_part(SHARES, EXAMPLES, STEPS, peak=1.5e-3)
