@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.networks import random_network
+from tests.told import own
 from vqdiffusion_jax import VQDiffusionPipeline, checkpoint, preset
 from vqdiffusion_jax.checkpoint import failing_as_checkpoint_error
 from vqdiffusion_jax.config import ComputeConfig
@@ -100,7 +101,8 @@ def test_running_out_of_memory_is_not_a_damaged_file():
 def test_rounded_weights_say_so(tmp_path):
     with pytest.warns(UserWarning, match="rounded") as given:
         pipeline(dtype="bfloat16", param_dtype="bfloat16").save_pretrained(tmp_path / "half")
-    assert len(given) == 1 and "\n" not in str(given[0].message)
+    (rounded,) = own(given)
+    assert "\n" not in str(rounded.message)
     assert json.loads((tmp_path / "half" / "config.json").read_text())["rounded_to"] == "bfloat16"
     assert "rounded to bfloat16" in (tmp_path / "half" / "README.md").read_text()
     again = VQDiffusionPipeline.from_pretrained(tmp_path / "half", compute=ComputeConfig())

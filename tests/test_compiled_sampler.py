@@ -17,6 +17,7 @@ from absl.flags import FLAGS
 from tests.in_process import left_as_it_was
 from tests.networks import random_network
 from tests.test_cli import REPO, run
+from tests.told import own
 from vqdiffusion_jax import VQDiffusionPipeline, loading, preset, targets
 from vqdiffusion_jax.compiled import CompiledSampler
 from vqdiffusion_jax.compiled.depends import difference
@@ -118,7 +119,7 @@ def test_a_call_of_other_settings_compiles_and_is_told(made, folder):
     with pytest.warns(UnusedSettingWarning, match="guidance is 'on' in the file, and 'off' here") as told:
         assert len(pipeline("a red apple", num_inference_steps=2).images) == 1
         pipeline.stream(SamplingSettings.of(prompt="a red apple"))
-    assert [one.filename for one in told] == [__file__] * 2  # as the caller's line
+    assert [one.filename for one in own(told)] == [__file__] * 2  # as the caller's line
 
 
 def test_a_call_with_another_form_of_condition_compiles_and_is_told(made, folder):

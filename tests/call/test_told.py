@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.networks import random_network
+from tests.told import own
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.call import settle
 from vqdiffusion_jax.errors import SettingError, UnknownWordsWarning, UnusedSettingWarning
@@ -46,9 +47,10 @@ def test_every_way_to_ask_a_pipeline_warns_at_its_callers_line(ask):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         ask(text, prompt="a zorkmid", guidance_scale=1, negative_prompt="a cat", num_inference_steps=1)
-    assert [one.category for one in told] == [UnknownWordsWarning, UnusedSettingWarning]
-    assert "zorkmid" in str(told[0].message) and str(told[1].message).startswith("negative_prompt changes nothing")
-    assert {one.filename for one in told} == {__file__}
+    unknown, unused = own(told)
+    assert (unknown.category, unused.category) == (UnknownWordsWarning, UnusedSettingWarning)
+    assert "zorkmid" in str(unknown.message) and str(unused.message).startswith("negative_prompt changes nothing")
+    assert {unknown.filename, unused.filename} == {__file__}
 
 
 SIZE = preset("tiny_text").codec.image_size

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.told import own
 from vqdiffusion_jax import preset
 from vqdiffusion_jax.errors import ConfigError, EvaluationError, SettingError
 from vqdiffusion_jax.evaluation.metrics import choose
@@ -91,7 +92,7 @@ def test_names_of_older_protocols_are_read_with_a_line(tmp_path):
     (tmp_path / "older.json").write_text(json.dumps(older))
     with pytest.warns(UserWarning) as told:
         found = find_protocol(str(tmp_path / "older.json"))
-    assert [str(one.message) for one in told] == [
+    assert [str(one.message) for one in own(told)] == [
         f"{old} is now {new}; the next release drops the former name"
         for old, new in (("steps", "num_inference_steps"), ("tokens_per_step", "tokens_per_call"))
     ]

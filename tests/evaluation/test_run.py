@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.told import own
 from vqdiffusion_jax import VQDiffusionPipeline, preset
 from vqdiffusion_jax.config import ComputeConfig, compute_in
 from vqdiffusion_jax.data.config import DataConfig
@@ -221,8 +222,9 @@ def test_a_setting_that_changes_nothing_is_told_once(pipeline, folder, tmp_path)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         evaluate_samples(replace(setup, protocol=replace(setup.protocol, sampling=sampling)), pipeline)
-    assert [one.category for one in told] == [UnusedSettingWarning]
-    assert str(told[0].message).startswith("guidance_interval changes nothing, as guidance_scale is 1")
+    (unused,) = own(told)
+    assert unused.category is UnusedSettingWarning
+    assert str(unused.message).startswith("guidance_interval changes nothing, as guidance_scale is 1")
 
 
 def test_without_networks_all_else_still_runs(pipeline, folder, tmp_path):
