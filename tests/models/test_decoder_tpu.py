@@ -1,4 +1,7 @@
-"""Encoder and decoder as a TPU has them: sums of norms beside the values, and the deep blocks as a loop."""
+"""Encoder and decoder as a TPU has them.
+
+The deep blocks are a loop, and the largest level has squares of places side by side in its channels.
+"""
 
 from dataclasses import replace
 
@@ -7,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.on_a_tpu import on_a_tpu
 from vqdiffusion_jax.config import ComputeConfig, VQGANConfig
-from vqdiffusion_jax.models.layers import GroupNorm
 from vqdiffusion_jax.models.shapes import make_rngs
 from vqdiffusion_jax.models.vqgan_blocks import Decoder, Encoder
 
@@ -24,32 +27,6 @@ SMALL = VQGANConfig(
     z_channels=4,
     norm_groups=4,
 )
-
-
-def on_a_tpu(*operands, default=None, **forms):
-    return forms.get("tpu", default)(*operands)
-
-
-@pytest.mark.parametrize("middle", [0.0, 3.0, 100.0])
-def test_group_norm_in_one_pass_is_the_same(middle):
-    """In bfloat16 a TPU sums squares beside values; a mean far from 0 costs no more than the inputs' own rounding."""
-    norm = GroupNorm(8, 4, ComputeConfig(dtype="bfloat16"), rngs=make_rngs(0))
-    x = (middle + jax.random.normal(jax.random.key(1), (2, 16, 16, 8))).astype(jnp.bfloat16).astype(jnp.float32)
-    one, two = (np.asarray(jax.jit(form)(x), np.float32) for form in (norm._in_one_pass, norm._in_two_passes))
-    np.testing.assert_allclose(one, two, atol=0.04)  # two roundings of bfloat16 at the largest values
-    flat = norm._in_one_pass(jnp.full((1, 16, 16, 8), 100.3))
-    assert np.isfinite(np.asarray(flat, np.float32)).all()
-
-
-def test_group_norm_takes_one_pass_in_bfloat16_alone(monkeypatch):
-    monkeypatch.setattr(jax.lax, "platform_dependent", on_a_tpu)
-    monkeypatch.setattr(GroupNorm, "_in_one_pass", lambda self, x: "one")
-    monkeypatch.setattr(GroupNorm, "_in_two_passes", lambda self, x: "two")
-    forms = {
-        dtype: GroupNorm(8, 4, ComputeConfig(dtype=dtype), rngs=make_rngs(0))(jnp.zeros((1, 2, 2, 8)))
-        for dtype in ("bfloat16", "float32")
-    }
-    assert forms == {"bfloat16": "one", "float32": "two"}
 
 
 @pytest.mark.parametrize(
@@ -77,3 +54,48 @@ def test_the_deep_blocks_as_a_loop_give_the_same(monkeypatch, network, multiplie
     np.testing.assert_allclose(made, expected, atol=1e-5)
     for got, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(gradients), strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1.0, float(jnp.abs(wanted).max())))
+
+
+@pytest.mark.parametrize("multipliers", [(1, 2), (2, 1), (1, 1, 2)])
+def test_the_largest_level_in_squares_gives_the_same(multipliers):
+    """Images and gradients, with a first block that changes the number of channels and with one that does not."""
+    config = replace(SMALL, channel_multipliers=multipliers, attention_levels=(len(multipliers) - 1,))
+    decoder = Decoder(config, ComputeConfig(), rngs=make_rngs(0))
+    # A norm's scale and bias start equal for all channels, and would be right in any order.
+    decoder = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(3), leaf.shape), decoder)
+    given = jax.random.normal(jax.random.key(1), (2, 6, 5, SMALL.channels * multipliers[1]))
+    key = jax.random.key(2)
+
+    def results(form):
+        def loss(decoder):
+            made = getattr(decoder, form)(given, key)
+            return jnp.square(made).sum(), made
+
+        return jax.value_and_grad(loss, has_aux=True)(decoder)
+
+    (_, expected), gradients = results("_largest_level")
+    (_, made), found = results("_largest_level_in_squares")
+    assert expected.shape == (2, 12, 10, 3)
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    for got, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(gradients), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1.0, float(jnp.abs(wanted).max())))
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype", "form"),
+    [
+        ({}, "bfloat16", "_largest_level_in_squares"),
+        ({}, "float32", "_largest_level"),  # as the reference computes
+        ({"channels": 96}, "bfloat16", "_largest_level"),  # wide enough as it is
+        ({"attention_levels": (0, 1)}, "bfloat16", "_largest_level"),  # whose places would mix
+    ],
+)
+def test_squares_are_taken_where_they_help(monkeypatch, change, dtype, form):
+    config = replace(SMALL, **{"channel_multipliers": (1, 2), "attention_levels": (1,)} | change)
+    decoder = Decoder(config, ComputeConfig(dtype=dtype), rngs=make_rngs(0))
+    taken = []
+    for name in ("_largest_level", "_largest_level_in_squares"):
+        monkeypatch.setattr(Decoder, name, lambda self, x, key, name=name: taken.append(name))
+    monkeypatch.setattr(jax.lax, "platform_dependent", on_a_tpu)
+    decoder(jnp.zeros((1, 2, 2, SMALL.z_channels)))
+    assert taken == [form]

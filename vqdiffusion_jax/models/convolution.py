@@ -41,7 +41,7 @@ WINOGRAD_DTYPES = (jnp.float32, jnp.bfloat16)
 
 # Of the two pixels that upsampling makes of one, the upper sees rows -1 and 0 of the small map, the lower rows 0 and 1.
 # Entries are 1 where a kernel row meets a row of the small map: (upper or lower, row of the small map, kernel row).
-_ROWS_SEEN = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
+ROWS_SEEN = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
 
 
 class Conv3x3(nnx.Conv):
@@ -130,8 +130,10 @@ def _bias_of(layer: nnx.Conv) -> jax.Array:
 
 
 def _of_upsampled(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    big = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-    return convolve(big, kernel, ((1, 1), (1, 1)))
+    batch, height, width, channels = x.shape
+    # At once: as two repeats a TPU writes the map between them as well.
+    big = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
+    return convolve(big.reshape(batch, 2 * height, 2 * width, channels), kernel, ((1, 1), (1, 1)))
 
 
 def _of_upsampled_in_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -140,9 +142,7 @@ def _of_upsampled_in_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Each pixel of the big map sees at most 2 x 2 different ones of the small map, so that four kernels of that size,
     each for one pixel in four, give the same.
     """
-    kernels = jnp.einsum("apk,bql,klio->abpqio", _ROWS_SEEN, _ROWS_SEEN, kernel.astype(jnp.float32)).astype(
-        kernel.dtype
-    )
+    kernels = jnp.einsum("apk,bql,klio->abpqio", ROWS_SEEN, ROWS_SEEN, kernel.astype(jnp.float32)).astype(kernel.dtype)
     return _interleaved([[convolve(x, kernels[a, b], ((1 - a, a), (1 - b, b))) for b in range(2)] for a in range(2)])
 
 
