@@ -53,7 +53,7 @@ def programs_of(options: argparse.Namespace, device: Any) -> dict[str, tuple[Any
     config, mesh = preset(options.preset), mesh_of([device], (1, 1, 1))
     if options.layers:
         config = replace(config, denoiser=replace(config.denoiser, num_layers=options.layers))
-    compute = replace(compute_in(options.dtype), attention=options.attention)
+    compute = replace(compute_in(options.dtype), attention=options.attention, scan_layers=not options.unroll)
     programs = sampler_programs(config, compute, device, options.batch, options.steps)
     if "train" in options.programs:
         compute = ComputeConfig(dtype=options.dtype, remat=True, attention=options.attention)
@@ -184,6 +184,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--layers", type=int, default=None, help="fewer layers, to compile sooner")
     parser.add_argument("--attention", default="auto", help="xla: without the Pallas kernel")
+    parser.add_argument("--unroll", action="store_true", help="samplers with their layers unrolled, weights apart")
     parser.add_argument("--programs", default="prepare,loop,decoder", help=f"some of {','.join(PROGRAMS)}")
     parser.add_argument("--out", type=Path, default=None, help="write OUT.json and OUT.md")
     parser.add_argument("--keep_text", type=Path, default=None, help="folder for the programs' optimised HLO")

@@ -101,7 +101,7 @@ def prepare(model: VQDiffusionModel, request: Request) -> Prepared:
 def _log_x0(model: VQDiffusionModel, prepared: Prepared, request: Request) -> LogX0Fn:
     """Return log p(x_0 | x_t) of the request's condition, guided and truncated, as a function of x_t and t."""
 
-    denoiser = with_kernels(model.denoiser, prepared.kernels)
+    denoiser = with_kernels(model.denoiser, prepared.kernels).for_a_loop()
 
     def forward(tokens, timestep, conditioning):
         # Whole rows of logits on each device: guidance, truncation and the draw reduce over them.

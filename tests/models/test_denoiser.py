@@ -224,7 +224,8 @@ def test_ways_to_run_agree(kind):
     np.testing.assert_allclose(run(unrolled, tokens, t, condition), expected, atol=1e-5)
     conditioning, modulation = jax.jit(lambda m: (m.precompute(condition), m.modulation_table()))(model)
     everything = {"conditioning": conditioning, "modulation": modulation}
-    for variant, options in ((model, {"modulation": modulation}), (model, everything), (unrolled, everything)):
+    variants = ((model, {"modulation": modulation}), (model, everything), (unrolled, everything))
+    for variant, options in (*variants, (unrolled.for_a_loop(), everything), (model.for_a_loop(), everything)):
         given = condition if options.get("conditioning") is None else None
         np.testing.assert_allclose(run(variant, tokens, t, given, **options), expected, atol=1e-5)
     same = run(model, tokens, jnp.full(BATCH, 4), condition)

@@ -24,6 +24,7 @@ from .layers import (
     ACTIVATION_FUNCTIONS,
     Attention,
     Mlp,
+    apart,
     dropout,
     embed,
     layer_norm,
@@ -279,6 +280,14 @@ class Denoiser(nnx.Module):
             x = scan_layers(body, x, (self.blocks, modulation, conditioning, dropout_keys), self.compute)
         with jax.named_scope("logits"):
             return self.logits(self.final_norm(x))
+
+    def for_a_loop(self) -> Denoiser:
+        """Return what computes the same in a loop, with blocks set apart if they are not scanned (``layers.apart``)."""
+        if self.compute.scan_layers:
+            return self
+        network = jax.tree.map(lambda leaf: leaf, self)
+        network.blocks = apart(self.blocks)
+        return network
 
     def positions(self) -> jax.Array:
         """Return the position embedding (length, width) of the token sequence.

@@ -345,13 +345,23 @@ def sample_by_sample(run: Callable[..., jax.Array], numbers: int, *batched: Any)
     return jax.lax.platform_dependent(*batched, cpu=one_by_one, default=lambda *batched: run(*batched))
 
 
+def apart(stacked: Any) -> nnx.List:
+    """Return the blocks of a stack, each with arrays of its own, for ``scan_layers`` without a scan.
+
+    A GPU copies each layer's slice of a stack before it reads it.  Blocks set apart before a loop are read in place in
+    every turn, for a second copy of the weights.
+    """
+    return nnx.List([jax.tree.map(operator.itemgetter(i), stacked) for i in range(len(jax.tree.leaves(stacked)[0]))])
+
+
 def scan_layers(
     body: Callable[[jax.Array, Any], jax.Array], x: jax.Array, stacked: Any, compute: ComputeConfig
 ) -> jax.Array:
     """Return x after ``x = body(x, layer)`` for each slice of ``stacked`` along its leading layer axis.
 
-    One layer is traced under ``lax.scan``, or all are unrolled (``compute.scan_layers``); ``compute.remat`` recomputes
-    each layer's activations in the backward pass.
+    One layer is traced under ``lax.scan``, or all are unrolled (``compute.scan_layers``); then a part of ``stacked``
+    may be a list with an item a layer (``apart``).  ``compute.remat`` recomputes each layer's activations in the
+    backward pass.
     """
 
     def on_mesh(x, layer):
@@ -361,6 +371,10 @@ def scan_layers(
     step = jax.checkpoint(on_mesh, prevent_cse=not compute.scan_layers) if compute.remat else on_mesh
     if compute.scan_layers:
         return jax.lax.scan(lambda x, layer: (step(x, layer), None), x, stacked)[0]
-    for i in range(jax.tree.leaves(stacked)[0].shape[0]):
-        x = step(x, jax.tree.map(operator.itemgetter(i), stacked))
+
+    def is_list(part):
+        return isinstance(part, nnx.List)
+
+    for i in range(len(jax.tree.leaves(stacked, is_leaf=is_list)[0])):
+        x = step(x, jax.tree.map(operator.itemgetter(i), stacked, is_leaf=is_list))
     return x
