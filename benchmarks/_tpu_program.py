@@ -18,6 +18,7 @@ _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
 _ESTIMATE = re.compile(r'"estimated_cycles":"(\d+)"')
 _NAME = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = ")
 _COUNTER = re.compile(r"[su]32\[\]\S* constant\((\d+)\)")
+_ENDS_EARLY = re.compile(r"ROOT \S+ = pred\[\]\S* and\(")
 _ARRAY = re.compile(r"\w+\[([\d,]+)\]")
 
 # Kinds of kernels by the scopes in their operation's name (docs/profiling.md); the first that is found counts.
@@ -95,12 +96,14 @@ def cycles_in(text: str) -> dict[str, int]:
 def runs_of(text: str) -> dict[str, int]:
     """Return how often the entry and the bodies of loops run in one execution, by a computation's name."""
     loops, counters = collections.defaultdict(list), collections.defaultdict(list)
-    entry = current = None
+    entry, current, early = None, None, set()
     for line in text.splitlines():
         if head := _HEAD.match(line):
             current = head[2]
             entry = current if head[1] else entry
             continue
+        if _ENDS_EARLY.search(line):
+            early.add(current)
         if found := _COUNTER.search(line):
             counters[current].append(int(found[1]))
         loops[current] += [(body, condition) for condition, body in LOOP.findall(line)]
@@ -109,7 +112,8 @@ def runs_of(text: str) -> dict[str, int]:
         caller = waiting.pop()
         for body, condition in loops[caller]:
             # The condition of a counted loop holds one constant; a loop that may end early counts as one turn.
-            trips = counters[condition][0] if len(set(counters[condition])) == 1 else 1
+            counted = len(set(counters[condition])) == 1 and condition not in early
+            trips = counters[condition][0] if counted else 1
             runs[body] += runs[caller] * trips
             waiting.append(body)
     return runs

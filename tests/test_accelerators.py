@@ -44,6 +44,13 @@ def test_a_loop_counted_without_sign_turns_as_often():
     assert {kernel.name: kernel.runs for kernel in kernels_of(program)}["fusion.1"] == 7
 
 
+def test_a_loop_that_may_end_early_counts_as_one_turn():
+    """Its bound is told beside what it looks for, as in the search for a tie that truncation splits."""
+    ends = "  ROOT %and.5 = pred[]{:T(512)} and(%lt.3, %fusion.4)\n}"
+    program = PROGRAM.replace("s32[] constant(7)\n}", f"s32[] constant(7)\n{ends}")
+    assert {kernel.name: kernel.runs for kernel in kernels_of(program)}["fusion.1"] == 1
+
+
 EXCHANGE = """
 %body (x: s32[]) -> s32[] {
   %x = bf16[4,8]{1,0} parameter(0)

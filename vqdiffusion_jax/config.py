@@ -520,8 +520,8 @@ class ComputeConfig:
     dtype: str = "float32"
     param_dtype: str = "float32"
     attention: str = "auto"
-    # One traced layer for all, or all unrolled: slower to compile, and to sample from it takes a second copy of the
-    # denoiser's weights, which a GPU then reads in place.
+    # One traced layer for all, or all unrolled: slower to compile, and to sample takes a second copy of the denoiser's
+    # weights, which a GPU then reads in place (on a mesh that splits weights, all of them whole on each device).
     scan_layers: bool = True
     remat: bool = False  # recompute activations in the backward pass, layer by layer
     fp8: bool = False  # the denoiser's attention and dense MLPs multiply in float8: for sampling only, and not exact

@@ -81,6 +81,20 @@ def test_the_largest_level_in_squares_gives_the_same(multipliers):
         np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1.0, float(jnp.abs(wanted).max())))
 
 
+@pytest.mark.parametrize("param_dtype", ["float32", "bfloat16"])
+def test_squares_in_bfloat16_are_as_near_to_float32(param_dtype):
+    config = replace(SMALL, channel_multipliers=(1, 2), attention_levels=(1,))
+    exact = Decoder(config, ComputeConfig(param_dtype=param_dtype), rngs=make_rngs(0))
+    rounded = Decoder(config, ComputeConfig(dtype="bfloat16", param_dtype=param_dtype), rngs=make_rngs(0))
+    given = jax.random.normal(jax.random.key(1), (2, 6, 5, 2 * SMALL.channels))
+    expected = exact._largest_level(given, None)
+    plain, squares = (
+        float(jnp.abs(form(given.astype(jnp.bfloat16), None) - expected).max())
+        for form in (rounded._largest_level, rounded._largest_level_in_squares)
+    )
+    assert 0 < squares < 1.5 * plain < 0.1
+
+
 @pytest.mark.parametrize(
     ("change", "dtype", "form"),
     [

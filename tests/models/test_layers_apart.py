@@ -22,7 +22,7 @@ def tokens_of(model):
 
 
 def loops_of(jaxpr):
-    """Return the bodies of all loops in a jaxpr, and what they take from outside."""
+    """Return the equations of all loops in a jaxpr, those within others too."""
     for equation in jaxpr.eqns:
         for inner in jaxprs_in_params(equation.params):
             if equation.primitive.name in ("while", "scan"):

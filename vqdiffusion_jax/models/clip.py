@@ -16,7 +16,7 @@ from flax import nnx
 
 from ..array_types import AnyFloat, Images, Sequence, TextIds
 from ..config import CLIPTextConfig, CLIPVisionConfig, ComputeConfig, TextEmbeddingConfig
-from .layers import Attention, Mlp, embed, layer_norm, lookup, normal_init, scan_layers, stack
+from .layers import Attention, LayerNorm, Mlp, embed, lookup, normal_init, scan_layers, stack
 
 # Per-channel statistics of CLIP's training pictures, for pixels in [0, 1].
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -47,7 +47,7 @@ class CLIPBlock(nnx.Module):
 
 def _norm(width: int, compute: ComputeConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
     """Return a LayerNorm that returns float32: CLIP keeps scale and bias unrounded and casts only the result."""
-    return layer_norm(width, replace(compute, dtype="float32"), rngs=rngs)
+    return LayerNorm(width, replace(compute, dtype="float32"), rngs=rngs)
 
 
 def _blocks(config: CLIPTextConfig | CLIPVisionConfig, compute: ComputeConfig, rngs: nnx.Rngs) -> CLIPBlock:

@@ -65,7 +65,7 @@ class Conv3x3(nnx.Conv):
     def __call__(self, x: FeatureMap) -> AnyFloat:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the convolution of x (batch, h, w, in) -> (batch, h, w, out), in the compute dtype."""
         x = convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), ((1, 1), (1, 1)))
-        return x + _bias_of(self)
+        return x + bias_of(self)
 
 
 def conv(
@@ -121,10 +121,11 @@ def conv_of_upsampled(layer: nnx.Conv, x: FeatureMap) -> AnyFloat:
     """Return the 3 x 3 convolution of x with every pixel four times: (batch, h, w, in) -> (batch, 2h, 2w, out)."""
     kernel, x = layer.kernel[...].astype(layer.dtype), x.astype(layer.dtype)
     big = jax.lax.platform_dependent(x, kernel, cpu=_of_upsampled_in_phases, default=_of_upsampled)
-    return big + _bias_of(layer)
+    return big + bias_of(layer)
 
 
-def _bias_of(layer: nnx.Conv) -> jax.Array:
+def bias_of(layer: nnx.Conv) -> jax.Array:
+    """Return the bias of a layer that has one, (out,) in its compute dtype."""
     assert layer.bias is not None
     return layer.bias[...].astype(layer.dtype)
 

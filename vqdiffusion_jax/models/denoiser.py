@@ -23,11 +23,11 @@ from .convolution import Conv3x3
 from .layers import (
     ACTIVATION_FUNCTIONS,
     Attention,
+    LayerNorm,
     Mlp,
     apart,
     dropout,
     embed,
-    layer_norm,
     linear,
     lookup,
     over_batch,
@@ -129,7 +129,7 @@ class ConvMlp(nnx.Module):
 class Block(nnx.Module):
     """Self attention, cross attention (text only) and MLP, each with its norm before it and a residual around it."""
 
-    mlp_norm: AdaLayerNorm | nnx.LayerNorm
+    mlp_norm: AdaLayerNorm | LayerNorm
 
     def __init__(self, config: DenoiserConfig, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         def time_norm():
@@ -160,7 +160,7 @@ class Block(nnx.Module):
                 rngs=rngs,
             )
         else:
-            self.mlp_norm = layer_norm(config.width, compute, rngs=rngs)
+            self.mlp_norm = LayerNorm(config.width, compute, rngs=rngs)
         if config.mlp == "conv":
             self.mlp = ConvMlp(config, compute, rngs=rngs)
         else:
@@ -222,7 +222,7 @@ class Denoiser(nnx.Module):
         self.height_embedding = embed(height, config.width, compute, rngs=rngs)
         self.width_embedding = embed(width, config.width, compute, rngs=rngs)
         self.blocks = stack(lambda keys: Block(config, compute, rngs=keys), config.num_layers, rngs)
-        self.final_norm = layer_norm(config.width, compute, rngs=rngs)
+        self.final_norm = LayerNorm(config.width, compute, rngs=rngs)
         self.logits = linear(config.width, config.num_codes, compute, rngs=rngs, out_dtype="float32")
         # A class model's learned null condition is the last row of its class tables.
         has_null = config.learnable_null and config.condition == "text"
@@ -282,7 +282,10 @@ class Denoiser(nnx.Module):
             return self.logits(self.final_norm(x))
 
     def for_a_loop(self) -> Denoiser:
-        """Return what computes the same in a loop, with blocks set apart if they are not scanned (``layers.apart``)."""
+        """Return a network for calls in a loop and nothing else: blocks that are not scanned are set apart.
+
+        ``layers.apart`` says why.
+        """
         if self.compute.scan_layers:
             return self
         network = jax.tree.map(lambda leaf: leaf, self)

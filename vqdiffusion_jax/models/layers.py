@@ -86,9 +86,12 @@ def lookup(table: nnx.Embed, indices: jax.Array) -> jax.Array:
 
 
 class LayerNorm(nnx.LayerNorm):
-    """nnx.LayerNorm with scale and bias over the last axis, the same parameters, and on a TPU ``standardize``."""
+    """nnx.LayerNorm of the last axis, with scale and bias; statistics and its few parameters in float32.
 
-    def __init__(self, width: int, compute: ComputeConfig, *, rngs: nnx.Rngs):
+    In bfloat16 on a TPU it is ``standardize``.
+    """
+
+    def __init__(self, width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs):
         super().__init__(
             width,
             epsilon=LAYER_NORM_EPSILON,
@@ -104,16 +107,11 @@ class LayerNorm(nnx.LayerNorm):
         normalised = super().__call__
         if jnp.dtype(self.dtype) != jnp.bfloat16:
             return normalised(x)
-        return jax.lax.platform_dependent(x, tpu=self._in_one_pass, default=lambda x: normalised(x))
+        return jax.lax.platform_dependent(x, tpu=self._standardized, default=lambda x: normalised(x))
 
-    def _in_one_pass(self, x: jax.Array) -> jax.Array:
+    def _standardized(self, x: jax.Array) -> jax.Array:
         assert self.scale is not None and self.bias is not None  # always made here
         return (standardize(x) * self.scale[...] + self.bias[...]).astype(self.dtype)
-
-
-def layer_norm(width: int, compute: ComputeConfig = ComputeConfig(), *, rngs: nnx.Rngs) -> LayerNorm:
-    """Return a LayerNorm with scale and bias over the last axis; statistics and its few parameters in float32."""
-    return LayerNorm(width, compute, rngs=rngs)
 
 
 class GroupNorm(nnx.GroupNorm):
@@ -152,8 +150,7 @@ class GroupNorm(nnx.GroupNorm):
         # Means over rows and columns at once, and the mean taken off the bias in place of x: in other forms the
         # compiler joins only one of the sums to what makes x.
         mean, square = (self._of_group(sums.mean((1, 2))) for sums in (x, jnp.square(x)))
-        # Rounding may take the difference below 0, by less than the rounding of bfloat16 inputs changes it.
-        scale, bias = self._scale_and_bias(jnp.maximum(square - jnp.square(mean), 0.0))
+        scale, bias = self._scale_and_bias(_variance(mean, square))
         return (x * scale + (bias - mean * scale)).astype(self.dtype)
 
     def _scale_and_bias(self, variance: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -172,9 +169,10 @@ class GroupNorm(nnx.GroupNorm):
 
 
 def standardize(x: jax.Array, axis: int = -1) -> jax.Array:
-    """LayerNorm without scale or bias over one axis, in and out of float32.
+    """LayerNorm without scale or bias over one axis, computed and returned in float32.
 
-    bfloat16 on a TPU has its variance from sums of values and squares, which are taken where x is made (``GroupNorm``).
+    Of bfloat16 on a TPU the variance comes from sums of values and squares, which are taken where x is made, as in
+    ``GroupNorm``.
     """
     if x.dtype == jnp.bfloat16:
         one, two = (functools.partial(form, axis=axis) for form in (_standardize_in_one_pass, _standardize))
@@ -191,9 +189,16 @@ def _standardize(x: jax.Array, axis: int) -> jax.Array:
 def _standardize_in_one_pass(x: jax.Array, axis: int) -> jax.Array:
     x = x.astype(jnp.float32)
     mean, square = x.mean(axis, keepdims=True), jnp.square(x).mean(axis, keepdims=True)
-    variance = jnp.maximum(square - jnp.square(mean), 0.0)  # rounding may take it below 0
-    scale = jax.lax.rsqrt(variance + LAYER_NORM_EPSILON)
+    scale = jax.lax.rsqrt(_variance(mean, square) + LAYER_NORM_EPSILON)
     return x * scale - mean * scale
+
+
+def _variance(mean: jax.Array, square: jax.Array) -> jax.Array:
+    """Return the variance by the means of values and of squares.
+
+    Rounding may take the difference below 0, by less than the rounding of bfloat16 inputs changes it.
+    """
+    return jnp.maximum(square - jnp.square(mean), 0.0)
 
 
 def gelu2(x: jax.Array) -> jax.Array:
@@ -344,13 +349,17 @@ def sample_by_sample(run: Callable[..., jax.Array], numbers: int, *batched: Any)
     return jax.lax.platform_dependent(*batched, cpu=one_by_one, default=lambda *batched: run(*batched))
 
 
-def apart(stacked: Any) -> nnx.List:
+class Apart(nnx.List):
+    """The blocks of a stack as a list."""
+
+
+def apart(stacked: Any) -> Apart:
     """Return the blocks of a stack, each with arrays of its own, for ``scan_layers`` without a scan.
 
     A GPU copies each layer's slice of a stack before it reads it.  Blocks set apart before a loop are read in place in
     every turn, for a second copy of the weights.
     """
-    return nnx.List([jax.tree.map(operator.itemgetter(i), stacked) for i in range(len(jax.tree.leaves(stacked)[0]))])
+    return Apart([jax.tree.map(operator.itemgetter(i), stacked) for i in range(len(jax.tree.leaves(stacked)[0]))])
 
 
 def scan_layers(
@@ -359,7 +368,7 @@ def scan_layers(
     """Return x after ``x = body(x, layer)`` for each slice of ``stacked`` along its leading layer axis.
 
     One layer is traced under ``lax.scan``, or all are unrolled (``compute.scan_layers``); then a part of ``stacked``
-    may be a list with an item a layer (``apart``).  ``compute.remat`` recomputes each layer's activations in the
+    may be blocks set apart (``apart``).  ``compute.remat`` recomputes each layer's activations in the
     backward pass.
     """
 
@@ -371,9 +380,9 @@ def scan_layers(
     if compute.scan_layers:
         return jax.lax.scan(lambda x, layer: (step(x, layer), None), x, stacked)[0]
 
-    def is_list(part):
-        return isinstance(part, nnx.List)
+    def whole(part):
+        return isinstance(part, Apart)
 
-    for i in range(len(jax.tree.leaves(stacked, is_leaf=is_list)[0])):
-        x = step(x, jax.tree.map(operator.itemgetter(i), stacked, is_leaf=is_list))
+    for i in range(len(jax.tree.leaves(stacked, is_leaf=whole)[0])):
+        x = step(x, jax.tree.map(operator.itemgetter(i), stacked, is_leaf=whole))
     return x

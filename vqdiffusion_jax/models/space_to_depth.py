@@ -3,7 +3,7 @@
 A TPU lays channels along 128 lanes and multiplies 128 or 256 of them at once.  A map of 256 x 256 places and 64
 channels fills half of the one and a sixteenth of the other; as 128 x 128 squares of 256 channels it fills both.  The
 kernels hold zeros for what a place does not see, so results are the same.  Three of four multiplications are by these
-zeros, and the level still takes half of the cycles or less (docs/results/accelerators.md).
+zeros, and the level still takes about half of the cycles or less (docs/results/accelerators.md).
 
 Channels of a square are those of its upper left place, then upper right, lower left and lower right.
 """
@@ -18,10 +18,10 @@ import numpy as np
 from flax import nnx
 
 from ..array_types import AnyFloat, FeatureMap
-from .convolution import ROWS_SEEN, convolve
+from .convolution import ROWS_SEEN, bias_of, convolve
 
 PLACES = 4  # of a square
-MOST_CHANNELS = 256  # of a square; a TPU gains nothing from more
+MOST_CHANNELS = 256  # of a square of the level's own width; wider levels fill a TPU as they are
 _NOTHING = 9  # the place of zeros after the nine taps of a 3 x 3 kernel
 
 
@@ -59,7 +59,8 @@ def in_squares(layers: Any) -> Any:
             return jnp.tile(array, PLACES)
         if array.ndim == 2:
             return jnp.kron(jnp.eye(PLACES, dtype=array.dtype), array)
-        inputs, outputs = array.shape[2:]
+        rows, columns, inputs, outputs = array.shape
+        assert rows == columns == 3
         taps = jnp.pad(array.reshape(9, inputs, outputs), ((0, 1), (0, 0), (0, 0)))
         wide = taps[_TAPS.reshape(9, PLACES, PLACES)].transpose(0, 1, 3, 2, 4)
         return wide.reshape(3, 3, PLACES * inputs, PLACES * outputs)
@@ -69,7 +70,6 @@ def in_squares(layers: Any) -> Any:
 
 def conv_of_upsampled_in_squares(layer: nnx.Conv, x: FeatureMap) -> AnyFloat:
     """Return ``convolution.conv_of_upsampled`` in squares: (batch, h, w, in) -> (batch, h, w, 4 out)."""
-    assert layer.bias is not None
     inputs, outputs = layer.kernel[...].shape[2:]
     taps = layer.kernel[...].astype(layer.dtype).reshape(9, inputs, outputs)
     wide = jnp.tensordot(
@@ -77,7 +77,7 @@ def conv_of_upsampled_in_squares(layer: nnx.Conv, x: FeatureMap) -> AnyFloat:
     )  # sums of up to four taps
     kernel = wide.reshape(3, 3, PLACES, inputs, outputs).transpose(0, 1, 3, 2, 4).reshape(3, 3, inputs, -1)
     x = convolve(x.astype(layer.dtype), kernel.astype(layer.dtype), ((1, 1), (1, 1)))
-    return x + jnp.tile(layer.bias[...], PLACES).astype(layer.dtype)
+    return x + jnp.tile(bias_of(layer), PLACES)
 
 
 def to_places(x: FeatureMap) -> FeatureMap:

@@ -268,7 +268,7 @@ class Decoder(nnx.Module):
     def _upsampling(self, i: int) -> nnx.Conv:
         """Return the convolution of the upsampled map that leads to level i."""
         resample = self.up[i + 1].resample
-        assert resample is not None  # but for level 0
+        assert resample is not None  # every level but 0 has one, and i + 1 is at least 1
         return resample
 
     def _largest_level(self, x: jax.Array, dropout_key: jax.Array | None) -> jax.Array:

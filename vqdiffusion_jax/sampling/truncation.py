@@ -70,19 +70,17 @@ def _nth_index(of: jax.Array, count: jax.Array) -> jax.Array:
         enough = (at != low) & (_count(of & (index <= at)) >= count)
         return jnp.where(enough, low, at), jnp.where(enough, at, high)
 
-    return _until(unsettled, body, (first, last), turns=(of.shape[-1] - 1).bit_length())[1]
+    return _until(unsettled, body, (first, last))[1]
 
 
-def _until(
-    unsettled: Callable[[Any], jax.Array], body: Callable[[Any], Any], state: Any, *, turns: int = _TURNS
-) -> Any:
-    """Return the state after turns of ``body``, as many as are needed but no more than ``turns``, what bisection takes.
+def _until(unsettled: Callable[[Any], jax.Array], body: Callable[[Any], Any], state: Any) -> Any:
+    """Return the state after turns of ``body``, as many as are needed but no more than bisection takes.
 
     Rows that hold NaN may never settle.
     """
 
     def going_on(turn_and_state):
-        return (turn_and_state[0] < turns) & unsettled(turn_and_state[1])
+        return (turn_and_state[0] < _TURNS) & unsettled(turn_and_state[1])
 
     start = jnp.int32(0), state
     return jax.lax.while_loop(going_on, lambda before: (before[0] + 1, body(before[1])), start)[1]
@@ -99,10 +97,10 @@ def _keep_largest(log_x0: jax.Array, weigh: Callable[[jax.Array], jax.Array], bu
     weigh: the weight of an entry; it must not fall as the entry grows.
     log_x0: (..., num_codes) float32.  Returns the same shape, dropped entries at -70.
 
-    Nothing is sorted.  The smallest kept value is found by bisection, and each turn weighs the entries above a cut in
-    one read.  On a CPU the turns end when no row has more than one value between two cuts; an array of 1024 x 4096
-    takes a tenth of the time of its sort.  An accelerator would have to stop and ask at each turn, on a mesh across
-    devices, so there all 32 turns are made; it asks once, whether a tie is split.
+    Nothing is sorted.  The smallest kept value is found by bisection.  On a CPU each turn weighs the entries above one
+    cut, and the turns end when no row has more than one value between two cuts; an array of 1024 x 4096 takes a tenth
+    of the time of its sort.  An accelerator would have to stop and ask at each turn, on a mesh across devices, so there
+    33 halvings are made, three with one read; it asks once, whether a tie is split.
     """
 
     def single(low, high, above_low, above_high):
