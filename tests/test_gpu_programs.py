@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks._gpu_program import kernels_of, stack_copies
 from benchmarks._hlo import bytes_of
+from vqdiffusion_jax import preset
 from vqdiffusion_jax.models.attention import cudnn_refusal
 
 PROGRAM = """
@@ -48,8 +49,11 @@ device = target_of("h100").devices[0]
 from benchmarks._compiled import compiled
 from benchmarks.accelerators import programs_of
 options = Namespace(preset="tiny_text", layers=None, dtype="bfloat16", attention="auto", batch=2, steps=4,
-                    programs=["prepare", "loop", "decoder", "train"])
-for name, (function, given) in programs_of(options, device).items():
+                    unroll=False, programs=["prepare", "loop", "decoder", "train"])
+programs = programs_of(options, device)
+options.unroll = True
+programs["unrolled"] = programs_of(options, device)["loop"]
+for name, (function, given) in programs.items():
     open(f"{sys.argv[1]}/{name}.hlo", "w").write(compiled(function, given, "cuda").as_text())
 """
 
@@ -104,3 +108,18 @@ def test_the_denoiser_multiplies_bfloat16(compiled):
         factors = line.split("custom-call(")[1].split(")")[0].split(", ")[:2]
         assert all(types[factor].startswith("bf16[") for factor in factors), line[:200]
     assert {one.runs % 4 for one in kernels_of(compiled["loop"]) if "/blocks/" in one.operation} == {0}
+
+
+def test_unrolled_layers_are_read_in_place(compiled):
+    """In a scan each layer's weights are copied out of their stack in every call, and unrolled in none."""
+    denoiser = preset("tiny_text").denoiser
+    least = 2 * denoiser.width * denoiser.mlp_width  # bytes of a kernel of the MLP
+    scanned, unrolled = (
+        [
+            one
+            for one in stack_copies(kernels_of(compiled[name]), least)
+            if one.runs >= 4 and "/blocks/" in one.operation
+        ]
+        for name in ("loop", "unrolled")
+    )
+    assert scanned and not unrolled
