@@ -6,9 +6,10 @@ from warnings import WarningMessage
 
 import pytest
 
-# Python shows users none of these of libraries' own, and pytest's are of what other threads could not raise.
-HIDDEN = (ResourceWarning, DeprecationWarning, PendingDeprecationWarning, pytest.PytestWarning)
-PACKAGE = f"{os.sep}vqdiffusion_jax{os.sep}"  # none of its own is hidden
+# They name whatever line ran when the collector met another test's open file, or a thread could not raise.
+OF_ANY_LINE = (ResourceWarning, pytest.PytestWarning)
+OF_LIBRARIES = (DeprecationWarning, PendingDeprecationWarning)  # Python shows users those of their own code alone
+PACKAGE = f"{os.sep}vqdiffusion_jax{os.sep}"
 JAX_CACHE = "persistent compilation cache"  # two processes of tests may write one entry at once, and JAX says so
 
 
@@ -18,8 +19,10 @@ def own(told: Iterable[WarningMessage]) -> list[WarningMessage]:
     What is recorded is of the whole process: the collector may meet an earlier test's open socket meanwhile, or a
     thread a closed loop.
     """
-    return [
-        one
-        for one in told
-        if PACKAGE in one.filename or not issubclass(one.category, HIDDEN) and JAX_CACHE not in str(one.message)
-    ]
+    return [one for one in told if not _of_others(one)]
+
+
+def _of_others(one: WarningMessage) -> bool:
+    if issubclass(one.category, OF_LIBRARIES):
+        return PACKAGE not in one.filename
+    return issubclass(one.category, OF_ANY_LINE) or JAX_CACHE in str(one.message)

@@ -29,6 +29,11 @@ SMALL = VQGANConfig(
 )
 
 
+def assert_same_gradients(found, expected):
+    for got, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1.0, float(jnp.abs(wanted).max())))
+
+
 @pytest.mark.parametrize(
     ("network", "multipliers", "turns"), [(Decoder, (1,), 4), (Encoder, (1,), 3), (Encoder, (2,), 2)]
 )
@@ -52,8 +57,7 @@ def test_the_deep_blocks_as_a_loop_give_the_same(monkeypatch, network, multiplie
     assert f"length={turns}\n" in str(jax.make_jaxpr(half)(given))
     (_, made), found = results()
     np.testing.assert_allclose(made, expected, atol=1e-5)
-    for got, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(gradients), strict=True):
-        np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1.0, float(jnp.abs(wanted).max())))
+    assert_same_gradients(found, gradients)
 
 
 @pytest.mark.parametrize("multipliers", [(1, 2), (2, 1), (1, 1, 2)])
@@ -77,8 +81,7 @@ def test_the_largest_level_in_squares_gives_the_same(multipliers):
     (_, made), found = results("_largest_level_in_squares")
     assert expected.shape == (2, 12, 10, 3)
     np.testing.assert_allclose(made, expected, atol=1e-5)
-    for got, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(gradients), strict=True):
-        np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1.0, float(jnp.abs(wanted).max())))
+    assert_same_gradients(found, gradients)
 
 
 @pytest.mark.parametrize("param_dtype", ["float32", "bfloat16"])

@@ -368,8 +368,7 @@ def scan_layers(
     """Return x after ``x = body(x, layer)`` for each slice of ``stacked`` along its leading layer axis.
 
     One layer is traced under ``lax.scan``, or all are unrolled (``compute.scan_layers``); then a part of ``stacked``
-    may be blocks set apart (``apart``).  ``compute.remat`` recomputes each layer's activations in the
-    backward pass.
+    may be blocks set apart (``apart``).  ``compute.remat`` recomputes each layer's activations in the backward pass.
     """
 
     def on_mesh(x, layer):
